@@ -1,0 +1,1 @@
+"""Host agent, metric registry, Prometheus rules and objectives."""

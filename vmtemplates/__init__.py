@@ -1,0 +1,1 @@
+"""Templates of virtual machines: description, build recipe, tests."""
