@@ -1,0 +1,1 @@
+"""The pages that people touch. Pages write intent through the apps' actions and never call a hypervisor."""

@@ -1,0 +1,33 @@
+// The little that the server cannot do: theme, form conveniences, the age of live data.
+(() => {
+  "use strict";
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-theme-toggle]")) return;
+    const root = document.documentElement;
+    root.dataset.bsTheme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+    localStorage.setItem("mw-theme", root.dataset.bsTheme);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) event.preventDefault();
+  });
+  // htmx sends Django's CSRF token from the page's own cookie-free form field.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    if (field) event.detail.headers["X-CSRFToken"] = field.value;
+  });
+  // A stream that broke must not look live.
+  document.addEventListener("htmx:sseError", (event) => event.target.classList.add("mw-stale"));
+  document.addEventListener("htmx:sseOpen", (event) => event.target.classList.remove("mw-stale"));
+  // Copies addresses that engineers paste into their tools.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.classList.add("text-success");
+    setTimeout(() => button.classList.remove("text-success"), 1200);
+  });
+})();
