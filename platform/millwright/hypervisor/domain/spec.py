@@ -1,0 +1,225 @@
+"""A domain as the control plane means it; `xml.py` turns it into libvirt's language.
+
+Every field is checked when the object is made, so that a wrong value is refused where it
+arises, with field, value and rule, and never half-way through a provisioning.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from millwright.hypervisor.errors import InvalidSpec
+from millwright.hypervisor.types import Accel, Metadata, ServiceClass, VcpuRole, VolumeFormat
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+#: SMBIOS strings end at NUL, and XML 1.0 cannot hold control characters.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+MIB = 2**20
+
+
+def domain_name(environment: str, machine: str) -> str:
+    """The domain's name by contract: `mw-<environment>-<machine>`, at most 63 characters."""
+    return _name("domain name", f"mw-{environment}-{machine}")
+
+
+def _name(field_name: str, value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise InvalidSpec.of(
+            field_name, value, "letters, digits, dot, dash, underscore; 1 to 63 characters"
+        )
+    return value
+
+
+def _path(field_name: str, value: str) -> None:
+    if not value.startswith("/") or CONTROL_CHARACTERS.search(value) or "/../" in value:
+        raise InvalidSpec.of(field_name, value, "must be an absolute path on the host")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VcpuSpec:
+    """One vCPU: its role and the host CPUs it may run on (none named: wherever allowed)."""
+
+    role: VcpuRole = VcpuRole.HOUSEKEEPING
+    cpus: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectBoot:
+    """Kernel and initrd as files on the host (volumes of a pool, the same path everywhere)."""
+
+    kernel: str
+    initrd: str
+    cmdline: str = ""
+
+    def __post_init__(self) -> None:
+        _path("boot.kernel", self.kernel)
+        _path("boot.initrd", self.initrd)
+        # The kernel's own limit on x86 is 2048 bytes, its end included.
+        if len(self.cmdline.encode()) > 2047 or CONTROL_CHARACTERS.search(self.cmdline):
+            raise InvalidSpec.of(
+                "boot.cmdline", self.cmdline, "at most 2047 bytes, no control characters"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpec:
+    """One virtio disk on a file of the host."""
+
+    path: str
+    target: str = "vda"
+    format: VolumeFormat = VolumeFormat.QCOW2
+    read_only: bool = False
+    serial: str = ""
+
+    def __post_init__(self) -> None:
+        _path("disk.path", self.path)
+        if not re.fullmatch(r"vd[a-z]", self.target):
+            raise InvalidSpec.of("disk.target", self.target, "vda to vdz")
+        if self.serial and not re.fullmatch(r"[A-Za-z0-9._-]{1,20}", self.serial):
+            raise InvalidSpec.of("disk.serial", self.serial, "at most 20 letters, digits, ._-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicSpec:
+    """One virtio nic in a libvirt network, behind a filter that knows its address."""
+
+    network: str
+    mac: str
+    address: str | None = None
+    filter: str | None = None
+
+    def __post_init__(self) -> None:
+        _name("nic.network", self.network)
+        if not MAC.fullmatch(self.mac) or int(self.mac[:2], 16) & 1:
+            raise InvalidSpec.of("nic.mac", self.mac, "a unicast address like 52:54:00:0a:0b:0c")
+        if self.filter is not None:
+            _name("nic.filter", self.filter)
+            if self.address is None:
+                raise InvalidSpec.of("nic.address", None, "a filtered nic needs its IPv4 address")
+        if self.address is not None:
+            try:
+                ipaddress.IPv4Address(self.address)
+            except ValueError:
+                raise InvalidSpec.of("nic.address", self.address, "an IPv4 address") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What the host was found able to give (see `tuning.tune`), nothing more.
+
+    `fifo_priority` goes to control vCPUs only: with all vCPUs on FIFO, housekeeping in the
+    guest would starve the host's own work on that core.
+    """
+
+    fifo_priority: int | None = None
+    locked_memory: bool = False
+    hugepage_bytes: int | None = None
+    no_shared_pages: bool = False
+    balloon: bool = True
+    cpu_shares: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fifo_priority is not None and not 1 <= self.fifo_priority <= 98:
+            raise InvalidSpec.of("tuning.fifo_priority", self.fifo_priority, "1 to 98")
+        if self.cpu_shares is not None and not 2 <= self.cpu_shares <= 262_144:
+            raise InvalidSpec.of("tuning.cpu_shares", self.cpu_shares, "2 to 262144")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSpec:
+    """Everything libvirt has to know of one machine.
+
+    Attributes:
+        uuid: the machine's id; also the domain's.
+        name: by contract `mw-<environment>-<machine>`, see `domain_name`.
+        emulator_cpus: where QEMU's own threads run: housekeeping CPUs, never a control core.
+        iothreads: number of I/O threads; they share `emulator_cpus`.
+        oem_strings: SMBIOS type 11 strings; systemd in the guest takes those that begin with
+            `io.systemd.credential:` as credentials.
+        console_log: file on the host that receives the serial console.
+        tb_cache_bytes: bound of the emulator's translation cache (emulation only).
+        autostart: whether the host starts it by itself ("autonomous" machines).
+    """
+
+    uuid: UUID
+    name: str
+    metadata: Metadata
+    service_class: ServiceClass
+    accel: Accel
+    memory_bytes: int
+    vcpus: tuple[VcpuSpec, ...]
+    boot: DirectBoot
+    disks: tuple[DiskSpec, ...] = ()
+    nics: tuple[NicSpec, ...] = ()
+    emulator_cpus: frozenset[int] = frozenset()
+    iothreads: int = 0
+    tuning: Tuning = field(default_factory=Tuning)
+    oem_strings: tuple[str, ...] = ()
+    agent: bool = True
+    console_log: str | None = None
+    tb_cache_bytes: int = 128 * MIB
+    machine_type: str = "q35"
+    title: str = ""
+    autostart: bool = False
+
+    def __post_init__(self) -> None:
+        _name("name", self.name)
+        for field_name in ("site", "environment", "machine", "operation"):
+            _name(f"metadata.{field_name}", getattr(self.metadata, field_name))
+        if self.metadata.generation < 1:
+            raise InvalidSpec.of("metadata.generation", self.metadata.generation, "at least 1")
+        if self.memory_bytes < 16 * MIB or self.memory_bytes % MIB:
+            raise InvalidSpec.of("memory_bytes", self.memory_bytes, "whole MiB, at least 16")
+        if not 1 <= len(self.vcpus) <= 512:
+            raise InvalidSpec.of("vcpus", len(self.vcpus), "1 to 512")
+        if not 0 <= self.iothreads <= 16:
+            raise InvalidSpec.of("iothreads", self.iothreads, "0 to 16")
+        if CONTROL_CHARACTERS.search(self.title) or len(self.title) > 100:
+            raise InvalidSpec.of("title", self.title, "one line of at most 100 characters")
+        self._check_oem_strings()
+        self._check_devices()
+        self._check_cpus()
+
+    def _check_oem_strings(self) -> None:
+        for index, text in enumerate(self.oem_strings):
+            # The value may be a secret: the message names the place, not the content.
+            if not text or CONTROL_CHARACTERS.search(text) or "\n" in text:
+                raise InvalidSpec.of(
+                    f"oem_strings[{index}]", f"{len(text)} characters", "one line, not empty"
+                )
+            if len(text.encode()) > 32 * 1024:
+                raise InvalidSpec.of(
+                    f"oem_strings[{index}]", f"{len(text.encode())} bytes", "at most 32768 bytes"
+                )
+
+    def _check_devices(self) -> None:
+        targets = [disk.target for disk in self.disks]
+        if len(set(targets)) != len(targets):
+            raise InvalidSpec.of("disks", targets, "each target once")
+        macs = [nic.mac for nic in self.nics]
+        if len(set(macs)) != len(macs):
+            raise InvalidSpec.of("nics", macs, "each MAC address once")
+        if self.console_log is not None:
+            _path("console_log", self.console_log)
+
+    def _check_cpus(self) -> None:
+        control: set[int] = set()
+        for number, vcpu in enumerate(self.vcpus):
+            if vcpu.role is VcpuRole.CONTROL:
+                if self.service_class is not ServiceClass.REALTIME:
+                    raise InvalidSpec.of(
+                        f"vcpus[{number}].role", vcpu.role.value, "only realtime has control vCPUs"
+                    )
+                if control & vcpu.cpus:
+                    raise InvalidSpec.of(
+                        f"vcpus[{number}].cpus", sorted(vcpu.cpus), "control vCPUs share no CPU"
+                    )
+                control |= vcpu.cpus
+        if self.tuning.fifo_priority is not None and not control:
+            raise InvalidSpec.of(
+                "tuning.fifo_priority", self.tuning.fifo_priority, "needs a pinned control vCPU"
+            )
