@@ -1,0 +1,145 @@
+"""Small words of the portal's templates: menu entries, state badges, sizes, ages."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+register = template.Library()
+
+#: State → colour of the design system. A colour never stands alone: the word is always printed.
+STATE_COLOURS = {
+    "running": "green", "up": "green", "succeeded": "green", "approved": "green", "ready": "green",
+    "schedulable": "green", "active": "green", "pass": "green",
+    "provisioning": "blue", "building": "blue", "queued": "azure", "submitted": "azure", "reserved": "azure",
+    "waiting": "azure", "migrating": "blue", "removing": "blue", "undoing": "orange", "draft": "secondary",
+    "degraded": "orange", "suspect": "orange", "cordoned": "orange", "draining": "orange", "maintenance": "orange",
+    "failed": "red", "down": "red", "crashed": "red", "rejected": "red",
+    "unknown": "yellow", "paused": "yellow",
+}
+
+#: Words for people; translated where they are shown.
+STATE_WORDS = {
+    "running": gettext_lazy("running"), "up": gettext_lazy("up"), "succeeded": gettext_lazy("succeeded"),
+    "approved": gettext_lazy("approved"), "ready": gettext_lazy("ready"),
+    "schedulable": gettext_lazy("schedulable"), "active": gettext_lazy("active"),
+    "provisioning": gettext_lazy("being built"), "building": gettext_lazy("compiling"),
+    "queued": gettext_lazy("queued"), "submitted": gettext_lazy("waiting for approval"),
+    "reserved": gettext_lazy("reserved"), "waiting": gettext_lazy("waiting"),
+    "migrating": gettext_lazy("moving"), "removing": gettext_lazy("being removed"),
+    "removed": gettext_lazy("removed"), "undoing": gettext_lazy("being undone"),
+    "draft": gettext_lazy("draft"), "degraded": gettext_lazy("degraded"), "suspect": gettext_lazy("suspect"),
+    "cordoned": gettext_lazy("cordoned"), "draining": gettext_lazy("draining"),
+    "maintenance": gettext_lazy("maintenance"), "failed": gettext_lazy("failed"), "down": gettext_lazy("down"),
+    "crashed": gettext_lazy("crashed"), "rejected": gettext_lazy("rejected"),
+    "unknown": gettext_lazy("unknown"), "paused": gettext_lazy("paused"), "stopped": gettext_lazy("stopped"),
+    "withdrawn": gettext_lazy("withdrawn"), "expired": gettext_lazy("expired"),
+    "cancelled": gettext_lazy("cancelled"), "absent": gettext_lazy("absent"), "pending": gettext_lazy("pending"),
+}
+
+_STEP_MARKS = {"succeeded": "✔", "running": "●", "failed": "✖", "undone": "↺", "skipped": "–"}
+
+
+@register.simple_tag(takes_context=True)
+def menu_item(context: dict[str, Any], view: str, text: str) -> SafeString:
+    """One entry of the main menu, marked when the page is below it."""
+    url = reverse(view)
+    path = context["request"].path if "request" in context else ""
+    here = path == url or (url != reverse("portal:home") and path.startswith(url))
+    return format_html(
+        '<li class="nav-item{}"><a class="nav-link" href="{}"{}>{}</a></li>',
+        " active" if here else "", url, SafeString(' aria-current="page"') if here else "", text,
+    )
+
+
+@register.filter
+def state(value: object) -> SafeString:
+    """A badge with the state's word in the reader's language."""
+    key = str(value)
+    return format_html(
+        '<span class="badge bg-{0}-lt text-{0}-lt-fg" data-state="{1}">{2}</span>',
+        STATE_COLOURS.get(key, "secondary"), key, STATE_WORDS.get(key, key),
+    )
+
+
+@register.filter
+def step_mark(value: object) -> str:
+    """A sign for a step's state; the word stands beside it for screen readers."""
+    return _STEP_MARKS.get(str(value), "○")
+
+
+@register.filter
+def state_word(value: object) -> str:
+    return str(STATE_WORDS.get(str(value), value))
+
+
+@register.filter
+def binary_size(value: int | None) -> str:
+    """Bytes for people, in binary units."""
+    if value is None:
+        return "–"
+    size = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            return f"{size:.0f} {unit}" if unit in ("B", "KiB", "MiB") or size == int(size) else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable: the last unit ends the loop")
+
+
+@register.filter
+def duration(value: dt.timedelta | float | None) -> str:
+    """A length of time as people say it: 7.4 s, 3 min 12 s, 5 h 10 min."""
+    if value is None:
+        return "–"
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else float(value)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 48 * 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+    days = int(seconds // 86400)
+    return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
+
+
+@register.filter
+def age(value: dt.datetime | None) -> str:
+    """How long ago, or "never"."""
+    if value is None:
+        return _("never")
+    seconds = max(0.0, (timezone.now() - value).total_seconds())
+    if seconds < 1:
+        return _("just now")
+    return _("%(duration)s ago") % {"duration": duration(seconds)}
+
+
+@register.filter
+def native_name(code: str) -> str:
+    """A language's name in that language."""
+    return translation.get_language_info(code)["name_local"].capitalize()
+
+
+@register.filter
+def get_item(mapping: Any, key: Any) -> Any:
+    """A mapping's value by a key that is itself a variable."""
+    return mapping.get(key) if hasattr(mapping, "get") else None
+
+
+@register.simple_tag(takes_context=True)
+def query_with(context: dict[str, Any], **changes: Any) -> str:
+    """The page's query string with some parameters changed; None removes one."""
+    query = context["request"].GET.copy()
+    for name, value in changes.items():
+        if value is None:
+            query.pop(name, None)
+        else:
+            query[name] = value
+    return f"?{query.urlencode()}" if query else "?"
