@@ -1,0 +1,189 @@
+"""The settings object. Every process of the control plane reads it once at start."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import SettingsError
+
+#: Distance between the ports of two instances on one machine.
+PORT_SHIFT = 100
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / fallback
+
+
+class Settings(BaseSettings):
+    """All settings, from `MILLWRIGHT_*` variables. Frozen: a change wants a restart.
+
+    Ports left unset are the standard ones, shifted by 100 for each further instance on the machine.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MILLWRIGHT_", frozen=True, extra="ignore")
+
+    instance: str = Field("mw0", description="name of this installation on this machine: mw0, mw1 …")
+    home: Path = Field(Path(), description="state: database, certificates, secrets, logs")
+    cache_dir: Path = Field(Path(), description="caches addressed by content; may be removed any time")
+    database_url: str = Field("", description="postgresql://… ; empty: SQLite in the home directory")
+    portal_host: str = Field("127.0.0.1", description="address the portal listens on")
+    portal_port: int = Field(0, ge=0, le=65535)
+    portal_workers: int = Field(1, ge=1, le=64)
+    public_url: str = Field("", description="how people reach the portal; empty: http://host:port")
+    orchestrator_metrics_port: int = Field(0, ge=0, le=65535)
+    gateway_port: int = Field(0, ge=0, le=65535)
+    prometheus_port: int = Field(0, ge=0, le=65535)
+    alertmanager_port: int = Field(0, ge=0, le=65535)
+    agent_port: int = Field(9177, ge=1, le=65535)
+    language: str = Field("en", description="the portal's language where a browser names none we have")
+    time_zone: str = Field("UTC", description="the plant's time zone, as in the IANA database")
+    debug: bool = False
+
+    @field_validator("instance")
+    @classmethod
+    def _instance_is_short(cls, value: str) -> str:
+        if not re.fullmatch(r"mw[0-9]", value):
+            raise ValueError("must be mw0 to mw9")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("must be a name of the IANA time zone database, such as Europe/Berlin")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"postgresql", "sqlite"}:
+            raise ValueError("must begin with postgresql:// or sqlite://, or be empty")
+        return value
+
+    def model_post_init(self, _context: object) -> None:
+        """Fill in what depends on the instance."""
+        shift = PORT_SHIFT * self.index
+        fill = {
+            "home": _xdg("XDG_STATE_HOME", ".local/state") / "millwright" / self.instance,
+            "cache_dir": _xdg("XDG_CACHE_HOME", ".cache") / "millwright",
+            "portal_port": 8480 + shift,
+            "orchestrator_metrics_port": 8481 + shift,
+            "gateway_port": 8482 + shift,
+            "prometheus_port": 8490 + shift,
+            "alertmanager_port": 8491 + shift,
+        }
+        for name, value in fill.items():
+            if name not in self.model_fields_set:
+                object.__setattr__(self, name, value)
+        if not self.public_url:
+            object.__setattr__(self, "public_url", f"http://{self.portal_host}:{self.portal_port}")
+
+    @property
+    def index(self) -> int:
+        """The instance's number, 0 to 9."""
+        return int(self.instance[2:])
+
+    @property
+    def plant_zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and pid files."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Files of mode 0600, one secret each."""
+        return self.home / "secrets"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.home / "pki"
+
+    @property
+    def lab_dir(self) -> Path:
+        return self.home / "lab"
+
+    @property
+    def bundle_dir(self) -> Path:
+        """Built control programs, by hash."""
+        return self.home / "bundles"
+
+    @property
+    def gateway_socket(self) -> Path:
+        return self.run_dir / "gateway.sock"
+
+    @property
+    def secret_key_file(self) -> Path:
+        return self.secrets_dir / "django.key"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Ed25519 private key (PEM) that signs control programs."""
+        return self.pki_dir / "program-signing.key"
+
+    @property
+    def effective_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'millwright.sqlite3'}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.effective_database_url.startswith("sqlite")
+
+    def secret(self, name: str, *, length_bytes: int = 48) -> str:
+        """Return a secret kept in a file of mode 0600; made at first use, never shown elsewhere."""
+        import secrets
+
+        path = self.secrets_dir / name
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            self.secrets_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = path.with_name(f".{name}.{os.getpid()}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(length_bytes))
+        try:
+            # A second process that made it meanwhile wins: link() refuses to overwrite.
+            os.link(scratch, path)
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink()
+        return path.read_text(encoding="ascii").strip()
+
+
+def read_settings() -> Settings:
+    """Read the settings afresh.
+
+    Raises:
+        SettingsError: names every wrong variable, its value and the rule.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"MILLWRIGHT_{str(item['loc'][0]).upper()}={item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+        raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read at the first call."""
+    return read_settings()
