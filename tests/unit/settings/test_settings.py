@@ -4,7 +4,6 @@ import stat
 from pathlib import Path
 
 import pytest
-
 from millwright.settings import SettingsError
 from millwright.settings.settings import read_settings
 

@@ -1,0 +1,1 @@
+"""Pure decisions: no framework, no hypervisor, no clock, no I/O."""
