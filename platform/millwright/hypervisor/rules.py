@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from .domain.spec import DomainSpec
+from .domain.spec import NAME, DomainSpec
 from .errors import AlreadyExists, Conflict, InvalidSpec, NoSpace, OwnershipError
-from .types import METADATA_NAMESPACE, DomainState, Metadata, VolumeInfo, VolumeOwner
+from .types import (
+    METADATA_NAMESPACE,
+    DomainState,
+    Metadata,
+    NetworkSpec,
+    VolumeInfo,
+    VolumeOwner,
+)
 
 #: States in which a domain has a running or resumable guest.
 ACTIVE = frozenset({DomainState.RUNNING, DomainState.PAUSED, DomainState.MIGRATING})
@@ -163,3 +170,11 @@ def check_space(available_bytes: int, needed_bytes: int, pool: str, host: str) -
             host=host,
             details={"available_bytes": available_bytes, "needed_bytes": needed_bytes},
         )
+
+
+def check_network(spec: NetworkSpec) -> None:
+    """Refuse names that libvirt or the kernel would refuse later."""
+    if not NAME.fullmatch(spec.name):
+        raise InvalidSpec.of("network.name", spec.name, "letters, digits, ._-; 1 to 63 characters")
+    if not NAME.fullmatch(spec.bridge) or len(spec.bridge) > 15:
+        raise InvalidSpec.of("network.bridge", spec.bridge, "at most 15 letters, digits, ._-")

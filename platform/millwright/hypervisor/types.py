@@ -137,7 +137,8 @@ class HostFacts:
 class ProbeGuest:
     """The tiny guest that probes boot: paths on the host (volumes of its pool).
 
-    `boot_marker` is the text the guest writes to its serial console once it runs.
+    `boot_marker` is the text the guest writes to its serial console once it runs; `cpu` is the
+    CPU that FIFO and isolation are tried on (default: the highest one).
     """
 
     kernel: str
@@ -146,6 +147,7 @@ class ProbeGuest:
     cmdline: str = "console=ttyS0 quiet"
     memory_bytes: int = 192 * 2**20
     boot_timeout_s: float = 60.0
+    cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

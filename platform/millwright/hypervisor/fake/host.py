@@ -211,8 +211,8 @@ class FakeHypervisor(FakeStorage, FakeAgent):
         self, kind: ProbeKind, guest: ProbeGuest | None = None, *, deadline_s: float | None = None
     ) -> ProbeResult:
         """See the port."""
-        if guest is None and kind is not ProbeKind.HUGEPAGES:
-            raise InvalidSpec.of("guest", None, f"probe {kind.value} boots a guest", host=self.name)
+        if guest is None:
+            raise InvalidSpec.of("guest", None, f"probe {kind.value} needs a guest", host=self.name)
         ok = kind in self.abilities
         detail = "simulated: works" if ok else "simulated: this host cannot"
         return ProbeResult(kind=kind, ok=ok, detail=detail, elapsed_s=0.0)

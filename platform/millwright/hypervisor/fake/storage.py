@@ -7,12 +7,12 @@ import threading
 from dataclasses import replace
 from uuid import UUID
 
-from millwright.hypervisor.domain.spec import NAME
-from millwright.hypervisor.errors import Conflict, InvalidSpec, NotFound, VerificationFailed
+from millwright.hypervisor.errors import Conflict, InvalidSpec, NotFound
 from millwright.hypervisor.filters import check_filter
 from millwright.hypervisor.port import Progress
 from millwright.hypervisor.rules import (
     check_image,
+    check_network,
     check_overlay,
     check_removable,
     check_space,
@@ -106,9 +106,10 @@ class FakeStorage:
                 while chunk := stream.read(1 << 20):
                     digest.update(chunk)
             if digest.hexdigest() != source.sha256:
-                raise VerificationFailed(
-                    f"volume {name!r} arrived as {digest.hexdigest()[:12]}, "
-                    f"{source.sha256[:12]} was announced",
+                raise InvalidSpec.of(
+                    "source.sha256",
+                    source.sha256,
+                    f"the local file has hash {digest.hexdigest()}",
                     host=self.name,
                 )
             if progress is not None:
@@ -264,11 +265,3 @@ class FakeStorage:
         """Handle for tests: the filter as it was set."""
         spec = self._filters.get(name)
         return spec if isinstance(spec, FilterSpec) else None
-
-
-def check_network(spec: NetworkSpec) -> None:
-    """Refuse names that libvirt or the kernel would refuse later."""
-    if not NAME.fullmatch(spec.name):
-        raise InvalidSpec.of("network.name", spec.name, "letters, digits, ._-; 1 to 63 characters")
-    if not NAME.fullmatch(spec.bridge) or len(spec.bridge) > 15:
-        raise InvalidSpec.of("network.bridge", spec.bridge, "at most 15 letters, digits, ._-")

@@ -1,0 +1,1 @@
+"""People, projects, roles, tokens and one-time sign-in links."""

@@ -1,0 +1,9 @@
+"""Django's registration of the app."""
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    name = "millwright.accounts"
+    label = "accounts"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,1 @@
+"""Templates that environments are built from."""

@@ -1,0 +1,1 @@
+"""Requests, environments, machines, their operations and the history of their states."""

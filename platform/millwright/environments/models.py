@@ -1,0 +1,246 @@
+"""Requests, environments, machines, operations, and the append-only history of states."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from millwright.audit.models import AppendOnly
+from millwright.core.lifecycle import (
+    EnvironmentState,
+    MachineDesired,
+    MachineObserved,
+    OperationKind,
+    OperationState,
+    Recovery,
+    RequestState,
+    ServiceClass,
+    StepState,
+)
+
+from .querysets import EnvironmentQuerySet, MachineQuerySet, OperationQuerySet, RequestQuerySet
+
+
+def _choices(states: type) -> list[tuple[str, str]]:
+    return [(str(state), str(state)) for state in states]
+
+
+class Request(models.Model):
+    """What an engineer asks for. Approved and not yet built, it reserves quota."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.SlugField(_("name of the environment"), max_length=40)
+    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="requests", verbose_name=_("project"))
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="requests")
+    template_version = models.ForeignKey("catalog.TemplateVersion", models.PROTECT, verbose_name=_("template"))
+    size = models.CharField(_("size"), max_length=32)
+    cell = models.ForeignKey("inventory.Cell", models.PROTECT, null=True, verbose_name=_("cell"))
+    program_version = models.ForeignKey(
+        "shopfloor.ProgramVersion", models.PROTECT, null=True, blank=True, verbose_name=_("control program")
+    )
+    #: a realtime core of its own or nothing; otherwise best effort is accepted where a host allows it
+    strict_realtime = models.BooleanField(_("insist on a core of its own"), default=False)
+    lease_days = models.PositiveIntegerField(_("lease in days"), default=30)
+    justification = models.TextField(_("justification"), blank=True)
+    state = models.CharField(max_length=12, default=RequestState.DRAFT, choices=_choices(RequestState))
+    created_at = models.DateTimeField(auto_now_add=True)
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
+    decision_reason = models.TextField(blank=True)
+    environment = models.OneToOneField(
+        "Environment", models.SET_NULL, null=True, blank=True, related_name="request"
+    )
+    #: the placement preview at submission: {"chosen", "hosts": […], "notes": […]}
+    placement = models.JSONField(default=dict)
+
+    objects = RequestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("state", "-created_at"), name="request_state"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Environment(models.Model):
+    """What runs for a project: one machine or several, under one lease."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.SlugField(_("name"), max_length=40)
+    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="environments")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="environments")
+    state = models.CharField(max_length=16, default=EnvironmentState.RESERVED, choices=_choices(EnvironmentState))
+    state_reason = models.TextField(blank=True)
+    state_since = models.DateTimeField(auto_now_add=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    lease_ending = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EnvironmentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("name",), condition=~models.Q(state="removed"), name="environment_name_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Machine(models.Model):
+    """A VM; its id is the domain's uuid. Desired and observed state are kept apart."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    environment = models.ForeignKey(Environment, models.PROTECT, related_name="machines")
+    name = models.SlugField(max_length=32)
+    template_version = models.ForeignKey("catalog.TemplateVersion", models.PROTECT)
+    size = models.CharField(max_length=32)
+    service_class = models.CharField(max_length=12, choices=_choices(ServiceClass))
+    strict_realtime = models.BooleanField(default=False)
+    recovery = models.CharField(max_length=12, default=Recovery.RECOVERABLE, choices=_choices(Recovery))
+    vcpus = models.PositiveIntegerField()
+    realtime_cores = models.PositiveIntegerField(default=0)
+    memory_bytes = models.PositiveBigIntegerField()
+    disk_bytes = models.PositiveBigIntegerField()
+    cell = models.ForeignKey("inventory.Cell", models.PROTECT, null=True)
+    host = models.ForeignKey("inventory.Host", models.PROTECT, null=True, blank=True, related_name="machines")
+    generation = models.PositiveIntegerField(default=0)
+    mac = models.CharField(max_length=17, blank=True)
+    desired = models.CharField(max_length=10, default=MachineDesired.RUNNING, choices=_choices(MachineDesired))
+    observed = models.CharField(max_length=10, default=MachineObserved.ABSENT, choices=_choices(MachineObserved))
+    observed_at = models.DateTimeField(null=True, blank=True)
+    #: what the host cannot honour of the class, in words; empty: everything is honoured
+    best_effort = models.JSONField(default=list)
+    #: why it is where it is: chosen host, scores, rejected hosts with reasons
+    placement = models.JSONField(default=dict)
+    #: which CPU serves which vCPU, emulator and I/O threads
+    cpu_assignment = models.JSONField(default=dict)
+    #: the last status that the guest reported (state, program, scans, overruns)
+    guest_status = models.JSONField(default=dict)
+    guest_status_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MachineQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("environment", "name")
+        constraints = (models.UniqueConstraint(fields=("environment", "name"), name="machine_name_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.environment.name}/{self.name}"
+
+    @property
+    def domain_name(self) -> str:
+        return f"mw-{self.environment.name}-{self.name}"
+
+
+class Operation(models.Model):
+    """A durable change. Written with the intent; run by the orchestrator (docs/adr/0002)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=20, choices=_choices(OperationKind))
+    state = models.CharField(max_length=12, default=OperationState.QUEUED, choices=_choices(OperationState))
+    project = models.ForeignKey("accounts.Project", models.PROTECT, null=True, related_name="+")
+    environment = models.ForeignKey(Environment, models.PROTECT, null=True, related_name="operations")
+    machine = models.ForeignKey(Machine, models.PROTECT, null=True, related_name="operations")
+    payload = models.JSONField(default=dict)
+    result = models.JSONField(default=dict)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    #: who, why: from the click to the hypervisor call
+    reason = models.CharField(max_length=300, blank=True)
+    progress = models.CharField(max_length=300, blank=True)
+    error = models.TextField(blank=True)
+    #: raised when a person tries again; part of the durable workflow's id
+    attempt = models.PositiveIntegerField(default=1)
+    cancel_requested = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OperationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=("state", "created_at"), name="operation_state"),
+            models.Index(fields=("environment", "-created_at"), name="operation_environment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.environment or ''}".strip()
+
+
+class OperationStep(models.Model):
+    """One step, for people: when it began and ended, and what it said."""
+
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="steps")
+    position = models.PositiveIntegerField()
+    name = models.CharField(max_length=40)
+    title = models.CharField(max_length=120)
+    state = models.CharField(max_length=10, default=StepState.PENDING, choices=_choices(StepState))
+    attempt = models.PositiveIntegerField(default=0)
+    detail = models.TextField(blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("operation", "position")
+        constraints = (models.UniqueConstraint(fields=("operation", "name"), name="step_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds from begin to end; None before the end."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+class StateTransition(AppendOnly):
+    """Every change of state of everything, from the first day: the raw material of the SLA ledger."""
+
+    at = models.DateTimeField()
+    subject_type = models.CharField(max_length=16)
+    subject_id = models.CharField(max_length=64)
+    subject_name = models.CharField(max_length=120)
+    aspect = models.CharField(max_length=16, default="state")
+    before = models.CharField(max_length=16, blank=True)
+    after = models.CharField(max_length=16)
+    cause = models.CharField(max_length=300, blank=True)
+    operation = models.UUIDField(null=True)
+
+    class Meta:
+        ordering = ("-at", "-pk")
+        indexes = (
+            models.Index(fields=("subject_type", "subject_id", "-at"), name="transition_subject"),
+            models.Index(fields=("-at",), name="transition_at"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.subject_name}: {self.before} → {self.after}"
+
+
+class DemandSample(models.Model):
+    """What a machine used between two looks at its host."""
+
+    machine = models.ForeignKey(Machine, models.CASCADE, related_name="demand")
+    at = models.DateTimeField()
+    cpu_ratio = models.FloatField(help_text=_("CPU seconds per second"))
+    wait_ratio = models.FloatField(default=0, help_text=_("run-queue wait, seconds per second"))
+    memory_bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-at",)
+        indexes = (models.Index(fields=("machine", "-at"), name="demand_machine"),)
+
+    def __str__(self) -> str:
+        return f"{self.machine_id} {self.at}"

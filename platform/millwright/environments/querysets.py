@@ -1,0 +1,58 @@
+"""What a person may see, and pages with a constant number of queries."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.db import models
+
+from millwright.accounts.permissions import projects_with
+from millwright.accounts.querysets import ByProjectQuerySet
+from millwright.core.lifecycle import LIVE_OPERATION_STATES, OCCUPYING_ENVIRONMENT_STATES, RequestState
+
+
+class RequestQuerySet(ByProjectQuerySet):
+    def with_names(self) -> Self:
+        return self.select_related(
+            "project", "requester", "template_version__template", "cell", "decided_by", "environment",
+            "program_version__program",
+        )
+
+    def to_decide_by(self, user: Any) -> Self:
+        """Submitted requests that the user may decide, oldest first; never one's own."""
+        submitted = self.filter(state=RequestState.SUBMITTED).exclude(requester=user).order_by("submitted_at")
+        projects = projects_with(user, "decide")
+        return submitted if projects is None else submitted.filter(project__in=projects)
+
+
+class EnvironmentQuerySet(ByProjectQuerySet):
+    def present(self) -> Self:
+        return self.filter(state__in=OCCUPYING_ENVIRONMENT_STATES)
+
+    def with_machines(self) -> Self:
+        from .models import Machine
+
+        machines = Machine.objects.select_related("host", "cell", "address_claim", "template_version__template")
+        return self.select_related("project", "owner").prefetch_related(models.Prefetch("machines", machines))
+
+
+class MachineQuerySet(ByProjectQuerySet):
+    project_path = "environment__project"
+
+    def present(self) -> Self:
+        return self.exclude(desired="absent", observed="absent").filter(
+            environment__state__in=OCCUPYING_ENVIRONMENT_STATES
+        )
+
+    def with_names(self) -> Self:
+        return self.select_related(
+            "environment__project", "host", "cell", "address_claim", "template_version__template"
+        )
+
+
+class OperationQuerySet(ByProjectQuerySet):
+    def live(self) -> Self:
+        return self.filter(state__in=LIVE_OPERATION_STATES)
+
+    def with_names(self) -> Self:
+        return self.select_related("project", "environment", "machine", "requested_by")

@@ -1,0 +1,118 @@
+"""The serial console over a libvirt stream, fed by the event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from uuid import UUID
+
+import libvirt
+
+from millwright.hypervisor.errors import DeadlineExceeded, HostUnreachable
+from millwright.hypervisor.port import ConsoleStream
+
+from .deadline import Deadline
+from .domains import DomainVerbs
+from .translate import translated
+
+READ_BYTES = 16 * 1024
+#: libvirt's "would block" for non-blocking streams.
+WOULD_BLOCK = -2
+WRITE_S = 10.0
+
+
+class ConsoleVerbs(DomainVerbs):
+    """`console_stream`."""
+
+    def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
+        """See the port."""
+
+        def work(conn: libvirt.virConnect, _: Deadline) -> ConsoleStream:
+            domain = self._owned(conn, uuid)
+            self._require_running(domain)
+            return Console(conn, domain, self.name)
+
+        return self._call("console_stream", deadline_s, work)
+
+
+class Console:
+    """An open console; see `ConsoleStream`."""
+
+    def __init__(self, conn: libvirt.virConnect, domain: libvirt.virDomain, host: str) -> None:
+        self._host = host
+        self._data: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._ended = False
+        self._stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
+        domain.openConsole(None, self._stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+        self._stream.eventAddCallback(
+            libvirt.VIR_STREAM_EVENT_READABLE
+            | libvirt.VIR_STREAM_EVENT_HANGUP
+            | libvirt.VIR_STREAM_EVENT_ERROR,
+            self._readable,
+            None,
+        )
+
+    def _readable(self, stream: libvirt.virStream, events: int, _: object) -> None:
+        """In the event loop's thread."""
+        try:
+            while True:
+                data = stream.recv(READ_BYTES)
+                if data == WOULD_BLOCK:
+                    break
+                if not data:
+                    self._finish()
+                    return
+                self._data.put(data)
+        except libvirt.libvirtError:
+            self._finish()
+            return
+        if events & (libvirt.VIR_STREAM_EVENT_HANGUP | libvirt.VIR_STREAM_EVENT_ERROR):
+            self._finish()
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._data.put(None)
+        with contextlib.suppress(libvirt.libvirtError):
+            self._stream.eventRemoveCallback()
+
+    def read(self, *, timeout_s: float) -> bytes:
+        """See `ConsoleStream`."""
+        try:
+            data = self._data.get(timeout=timeout_s)
+        except queue.Empty:
+            return b""
+        if data is None:
+            self._data.put(None)  # for the next reader
+            raise HostUnreachable("the console ended", host=self._host)
+        parts = [data]
+        while not self._data.empty():
+            more = self._data.get()
+            if more is None:
+                self._data.put(None)
+                break
+            parts.append(more)
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """See `ConsoleStream`."""
+        end = time.monotonic() + WRITE_S
+        while data:
+            with translated(self._host, "console"):
+                sent = self._stream.send(data)
+            if sent == WOULD_BLOCK:
+                if time.monotonic() > end:
+                    raise DeadlineExceeded("the console takes no input", host=self._host)
+                time.sleep(0.02)
+                continue
+            data = data[sent:]
+
+    def close(self) -> None:
+        """See `ConsoleStream`."""
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(libvirt.libvirtError):
+                self._stream.eventRemoveCallback()
+            self._data.put(None)
+        with contextlib.suppress(libvirt.libvirtError):
+            self._stream.abort()

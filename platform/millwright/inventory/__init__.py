@@ -1,0 +1,1 @@
+"""Hosts, cells, and the claims that keep CPUs and addresses from being given twice."""

@@ -1,0 +1,1 @@
+"""What was promised: contracts and maintenance windows."""

@@ -1,0 +1,12 @@
+"""The portal's addresses."""
+
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("accounts/signup/", RedirectView.as_view(pattern_name="account_login")),
+    path("accounts/", include("allauth.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("api/", include("millwright.api.urls")),
+    path("", include("millwright.portal.urls")),
+]

@@ -1,0 +1,1 @@
+"""Control programs, devices and the mappings between their registers and tags."""

@@ -1,0 +1,161 @@
+"""Control programs and their versions, devices, mappings, deployments, stations."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .querysets import DeploymentQuerySet, DeviceQuerySet, MappingQuerySet, ProgramQuerySet, ProgramVersionQuerySet, StationQuerySet
+
+
+class Program(models.Model):
+    """A control program of a project."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.SlugField(_("name"), max_length=48)
+    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="programs", verbose_name=_("project"))
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProgramQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=("project", "name"), name="program_name_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProgramVersion(models.Model):
+    """Sources as uploaded, and what became of them: messages, or a signed bundle."""
+
+    STATES = (("queued", _("queued")), ("building", _("compiling")), ("ready", _("ready")), ("failed", _("failed")))
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    program = models.ForeignKey(Program, models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    #: path in the project folder → text
+    files = models.JSONField()
+    state = models.CharField(max_length=10, default="queued", choices=STATES)
+    #: [{"file","line","column","code","severity","message"}]
+    diagnostics = models.JSONField(default=list)
+    error = models.TextField(blank=True)
+    bundle_sha256 = models.CharField(max_length=64, blank=True)
+    bundle_size = models.PositiveIntegerField(default=0)
+    symbols = models.JSONField(default=dict)
+    uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProgramVersionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("program", "-number")
+        constraints = (models.UniqueConstraint(fields=("program", "number"), name="program_version_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.program.name} v{self.number}"
+
+
+class Deployment(models.Model):
+    """A program version sent to a machine. The newest active one is what should run there."""
+
+    STATES = (("pending", _("pending")), ("active", _("active")), ("failed", _("failed")), ("replaced", _("replaced")))
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    machine = models.ForeignKey("environments.Machine", models.CASCADE, related_name="deployments")
+    program_version = models.ForeignKey(ProgramVersion, models.PROTECT, related_name="deployments")
+    state = models.CharField(max_length=10, default="pending", choices=STATES)
+    message = models.TextField(blank=True)
+    deployed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    activated_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.program_version} → {self.machine}"
+
+
+class Device(models.Model):
+    """A device of the shop floor, reached over Modbus TCP or OPC UA in its cell."""
+
+    PROTOCOLS = (("modbus_tcp", "Modbus TCP"), ("opcua", "OPC UA"))
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.SlugField(_("name"), max_length=48)
+    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="devices", verbose_name=_("project"))
+    cell = models.ForeignKey("inventory.Cell", models.PROTECT, related_name="devices", verbose_name=_("cell"))
+    protocol = models.CharField(_("protocol"), max_length=12, choices=PROTOCOLS, default="modbus_tcp")
+    address = models.GenericIPAddressField(_("address"), protocol="IPv4")
+    port = models.PositiveIntegerField(_("port"), default=502)
+    unit = models.PositiveSmallIntegerField(_("unit id"), default=1)
+    rate_ms = models.PositiveIntegerField(_("read every (ms)"), default=100)
+    timeout_ms = models.PositiveIntegerField(_("timeout (ms)"), default=500)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DeviceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("project", "name"), name="device_name_once"),
+            models.UniqueConstraint(fields=("cell", "address", "port", "unit"), name="device_place_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TagMapping(models.Model):
+    """One point of a device bound to one tag of a machine's program. Opens the firewall for the pair."""
+
+    AREAS = (
+        ("coil", _("coil")), ("discrete", _("discrete input")),
+        ("input", _("input register")), ("holding", _("holding register")), ("node", _("OPC UA node")),
+    )
+    TYPES = tuple((name, name) for name in ("BOOL", "INT", "UINT", "DINT", "UDINT", "REAL", "LREAL", "WORD", "DWORD"))
+    FAIL = (("hold", _("hold")), ("zero", _("zero")), ("substitute", _("substitute")))
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    machine = models.ForeignKey("environments.Machine", models.CASCADE, related_name="mappings", verbose_name=_("machine"))
+    device = models.ForeignKey(Device, models.PROTECT, related_name="mappings", verbose_name=_("device"))
+    tag = models.CharField(_("tag"), max_length=200)
+    area = models.CharField(_("area"), max_length=10, choices=AREAS)
+    register = models.CharField(_("register or node id"), max_length=200)
+    data_type = models.CharField(_("type"), max_length=8, choices=TYPES, default="INT")
+    direction = models.CharField(_("direction"), max_length=4, choices=(("in", _("device → program")), ("out", _("program → device"))))
+    scale = models.FloatField(_("scale"), default=1.0)
+    offset = models.FloatField(_("offset"), default=0.0)
+    fail = models.CharField(_("when the device is silent"), max_length=12, choices=FAIL, default="hold")
+    substitute = models.FloatField(_("substitute value"), default=0.0)
+
+    objects = MappingQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("machine", "device", "tag")
+        constraints = (models.UniqueConstraint(fields=("machine", "tag"), name="tag_mapped_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.area} {self.register} ↔ {self.tag}"
+
+
+class EngineeringStation(models.Model):
+    """A named client in a cell that may speak to a project's vPLCs, and what it may write."""
+
+    name = models.SlugField(_("name"), max_length=48)
+    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="stations")
+    cell = models.ForeignKey("inventory.Cell", models.PROTECT, related_name="stations")
+    cidr = models.CharField(_("address or network"), max_length=43)
+    #: [{"area": "holding"|"coil", "first": int, "last": int}]
+    write_ranges = models.JSONField(default=list)
+
+    objects = StationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=("project", "name"), name="station_name_once"),)
+
+    def __str__(self) -> str:
+        return self.name
