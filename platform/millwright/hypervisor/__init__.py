@@ -9,9 +9,13 @@ from .domain import (
     DiskSpec,
     DomainSpec,
     NicSpec,
+    Shortfall,
     Tuning,
+    TuningPlan,
     VcpuSpec,
     domain_name,
+    render_domain,
+    tune,
 )
 from .errors import (
     AccessDenied,
@@ -120,7 +124,9 @@ __all__ = [
     "Protocol",
     "Retryable",
     "ServiceClass",
+    "Shortfall",
     "Tuning",
+    "TuningPlan",
     "Unsupported",
     "UploadSource",
     "VcpuRole",
@@ -131,4 +137,6 @@ __all__ = [
     "VolumeInfo",
     "VolumeOwner",
     "domain_name",
+    "render_domain",
+    "tune",
 ]

@@ -9,13 +9,19 @@ from .spec import (
     VcpuSpec,
     domain_name,
 )
+from .tuning import Shortfall, TuningPlan, tune
+from .xml import render_domain
 
 __all__ = [
     "DirectBoot",
     "DiskSpec",
     "DomainSpec",
     "NicSpec",
+    "Shortfall",
     "Tuning",
+    "TuningPlan",
     "VcpuSpec",
     "domain_name",
+    "render_domain",
+    "tune",
 ]

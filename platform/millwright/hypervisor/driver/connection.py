@@ -87,6 +87,7 @@ class Connection:
         self._error: HypervisorError | None = None
         self._attempting = False
         self._closed = False
+        self._generation = 0
         self._lost = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -122,7 +123,7 @@ class Connection:
 
     def drop(self, reason: str) -> None:
         """Give up the present connection (its calls hang) and connect anew."""
-        self._mark_lost(self._conn, reason)
+        self._mark_lost(self._generation, reason)
 
     def close(self) -> None:
         """End for good; never blocks."""
@@ -144,9 +145,12 @@ class Connection:
             )
             self._thread.start()
 
+    def _is_closed(self) -> bool:
+        return self._closed
+
     def _run(self) -> None:
         failures = 0
-        while not self._closed:
+        while not self._is_closed():
             self._lost.clear()
             with self._condition:
                 self._attempting = True
@@ -162,7 +166,7 @@ class Connection:
                 continue
             failures = 0
             with self._condition:
-                if self._closed:
+                if self._is_closed():
                     self._dispose(conn)
                     return
                 self._conn, self._error, self._attempting = conn, None, False
@@ -174,7 +178,9 @@ class Connection:
         ensure_event_loop()
         check_tls(self._address, HANDSHAKE_S)
         deadline = Deadline("open", self._address.name, OPEN_S)
-        future = expendable(f"open-{self._address.name}", self._open_blocking)
+        self._generation += 1
+        generation = self._generation
+        future = expendable(f"open-{self._address.name}", lambda: self._open_blocking(generation))
         try:
             return future.result(timeout=deadline.left_s)
         except FutureTimeout:
@@ -184,32 +190,31 @@ class Connection:
             )
             raise deadline.exceeded() from None
 
-    def _open_blocking(self) -> libvirt.virConnect:
+    def _open_blocking(self, generation: int) -> libvirt.virConnect:
         try:
             conn = libvirt.open(self._address.uri)
             if self.is_remote:
                 conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
             with contextlib.suppress(libvirt.libvirtError):  # the test driver has none
-                conn.registerCloseCallback(self._closed_by_libvirt, None)
+                conn.registerCloseCallback(self._closed_by_libvirt, generation)
             self._on_open(conn)
         except libvirt.libvirtError as error:
             raise translate(error, host=self._address.name, verb="open") from error
         return conn
 
-    def _closed_by_libvirt(self, conn: libvirt.virConnect, reason: int, _: object) -> None:
+    def _closed_by_libvirt(self, _: object, reason: int, generation: int) -> None:
         reasons = {
             libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "connection error",
             libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "the daemon closed the connection",
             libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "no answer to keepalives",
             libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT: "closed here",
         }
-        self._mark_lost(conn, reasons.get(reason, f"reason {reason}"))
+        self._mark_lost(generation, reasons.get(reason, f"reason {reason}"))
 
-    def _mark_lost(self, conn: libvirt.virConnect | None, reason: str) -> None:
+    def _mark_lost(self, generation: int, reason: str) -> None:
         with self._condition:
-            # libvirt hands the callback a wrapper of its own, so identity tells nothing; a
-            # close callback of an older connection is told by that one being disposed of.
-            if conn is None or self._conn is None or self._closed:
+            # A late word about an older connection says nothing of the present one.
+            if self._conn is None or self._closed or generation != self._generation:
                 return
             lost, self._conn = self._conn, None
             self._attempting = True

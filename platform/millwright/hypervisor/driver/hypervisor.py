@@ -16,7 +16,6 @@ from .agent import AgentVerbs
 from .calls import Calls
 from .connection import Connection, HostAddress
 from .console import ConsoleVerbs
-from .domains import DomainVerbs
 from .host import HostVerbs
 from .migration import MigrationVerbs
 from .networks import NetworkVerbs
@@ -31,7 +30,6 @@ LIFECYCLE = (
 
 class LibvirtHypervisor(
     HostVerbs,
-    DomainVerbs,
     StorageVerbs,
     NetworkVerbs,
     AgentVerbs,
@@ -51,7 +49,7 @@ class LibvirtHypervisor(
         self.site = site
         self.address = address
         self._calls = Calls(address.name)
-        self._locks = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._locks_guard = threading.Lock()
         self._callbacks: list[EventCallback] = []
         self._callbacks_lock = threading.Lock()
