@@ -9,7 +9,12 @@ from pathlib import Path
 # Set before Django reads its settings, at import: pytest-django loads them while collecting.
 _scratch = Path(tempfile.mkdtemp(prefix="mw-tests-"))
 os.environ["MILLWRIGHT_HOME"] = str(_scratch / "home")
-for _name in [name for name in os.environ if name.startswith("MILLWRIGHT_") and name not in {"MILLWRIGHT_HOME", "MILLWRIGHT_DATABASE_URL", "MILLWRIGHT_CACHE_DIR"}]:
+for _name in [
+    name
+    for name in os.environ
+    if name.startswith("MILLWRIGHT_")
+    and name not in {"MILLWRIGHT_HOME", "MILLWRIGHT_DATABASE_URL", "MILLWRIGHT_CACHE_DIR"}
+]:
     del os.environ[_name]
 
 

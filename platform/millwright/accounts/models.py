@@ -34,7 +34,9 @@ class Project(models.Model):
     quota_disk_bytes = models.PositiveBigIntegerField(_("disk"), default=200 * 2**30)
     quota_environments = models.PositiveIntegerField(_("environments"), default=10)
     #: A request of at most this many vCPUs and without realtime cores needs no person. 0: always ask.
-    auto_approve_vcpus = models.PositiveIntegerField(_("approved automatically up to vCPUs"), default=0)
+    auto_approve_vcpus = models.PositiveIntegerField(
+        _("approved automatically up to vCPUs"), default=0
+    )
     max_lease_days = models.PositiveIntegerField(_("longest lease in days"), default=365)
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
@@ -69,7 +71,9 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=80)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     scope = models.CharField(
-        max_length=16, default="write", choices=(("read", _("read")), ("write", _("write")), ("discovery", _("service discovery")))
+        max_length=16,
+        default="write",
+        choices=(("read", _("read")), ("write", _("write")), ("discovery", _("service discovery"))),
     )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()

@@ -11,13 +11,25 @@ _READERS = frozenset({Role.OPERATOR, Role.ADMINISTRATOR, Role.AUDITOR, Role.APPR
 
 #: verb → project roles that may, and plant-wide roles that may.
 _VERBS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "request": (frozenset({Role.ENGINEER, Role.APPROVER, Role.ADMINISTRATOR}), frozenset({Role.ADMINISTRATOR})),
-    "decide": (frozenset({Role.APPROVER, Role.ADMINISTRATOR}), frozenset({Role.APPROVER, Role.ADMINISTRATOR})),
-    "operate": (frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMINISTRATOR}), frozenset({Role.OPERATOR, Role.ADMINISTRATOR})),
+    "request": (
+        frozenset({Role.ENGINEER, Role.APPROVER, Role.ADMINISTRATOR}),
+        frozenset({Role.ADMINISTRATOR}),
+    ),
+    "decide": (
+        frozenset({Role.APPROVER, Role.ADMINISTRATOR}),
+        frozenset({Role.APPROVER, Role.ADMINISTRATOR}),
+    ),
+    "operate": (
+        frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMINISTRATOR}),
+        frozenset({Role.OPERATOR, Role.ADMINISTRATOR}),
+    ),
     "engineer": (frozenset({Role.ENGINEER, Role.ADMINISTRATOR}), frozenset({Role.ADMINISTRATOR})),
     "administer": (frozenset({Role.ADMINISTRATOR}), frozenset({Role.ADMINISTRATOR})),
     "pool": (frozenset(), frozenset({Role.OPERATOR, Role.ADMINISTRATOR})),
-    "audit": (frozenset({Role.AUDITOR, Role.ADMINISTRATOR}), frozenset({Role.AUDITOR, Role.ADMINISTRATOR})),
+    "audit": (
+        frozenset({Role.AUDITOR, Role.ADMINISTRATOR}),
+        frozenset({Role.AUDITOR, Role.ADMINISTRATOR}),
+    ),
 }
 
 
@@ -33,7 +45,9 @@ class PermissionRefused(PermissionError):  # noqa: N818 - the name is what peopl
 def sees_everything(user: Any) -> bool:
     """Superusers and plant-wide readers."""
     return bool(
-        user.is_authenticated and user.is_active and (user.is_superuser or user.plant_role in _READERS)
+        user.is_authenticated
+        and user.is_active
+        and (user.is_superuser or user.plant_role in _READERS)
     )
 
 

@@ -24,11 +24,15 @@ class TokenAuthentication(authentication.BaseAuthentication):
         if not header or header[0].lower() != b"bearer":
             return None
         if len(header) != 2:
-            raise exceptions.AuthenticationFailed("Authorization: expected exactly 'Bearer <token>'.")
+            raise exceptions.AuthenticationFailed(
+                "Authorization: expected exactly 'Bearer <token>'."
+            )
         digest = hashlib.sha256(header[1]).hexdigest()
         token = ApiToken.objects.usable().select_related("user").filter(digest=digest).first()
         if token is None:
-            raise exceptions.AuthenticationFailed("Authorization: the token is unknown, ended or revoked.")
+            raise exceptions.AuthenticationFailed(
+                "Authorization: the token is unknown, ended or revoked."
+            )
         if token.scope == "read" and request.method not in _SAFE:
             raise exceptions.PermissionDenied("This token may only read.")
         if token.scope == "discovery" and not request.path.startswith(_DISCOVERY_PATHS):

@@ -11,5 +11,9 @@ class Pages(CursorPagination):
 
     def get_ordering(self, request, queryset, view):  # type: ignore[no-untyped-def]
         """The view's own ordering, made total by the key."""
-        ordering = tuple(getattr(view, "cursor_ordering", ())) or tuple(queryset.model._meta.ordering) or ("-pk",)
+        ordering = (
+            tuple(getattr(view, "cursor_ordering", ()))
+            or tuple(queryset.model._meta.ordering)
+            or ("-pk",)
+        )
         return ordering if ordering[-1].lstrip("-") in {"pk", "id"} else (*ordering, "pk")

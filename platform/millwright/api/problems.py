@@ -17,14 +17,24 @@ from millwright.core.lifecycle import LifecycleError
 def _errors(detail: Any, prefix: str = "") -> list[dict[str, str]]:
     """Flatten nested field errors into rows of field, message and code."""
     if isinstance(detail, dict):
-        return [row for key, value in detail.items() for row in _errors(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            row
+            for key, value in detail.items()
+            for row in _errors(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
     if isinstance(detail, list):
         return [
             row
             for index, value in enumerate(detail)
             for row in _errors(value, prefix if isinstance(value, str) else f"{prefix}[{index}]")
         ]
-    return [{"field": prefix or "non_field_errors", "message": str(detail), "code": getattr(detail, "code", "invalid")}]
+    return [
+        {
+            "field": prefix or "non_field_errors",
+            "message": str(detail),
+            "code": getattr(detail, "code", "invalid"),
+        }
+    ]
 
 
 def problem(code: int, title: str, detail: str = "", **more: Any) -> Response:
@@ -43,7 +53,11 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
         set_rollback()
         return problem(status.HTTP_409_CONFLICT, "Conflict", str(error), code="state")
     elif isinstance(error, ValidationError):
-        detail = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
+        detail = (
+            error.message_dict
+            if hasattr(error, "error_dict")
+            else {"non_field_errors": error.messages}
+        )
         error = exceptions.ValidationError(detail)
     if not isinstance(error, exceptions.APIException):
         return None
@@ -55,7 +69,15 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
         detail = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
     else:
         detail = str(error.detail)
-    response = problem(error.status_code, error.default_detail if isinstance(error.default_detail, str) else str(error.default_detail), detail, code=error.default_code, **extra)
+    response = problem(
+        error.status_code,
+        error.default_detail
+        if isinstance(error.default_detail, str)
+        else str(error.default_detail),
+        detail,
+        code=error.default_code,
+        **extra,
+    )
     if isinstance(error, exceptions.Throttled) and error.wait:
         response["Retry-After"] = str(int(error.wait) + 1)
     if header := getattr(error, "auth_header", None):

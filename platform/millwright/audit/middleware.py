@@ -17,13 +17,17 @@ class OriginMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+    def __init__(
+        self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+    ) -> None:
         self.get_response = get_response
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]  # sync or async by mode
-        origin = Origin(address=request.META.get("REMOTE_ADDR") or None, request_id=uuid.uuid4().hex)
+        origin = Origin(
+            address=request.META.get("REMOTE_ADDR") or None, request_id=uuid.uuid4().hex
+        )
         token = current_origin.set(origin)
         if iscoroutinefunction(self):
             return self._later(request, token)

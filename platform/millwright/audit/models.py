@@ -34,7 +34,9 @@ class AuditEntry(AppendOnly):
     """Who did what to which object, from where and why."""
 
     at = models.DateTimeField(_("when"), auto_now_add=True, db_index=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("who"))
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("who")
+    )
     #: The name as it was, readable after the account is gone or renamed.
     actor_name = models.CharField(max_length=150)
     action = models.CharField(_("what"), max_length=64, db_index=True)

@@ -10,7 +10,9 @@ class ResourcePool(models.Model):
     """A node of the tree that shares capacity: reservation, limit, shares."""
 
     name = models.SlugField(max_length=48, unique=True)
-    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="children"
+    )
     project = models.ForeignKey("accounts.Project", models.PROTECT, null=True, blank=True)
     cpu_reservation = models.FloatField(_("reserved CPUs"), default=0)
     cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
@@ -24,13 +26,17 @@ class PlacementRule(models.Model):
     """Keep machines together or apart, on or off certain hosts."""
 
     KINDS = (
-        ("together", _("keep together")), ("apart", _("keep apart")),
-        ("on_hosts", _("only on hosts")), ("off_hosts", _("never on hosts")),
+        ("together", _("keep together")),
+        ("apart", _("keep apart")),
+        ("on_hosts", _("only on hosts")),
+        ("off_hosts", _("never on hosts")),
     )
     name = models.SlugField(max_length=48, unique=True)
     kind = models.CharField(max_length=12, choices=KINDS)
     hard = models.BooleanField(_("must hold"), default=True)
-    machines = models.ManyToManyField("environments.Machine", blank=True, related_name="placement_rules")
+    machines = models.ManyToManyField(
+        "environments.Machine", blank=True, related_name="placement_rules"
+    )
     hosts = models.ManyToManyField("inventory.Host", blank=True)
     enabled = models.BooleanField(default=True)
 

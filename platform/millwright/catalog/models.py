@@ -26,15 +26,23 @@ class TemplateVersion(models.Model):
     version = models.CharField(max_length=32)
     spec = models.JSONField()
     image_state = models.CharField(
-        max_length=12, default="missing",
-        choices=(("missing", _("not built")), ("building", _("being built")), ("ready", _("ready")), ("failed", _("failed"))),
+        max_length=12,
+        default="missing",
+        choices=(
+            ("missing", _("not built")),
+            ("building", _("being built")),
+            ("ready", _("ready")),
+            ("failed", _("failed")),
+        ),
     )
     #: {"name", "kernel", "initrd", "disk": paths, "sha256": {…}, "virtual_size"}
     image = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("template", "version"), name="template_version_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("template", "version"), name="template_version_once"),
+        )
         ordering = ("template", "-created_at")
 
     def __str__(self) -> str:

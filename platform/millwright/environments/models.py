@@ -33,23 +33,35 @@ class Request(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(_("name of the environment"), max_length=40)
-    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="requests", verbose_name=_("project"))
+    project = models.ForeignKey(
+        "accounts.Project", models.PROTECT, related_name="requests", verbose_name=_("project")
+    )
     requester = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="requests")
-    template_version = models.ForeignKey("catalog.TemplateVersion", models.PROTECT, verbose_name=_("template"))
+    template_version = models.ForeignKey(
+        "catalog.TemplateVersion", models.PROTECT, verbose_name=_("template")
+    )
     size = models.CharField(_("size"), max_length=32)
     cell = models.ForeignKey("inventory.Cell", models.PROTECT, null=True, verbose_name=_("cell"))
     program_version = models.ForeignKey(
-        "shopfloor.ProgramVersion", models.PROTECT, null=True, blank=True, verbose_name=_("control program")
+        "shopfloor.ProgramVersion",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("control program"),
     )
     #: a realtime core of its own or nothing; otherwise best effort is accepted where a host allows it
     strict_realtime = models.BooleanField(_("insist on a core of its own"), default=False)
     lease_days = models.PositiveIntegerField(_("lease in days"), default=30)
     justification = models.TextField(_("justification"), blank=True)
-    state = models.CharField(max_length=12, default=RequestState.DRAFT, choices=_choices(RequestState))
+    state = models.CharField(
+        max_length=12, default=RequestState.DRAFT, choices=_choices(RequestState)
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     submitted_at = models.DateTimeField(null=True, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
     decision_reason = models.TextField(blank=True)
     environment = models.OneToOneField(
         "Environment", models.SET_NULL, null=True, blank=True, related_name="request"
@@ -74,7 +86,9 @@ class Environment(models.Model):
     name = models.SlugField(_("name"), max_length=40)
     project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="environments")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="environments")
-    state = models.CharField(max_length=16, default=EnvironmentState.RESERVED, choices=_choices(EnvironmentState))
+    state = models.CharField(
+        max_length=16, default=EnvironmentState.RESERVED, choices=_choices(EnvironmentState)
+    )
     state_reason = models.TextField(blank=True)
     state_since = models.DateTimeField(auto_now_add=True)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -105,17 +119,25 @@ class Machine(models.Model):
     size = models.CharField(max_length=32)
     service_class = models.CharField(max_length=12, choices=_choices(ServiceClass))
     strict_realtime = models.BooleanField(default=False)
-    recovery = models.CharField(max_length=12, default=Recovery.RECOVERABLE, choices=_choices(Recovery))
+    recovery = models.CharField(
+        max_length=12, default=Recovery.RECOVERABLE, choices=_choices(Recovery)
+    )
     vcpus = models.PositiveIntegerField()
     realtime_cores = models.PositiveIntegerField(default=0)
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
     cell = models.ForeignKey("inventory.Cell", models.PROTECT, null=True)
-    host = models.ForeignKey("inventory.Host", models.PROTECT, null=True, blank=True, related_name="machines")
+    host = models.ForeignKey(
+        "inventory.Host", models.PROTECT, null=True, blank=True, related_name="machines"
+    )
     generation = models.PositiveIntegerField(default=0)
     mac = models.CharField(max_length=17, blank=True)
-    desired = models.CharField(max_length=10, default=MachineDesired.RUNNING, choices=_choices(MachineDesired))
-    observed = models.CharField(max_length=10, default=MachineObserved.ABSENT, choices=_choices(MachineObserved))
+    desired = models.CharField(
+        max_length=10, default=MachineDesired.RUNNING, choices=_choices(MachineDesired)
+    )
+    observed = models.CharField(
+        max_length=10, default=MachineObserved.ABSENT, choices=_choices(MachineObserved)
+    )
     observed_at = models.DateTimeField(null=True, blank=True)
     #: what the host cannot honour of the class, in words; empty: everything is honoured
     best_effort = models.JSONField(default=list)
@@ -131,7 +153,9 @@ class Machine(models.Model):
 
     class Meta:
         ordering = ("environment", "name")
-        constraints = (models.UniqueConstraint(fields=("environment", "name"), name="machine_name_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("environment", "name"), name="machine_name_once"),
+        )
 
     def __str__(self) -> str:
         return f"{self.environment.name}/{self.name}"
@@ -146,13 +170,19 @@ class Operation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=20, choices=_choices(OperationKind))
-    state = models.CharField(max_length=12, default=OperationState.QUEUED, choices=_choices(OperationState))
+    state = models.CharField(
+        max_length=12, default=OperationState.QUEUED, choices=_choices(OperationState)
+    )
     project = models.ForeignKey("accounts.Project", models.PROTECT, null=True, related_name="+")
-    environment = models.ForeignKey(Environment, models.PROTECT, null=True, related_name="operations")
+    environment = models.ForeignKey(
+        Environment, models.PROTECT, null=True, related_name="operations"
+    )
     machine = models.ForeignKey(Machine, models.PROTECT, null=True, related_name="operations")
     payload = models.JSONField(default=dict)
     result = models.JSONField(default=dict)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
     #: who, why: from the click to the hypervisor call
     reason = models.CharField(max_length=300, blank=True)
     progress = models.CharField(max_length=300, blank=True)

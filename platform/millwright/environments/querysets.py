@@ -8,19 +8,32 @@ from django.db import models
 
 from millwright.accounts.permissions import projects_with
 from millwright.accounts.querysets import ByProjectQuerySet
-from millwright.core.lifecycle import LIVE_OPERATION_STATES, OCCUPYING_ENVIRONMENT_STATES, RequestState
+from millwright.core.lifecycle import (
+    LIVE_OPERATION_STATES,
+    OCCUPYING_ENVIRONMENT_STATES,
+    RequestState,
+)
 
 
 class RequestQuerySet(ByProjectQuerySet):
     def with_names(self) -> Self:
         return self.select_related(
-            "project", "requester", "template_version__template", "cell", "decided_by", "environment",
+            "project",
+            "requester",
+            "template_version__template",
+            "cell",
+            "decided_by",
+            "environment",
             "program_version__program",
         )
 
     def to_decide_by(self, user: Any) -> Self:
         """Submitted requests that the user may decide, oldest first; never one's own."""
-        submitted = self.filter(state=RequestState.SUBMITTED).exclude(requester=user).order_by("submitted_at")
+        submitted = (
+            self.filter(state=RequestState.SUBMITTED)
+            .exclude(requester=user)
+            .order_by("submitted_at")
+        )
         projects = projects_with(user, "decide")
         return submitted if projects is None else submitted.filter(project__in=projects)
 
@@ -32,8 +45,12 @@ class EnvironmentQuerySet(ByProjectQuerySet):
     def with_machines(self) -> Self:
         from .models import Machine
 
-        machines = Machine.objects.select_related("host", "cell", "address_claim", "template_version__template")
-        return self.select_related("project", "owner").prefetch_related(models.Prefetch("machines", machines))
+        machines = Machine.objects.select_related(
+            "host", "cell", "address_claim", "template_version__template"
+        )
+        return self.select_related("project", "owner").prefetch_related(
+            models.Prefetch("machines", machines)
+        )
 
 
 class MachineQuerySet(ByProjectQuerySet):

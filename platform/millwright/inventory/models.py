@@ -35,14 +35,20 @@ class Host(models.Model):
     #: probe kind → {"verdict": "yes|no|unknown", "detail", "at"}; for the kernel named beside it
     capabilities = models.JSONField(default=dict)
     kernel = models.CharField(max_length=120, blank=True)
-    accel = models.CharField(max_length=16, default="emulation", choices=(("kvm", "KVM"), ("emulation", _("emulation"))))
+    accel = models.CharField(
+        max_length=16, default="emulation", choices=(("kvm", "KVM"), ("emulation", _("emulation")))
+    )
     memory_bytes = models.PositiveBigIntegerField(default=0)
     disk_bytes = models.PositiveBigIntegerField(default=0)
     disk_free_bytes = models.PositiveBigIntegerField(default=0)
-    health = models.CharField(_("health"), max_length=16, default=HostHealth.SUSPECT, choices=[(s, s) for s in HostHealth])
+    health = models.CharField(
+        _("health"), max_length=16, default=HostHealth.SUSPECT, choices=[(s, s) for s in HostHealth]
+    )
     health_reason = models.CharField(max_length=300, blank=True)
     administration = models.CharField(
-        _("administration"), max_length=16, default=HostAdministration.SCHEDULABLE,
+        _("administration"),
+        max_length=16,
+        default=HostAdministration.SCHEDULABLE,
         choices=[(s, s) for s in HostAdministration],
     )
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
@@ -68,7 +74,9 @@ class Cell(models.Model):
     bridge = models.CharField(max_length=15)
     network_name = models.CharField(max_length=48)
     gateway_address = models.GenericIPAddressField(_("address of the gateway process"))
-    monitoring_address = models.GenericIPAddressField(_("address Prometheus scrapes from"), null=True, blank=True)
+    monitoring_address = models.GenericIPAddressField(
+        _("address Prometheus scrapes from"), null=True, blank=True
+    )
 
     class Meta:
         ordering = ("slug",)
@@ -107,7 +115,9 @@ class AddressClaim(models.Model):
     claimed_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("cell", "address"), name="address_claimed_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("cell", "address"), name="address_claimed_once"),
+        )
         ordering = ("cell", "address")
 
     def __str__(self) -> str:

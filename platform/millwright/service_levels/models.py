@@ -12,7 +12,9 @@ from django.utils.translation import gettext_lazy as _
 class Contract(models.Model):
     """An availability objective for an environment; best-effort machines carry one that says so."""
 
-    environment = models.OneToOneField("environments.Environment", models.CASCADE, related_name="contract")
+    environment = models.OneToOneField(
+        "environments.Environment", models.CASCADE, related_name="contract"
+    )
     availability_ratio = models.FloatField(_("availability"), default=0.99)
     note = models.CharField(max_length=200, blank=True)
     valid_from = models.DateTimeField()
@@ -25,21 +27,32 @@ class MaintenanceWindow(models.Model):
     """A span of time that is excluded from a contract when approved."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    environment = models.ForeignKey("environments.Environment", models.CASCADE, related_name="maintenance_windows")
+    environment = models.ForeignKey(
+        "environments.Environment", models.CASCADE, related_name="maintenance_windows"
+    )
     begins_at = models.DateTimeField(_("from"))
     ends_at = models.DateTimeField(_("to"))
     reason = models.TextField(_("reason"))
     state = models.CharField(
-        max_length=10, default="requested",
-        choices=(("requested", _("requested")), ("approved", _("approved")), ("rejected", _("rejected"))),
+        max_length=10,
+        default="requested",
+        choices=(
+            ("requested", _("requested")),
+            ("approved", _("approved")),
+            ("rejected", _("rejected")),
+        ),
     )
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
-    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
 
     class Meta:
         ordering = ("-begins_at",)
         constraints = (
-            models.CheckConstraint(condition=models.Q(ends_at__gt=models.F("begins_at")), name="window_has_length"),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("begins_at")), name="window_has_length"
+            ),
         )
 
     def __str__(self) -> str:

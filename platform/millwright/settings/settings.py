@@ -31,10 +31,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILLWRIGHT_", frozen=True, extra="ignore")
 
-    instance: str = Field("mw0", description="name of this installation on this machine: mw0, mw1 …")
+    instance: str = Field(
+        "mw0", description="name of this installation on this machine: mw0, mw1 …"
+    )
     home: Path = Field(Path(), description="state: database, certificates, secrets, logs")
-    cache_dir: Path = Field(Path(), description="caches addressed by content; may be removed any time")
-    database_url: str = Field("", description="postgresql://… ; empty: SQLite in the home directory")
+    cache_dir: Path = Field(
+        Path(), description="caches addressed by content; may be removed any time"
+    )
+    database_url: str = Field(
+        "", description="postgresql://… ; empty: SQLite in the home directory"
+    )
     portal_host: str = Field("127.0.0.1", description="address the portal listens on")
     portal_port: int = Field(0, ge=0, le=65535)
     portal_workers: int = Field(1, ge=1, le=64)
@@ -44,7 +50,9 @@ class Settings(BaseSettings):
     prometheus_port: int = Field(0, ge=0, le=65535)
     alertmanager_port: int = Field(0, ge=0, le=65535)
     agent_port: int = Field(9177, ge=1, le=65535)
-    language: str = Field("en", description="the portal's language where a browser names none we have")
+    language: str = Field(
+        "en", description="the portal's language where a browser names none we have"
+    )
     time_zone: str = Field("UTC", description="the plant's time zone, as in the IANA database")
     debug: bool = False
 

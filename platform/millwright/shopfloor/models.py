@@ -8,7 +8,14 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .querysets import DeploymentQuerySet, DeviceQuerySet, MappingQuerySet, ProgramQuerySet, ProgramVersionQuerySet, StationQuerySet
+from .querysets import (
+    DeploymentQuerySet,
+    DeviceQuerySet,
+    MappingQuerySet,
+    ProgramQuerySet,
+    ProgramVersionQuerySet,
+    StationQuerySet,
+)
 
 
 class Program(models.Model):
@@ -16,14 +23,18 @@ class Program(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(_("name"), max_length=48)
-    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="programs", verbose_name=_("project"))
+    project = models.ForeignKey(
+        "accounts.Project", models.PROTECT, related_name="programs", verbose_name=_("project")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProgramQuerySet.as_manager()
 
     class Meta:
         ordering = ("name",)
-        constraints = (models.UniqueConstraint(fields=("project", "name"), name="program_name_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("project", "name"), name="program_name_once"),
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -32,7 +43,12 @@ class Program(models.Model):
 class ProgramVersion(models.Model):
     """Sources as uploaded, and what became of them: messages, or a signed bundle."""
 
-    STATES = (("queued", _("queued")), ("building", _("compiling")), ("ready", _("ready")), ("failed", _("failed")))
+    STATES = (
+        ("queued", _("queued")),
+        ("building", _("compiling")),
+        ("ready", _("ready")),
+        ("failed", _("failed")),
+    )
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     program = models.ForeignKey(Program, models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
@@ -52,7 +68,9 @@ class ProgramVersion(models.Model):
 
     class Meta:
         ordering = ("program", "-number")
-        constraints = (models.UniqueConstraint(fields=("program", "number"), name="program_version_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("program", "number"), name="program_version_once"),
+        )
 
     def __str__(self) -> str:
         return f"{self.program.name} v{self.number}"
@@ -61,13 +79,20 @@ class ProgramVersion(models.Model):
 class Deployment(models.Model):
     """A program version sent to a machine. The newest active one is what should run there."""
 
-    STATES = (("pending", _("pending")), ("active", _("active")), ("failed", _("failed")), ("replaced", _("replaced")))
+    STATES = (
+        ("pending", _("pending")),
+        ("active", _("active")),
+        ("failed", _("failed")),
+        ("replaced", _("replaced")),
+    )
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     machine = models.ForeignKey("environments.Machine", models.CASCADE, related_name="deployments")
     program_version = models.ForeignKey(ProgramVersion, models.PROTECT, related_name="deployments")
     state = models.CharField(max_length=10, default="pending", choices=STATES)
     message = models.TextField(blank=True)
-    deployed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    deployed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True, blank=True)
 
@@ -86,9 +111,15 @@ class Device(models.Model):
     PROTOCOLS = (("modbus_tcp", "Modbus TCP"), ("opcua", "OPC UA"))
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(_("name"), max_length=48)
-    project = models.ForeignKey("accounts.Project", models.PROTECT, related_name="devices", verbose_name=_("project"))
-    cell = models.ForeignKey("inventory.Cell", models.PROTECT, related_name="devices", verbose_name=_("cell"))
-    protocol = models.CharField(_("protocol"), max_length=12, choices=PROTOCOLS, default="modbus_tcp")
+    project = models.ForeignKey(
+        "accounts.Project", models.PROTECT, related_name="devices", verbose_name=_("project")
+    )
+    cell = models.ForeignKey(
+        "inventory.Cell", models.PROTECT, related_name="devices", verbose_name=_("cell")
+    )
+    protocol = models.CharField(
+        _("protocol"), max_length=12, choices=PROTOCOLS, default="modbus_tcp"
+    )
     address = models.GenericIPAddressField(_("address"), protocol="IPv4")
     port = models.PositiveIntegerField(_("port"), default=502)
     unit = models.PositiveSmallIntegerField(_("unit id"), default=1)
@@ -102,7 +133,9 @@ class Device(models.Model):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("project", "name"), name="device_name_once"),
-            models.UniqueConstraint(fields=("cell", "address", "port", "unit"), name="device_place_once"),
+            models.UniqueConstraint(
+                fields=("cell", "address", "port", "unit"), name="device_place_once"
+            ),
         )
 
     def __str__(self) -> str:
@@ -113,22 +146,38 @@ class TagMapping(models.Model):
     """One point of a device bound to one tag of a machine's program. Opens the firewall for the pair."""
 
     AREAS = (
-        ("coil", _("coil")), ("discrete", _("discrete input")),
-        ("input", _("input register")), ("holding", _("holding register")), ("node", _("OPC UA node")),
+        ("coil", _("coil")),
+        ("discrete", _("discrete input")),
+        ("input", _("input register")),
+        ("holding", _("holding register")),
+        ("node", _("OPC UA node")),
     )
-    TYPES = tuple((name, name) for name in ("BOOL", "INT", "UINT", "DINT", "UDINT", "REAL", "LREAL", "WORD", "DWORD"))
+    TYPES = tuple(
+        (name, name)
+        for name in ("BOOL", "INT", "UINT", "DINT", "UDINT", "REAL", "LREAL", "WORD", "DWORD")
+    )
     FAIL = (("hold", _("hold")), ("zero", _("zero")), ("substitute", _("substitute")))
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    machine = models.ForeignKey("environments.Machine", models.CASCADE, related_name="mappings", verbose_name=_("machine"))
-    device = models.ForeignKey(Device, models.PROTECT, related_name="mappings", verbose_name=_("device"))
+    machine = models.ForeignKey(
+        "environments.Machine", models.CASCADE, related_name="mappings", verbose_name=_("machine")
+    )
+    device = models.ForeignKey(
+        Device, models.PROTECT, related_name="mappings", verbose_name=_("device")
+    )
     tag = models.CharField(_("tag"), max_length=200)
     area = models.CharField(_("area"), max_length=10, choices=AREAS)
     register = models.CharField(_("register or node id"), max_length=200)
     data_type = models.CharField(_("type"), max_length=8, choices=TYPES, default="INT")
-    direction = models.CharField(_("direction"), max_length=4, choices=(("in", _("device → program")), ("out", _("program → device"))))
+    direction = models.CharField(
+        _("direction"),
+        max_length=4,
+        choices=(("in", _("device → program")), ("out", _("program → device"))),
+    )
     scale = models.FloatField(_("scale"), default=1.0)
     offset = models.FloatField(_("offset"), default=0.0)
-    fail = models.CharField(_("when the device is silent"), max_length=12, choices=FAIL, default="hold")
+    fail = models.CharField(
+        _("when the device is silent"), max_length=12, choices=FAIL, default="hold"
+    )
     substitute = models.FloatField(_("substitute value"), default=0.0)
 
     objects = MappingQuerySet.as_manager()
@@ -155,7 +204,9 @@ class EngineeringStation(models.Model):
 
     class Meta:
         ordering = ("name",)
-        constraints = (models.UniqueConstraint(fields=("project", "name"), name="station_name_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("project", "name"), name="station_name_once"),
+        )
 
     def __str__(self) -> str:
         return self.name

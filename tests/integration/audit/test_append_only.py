@@ -30,10 +30,19 @@ def test_the_model_refuses_change_and_removal() -> None:
 def test_the_database_refuses_too(verb: str, table: str) -> None:
     _entry()
     StateTransition.objects.create(
-        at=timezone.now(), subject_type="host", subject_id="1", subject_name="h", before="up", after="down"
+        at=timezone.now(),
+        subject_type="host",
+        subject_id="1",
+        subject_name="h",
+        before="up",
+        after="down",
     )
     column = {"audit_auditentry": "reason", "environments_statetransition": "cause"}[table]
     statement = f"UPDATE {table} SET {column} = 'x'" if verb == "UPDATE" else f"DELETE FROM {table}"  # noqa: S608
-    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(statement)
     assert AuditEntry.objects.count() == StateTransition.objects.count() == 1

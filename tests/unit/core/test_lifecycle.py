@@ -1,7 +1,6 @@
 """The state tables: closed, reachable, and an error that says what may follow."""
 
 import pytest
-
 from millwright.core.lifecycle import TRANSITIONS, LifecycleError, check_transition, may_follow
 
 FIRST = {
@@ -37,4 +36,7 @@ def test_the_same_state_may_follow_itself() -> None:
 def test_the_error_names_both_states_and_what_may_follow() -> None:
     with pytest.raises(LifecycleError) as caught:
         check_transition("request", "draft", "approved")
-    assert str(caught.value) == "request: 'approved' may not follow 'draft'; allowed: submitted, withdrawn"
+    assert (
+        str(caught.value)
+        == "request: 'approved' may not follow 'draft'; allowed: submitted, withdrawn"
+    )

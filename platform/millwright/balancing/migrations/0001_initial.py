@@ -4,31 +4,50 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='PlacementRule',
+            name="PlacementRule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=48, unique=True)),
-                ('kind', models.CharField(choices=[('together', 'keep together'), ('apart', 'keep apart'), ('on_hosts', 'only on hosts'), ('off_hosts', 'never on hosts')], max_length=12)),
-                ('hard', models.BooleanField(default=True, verbose_name='must hold')),
-                ('enabled', models.BooleanField(default=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("together", "keep together"),
+                            ("apart", "keep apart"),
+                            ("on_hosts", "only on hosts"),
+                            ("off_hosts", "never on hosts"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("hard", models.BooleanField(default=True, verbose_name="must hold")),
+                ("enabled", models.BooleanField(default=True)),
             ],
         ),
         migrations.CreateModel(
-            name='ResourcePool',
+            name="ResourcePool",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=48, unique=True)),
-                ('cpu_reservation', models.FloatField(default=0, verbose_name='reserved CPUs')),
-                ('cpu_limit', models.FloatField(blank=True, null=True, verbose_name='CPU limit')),
-                ('shares', models.PositiveIntegerField(default=1000, verbose_name='shares')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, unique=True)),
+                ("cpu_reservation", models.FloatField(default=0, verbose_name="reserved CPUs")),
+                ("cpu_limit", models.FloatField(blank=True, null=True, verbose_name="CPU limit")),
+                ("shares", models.PositiveIntegerField(default=1000, verbose_name="shares")),
             ],
         ),
     ]

@@ -5,35 +5,47 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('balancing', '0001_initial'),
-        ('environments', '0001_initial'),
-        ('inventory', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("balancing", "0001_initial"),
+        ("environments", "0001_initial"),
+        ("inventory", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='placementrule',
-            name='hosts',
-            field=models.ManyToManyField(blank=True, to='inventory.host'),
+            model_name="placementrule",
+            name="hosts",
+            field=models.ManyToManyField(blank=True, to="inventory.host"),
         ),
         migrations.AddField(
-            model_name='placementrule',
-            name='machines',
-            field=models.ManyToManyField(blank=True, related_name='placement_rules', to='environments.machine'),
+            model_name="placementrule",
+            name="machines",
+            field=models.ManyToManyField(
+                blank=True, related_name="placement_rules", to="environments.machine"
+            ),
         ),
         migrations.AddField(
-            model_name='resourcepool',
-            name='parent',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='balancing.resourcepool'),
+            model_name="resourcepool",
+            name="parent",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="children",
+                to="balancing.resourcepool",
+            ),
         ),
         migrations.AddField(
-            model_name='resourcepool',
-            name='project',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='accounts.project'),
+            model_name="resourcepool",
+            name="project",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                to="accounts.project",
+            ),
         ),
     ]

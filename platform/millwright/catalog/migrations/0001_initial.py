@@ -5,40 +5,74 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Template',
+            name="Template",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=48, unique=True, verbose_name='name')),
-                ('title', models.CharField(max_length=120)),
-                ('summary', models.TextField(blank=True)),
-                ('offered', models.BooleanField(default=True, verbose_name='offered in the catalogue')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, unique=True, verbose_name="name")),
+                ("title", models.CharField(max_length=120)),
+                ("summary", models.TextField(blank=True)),
+                (
+                    "offered",
+                    models.BooleanField(default=True, verbose_name="offered in the catalogue"),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='TemplateVersion',
+            name="TemplateVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.CharField(max_length=32)),
-                ('spec', models.JSONField()),
-                ('image_state', models.CharField(choices=[('missing', 'not built'), ('building', 'being built'), ('ready', 'ready'), ('failed', 'failed')], default='missing', max_length=12)),
-                ('image', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='catalog.template')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.CharField(max_length=32)),
+                ("spec", models.JSONField()),
+                (
+                    "image_state",
+                    models.CharField(
+                        choices=[
+                            ("missing", "not built"),
+                            ("building", "being built"),
+                            ("ready", "ready"),
+                            ("failed", "failed"),
+                        ],
+                        default="missing",
+                        max_length=12,
+                    ),
+                ),
+                ("image", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "template",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="catalog.template",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('template', '-created_at'),
-                'constraints': [models.UniqueConstraint(fields=('template', 'version'), name='template_version_once')],
+                "ordering": ("template", "-created_at"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("template", "version"), name="template_version_once"
+                    )
+                ],
             },
         ),
     ]

@@ -8,148 +8,322 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DemandSample',
+            name="DemandSample",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('cpu_ratio', models.FloatField(help_text='CPU seconds per second')),
-                ('wait_ratio', models.FloatField(default=0, help_text='run-queue wait, seconds per second')),
-                ('memory_bytes', models.PositiveBigIntegerField(default=0)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("cpu_ratio", models.FloatField(help_text="CPU seconds per second")),
+                (
+                    "wait_ratio",
+                    models.FloatField(default=0, help_text="run-queue wait, seconds per second"),
+                ),
+                ("memory_bytes", models.PositiveBigIntegerField(default=0)),
             ],
             options={
-                'ordering': ('-at',),
+                "ordering": ("-at",),
             },
         ),
         migrations.CreateModel(
-            name='Machine',
+            name="Machine",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=32)),
-                ('size', models.CharField(max_length=32)),
-                ('service_class', models.CharField(choices=[('realtime', 'realtime'), ('guaranteed', 'guaranteed'), ('shared', 'shared')], max_length=12)),
-                ('strict_realtime', models.BooleanField(default=False)),
-                ('recovery', models.CharField(choices=[('autonomous', 'autonomous'), ('recoverable', 'recoverable')], default=millwright.core.lifecycle.Recovery['RECOVERABLE'], max_length=12)),
-                ('vcpus', models.PositiveIntegerField()),
-                ('realtime_cores', models.PositiveIntegerField(default=0)),
-                ('memory_bytes', models.PositiveBigIntegerField()),
-                ('disk_bytes', models.PositiveBigIntegerField()),
-                ('generation', models.PositiveIntegerField(default=0)),
-                ('mac', models.CharField(blank=True, max_length=17)),
-                ('desired', models.CharField(choices=[('running', 'running'), ('stopped', 'stopped'), ('absent', 'absent')], default=millwright.core.lifecycle.MachineDesired['RUNNING'], max_length=10)),
-                ('observed', models.CharField(choices=[('running', 'running'), ('paused', 'paused'), ('stopped', 'stopped'), ('crashed', 'crashed'), ('migrating', 'migrating'), ('absent', 'absent'), ('unknown', 'unknown')], default=millwright.core.lifecycle.MachineObserved['ABSENT'], max_length=10)),
-                ('observed_at', models.DateTimeField(blank=True, null=True)),
-                ('best_effort', models.JSONField(default=list)),
-                ('placement', models.JSONField(default=dict)),
-                ('cpu_assignment', models.JSONField(default=dict)),
-                ('guest_status', models.JSONField(default=dict)),
-                ('guest_status_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=32)),
+                ("size", models.CharField(max_length=32)),
+                (
+                    "service_class",
+                    models.CharField(
+                        choices=[
+                            ("realtime", "realtime"),
+                            ("guaranteed", "guaranteed"),
+                            ("shared", "shared"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("strict_realtime", models.BooleanField(default=False)),
+                (
+                    "recovery",
+                    models.CharField(
+                        choices=[("autonomous", "autonomous"), ("recoverable", "recoverable")],
+                        default=millwright.core.lifecycle.Recovery["RECOVERABLE"],
+                        max_length=12,
+                    ),
+                ),
+                ("vcpus", models.PositiveIntegerField()),
+                ("realtime_cores", models.PositiveIntegerField(default=0)),
+                ("memory_bytes", models.PositiveBigIntegerField()),
+                ("disk_bytes", models.PositiveBigIntegerField()),
+                ("generation", models.PositiveIntegerField(default=0)),
+                ("mac", models.CharField(blank=True, max_length=17)),
+                (
+                    "desired",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("stopped", "stopped"),
+                            ("absent", "absent"),
+                        ],
+                        default=millwright.core.lifecycle.MachineDesired["RUNNING"],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "observed",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("stopped", "stopped"),
+                            ("crashed", "crashed"),
+                            ("migrating", "migrating"),
+                            ("absent", "absent"),
+                            ("unknown", "unknown"),
+                        ],
+                        default=millwright.core.lifecycle.MachineObserved["ABSENT"],
+                        max_length=10,
+                    ),
+                ),
+                ("observed_at", models.DateTimeField(blank=True, null=True)),
+                ("best_effort", models.JSONField(default=list)),
+                ("placement", models.JSONField(default=dict)),
+                ("cpu_assignment", models.JSONField(default=dict)),
+                ("guest_status", models.JSONField(default=dict)),
+                ("guest_status_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ('environment', 'name'),
+                "ordering": ("environment", "name"),
             },
         ),
         migrations.CreateModel(
-            name='Operation',
+            name="Operation",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('provision', 'provision'), ('start', 'start'), ('stop', 'stop'), ('restart', 'restart'), ('remove', 'remove'), ('build_program', 'build_program'), ('deliver_program', 'deliver_program'), ('deliver_config', 'deliver_config')], max_length=20)),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('waiting', 'waiting'), ('undoing', 'undoing'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('cancelled', 'cancelled')], default=millwright.core.lifecycle.OperationState['QUEUED'], max_length=12)),
-                ('payload', models.JSONField(default=dict)),
-                ('result', models.JSONField(default=dict)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('progress', models.CharField(blank=True, max_length=300)),
-                ('error', models.TextField(blank=True)),
-                ('attempt', models.PositiveIntegerField(default=1)),
-                ('cancel_requested', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("provision", "provision"),
+                            ("start", "start"),
+                            ("stop", "stop"),
+                            ("restart", "restart"),
+                            ("remove", "remove"),
+                            ("build_program", "build_program"),
+                            ("deliver_program", "deliver_program"),
+                            ("deliver_config", "deliver_config"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("waiting", "waiting"),
+                            ("undoing", "undoing"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        default=millwright.core.lifecycle.OperationState["QUEUED"],
+                        max_length=12,
+                    ),
+                ),
+                ("payload", models.JSONField(default=dict)),
+                ("result", models.JSONField(default=dict)),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                ("progress", models.CharField(blank=True, max_length=300)),
+                ("error", models.TextField(blank=True)),
+                ("attempt", models.PositiveIntegerField(default=1)),
+                ("cancel_requested", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='OperationStep',
+            name="OperationStep",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveIntegerField()),
-                ('name', models.CharField(max_length=40)),
-                ('title', models.CharField(max_length=120)),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('undone', 'undone'), ('skipped', 'skipped')], default=millwright.core.lifecycle.StepState['PENDING'], max_length=10)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('detail', models.TextField(blank=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("position", models.PositiveIntegerField()),
+                ("name", models.CharField(max_length=40)),
+                ("title", models.CharField(max_length=120)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("running", "running"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("undone", "undone"),
+                            ("skipped", "skipped"),
+                        ],
+                        default=millwright.core.lifecycle.StepState["PENDING"],
+                        max_length=10,
+                    ),
+                ),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("detail", models.TextField(blank=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ('operation', 'position'),
+                "ordering": ("operation", "position"),
             },
         ),
         migrations.CreateModel(
-            name='Request',
+            name="Request",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=40, verbose_name='name of the environment')),
-                ('size', models.CharField(max_length=32, verbose_name='size')),
-                ('strict_realtime', models.BooleanField(default=False, verbose_name='insist on a core of its own')),
-                ('lease_days', models.PositiveIntegerField(default=30, verbose_name='lease in days')),
-                ('justification', models.TextField(blank=True, verbose_name='justification')),
-                ('state', models.CharField(choices=[('draft', 'draft'), ('submitted', 'submitted'), ('approved', 'approved'), ('rejected', 'rejected'), ('withdrawn', 'withdrawn'), ('expired', 'expired')], default=millwright.core.lifecycle.RequestState['DRAFT'], max_length=12)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('submitted_at', models.DateTimeField(blank=True, null=True)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decision_reason', models.TextField(blank=True)),
-                ('placement', models.JSONField(default=dict)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=40, verbose_name="name of the environment")),
+                ("size", models.CharField(max_length=32, verbose_name="size")),
+                (
+                    "strict_realtime",
+                    models.BooleanField(default=False, verbose_name="insist on a core of its own"),
+                ),
+                (
+                    "lease_days",
+                    models.PositiveIntegerField(default=30, verbose_name="lease in days"),
+                ),
+                ("justification", models.TextField(blank=True, verbose_name="justification")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "draft"),
+                            ("submitted", "submitted"),
+                            ("approved", "approved"),
+                            ("rejected", "rejected"),
+                            ("withdrawn", "withdrawn"),
+                            ("expired", "expired"),
+                        ],
+                        default=millwright.core.lifecycle.RequestState["DRAFT"],
+                        max_length=12,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("submitted_at", models.DateTimeField(blank=True, null=True)),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
+                ("decision_reason", models.TextField(blank=True)),
+                ("placement", models.JSONField(default=dict)),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='StateTransition',
+            name="StateTransition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('subject_type', models.CharField(max_length=16)),
-                ('subject_id', models.CharField(max_length=64)),
-                ('subject_name', models.CharField(max_length=120)),
-                ('aspect', models.CharField(default='state', max_length=16)),
-                ('before', models.CharField(blank=True, max_length=16)),
-                ('after', models.CharField(max_length=16)),
-                ('cause', models.CharField(blank=True, max_length=300)),
-                ('operation', models.UUIDField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("subject_type", models.CharField(max_length=16)),
+                ("subject_id", models.CharField(max_length=64)),
+                ("subject_name", models.CharField(max_length=120)),
+                ("aspect", models.CharField(default="state", max_length=16)),
+                ("before", models.CharField(blank=True, max_length=16)),
+                ("after", models.CharField(max_length=16)),
+                ("cause", models.CharField(blank=True, max_length=300)),
+                ("operation", models.UUIDField(null=True)),
             ],
             options={
-                'ordering': ('-at', '-pk'),
+                "ordering": ("-at", "-pk"),
             },
         ),
         migrations.CreateModel(
-            name='Environment',
+            name="Environment",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=40, verbose_name='name')),
-                ('state', models.CharField(choices=[('reserved', 'reserved'), ('provisioning', 'provisioning'), ('running', 'running'), ('degraded', 'degraded'), ('stopped', 'stopped'), ('removing', 'removing'), ('removed', 'removed'), ('failed', 'failed')], default=millwright.core.lifecycle.EnvironmentState['RESERVED'], max_length=16)),
-                ('state_reason', models.TextField(blank=True)),
-                ('state_since', models.DateTimeField(auto_now_add=True)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_ending', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='environments', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='environments', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=40, verbose_name="name")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("reserved", "reserved"),
+                            ("provisioning", "provisioning"),
+                            ("running", "running"),
+                            ("degraded", "degraded"),
+                            ("stopped", "stopped"),
+                            ("removing", "removing"),
+                            ("removed", "removed"),
+                            ("failed", "failed"),
+                        ],
+                        default=millwright.core.lifecycle.EnvironmentState["RESERVED"],
+                        max_length=16,
+                    ),
+                ),
+                ("state_reason", models.TextField(blank=True)),
+                ("state_since", models.DateTimeField(auto_now_add=True)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_ending", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="environments",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="environments",
+                        to="accounts.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
     ]

@@ -6,138 +6,223 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('catalog', '0001_initial'),
-        ('environments', '0001_initial'),
-        ('inventory', '0001_initial'),
-        ('shopfloor', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("catalog", "0001_initial"),
+        ("environments", "0001_initial"),
+        ("inventory", "0001_initial"),
+        ("shopfloor", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='machine',
-            name='cell',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='inventory.cell'),
+            model_name="machine",
+            name="cell",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, to="inventory.cell"
+            ),
         ),
         migrations.AddField(
-            model_name='machine',
-            name='environment',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='machines', to='environments.environment'),
+            model_name="machine",
+            name="environment",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="machines",
+                to="environments.environment",
+            ),
         ),
         migrations.AddField(
-            model_name='machine',
-            name='host',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='machines', to='inventory.host'),
+            model_name="machine",
+            name="host",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="machines",
+                to="inventory.host",
+            ),
         ),
         migrations.AddField(
-            model_name='machine',
-            name='template_version',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='catalog.templateversion'),
+            model_name="machine",
+            name="template_version",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, to="catalog.templateversion"
+            ),
         ),
         migrations.AddField(
-            model_name='demandsample',
-            name='machine',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='demand', to='environments.machine'),
+            model_name="demandsample",
+            name="machine",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="demand",
+                to="environments.machine",
+            ),
         ),
         migrations.AddField(
-            model_name='operation',
-            name='environment',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='environments.environment'),
+            model_name="operation",
+            name="environment",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="operations",
+                to="environments.environment",
+            ),
         ),
         migrations.AddField(
-            model_name='operation',
-            name='machine',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='operations', to='environments.machine'),
+            model_name="operation",
+            name="machine",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="operations",
+                to="environments.machine",
+            ),
         ),
         migrations.AddField(
-            model_name='operation',
-            name='project',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.project'),
+            model_name="operation",
+            name="project",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="accounts.project",
+            ),
         ),
         migrations.AddField(
-            model_name='operation',
-            name='requested_by',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="operation",
+            name="requested_by",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='operationstep',
-            name='operation',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='environments.operation'),
+            model_name="operationstep",
+            name="operation",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="steps",
+                to="environments.operation",
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='cell',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='inventory.cell', verbose_name='cell'),
+            model_name="request",
+            name="cell",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                to="inventory.cell",
+                verbose_name="cell",
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='decided_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="request",
+            name="decided_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='environment',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='request', to='environments.environment'),
+            model_name="request",
+            name="environment",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="request",
+                to="environments.environment",
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='program_version',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='shopfloor.programversion', verbose_name='control program'),
+            model_name="request",
+            name="program_version",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                to="shopfloor.programversion",
+                verbose_name="control program",
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to='accounts.project', verbose_name='project'),
+            model_name="request",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="requests",
+                to="accounts.project",
+                verbose_name="project",
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='requester',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to=settings.AUTH_USER_MODEL),
+            model_name="request",
+            name="requester",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="requests",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='request',
-            name='template_version',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='catalog.templateversion', verbose_name='template'),
+            model_name="request",
+            name="template_version",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                to="catalog.templateversion",
+                verbose_name="template",
+            ),
         ),
         migrations.AddIndex(
-            model_name='statetransition',
-            index=models.Index(fields=['subject_type', 'subject_id', '-at'], name='transition_subject'),
+            model_name="statetransition",
+            index=models.Index(
+                fields=["subject_type", "subject_id", "-at"], name="transition_subject"
+            ),
         ),
         migrations.AddIndex(
-            model_name='statetransition',
-            index=models.Index(fields=['-at'], name='transition_at'),
+            model_name="statetransition",
+            index=models.Index(fields=["-at"], name="transition_at"),
         ),
         migrations.AddConstraint(
-            model_name='environment',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'removed'), _negated=True), fields=('name',), name='environment_name_once'),
+            model_name="environment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "removed"), _negated=True),
+                fields=("name",),
+                name="environment_name_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='machine',
-            constraint=models.UniqueConstraint(fields=('environment', 'name'), name='machine_name_once'),
+            model_name="machine",
+            constraint=models.UniqueConstraint(
+                fields=("environment", "name"), name="machine_name_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='demandsample',
-            index=models.Index(fields=['machine', '-at'], name='demand_machine'),
+            model_name="demandsample",
+            index=models.Index(fields=["machine", "-at"], name="demand_machine"),
         ),
         migrations.AddIndex(
-            model_name='operation',
-            index=models.Index(fields=['state', 'created_at'], name='operation_state'),
+            model_name="operation",
+            index=models.Index(fields=["state", "created_at"], name="operation_state"),
         ),
         migrations.AddIndex(
-            model_name='operation',
-            index=models.Index(fields=['environment', '-created_at'], name='operation_environment'),
+            model_name="operation",
+            index=models.Index(fields=["environment", "-created_at"], name="operation_environment"),
         ),
         migrations.AddConstraint(
-            model_name='operationstep',
-            constraint=models.UniqueConstraint(fields=('operation', 'name'), name='step_once'),
+            model_name="operationstep",
+            constraint=models.UniqueConstraint(fields=("operation", "name"), name="step_once"),
         ),
         migrations.AddIndex(
-            model_name='request',
-            index=models.Index(fields=['state', '-created_at'], name='request_state'),
+            model_name="request",
+            index=models.Index(fields=["state", "-created_at"], name="request_state"),
         ),
     ]

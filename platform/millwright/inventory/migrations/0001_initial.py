@@ -7,112 +7,283 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('environments', '0001_initial'),
+        ("environments", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Cell',
+            name="Cell",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=32, unique=True, verbose_name='name')),
-                ('title', models.CharField(blank=True, max_length=120, verbose_name='title')),
-                ('cidr', models.CharField(max_length=43, verbose_name='network')),
-                ('first_address', models.GenericIPAddressField(verbose_name='first address for machines')),
-                ('last_address', models.GenericIPAddressField(verbose_name='last address for machines')),
-                ('bridge', models.CharField(max_length=15)),
-                ('network_name', models.CharField(max_length=48)),
-                ('gateway_address', models.GenericIPAddressField(verbose_name='address of the gateway process')),
-                ('monitoring_address', models.GenericIPAddressField(blank=True, null=True, verbose_name='address Prometheus scrapes from')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slug", models.SlugField(max_length=32, unique=True, verbose_name="name")),
+                ("title", models.CharField(blank=True, max_length=120, verbose_name="title")),
+                ("cidr", models.CharField(max_length=43, verbose_name="network")),
+                (
+                    "first_address",
+                    models.GenericIPAddressField(verbose_name="first address for machines"),
+                ),
+                (
+                    "last_address",
+                    models.GenericIPAddressField(verbose_name="last address for machines"),
+                ),
+                ("bridge", models.CharField(max_length=15)),
+                ("network_name", models.CharField(max_length=48)),
+                (
+                    "gateway_address",
+                    models.GenericIPAddressField(verbose_name="address of the gateway process"),
+                ),
+                (
+                    "monitoring_address",
+                    models.GenericIPAddressField(
+                        blank=True, null=True, verbose_name="address Prometheus scrapes from"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('slug',),
+                "ordering": ("slug",),
             },
         ),
         migrations.CreateModel(
-            name='Host',
+            name="Host",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=48, unique=True, verbose_name='name')),
-                ('uri', models.CharField(max_length=300, verbose_name='libvirt URI')),
-                ('address', models.GenericIPAddressField(blank=True, null=True, verbose_name='management address')),
-                ('agent_url', models.CharField(blank=True, max_length=200, verbose_name='host agent')),
-                ('policy', models.JSONField(default=dict)),
-                ('topology', models.JSONField(default=dict)),
-                ('capabilities', models.JSONField(default=dict)),
-                ('kernel', models.CharField(blank=True, max_length=120)),
-                ('accel', models.CharField(choices=[('kvm', 'KVM'), ('emulation', 'emulation')], default='emulation', max_length=16)),
-                ('memory_bytes', models.PositiveBigIntegerField(default=0)),
-                ('disk_bytes', models.PositiveBigIntegerField(default=0)),
-                ('disk_free_bytes', models.PositiveBigIntegerField(default=0)),
-                ('health', models.CharField(choices=[(millwright.core.lifecycle.HostHealth['UP'], millwright.core.lifecycle.HostHealth['UP']), (millwright.core.lifecycle.HostHealth['SUSPECT'], millwright.core.lifecycle.HostHealth['SUSPECT']), (millwright.core.lifecycle.HostHealth['DOWN'], millwright.core.lifecycle.HostHealth['DOWN'])], default=millwright.core.lifecycle.HostHealth['SUSPECT'], max_length=16, verbose_name='health')),
-                ('health_reason', models.CharField(blank=True, max_length=300)),
-                ('administration', models.CharField(choices=[(millwright.core.lifecycle.HostAdministration['SCHEDULABLE'], millwright.core.lifecycle.HostAdministration['SCHEDULABLE']), (millwright.core.lifecycle.HostAdministration['CORDONED'], millwright.core.lifecycle.HostAdministration['CORDONED']), (millwright.core.lifecycle.HostAdministration['DRAINING'], millwright.core.lifecycle.HostAdministration['DRAINING']), (millwright.core.lifecycle.HostAdministration['MAINTENANCE'], millwright.core.lifecycle.HostAdministration['MAINTENANCE'])], default=millwright.core.lifecycle.HostAdministration['SCHEDULABLE'], max_length=16, verbose_name='administration')),
-                ('last_seen', models.DateTimeField(blank=True, null=True, verbose_name='last seen')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('labels', models.JSONField(blank=True, default=dict)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, unique=True, verbose_name="name")),
+                ("uri", models.CharField(max_length=300, verbose_name="libvirt URI")),
+                (
+                    "address",
+                    models.GenericIPAddressField(
+                        blank=True, null=True, verbose_name="management address"
+                    ),
+                ),
+                (
+                    "agent_url",
+                    models.CharField(blank=True, max_length=200, verbose_name="host agent"),
+                ),
+                ("policy", models.JSONField(default=dict)),
+                ("topology", models.JSONField(default=dict)),
+                ("capabilities", models.JSONField(default=dict)),
+                ("kernel", models.CharField(blank=True, max_length=120)),
+                (
+                    "accel",
+                    models.CharField(
+                        choices=[("kvm", "KVM"), ("emulation", "emulation")],
+                        default="emulation",
+                        max_length=16,
+                    ),
+                ),
+                ("memory_bytes", models.PositiveBigIntegerField(default=0)),
+                ("disk_bytes", models.PositiveBigIntegerField(default=0)),
+                ("disk_free_bytes", models.PositiveBigIntegerField(default=0)),
+                (
+                    "health",
+                    models.CharField(
+                        choices=[
+                            (
+                                millwright.core.lifecycle.HostHealth["UP"],
+                                millwright.core.lifecycle.HostHealth["UP"],
+                            ),
+                            (
+                                millwright.core.lifecycle.HostHealth["SUSPECT"],
+                                millwright.core.lifecycle.HostHealth["SUSPECT"],
+                            ),
+                            (
+                                millwright.core.lifecycle.HostHealth["DOWN"],
+                                millwright.core.lifecycle.HostHealth["DOWN"],
+                            ),
+                        ],
+                        default=millwright.core.lifecycle.HostHealth["SUSPECT"],
+                        max_length=16,
+                        verbose_name="health",
+                    ),
+                ),
+                ("health_reason", models.CharField(blank=True, max_length=300)),
+                (
+                    "administration",
+                    models.CharField(
+                        choices=[
+                            (
+                                millwright.core.lifecycle.HostAdministration["SCHEDULABLE"],
+                                millwright.core.lifecycle.HostAdministration["SCHEDULABLE"],
+                            ),
+                            (
+                                millwright.core.lifecycle.HostAdministration["CORDONED"],
+                                millwright.core.lifecycle.HostAdministration["CORDONED"],
+                            ),
+                            (
+                                millwright.core.lifecycle.HostAdministration["DRAINING"],
+                                millwright.core.lifecycle.HostAdministration["DRAINING"],
+                            ),
+                            (
+                                millwright.core.lifecycle.HostAdministration["MAINTENANCE"],
+                                millwright.core.lifecycle.HostAdministration["MAINTENANCE"],
+                            ),
+                        ],
+                        default=millwright.core.lifecycle.HostAdministration["SCHEDULABLE"],
+                        max_length=16,
+                        verbose_name="administration",
+                    ),
+                ),
+                (
+                    "last_seen",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last seen"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("labels", models.JSONField(blank=True, default=dict)),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Site',
+            name="Site",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=120)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=120)),
             ],
         ),
         migrations.CreateModel(
-            name='AddressClaim',
+            name="AddressClaim",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('address', models.GenericIPAddressField()),
-                ('note', models.CharField(blank=True, max_length=120)),
-                ('claimed_at', models.DateTimeField(auto_now_add=True)),
-                ('machine', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='address_claim', to='environments.machine')),
-                ('cell', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='address_claims', to='inventory.cell')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("address", models.GenericIPAddressField()),
+                ("note", models.CharField(blank=True, max_length=120)),
+                ("claimed_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "machine",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="address_claim",
+                        to="environments.machine",
+                    ),
+                ),
+                (
+                    "cell",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="address_claims",
+                        to="inventory.cell",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('cell', 'address'),
-                'constraints': [models.UniqueConstraint(fields=('cell', 'address'), name='address_claimed_once')],
+                "ordering": ("cell", "address"),
+                "constraints": [
+                    models.UniqueConstraint(fields=("cell", "address"), name="address_claimed_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Drift',
+            name="Drift",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('foreign', 'a domain that is not ours'), ('orphan_domain', 'a domain of ours that no machine owns'), ('orphan_volume', 'a volume of ours that no machine owns'), ('missing_domain', 'a machine without its domain'), ('state', 'a machine in another state than wanted'), ('pins', 'a machine on other CPUs than claimed')], max_length=20)),
-                ('name', models.CharField(max_length=200)),
-                ('detail', models.TextField(blank=True)),
-                ('first_seen', models.DateTimeField()),
-                ('last_seen', models.DateTimeField()),
-                ('machine', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='environments.machine')),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='drifts', to='inventory.host')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("foreign", "a domain that is not ours"),
+                            ("orphan_domain", "a domain of ours that no machine owns"),
+                            ("orphan_volume", "a volume of ours that no machine owns"),
+                            ("missing_domain", "a machine without its domain"),
+                            ("state", "a machine in another state than wanted"),
+                            ("pins", "a machine on other CPUs than claimed"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("detail", models.TextField(blank=True)),
+                ("first_seen", models.DateTimeField()),
+                ("last_seen", models.DateTimeField()),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="environments.machine",
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="drifts",
+                        to="inventory.host",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('host', 'kind', 'name'),
-                'constraints': [models.UniqueConstraint(fields=('host', 'kind', 'name'), name='drift_once')],
+                "ordering": ("host", "kind", "name"),
+                "constraints": [
+                    models.UniqueConstraint(fields=("host", "kind", "name"), name="drift_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='CpuClaim',
+            name="CpuClaim",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('cpu', models.PositiveIntegerField()),
-                ('vcpu', models.PositiveIntegerField(help_text='the vCPU that this CPU serves')),
-                ('operation', models.UUIDField(help_text='the operation that claimed it')),
-                ('claimed_at', models.DateTimeField(auto_now_add=True)),
-                ('machine', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cpu_claims', to='environments.machine')),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cpu_claims', to='inventory.host')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("cpu", models.PositiveIntegerField()),
+                ("vcpu", models.PositiveIntegerField(help_text="the vCPU that this CPU serves")),
+                ("operation", models.UUIDField(help_text="the operation that claimed it")),
+                ("claimed_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cpu_claims",
+                        to="environments.machine",
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cpu_claims",
+                        to="inventory.host",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('host', 'cpu'),
-                'constraints': [models.UniqueConstraint(fields=('host', 'cpu'), name='cpu_claimed_once')],
+                "ordering": ("host", "cpu"),
+                "constraints": [
+                    models.UniqueConstraint(fields=("host", "cpu"), name="cpu_claimed_once")
+                ],
             },
         ),
     ]

@@ -17,32 +17,74 @@ register = template.Library()
 
 #: State → colour of the design system. A colour never stands alone: the word is always printed.
 STATE_COLOURS = {
-    "running": "green", "up": "green", "succeeded": "green", "approved": "green", "ready": "green",
-    "schedulable": "green", "active": "green", "pass": "green",
-    "provisioning": "blue", "building": "blue", "queued": "azure", "submitted": "azure", "reserved": "azure",
-    "waiting": "azure", "migrating": "blue", "removing": "blue", "undoing": "orange", "draft": "secondary",
-    "degraded": "orange", "suspect": "orange", "cordoned": "orange", "draining": "orange", "maintenance": "orange",
-    "failed": "red", "down": "red", "crashed": "red", "rejected": "red",
-    "unknown": "yellow", "paused": "yellow",
+    "running": "green",
+    "up": "green",
+    "succeeded": "green",
+    "approved": "green",
+    "ready": "green",
+    "schedulable": "green",
+    "active": "green",
+    "pass": "green",
+    "provisioning": "blue",
+    "building": "blue",
+    "queued": "azure",
+    "submitted": "azure",
+    "reserved": "azure",
+    "waiting": "azure",
+    "migrating": "blue",
+    "removing": "blue",
+    "undoing": "orange",
+    "draft": "secondary",
+    "degraded": "orange",
+    "suspect": "orange",
+    "cordoned": "orange",
+    "draining": "orange",
+    "maintenance": "orange",
+    "failed": "red",
+    "down": "red",
+    "crashed": "red",
+    "rejected": "red",
+    "unknown": "yellow",
+    "paused": "yellow",
 }
 
 #: Words for people; translated where they are shown.
 STATE_WORDS = {
-    "running": gettext_lazy("running"), "up": gettext_lazy("up"), "succeeded": gettext_lazy("succeeded"),
-    "approved": gettext_lazy("approved"), "ready": gettext_lazy("ready"),
-    "schedulable": gettext_lazy("schedulable"), "active": gettext_lazy("active"),
-    "provisioning": gettext_lazy("being built"), "building": gettext_lazy("compiling"),
-    "queued": gettext_lazy("queued"), "submitted": gettext_lazy("waiting for approval"),
-    "reserved": gettext_lazy("reserved"), "waiting": gettext_lazy("waiting"),
-    "migrating": gettext_lazy("moving"), "removing": gettext_lazy("being removed"),
-    "removed": gettext_lazy("removed"), "undoing": gettext_lazy("being undone"),
-    "draft": gettext_lazy("draft"), "degraded": gettext_lazy("degraded"), "suspect": gettext_lazy("suspect"),
-    "cordoned": gettext_lazy("cordoned"), "draining": gettext_lazy("draining"),
-    "maintenance": gettext_lazy("maintenance"), "failed": gettext_lazy("failed"), "down": gettext_lazy("down"),
-    "crashed": gettext_lazy("crashed"), "rejected": gettext_lazy("rejected"),
-    "unknown": gettext_lazy("unknown"), "paused": gettext_lazy("paused"), "stopped": gettext_lazy("stopped"),
-    "withdrawn": gettext_lazy("withdrawn"), "expired": gettext_lazy("expired"),
-    "cancelled": gettext_lazy("cancelled"), "absent": gettext_lazy("absent"), "pending": gettext_lazy("pending"),
+    "running": gettext_lazy("running"),
+    "up": gettext_lazy("up"),
+    "succeeded": gettext_lazy("succeeded"),
+    "approved": gettext_lazy("approved"),
+    "ready": gettext_lazy("ready"),
+    "schedulable": gettext_lazy("schedulable"),
+    "active": gettext_lazy("active"),
+    "provisioning": gettext_lazy("being built"),
+    "building": gettext_lazy("compiling"),
+    "queued": gettext_lazy("queued"),
+    "submitted": gettext_lazy("waiting for approval"),
+    "reserved": gettext_lazy("reserved"),
+    "waiting": gettext_lazy("waiting"),
+    "migrating": gettext_lazy("moving"),
+    "removing": gettext_lazy("being removed"),
+    "removed": gettext_lazy("removed"),
+    "undoing": gettext_lazy("being undone"),
+    "draft": gettext_lazy("draft"),
+    "degraded": gettext_lazy("degraded"),
+    "suspect": gettext_lazy("suspect"),
+    "cordoned": gettext_lazy("cordoned"),
+    "draining": gettext_lazy("draining"),
+    "maintenance": gettext_lazy("maintenance"),
+    "failed": gettext_lazy("failed"),
+    "down": gettext_lazy("down"),
+    "crashed": gettext_lazy("crashed"),
+    "rejected": gettext_lazy("rejected"),
+    "unknown": gettext_lazy("unknown"),
+    "paused": gettext_lazy("paused"),
+    "stopped": gettext_lazy("stopped"),
+    "withdrawn": gettext_lazy("withdrawn"),
+    "expired": gettext_lazy("expired"),
+    "cancelled": gettext_lazy("cancelled"),
+    "absent": gettext_lazy("absent"),
+    "pending": gettext_lazy("pending"),
 }
 
 _STEP_MARKS = {"succeeded": "✔", "running": "●", "failed": "✖", "undone": "↺", "skipped": "–"}
@@ -56,7 +98,10 @@ def menu_item(context: dict[str, Any], view: str, text: str) -> SafeString:
     here = path == url or (url != reverse("portal:home") and path.startswith(url))
     return format_html(
         '<li class="nav-item{}"><a class="nav-link" href="{}"{}>{}</a></li>',
-        " active" if here else "", url, SafeString(' aria-current="page"') if here else "", text,
+        " active" if here else "",
+        url,
+        SafeString(' aria-current="page"') if here else "",
+        text,
     )
 
 
@@ -66,7 +111,9 @@ def state(value: object) -> SafeString:
     key = str(value)
     return format_html(
         '<span class="badge bg-{0}-lt text-{0}-lt-fg" data-state="{1}">{2}</span>',
-        STATE_COLOURS.get(key, "secondary"), key, STATE_WORDS.get(key, key),
+        STATE_COLOURS.get(key, "secondary"),
+        key,
+        STATE_WORDS.get(key, key),
     )
 
 
@@ -89,7 +136,11 @@ def binary_size(value: int | None) -> str:
     size = float(value)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
-            return f"{size:.0f} {unit}" if unit in ("B", "KiB", "MiB") or size == int(size) else f"{size:.1f} {unit}"
+            return (
+                f"{size:.0f} {unit}"
+                if unit in ("B", "KiB", "MiB") or size == int(size)
+                else f"{size:.1f} {unit}"
+            )
         size /= 1024
     raise AssertionError("unreachable: the last unit ends the loop")
 

@@ -7,140 +7,351 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('environments', '0001_initial'),
-        ('inventory', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("environments", "0001_initial"),
+        ("inventory", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=48, verbose_name='name')),
-                ('protocol', models.CharField(choices=[('modbus_tcp', 'Modbus TCP'), ('opcua', 'OPC UA')], default='modbus_tcp', max_length=12, verbose_name='protocol')),
-                ('address', models.GenericIPAddressField(protocol='IPv4', verbose_name='address')),
-                ('port', models.PositiveIntegerField(default=502, verbose_name='port')),
-                ('unit', models.PositiveSmallIntegerField(default=1, verbose_name='unit id')),
-                ('rate_ms', models.PositiveIntegerField(default=100, verbose_name='read every (ms)')),
-                ('timeout_ms', models.PositiveIntegerField(default=500, verbose_name='timeout (ms)')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('cell', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='devices', to='inventory.cell', verbose_name='cell')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='devices', to='accounts.project', verbose_name='project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, verbose_name="name")),
+                (
+                    "protocol",
+                    models.CharField(
+                        choices=[("modbus_tcp", "Modbus TCP"), ("opcua", "OPC UA")],
+                        default="modbus_tcp",
+                        max_length=12,
+                        verbose_name="protocol",
+                    ),
+                ),
+                ("address", models.GenericIPAddressField(protocol="IPv4", verbose_name="address")),
+                ("port", models.PositiveIntegerField(default=502, verbose_name="port")),
+                ("unit", models.PositiveSmallIntegerField(default=1, verbose_name="unit id")),
+                (
+                    "rate_ms",
+                    models.PositiveIntegerField(default=100, verbose_name="read every (ms)"),
+                ),
+                (
+                    "timeout_ms",
+                    models.PositiveIntegerField(default=500, verbose_name="timeout (ms)"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "cell",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="devices",
+                        to="inventory.cell",
+                        verbose_name="cell",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="devices",
+                        to="accounts.project",
+                        verbose_name="project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='EngineeringStation',
+            name="EngineeringStation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=48, verbose_name='name')),
-                ('cidr', models.CharField(max_length=43, verbose_name='address or network')),
-                ('write_ranges', models.JSONField(default=list)),
-                ('cell', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='stations', to='inventory.cell')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='stations', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, verbose_name="name")),
+                ("cidr", models.CharField(max_length=43, verbose_name="address or network")),
+                ("write_ranges", models.JSONField(default=list)),
+                (
+                    "cell",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stations",
+                        to="inventory.cell",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stations",
+                        to="accounts.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Program',
+            name="Program",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=48, verbose_name='name')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='programs', to='accounts.project', verbose_name='project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=48, verbose_name="name")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="programs",
+                        to="accounts.project",
+                        verbose_name="project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='ProgramVersion',
+            name="ProgramVersion",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
-                ('files', models.JSONField()),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('building', 'compiling'), ('ready', 'ready'), ('failed', 'failed')], default='queued', max_length=10)),
-                ('diagnostics', models.JSONField(default=list)),
-                ('error', models.TextField(blank=True)),
-                ('bundle_sha256', models.CharField(blank=True, max_length=64)),
-                ('bundle_size', models.PositiveIntegerField(default=0)),
-                ('symbols', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('program', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='shopfloor.program')),
-                ('uploaded_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("files", models.JSONField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("building", "compiling"),
+                            ("ready", "ready"),
+                            ("failed", "failed"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("diagnostics", models.JSONField(default=list)),
+                ("error", models.TextField(blank=True)),
+                ("bundle_sha256", models.CharField(blank=True, max_length=64)),
+                ("bundle_size", models.PositiveIntegerField(default=0)),
+                ("symbols", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "program",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="shopfloor.program",
+                    ),
+                ),
+                (
+                    "uploaded_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('program', '-number'),
+                "ordering": ("program", "-number"),
             },
         ),
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('active', 'active'), ('failed', 'failed'), ('replaced', 'replaced')], default='pending', max_length=10)),
-                ('message', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('activated_at', models.DateTimeField(blank=True, null=True)),
-                ('deployed_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('machine', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deployments', to='environments.machine')),
-                ('program_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='shopfloor.programversion')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("active", "active"),
+                            ("failed", "failed"),
+                            ("replaced", "replaced"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("message", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("activated_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "deployed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deployments",
+                        to="environments.machine",
+                    ),
+                ),
+                (
+                    "program_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deployments",
+                        to="shopfloor.programversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='TagMapping',
+            name="TagMapping",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('tag', models.CharField(max_length=200, verbose_name='tag')),
-                ('area', models.CharField(choices=[('coil', 'coil'), ('discrete', 'discrete input'), ('input', 'input register'), ('holding', 'holding register'), ('node', 'OPC UA node')], max_length=10, verbose_name='area')),
-                ('register', models.CharField(max_length=200, verbose_name='register or node id')),
-                ('data_type', models.CharField(choices=[('BOOL', 'BOOL'), ('INT', 'INT'), ('UINT', 'UINT'), ('DINT', 'DINT'), ('UDINT', 'UDINT'), ('REAL', 'REAL'), ('LREAL', 'LREAL'), ('WORD', 'WORD'), ('DWORD', 'DWORD')], default='INT', max_length=8, verbose_name='type')),
-                ('direction', models.CharField(choices=[('in', 'device → program'), ('out', 'program → device')], max_length=4, verbose_name='direction')),
-                ('scale', models.FloatField(default=1.0, verbose_name='scale')),
-                ('offset', models.FloatField(default=0.0, verbose_name='offset')),
-                ('fail', models.CharField(choices=[('hold', 'hold'), ('zero', 'zero'), ('substitute', 'substitute')], default='hold', max_length=12, verbose_name='when the device is silent')),
-                ('substitute', models.FloatField(default=0.0, verbose_name='substitute value')),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='mappings', to='shopfloor.device', verbose_name='device')),
-                ('machine', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='mappings', to='environments.machine', verbose_name='machine')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("tag", models.CharField(max_length=200, verbose_name="tag")),
+                (
+                    "area",
+                    models.CharField(
+                        choices=[
+                            ("coil", "coil"),
+                            ("discrete", "discrete input"),
+                            ("input", "input register"),
+                            ("holding", "holding register"),
+                            ("node", "OPC UA node"),
+                        ],
+                        max_length=10,
+                        verbose_name="area",
+                    ),
+                ),
+                ("register", models.CharField(max_length=200, verbose_name="register or node id")),
+                (
+                    "data_type",
+                    models.CharField(
+                        choices=[
+                            ("BOOL", "BOOL"),
+                            ("INT", "INT"),
+                            ("UINT", "UINT"),
+                            ("DINT", "DINT"),
+                            ("UDINT", "UDINT"),
+                            ("REAL", "REAL"),
+                            ("LREAL", "LREAL"),
+                            ("WORD", "WORD"),
+                            ("DWORD", "DWORD"),
+                        ],
+                        default="INT",
+                        max_length=8,
+                        verbose_name="type",
+                    ),
+                ),
+                (
+                    "direction",
+                    models.CharField(
+                        choices=[("in", "device → program"), ("out", "program → device")],
+                        max_length=4,
+                        verbose_name="direction",
+                    ),
+                ),
+                ("scale", models.FloatField(default=1.0, verbose_name="scale")),
+                ("offset", models.FloatField(default=0.0, verbose_name="offset")),
+                (
+                    "fail",
+                    models.CharField(
+                        choices=[("hold", "hold"), ("zero", "zero"), ("substitute", "substitute")],
+                        default="hold",
+                        max_length=12,
+                        verbose_name="when the device is silent",
+                    ),
+                ),
+                ("substitute", models.FloatField(default=0.0, verbose_name="substitute value")),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mappings",
+                        to="shopfloor.device",
+                        verbose_name="device",
+                    ),
+                ),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="mappings",
+                        to="environments.machine",
+                        verbose_name="machine",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('machine', 'device', 'tag'),
+                "ordering": ("machine", "device", "tag"),
             },
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='device_name_once'),
+            model_name="device",
+            constraint=models.UniqueConstraint(fields=("project", "name"), name="device_name_once"),
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.UniqueConstraint(fields=('cell', 'address', 'port', 'unit'), name='device_place_once'),
+            model_name="device",
+            constraint=models.UniqueConstraint(
+                fields=("cell", "address", "port", "unit"), name="device_place_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='engineeringstation',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='station_name_once'),
+            model_name="engineeringstation",
+            constraint=models.UniqueConstraint(
+                fields=("project", "name"), name="station_name_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='program',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='program_name_once'),
+            model_name="program",
+            constraint=models.UniqueConstraint(
+                fields=("project", "name"), name="program_name_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='programversion',
-            constraint=models.UniqueConstraint(fields=('program', 'number'), name='program_version_once'),
+            model_name="programversion",
+            constraint=models.UniqueConstraint(
+                fields=("program", "number"), name="program_version_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tagmapping',
-            constraint=models.UniqueConstraint(fields=('machine', 'tag'), name='tag_mapped_once'),
+            model_name="tagmapping",
+            constraint=models.UniqueConstraint(fields=("machine", "tag"), name="tag_mapped_once"),
         ),
     ]

@@ -1,0 +1,99 @@
+"""The one allocator of physical CPUs: pure functions on a topology and the claims there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .topology import Topology, format_cpu_list
+
+
+@dataclass(frozen=True, slots=True)
+class VcpuWant:
+    """One vCPU: a control vCPU wants a whole core of its own, a housekeeping one floats."""
+
+    index: int
+    control: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CpuAssignment:
+    """Which CPUs serve what. `claims` are exclusive: vCPU index → the CPUs of one whole core."""
+
+    vcpu_cpus: Mapping[int, frozenset[int]]
+    emulator_cpus: frozenset[int]
+    claims: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    #: control vCPUs that got no core of their own
+    unmet: tuple[int, ...] = ()
+
+    @property
+    def claimed(self) -> frozenset[int]:
+        """Every CPU that is claimed exclusively."""
+        return frozenset(cpu for core in self.claims.values() for cpu in core)
+
+
+def free_cores(topology: Topology, claimed: Iterable[int]) -> list[frozenset[int]]:
+    """Whole realtime cores that nobody claims, grouped so that one NUMA node comes after another.
+
+    A core counts only if all its SMT siblings are realtime CPUs: a shared sibling would steal cycles.
+    """
+    taken = set(claimed)
+    cores = {topology.core_of(cpu) for cpu in topology.realtime}
+    whole = [core for core in cores if core <= topology.realtime and not core & taken]
+    return sorted(whole, key=lambda core: (topology.cpu(min(core)).node, min(core)))
+
+
+def allocate(
+    topology: Topology, wants: Iterable[VcpuWant], claimed: Iterable[int], *, best_effort: bool
+) -> CpuAssignment | None:
+    """Assign CPUs; None if a control vCPU finds no core and best effort is not accepted.
+
+    Cores of one machine come from one NUMA node where a node has enough; the node with the
+    fewest free cores that suffice is taken, so that large holes stay for large machines.
+    """
+    wants = sorted(wants, key=lambda want: want.index)
+    control = [want for want in wants if want.control]
+    cores = free_cores(topology, claimed)
+    chosen = _from_fewest_nodes(topology, cores, len(control))
+    if len(chosen) < len(control) and not best_effort:
+        return None
+    vcpus: dict[int, frozenset[int]] = {}
+    claims: dict[int, frozenset[int]] = {}
+    unmet: list[int] = []
+    supply = iter(chosen)
+    for want in wants:
+        core = next(supply, None) if want.control else None
+        if core is not None:
+            # Only the first CPU of the core runs; its siblings are claimed so that they idle.
+            vcpus[want.index] = frozenset({min(core)})
+            claims[want.index] = core
+        else:
+            vcpus[want.index] = topology.shared or topology.housekeeping
+            if want.control:
+                unmet.append(want.index)
+    return CpuAssignment(vcpus, topology.housekeeping, claims, tuple(unmet))
+
+
+def _from_fewest_nodes(
+    topology: Topology, cores: list[frozenset[int]], count: int
+) -> list[frozenset[int]]:
+    by_node: dict[int, list[frozenset[int]]] = {}
+    for core in cores:
+        by_node.setdefault(topology.cpu(min(core)).node, []).append(core)
+    fitting = sorted((len(found), node) for node, found in by_node.items() if len(found) >= count)
+    if fitting:
+        return by_node[fitting[0][1]][:count]
+    largest_first = sorted(by_node.values(), key=len, reverse=True)
+    return [core for found in largest_first for core in found][:count]
+
+
+def describe(assignment: CpuAssignment) -> dict[str, object]:
+    """The assignment as data for the database and for people."""
+    return {
+        "vcpus": {
+            str(index): format_cpu_list(cpus) for index, cpus in assignment.vcpu_cpus.items()
+        },
+        "emulator": format_cpu_list(assignment.emulator_cpus),
+        "claims": {str(index): format_cpu_list(cpus) for index, cpus in assignment.claims.items()},
+        "unmet": list(assignment.unmet),
+    }

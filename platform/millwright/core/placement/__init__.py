@@ -1,0 +1,16 @@
+"""From a snapshot of the pool to a plan with reasons. Pure: the same snapshot gives the same plan."""
+
+from .model import HostSnapshot, MachineWant, Snapshot
+from .place import HostVerdict, Placement, place
+from .reasons import Reason, ReasonCode
+
+__all__ = [
+    "HostSnapshot",
+    "HostVerdict",
+    "MachineWant",
+    "Placement",
+    "Reason",
+    "ReasonCode",
+    "Snapshot",
+    "place",
+]

@@ -1,0 +1,58 @@
+"""Reading a template's sizes: what one machine of a size takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a machine takes. `realtime_cores`: control vCPUs that want a core of their own."""
+
+    name: str
+    vcpus: int
+    realtime_cores: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+def sizes_of(spec: dict[str, Any]) -> list[Size]:
+    """The sizes of a template, in its own order. vCPUs may be a count or a list of roles."""
+    found = []
+    raw = spec.get("sizes", {})
+    items = raw.items() if isinstance(raw, dict) else ((entry["name"], entry) for entry in raw)
+    for name, entry in items:
+        vcpus = entry["vcpus"]
+        roles = list(vcpus) if isinstance(vcpus, list) else ["shared"] * int(vcpus)
+        found.append(
+            Size(
+                name=name,
+                vcpus=len(roles),
+                realtime_cores=sum(1 for role in roles if _role(role) == "control"),
+                memory_bytes=int(entry["memory_bytes"]),
+                disk_bytes=int(entry["disk_bytes"]),
+            )
+        )
+    return found
+
+
+def _role(entry: Any) -> str:
+    return str(entry.get("role", "")) if isinstance(entry, dict) else str(entry)
+
+
+def size_of(spec: dict[str, Any], name: str) -> Size:
+    """The size of that name.
+
+    Raises:
+        ValidationError: names the sizes there are.
+    """
+    for size in (sizes := sizes_of(spec)):
+        if size.name == name:
+            return size
+    there = ", ".join(size.name for size in sizes)
+    raise ValidationError(
+        {"size": f"{name!r} is not a size of {spec.get('name')}; there are: {there}"}
+    )
