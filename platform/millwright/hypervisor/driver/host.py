@@ -75,9 +75,7 @@ class HostVerbs(Base):
                 cpu_model=model,
                 cpus=cpus,
                 numa=numa,
-                # virNodeInfo gives KiB here, unlike getInfo()'s MiB.
-                memory_bytes=sum(node.memory_bytes for node in numa)
-                or int(conn.getInfo()[1]) * 2**20,
+                memory_bytes=_memory_bytes(conn),
                 libvirt_version=_version(conn.getLibVersion()),
                 hypervisor_version=_version(conn.getVersion()),
                 machine_types=tuple(sorted(machines - {""})),
@@ -196,6 +194,15 @@ def parse_topology(
         )
         cpus += own
     return tuple(sorted(cpus, key=lambda cpu: cpu.id)), tuple(nodes)
+
+
+def _memory_bytes(conn: libvirt.virConnect) -> int:
+    """The memory the kernel counts. The nodes' own numbers miss what was plugged in later."""
+    try:
+        stats = conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+        return int(stats["total"]) * KIB
+    except (libvirt.libvirtError, KeyError):
+        return int(conn.getInfo()[1]) * 2**20
 
 
 def _version(number: int) -> str:

@@ -59,8 +59,6 @@ CODES: dict[int, type[HypervisorError]] = {
     libvirt.VIR_ERR_OPERATION_DENIED: AccessDenied,
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE: AgentUnavailable,
     libvirt.VIR_ERR_AGENT_UNSYNCED: AgentUnavailable,
-    libvirt.VIR_ERR_AGENT_COMMAND_TIMEOUT: AgentUnavailable,
-    libvirt.VIR_ERR_AGENT_COMMAND_FAILED: GuestCommandFailed,
 }
 
 #: Consulted first: libvirt reports these as "internal error", "operation failed" or a system
