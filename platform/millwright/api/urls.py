@@ -1,1 +1,33 @@
-urlpatterns = []
+"""Routes of the API."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import SimpleRouter
+
+from .views import environments, plant, shopfloor
+
+router = SimpleRouter()
+router.register("requests", environments.RequestViewSet, "request")
+router.register("environments", environments.EnvironmentViewSet, "environment")
+router.register("machines", environments.MachineViewSet, "machine")
+router.register("operations", environments.OperationViewSet, "operation")
+router.register("programs", shopfloor.ProgramViewSet, "program")
+router.register("program-versions", shopfloor.ProgramVersionViewSet, "program-version")
+router.register("deployments", shopfloor.DeploymentViewSet, "deployment")
+router.register("devices", shopfloor.DeviceViewSet, "device")
+router.register("mappings", shopfloor.MappingViewSet, "mapping")
+router.register("stations", shopfloor.StationViewSet, "station")
+router.register("hosts", plant.HostViewSet, "host")
+router.register("cells", plant.CellViewSet, "cell")
+router.register("drifts", plant.DriftViewSet, "drift")
+router.register("templates", plant.TemplateViewSet, "template")
+router.register("projects", plant.ProjectViewSet, "project")
+router.register("audit", plant.AuditViewSet, "audit")
+
+app_name = "api"
+urlpatterns = [
+    path("v1/status/", plant.StatusView.as_view(), name="status"),
+    path("v1/prometheus/targets", plant.TargetsView.as_view(), name="targets"),
+    path("v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("v1/", include(router.urls)),
+]

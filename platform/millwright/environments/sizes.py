@@ -43,6 +43,16 @@ def _role(entry: Any) -> str:
     return str(entry.get("role", "")) if isinstance(entry, dict) else str(entry)
 
 
+def control_vcpus(spec: dict[str, Any], name: str) -> tuple[int, ...]:
+    """Indexes of the vCPUs that want a core of their own."""
+    raw = spec.get("sizes", {})
+    entry = raw[name] if isinstance(raw, dict) else next(item for item in raw if item["name"] == name)
+    vcpus = entry["vcpus"]
+    if not isinstance(vcpus, list):
+        return ()
+    return tuple(index for index, role in enumerate(vcpus) if _role(role) == "control")
+
+
 def size_of(spec: dict[str, Any], name: str) -> Size:
     """The size of that name.
 

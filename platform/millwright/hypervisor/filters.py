@@ -82,18 +82,25 @@ def _rule(
 
 
 def _flow(root: ET.Element, flow: Flow, priority: int) -> None:
-    network = ipaddress.IPv4Network(flow.peer)
     inbound = flow.direction == Direction.INBOUND
-    side = "src" if inbound else "dst"
+    there, back = ("in", "out") if inbound else ("out", "in")
+    if flow.protocol == Protocol.ICMP:
+        # With a type, libvirt makes no rule for the answer: echo and its reply, each said.
+        _rule(root, "accept", there, priority, "icmp", **_peer(flow, there), type="8")
+        _rule(root, "accept", back, priority, "icmp", **_peer(flow, back), type="0")
+        return
+    attributes = _peer(flow, there) | {"dstportstart": str(flow.port)}
+    _rule(root, "accept", there, priority, str(flow.protocol), **attributes)
+
+
+def _peer(flow: Flow, direction: str) -> dict[str, str]:
+    """The peer is the source of what comes in and the destination of what goes out."""
+    side = "src" if direction == "in" else "dst"
+    network = ipaddress.IPv4Network(flow.peer)
     attributes = {f"{side}ipaddr": str(network.network_address)}
     if network.prefixlen < 32:
         attributes[f"{side}ipmask"] = str(network.prefixlen)
-    if flow.port is not None:
-        attributes["dstportstart"] = str(flow.port)
-    # ICMP needs no types: libvirt's rule is stateful, so only echo's answer comes back.
-    if flow.protocol == Protocol.ICMP and inbound:
-        attributes["type"] = "8"
-    _rule(root, "accept", "in" if inbound else "out", priority, str(flow.protocol), **attributes)
+    return attributes
 
 
 def normalise_filter(xml: str) -> tuple[object, ...]:

@@ -1,0 +1,237 @@
+"""Requests, environments, machines, operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+
+from millwright.accounts.models import Project
+from millwright.catalog.models import TemplateVersion
+from millwright.core.lifecycle import OperationKind
+from millwright.environments import actions
+from millwright.environments.models import Environment, Machine, Operation, Request
+from millwright.environments.placement import preview
+from millwright.environments.quota import quota_after
+from millwright.environments.serializers import (
+    EnvironmentSerializer,
+    MachineSerializer,
+    OperationSerializer,
+    RequestSerializer,
+)
+from millwright.environments.sizes import size_of
+from millwright.inventory.models import Cell
+from millwright.shopfloor.models import ProgramVersion
+
+from ..bases import ProjectRows
+
+
+class ReasonInput(serializers.Serializer):
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
+
+
+class ExtendInput(serializers.Serializer):
+    days = serializers.IntegerField(min_value=1, max_value=3660)
+
+
+class RequestInput(serializers.Serializer):
+    name = serializers.CharField(max_length=40)
+    project = serializers.SlugField()
+    template = serializers.SlugField()
+    template_version = serializers.CharField(required=False, allow_blank=True)
+    size = serializers.CharField(max_length=32)
+    cell = serializers.SlugField(required=False, allow_null=True)
+    program_version = serializers.UUIDField(required=False, allow_null=True)
+    strict_realtime = serializers.BooleanField(default=False)
+    lease_days = serializers.IntegerField(default=30, min_value=1, max_value=3660)
+    justification = serializers.CharField(required=False, allow_blank=True, max_length=4000, default="")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Turn names into rows, as far as the user may see them."""
+        user = self.context["request"].user
+        data = dict(attrs)
+        data["project"] = _known(Project.objects.for_user(user), "project", slug=attrs["project"])
+        versions = TemplateVersion.objects.filter(template__name=attrs["template"], template__offered=True)
+        if wanted := attrs.get("template_version"):
+            versions = versions.filter(version=wanted)
+        version = versions.select_related("template").first()
+        if version is None:
+            raise serializers.ValidationError({"template": f"{attrs['template']!r} {wanted or ''} is not in the catalogue".strip()})
+        data["template_version"] = version
+        del data["template"]
+        data["cell"] = _known(Cell.objects, "cell", slug=attrs["cell"]) if attrs.get("cell") else None
+        data["program_version"] = (
+            _known(ProgramVersion.objects.for_user(user), "program_version", pk=attrs["program_version"])
+            if attrs.get("program_version")
+            else None
+        )
+        return data
+
+
+def _known(queryset: Any, field: str, **lookup: Any) -> Any:
+    found = queryset.filter(**lookup).first()
+    if found is None:
+        raise serializers.ValidationError({field: f"{next(iter(lookup.values()))!r} does not exist or is not yours to use"})
+    return found
+
+
+class RequestViewSet(ProjectRows):
+    """What engineers ask for."""
+
+    rows = Request.objects.with_names()
+    serializer_class = RequestSerializer
+    filterset_fields = ("state", "name", "project__slug")
+    cursor_ordering = ("-created_at", "pk")
+
+    @extend_schema(request=RequestInput, responses={201: RequestSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Write a draft; submit it with `submit`."""
+        made = actions.create_request(request.user, **self._input(request))
+        return self._answer(made, status.HTTP_201_CREATED)
+
+    def _input(self, request: HttpRequest) -> dict[str, Any]:
+        data = RequestInput(data=request.data, context={"request": request})
+        data.is_valid(raise_exception=True)
+        return dict(data.validated_data)
+
+    def _answer(self, row: Request, code: int = status.HTTP_200_OK) -> Response:
+        fresh = Request.objects.with_names().get(pk=row.pk)
+        return Response(RequestSerializer(fresh).data, status=code)
+
+    @extend_schema(request=RequestInput, responses={200: OpenApiTypes.OBJECT})
+    @action(detail=False, methods=["post"])
+    def preview(self, request: HttpRequest) -> Response:
+        """Where it would be placed now, host by host, and the quota after it."""
+        data = self._input(request)
+        spec = data["template_version"].spec
+        try:
+            size = size_of(spec, data["size"])
+            plan = preview(spec, data["size"], cell=data["cell"].slug if data["cell"] else "", strict=data["strict_realtime"])
+        except ValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from None
+        rows = [
+            {"resource": row.resource, "used": row.used, "after": row.after, "limit": row.limit, "exceeded": row.exceeded}
+            for row in quota_after(data["project"], size)
+        ]
+        return Response({**plan.as_dict(), "quota": rows})
+
+    @extend_schema(request=None, responses={200: RequestSerializer})
+    @action(detail=True, methods=["post"])
+    def submit(self, request: HttpRequest, pk: str) -> Response:
+        """Ask for approval."""
+        return self._answer(actions.submit_request(request.user, self.get_object()))
+
+    @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
+    @action(detail=True, methods=["post"])
+    def approve(self, request: HttpRequest, pk: str) -> Response:
+        """Approve: the environment is built."""
+        return self._answer(actions.approve_request(request.user, self.get_object(), _reason(request)))
+
+    @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
+    @action(detail=True, methods=["post"])
+    def reject(self, request: HttpRequest, pk: str) -> Response:
+        """Reject, with a reason."""
+        return self._answer(actions.reject_request(request.user, self.get_object(), _reason(request)))
+
+    @extend_schema(request=None, responses={200: RequestSerializer})
+    @action(detail=True, methods=["post"])
+    def withdraw(self, request: HttpRequest, pk: str) -> Response:
+        """Take it back."""
+        return self._answer(actions.withdraw_request(request.user, self.get_object()))
+
+
+def _reason(request: HttpRequest) -> str:
+    data = ReasonInput(data=request.data)
+    data.is_valid(raise_exception=True)
+    return str(data.validated_data["reason"])
+
+
+class EnvironmentViewSet(ProjectRows):
+    """What runs. The lookup is the environment's name."""
+
+    rows = Environment.objects.with_machines()
+    serializer_class = EnvironmentSerializer
+    filterset_fields = ("state", "name", "project__slug")
+    lookup_field = "name"
+    cursor_ordering = ("name", "pk")
+
+    def get_queryset(self) -> Any:
+        queryset = super().get_queryset()
+        return queryset if self.request.query_params.get("removed") == "true" else queryset.present()
+
+    def _power(self, request: HttpRequest, kind: OperationKind) -> Response:
+        made = actions.power(request.user, self.get_object(), kind, _reason(request))
+        return Response(OperationSerializer(made, many=True).data, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=ReasonInput, responses={202: OperationSerializer(many=True)})
+    @action(detail=True, methods=["post"])
+    def start(self, request: HttpRequest, name: str) -> Response:
+        """Start its machines."""
+        return self._power(request, OperationKind.START)
+
+    @extend_schema(request=ReasonInput, responses={202: OperationSerializer(many=True)})
+    @action(detail=True, methods=["post"])
+    def stop(self, request: HttpRequest, name: str) -> Response:
+        """Shut its machines down."""
+        return self._power(request, OperationKind.STOP)
+
+    @extend_schema(request=ReasonInput, responses={202: OperationSerializer(many=True)})
+    @action(detail=True, methods=["post"])
+    def restart(self, request: HttpRequest, name: str) -> Response:
+        """Restart its machines."""
+        return self._power(request, OperationKind.RESTART)
+
+    @extend_schema(request=ReasonInput, responses={202: OperationSerializer(many=True)})
+    @action(detail=True, methods=["post"])
+    def remove(self, request: HttpRequest, name: str) -> Response:
+        """Remove it with its disks."""
+        made = actions.remove_environment(request.user, self.get_object(), _reason(request))
+        return Response(OperationSerializer(made, many=True).data, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=ExtendInput, responses={200: EnvironmentSerializer})
+    @action(detail=True, methods=["post"])
+    def extend(self, request: HttpRequest, name: str) -> Response:
+        """Lengthen the lease."""
+        data = ExtendInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = actions.extend_lease(request.user, self.get_object(), data.validated_data["days"])
+        return Response(EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data)
+
+
+class MachineViewSet(ProjectRows):
+    """Virtual machines."""
+
+    rows = Machine.objects.with_names()
+    serializer_class = MachineSerializer
+    filterset_fields = ("observed", "desired", "host__name", "environment__name")
+    cursor_ordering = ("environment__name", "name", "pk")
+
+
+class OperationViewSet(ProjectRows):
+    """What was and is being done."""
+
+    rows = Operation.objects.with_names().prefetch_related("steps")
+    serializer_class = OperationSerializer
+    filterset_fields = ("state", "kind", "environment__name")
+    cursor_ordering = ("-created_at", "pk")
+
+    @extend_schema(request=None, responses={200: OperationSerializer})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: HttpRequest, pk: str) -> Response:
+        """Ask it to stop at its next step."""
+        actions.cancel_operation(request.user, self.get_object())
+        return Response(OperationSerializer(get_object_or_404(self.rows.all(), pk=pk)).data)
+
+    @extend_schema(request=None, responses={200: OperationSerializer})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: HttpRequest, pk: str) -> Response:
+        """Try a failed one again."""
+        actions.retry_operation(request.user, self.get_object())
+        return Response(OperationSerializer(get_object_or_404(self.rows.all(), pk=pk)).data)

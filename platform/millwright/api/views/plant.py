@@ -1,0 +1,204 @@
+"""Hosts, cells, templates, projects, audit, status, service discovery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import permissions, serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from millwright.accounts.models import Project
+from millwright.accounts.permissions import may
+from millwright.audit.models import AuditEntry
+from millwright.catalog.models import TemplateVersion
+from millwright.core.lifecycle import HostAdministration, MachineDesired
+from millwright.environments.models import Environment, Machine
+from millwright.environments.serializers import status_machine
+from millwright.inventory import actions
+from millwright.inventory.models import Cell, Drift, Host
+from millwright.inventory.serializers import CellSerializer, DriftSerializer, HostSerializer
+from millwright.settings import get_settings
+
+from ..bases import ProjectRows, Readable
+from .environments import ReasonInput, _reason
+
+
+class PoolPermission(permissions.BasePermission):
+    """Hosts are for operators and administrators of the plant; others see names and states on pages."""
+
+    def has_permission(self, request: HttpRequest, view: Any) -> bool:
+        return may(request.user, "pool")
+
+
+class HostInput(serializers.Serializer):
+    name = serializers.SlugField(max_length=48)
+    uri = serializers.CharField(max_length=300)
+    address = serializers.IPAddressField(required=False, allow_null=True, default=None)
+    agent_url = serializers.CharField(required=False, allow_blank=True, default="")
+    policy = serializers.DictField(required=False, default=dict)
+
+
+class HostViewSet(Readable):
+    """The pool."""
+
+    queryset = Host.objects.prefetch_related("cpu_claims__machine__environment")
+    serializer_class = HostSerializer
+    permission_classes = (permissions.IsAuthenticated, PoolPermission)
+    lookup_field = "name"
+    cursor_ordering = ("name", "pk")
+
+    @extend_schema(request=HostInput, responses={201: HostSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Register a host."""
+        data = HostInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        host = actions.register_host(request.user, **data.validated_data)
+        return Response(HostSerializer(host).data, status=status.HTTP_201_CREATED)
+
+    def _administer(self, request: HttpRequest, wanted: HostAdministration) -> Response:
+        host = actions.administer_host(request.user, self.get_object(), wanted, _reason(request))
+        return Response(HostSerializer(host).data)
+
+    @extend_schema(request=ReasonInput, responses={200: HostSerializer})
+    @action(detail=True, methods=["post"])
+    def cordon(self, request: HttpRequest, name: str) -> Response:
+        """Let it take nothing new."""
+        return self._administer(request, HostAdministration.CORDONED)
+
+    @extend_schema(request=ReasonInput, responses={200: HostSerializer})
+    @action(detail=True, methods=["post"])
+    def uncordon(self, request: HttpRequest, name: str) -> Response:
+        """Let it take machines again."""
+        return self._administer(request, HostAdministration.SCHEDULABLE)
+
+
+class CellViewSet(Readable):
+    """Shop-floor networks."""
+
+    queryset = Cell.objects.all()
+    serializer_class = CellSerializer
+    lookup_field = "slug"
+    cursor_ordering = ("slug", "pk")
+
+
+class DriftViewSet(Readable):
+    """Differences between intent and hosts."""
+
+    queryset = Drift.objects.select_related("host")
+    serializer_class = DriftSerializer
+    permission_classes = (permissions.IsAuthenticated, PoolPermission)
+    cursor_ordering = ("host__name", "kind", "name", "pk")
+
+
+class TemplateSerializer(serializers.ModelSerializer):
+    name = serializers.CharField(source="template.name", read_only=True)
+    title = serializers.CharField(source="template.title", read_only=True)
+    summary = serializers.CharField(source="template.summary", read_only=True)
+
+    class Meta:
+        model = TemplateVersion
+        fields = ("id", "name", "title", "summary", "version", "spec", "image_state")
+        read_only_fields = fields
+
+
+class TemplateViewSet(Readable):
+    """The catalogue."""
+
+    queryset = TemplateVersion.objects.filter(template__offered=True).select_related("template")
+    serializer_class = TemplateSerializer
+    filterset_fields = ("template__name", "image_state")
+    cursor_ordering = ("template__name", "-created_at", "pk")
+
+
+class ProjectSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Project
+        fields = (
+            "slug", "name", "quota_vcpus", "quota_realtime_cores", "quota_memory_bytes", "quota_disk_bytes", "quota_environments",
+            "auto_approve_vcpus", "max_lease_days",
+        )
+        read_only_fields = fields
+
+
+class ProjectViewSet(ProjectRows):
+    """Production lines and departments."""
+
+    rows = Project.objects.all()
+    serializer_class = ProjectSerializer
+    lookup_field = "slug"
+    cursor_ordering = ("slug", "pk")
+
+
+class AuditSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField("slug", read_only=True)
+
+    class Meta:
+        model = AuditEntry
+        fields = ("at", "actor_name", "action", "object_type", "object_id", "object_name", "project", "reason", "details", "address", "request_id")
+        read_only_fields = fields
+
+
+class AuditViewSet(ProjectRows):
+    """Who did what."""
+
+    rows = AuditEntry.objects.select_related("project")
+    serializer_class = AuditSerializer
+    filterset_fields = ("action", "object_type", "object_id", "actor_name", "project__slug")
+    cursor_ordering = ("-at", "-pk")
+
+
+class StatusView(APIView):
+    """What `millwright status` prints, as far as the user may see it."""
+
+    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: HttpRequest) -> Response:
+        settings = get_settings()
+        environments = Environment.objects.with_machines().for_user(request.user).present()[:1000]
+        hosts = Host.objects.all() if may(request.user, "pool") else Host.objects.none()
+        return Response(
+            {
+                "portal": {"url": settings.public_url},
+                "prometheus": {"url": f"http://127.0.0.1:{settings.prometheus_port}"},
+                "environments": [
+                    {"name": row.name, "state": row.state, "machines": [status_machine(machine) for machine in row.machines.all()]}
+                    for row in environments
+                ],
+                "hosts": [{"name": host.name, "uri": host.uri, "state": host.health, "accel": host.accel} for host in hosts],
+            }
+        )
+
+
+class DiscoveryPermission(permissions.BasePermission):
+    """Tokens of scope "discovery", and operators."""
+
+    def has_permission(self, request: HttpRequest, view: Any) -> bool:
+        return getattr(request.auth, "scope", "") == "discovery" or may(request.user, "pool")
+
+
+class TargetsView(APIView):
+    """Prometheus' HTTP service discovery: host agents and vPLCs."""
+
+    permission_classes = (permissions.IsAuthenticated, DiscoveryPermission)
+
+    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: HttpRequest) -> Response:
+        targets = [
+            {"targets": [host.agent_url.removeprefix("http://").removesuffix("/metrics")], "labels": {"job": "millwright-agent", "host": host.name}}
+            for host in Host.objects.exclude(agent_url="")
+        ]
+        machines = Machine.objects.with_names().present().filter(desired=MachineDesired.RUNNING, address_claim__isnull=False)
+        for machine in machines:
+            outputs = machine.template_version.spec.get("outputs", {})
+            port = outputs.get("metrics") if isinstance(outputs, dict) else None
+            if port:
+                labels = {
+                    "job": "vplc", "environment": machine.environment.name, "machine": machine.name,
+                    "project": machine.environment.project.slug, "host": machine.host.name if machine.host else "",
+                }
+                targets.append({"targets": [f"{machine.address_claim.address}:{port}"], "labels": labels})
+        return Response(targets)

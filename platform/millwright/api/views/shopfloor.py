@@ -1,0 +1,186 @@
+"""Programs, deployments, devices, mappings, stations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+
+from millwright.accounts.models import Project
+from millwright.environments.models import Machine
+from millwright.environments.serializers import OperationSerializer
+from millwright.inventory.models import Cell
+from millwright.shopfloor import actions
+from millwright.shopfloor.models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from millwright.shopfloor.serializers import (
+    DeploymentSerializer,
+    DeviceSerializer,
+    MappingSerializer,
+    ProgramSerializer,
+    ProgramVersionSerializer,
+    StationSerializer,
+)
+
+from ..bases import ProjectRows
+from .environments import _known
+
+
+class UploadInput(serializers.Serializer):
+    project = serializers.SlugField()
+    name = serializers.CharField(max_length=48)
+    files = serializers.DictField(child=serializers.CharField(trim_whitespace=False, allow_blank=True))
+
+
+class DeployInput(serializers.Serializer):
+    machine = serializers.UUIDField()
+    program_version = serializers.UUIDField()
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+
+
+class PointInput(serializers.Serializer):
+    tag = serializers.CharField(max_length=200)
+    area = serializers.ChoiceField(TagMapping.AREAS)
+    register = serializers.CharField(max_length=200)
+    data_type = serializers.ChoiceField(TagMapping.TYPES, default="INT")
+    direction = serializers.ChoiceField((("in", "in"), ("out", "out")))
+    scale = serializers.FloatField(default=1.0)
+    offset = serializers.FloatField(default=0.0)
+    fail = serializers.ChoiceField(TagMapping.FAIL, default="hold")
+    substitute = serializers.FloatField(default=0.0)
+
+
+class MappingsInput(serializers.Serializer):
+    machine = serializers.UUIDField()
+    device = serializers.UUIDField()
+    points = PointInput(many=True)
+
+
+class RangeInput(serializers.Serializer):
+    area = serializers.ChoiceField((("holding", "holding"), ("coil", "coil")))
+    first = serializers.IntegerField(min_value=0, max_value=65535)
+    last = serializers.IntegerField(min_value=0, max_value=65535)
+
+
+class StationInput(serializers.Serializer):
+    project = serializers.SlugField()
+    cell = serializers.SlugField()
+    name = serializers.SlugField()
+    cidr = serializers.CharField(max_length=43)
+    write_ranges = RangeInput(many=True, required=False, default=list)
+
+
+def _valid(kind: type[serializers.Serializer], request: HttpRequest) -> dict[str, Any]:
+    data = kind(data=request.data, context={"request": request})
+    data.is_valid(raise_exception=True)
+    return dict(data.validated_data)
+
+
+class ProgramViewSet(ProjectRows):
+    """Control programs."""
+
+    rows = Program.objects.select_related("project")
+    serializer_class = ProgramSerializer
+    filterset_fields = ("name", "project__slug")
+    cursor_ordering = ("name", "pk")
+
+    @extend_schema(request=UploadInput, responses={201: ProgramVersionSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Upload sources as the next version; it is compiled by the orchestrator."""
+        data = _valid(UploadInput, request)
+        project = _known(Project.objects.for_user(request.user), "project", slug=data["project"])
+        version = actions.upload_program(request.user, project, data["name"], data["files"])
+        return Response(ProgramVersionSerializer(version).data, status=status.HTTP_201_CREATED)
+
+
+class ProgramVersionViewSet(ProjectRows):
+    """Versions with their compiler messages."""
+
+    rows = ProgramVersion.objects.select_related("program__project", "uploaded_by")
+    serializer_class = ProgramVersionSerializer
+    filterset_fields = ("state", "program__name", "program__project__slug")
+    cursor_ordering = ("-created_at", "pk")
+
+
+class DeploymentViewSet(ProjectRows):
+    """Which version was sent to which machine."""
+
+    rows = Deployment.objects.select_related("machine__environment", "program_version__program", "deployed_by")
+    serializer_class = DeploymentSerializer
+    filterset_fields = ("state", "machine")
+    cursor_ordering = ("-created_at", "pk")
+
+    @extend_schema(request=DeployInput, responses={202: OperationSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Send a version to a machine; an older one rolls back."""
+        data = _valid(DeployInput, request)
+        machine = _known(Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"])
+        version = _known(ProgramVersion.objects.for_user(request.user), "program_version", pk=data["program_version"])
+        operation = actions.deploy(request.user, machine, version, data["reason"])
+        return Response(OperationSerializer(operation).data, status=status.HTTP_202_ACCEPTED)
+
+
+class DeviceViewSet(ProjectRows):
+    """Devices of the shop floor."""
+
+    rows = Device.objects.select_related("project", "cell")
+    serializer_class = DeviceSerializer
+    filterset_fields = ("name", "cell__slug", "project__slug")
+    cursor_ordering = ("name", "pk")
+
+    @extend_schema(request=DeviceSerializer, responses={201: DeviceSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Register a device."""
+        data = _valid(DeviceSerializer, request)
+        data["project"] = _known(Project.objects.for_user(request.user), "project", slug=data["project"].slug)
+        device = actions.add_device(request.user, **data)
+        return Response(DeviceSerializer(device).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: HttpRequest, pk: str) -> Response:
+        """Forget a device that nothing is mapped to."""
+        actions.remove_device(request.user, self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class MappingViewSet(ProjectRows):
+    """Points of devices bound to tags of programs."""
+
+    rows = TagMapping.objects.select_related("machine__environment", "device")
+    serializer_class = MappingSerializer
+    filterset_fields = ("machine", "device", "tag")
+    cursor_ordering = ("machine", "device", "tag", "pk")
+
+    @extend_schema(request=MappingsInput, responses={200: MappingSerializer(many=True)})
+    @action(detail=False, methods=["post"], url_path="set")
+    def set_all(self, request: HttpRequest) -> Response:
+        """Replace all points between a machine and a device; opens the firewall for the pair."""
+        data = _valid(MappingsInput, request)
+        machine = _known(Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"])
+        device = _known(Device.objects.for_user(request.user), "device", pk=data["device"])
+        rows = actions.set_mappings(request.user, machine, device, [dict(point) for point in data["points"]])
+        return Response(MappingSerializer(rows, many=True).data)
+
+
+class StationViewSet(ProjectRows):
+    """Engineering stations and what they may write."""
+
+    rows = EngineeringStation.objects.select_related("project", "cell")
+    serializer_class = StationSerializer
+    filterset_fields = ("name", "project__slug")
+    cursor_ordering = ("name", "pk")
+
+    @extend_schema(request=StationInput, responses={200: StationSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Have a station with these write ranges."""
+        data = _valid(StationInput, request)
+        station = actions.set_station(
+            request.user,
+            project=_known(Project.objects.for_user(request.user), "project", slug=data["project"]),
+            cell=_known(Cell.objects, "cell", slug=data["cell"]),
+            name=data["name"], cidr=data["cidr"], write_ranges=[dict(entry) for entry in data["write_ranges"]],
+        )
+        return Response(StationSerializer(station).data)

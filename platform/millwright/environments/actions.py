@@ -1,0 +1,306 @@
+"""Every change of requests, environments and operations: permission, validation, change, audit, one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import may, require
+from millwright.audit.actions import record
+from millwright.core.lifecycle import (
+    LIVE_OPERATION_STATES,
+    EnvironmentState,
+    MachineDesired,
+    OperationKind,
+    OperationState,
+    Recovery,
+    RequestState,
+    ServiceClass,
+    check_transition,
+)
+
+from .enqueue import enqueue
+from .history import environment_transition, transition
+from .models import Environment, Machine, Operation, Request
+from .placement import preview
+from .quota import require_quota
+from .sizes import size_of
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def _locked(queryset: Any, pk: Any) -> Any:
+    """The row, locked until the transaction's end (SQLite's transactions already are exclusive)."""
+    return queryset.select_for_update().get(pk=pk)
+
+
+def validate_request(request: Request) -> None:
+    """Check everything that can be known before submission.
+
+    Raises:
+        ValidationError: field by field, with value and rule.
+    """
+    errors: dict[str, Any] = {}
+    if not _NAME.fullmatch(request.name or ""):
+        errors["name"] = _("%(value)r: use lower-case letters, digits and hyphens, begin with a letter, at most 40.") % {
+            "value": request.name
+        }
+    elif Environment.objects.present().filter(name=request.name).exclude(request=request).exists():
+        errors["name"] = _("an environment %(name)r exists already; choose another name") % {"name": request.name}
+    if not 1 <= request.lease_days <= request.project.max_lease_days:
+        errors["lease_days"] = _("%(value)s days: the project allows 1 to %(most)s") % {
+            "value": request.lease_days,
+            "most": request.project.max_lease_days,
+        }
+    spec = request.template_version.spec
+    try:
+        size_of(spec, request.size)
+    except ValidationError as error:
+        errors |= error.error_dict
+    if spec.get("class") == ServiceClass.REALTIME and request.cell is None:
+        errors["cell"] = _("this template needs a cell: the shop-floor network its devices are in")
+    if request.program_version is not None:
+        if request.program_version.program.project_id != request.project_id:
+            errors["program_version"] = _("the program belongs to another project")
+        elif request.program_version.state == "failed":
+            errors["program_version"] = _("%(program)s did not compile; upload a mended version") % {
+                "program": request.program_version
+            }
+    if errors:
+        raise ValidationError(errors)
+
+
+@transaction.atomic
+def create_request(actor: Any, **fields: Any) -> Request:
+    """Write a draft."""
+    require(actor, "request", fields["project"])
+    request = Request(requester=actor, **fields)
+    validate_request(request)
+    request.save(force_insert=True)
+    record(actor, "request.create", request, project=request.project, template=str(request.template_version))
+    return request
+
+
+@transaction.atomic
+def update_request(actor: Any, request: Request, **fields: Any) -> Request:
+    """Change a draft; only its requester may, and only while it is one."""
+    request = _locked(Request.objects, request.pk)
+    _require_own(actor, request)
+    if request.state != RequestState.DRAFT:
+        raise ValidationError({"state": _("only a draft can be changed; this request is %(state)s") % {"state": request.state}})
+    for name, value in fields.items():
+        setattr(request, name, value)
+    require(actor, "request", request.project)
+    validate_request(request)
+    request.save()
+    record(actor, "request.update", request, project=request.project, fields=sorted(fields))
+    return request
+
+
+@transaction.atomic
+def submit_request(actor: Any, request: Request) -> Request:
+    """Ask for approval. Refused when the quota or the pool cannot hold it; may be approved by policy."""
+    request = _locked(Request.objects, request.pk)
+    _require_own(actor, request)
+    validate_request(request)
+    size = size_of(request.template_version.spec, request.size)
+    require_quota(request.project, size)
+    plan = preview(
+        request.template_version.spec, request.size, cell=request.cell.slug if request.cell else "",
+        strict=request.strict_realtime, name=request.name,
+    )
+    if plan.chosen is None:
+        raise ValidationError({"placement": _("no host can take it: %(why)s") % {"why": plan.explain() or _("the pool has no hosts")}})
+    transition(
+        request, "request", RequestState.SUBMITTED, cause=str(actor), submitted_at=timezone.now(), placement=plan.as_dict()
+    )
+    record(actor, "request.submit", request, project=request.project, host=plan.chosen.host)
+    limit = request.project.auto_approve_vcpus
+    if limit and size.vcpus <= limit and size.realtime_cores == 0:
+        _approve(None, request, _("within the project's limit for automatic approval"))
+    return request
+
+
+@transaction.atomic
+def approve_request(actor: Any, request: Request, reason: str = "") -> Request:
+    """Approve: the environment, its machine and the operation that builds it are written at once."""
+    request = _locked(Request.objects, request.pk)
+    _require_decider(actor, request)
+    _approve(actor, request, reason)
+    return request
+
+
+def _approve(actor: Any, request: Request, reason: str) -> None:
+    check_transition("request", request.state, RequestState.APPROVED)
+    spec = request.template_version.spec
+    size = size_of(spec, request.size)
+    require_quota(request.project, size)
+    if Environment.objects.present().filter(name=request.name).exists():
+        raise ValidationError({"name": _("an environment %(name)r exists by now") % {"name": request.name}})
+    environment = Environment.objects.create(
+        name=request.name, project=request.project, owner=request.requester,
+        lease_until=timezone.now() + dt.timedelta(days=request.lease_days),
+    )
+    service_class = ServiceClass(spec["class"])
+    machine = Machine.objects.create(
+        environment=environment, name=spec["name"], template_version=request.template_version, size=size.name,
+        service_class=service_class, strict_realtime=request.strict_realtime,
+        recovery=Recovery.AUTONOMOUS if service_class is ServiceClass.REALTIME else Recovery.RECOVERABLE,
+        vcpus=size.vcpus, realtime_cores=size.realtime_cores, memory_bytes=size.memory_bytes,
+        disk_bytes=size.disk_bytes, cell=request.cell,
+    )
+    why = f"request {request.name} by {request.requester}, approved by {actor or 'policy'}"
+    payload = {"program_version": str(request.program_version_id)} if request.program_version_id else {}
+    enqueue(OperationKind.PROVISION, actor=request.requester, reason=why, environment=environment, machine=machine, **payload)
+    transition(
+        request, "request", RequestState.APPROVED, cause=str(actor or "policy"), decided_at=timezone.now(),
+        decided_by=actor, decision_reason=reason, environment=environment,
+    )
+    record(actor, "request.approve", request, project=request.project, reason=reason)
+
+
+@transaction.atomic
+def reject_request(actor: Any, request: Request, reason: str) -> Request:
+    """Reject, with the reason that the requester reads."""
+    request = _locked(Request.objects, request.pk)
+    _require_decider(actor, request)
+    if not reason.strip():
+        raise ValidationError({"reason": _("say why: the requester reads it")})
+    transition(
+        request, "request", RequestState.REJECTED, cause=str(actor), decided_at=timezone.now(), decided_by=actor,
+        decision_reason=reason,
+    )
+    record(actor, "request.reject", request, project=request.project, reason=reason)
+    return request
+
+
+@transaction.atomic
+def withdraw_request(actor: Any, request: Request) -> Request:
+    """Take one's own request back before anything was built."""
+    request = _locked(Request.objects, request.pk)
+    _require_own(actor, request)
+    if request.environment_id is not None:
+        raise ValidationError({"state": _("the environment exists; remove it in place of withdrawing the request")})
+    transition(request, "request", RequestState.WITHDRAWN, cause=str(actor))
+    record(actor, "request.withdraw", request, project=request.project)
+    return request
+
+
+def _require_own(actor: Any, request: Request) -> None:
+    if request.requester_id != actor.pk:
+        require(actor, "administer", request.project)
+
+
+def _require_decider(actor: Any, request: Request) -> None:
+    require(actor, "decide", request.project)
+    if request.requester_id == actor.pk:
+        raise ValidationError({"decided_by": _("nobody decides his own request; another approver must")})
+
+
+_POWER = {
+    OperationKind.START: (MachineDesired.RUNNING, "environment.start"),
+    OperationKind.STOP: (MachineDesired.STOPPED, "environment.stop"),
+    OperationKind.RESTART: (MachineDesired.RUNNING, "environment.restart"),
+}
+
+
+@transaction.atomic
+def power(actor: Any, environment: Environment, kind: OperationKind, reason: str = "") -> list[Operation]:
+    """Start, stop or restart every machine of an environment."""
+    environment = _locked(Environment.objects, environment.pk)
+    require(actor, "operate", environment.project)
+    desired, action = _POWER[kind]
+    if environment.state not in (EnvironmentState.RUNNING, EnvironmentState.DEGRADED, EnvironmentState.STOPPED, EnvironmentState.FAILED):
+        raise ValidationError({"state": _("%(name)s is %(state)s: wait until it is built") % {"name": environment, "state": environment.state}})
+    operations = []
+    for machine in environment.machines.select_for_update():
+        if machine.host_id is None:
+            raise ValidationError({"machine": _("%(machine)s was never built; retry its provisioning") % {"machine": machine}})
+        Machine.objects.filter(pk=machine.pk).update(desired=desired)
+        operations.append(
+            enqueue(kind, actor=actor, reason=reason or action, environment=environment, machine=machine)
+        )
+    record(actor, action, environment, project=environment.project, reason=reason)
+    return operations
+
+
+@transaction.atomic
+def remove_environment(actor: Any, environment: Environment, reason: str = "") -> list[Operation]:
+    """Remove an environment with its disks. A build under way is cancelled first, by its own undo."""
+    environment = _locked(Environment.objects, environment.pk)
+    if environment.owner_id != actor.pk:
+        require(actor, "administer", environment.project)
+    else:
+        require(actor, "operate", environment.project)
+    if environment.state in (EnvironmentState.REMOVED, EnvironmentState.REMOVING):
+        raise ValidationError({"state": _("%(name)s is %(state)s already") % {"name": environment, "state": environment.state}})
+    operations = []
+    for machine in environment.machines.select_for_update():
+        Machine.objects.filter(pk=machine.pk).update(desired=MachineDesired.ABSENT)
+        operations.append(
+            enqueue(OperationKind.REMOVE, actor=actor, reason=reason or "environment.remove", environment=environment, machine=machine)
+        )
+    environment_transition(environment, EnvironmentState.REMOVING, reason=reason)
+    record(actor, "environment.remove", environment, project=environment.project, reason=reason)
+    return operations
+
+
+@transaction.atomic
+def extend_lease(actor: Any, environment: Environment, days: int) -> Environment:
+    """Give an environment more time, up to the project's longest lease from now."""
+    environment = _locked(Environment.objects, environment.pk)
+    require(actor, "engineer", environment.project)
+    most = environment.project.max_lease_days
+    if not 1 <= days <= most:
+        raise ValidationError({"days": _("%(value)s days: the project allows 1 to %(most)s") % {"value": days, "most": most}})
+    if environment.state in (EnvironmentState.REMOVED, EnvironmentState.REMOVING):
+        raise ValidationError({"state": _("%(name)s is %(state)s") % {"name": environment, "state": environment.state}})
+    now = timezone.now()
+    until = max(environment.lease_until or now, now) + dt.timedelta(days=days)
+    if until > now + dt.timedelta(days=most):
+        raise ValidationError({"days": _("the lease would end %(day)s; the project allows %(most)s days from today") % {"day": f"{until:%F}", "most": most}})
+    environment.lease_until, environment.lease_ending = until, False
+    environment.save(update_fields=("lease_until", "lease_ending"))
+    record(actor, "environment.extend", environment, project=environment.project, until=until.isoformat())
+    return environment
+
+
+@transaction.atomic
+def cancel_operation(actor: Any, operation: Operation) -> Operation:
+    """Ask a live operation to stop at its next step; a queued one ends at once."""
+    operation = _locked(Operation.objects, operation.pk)
+    _require_operation(actor, operation)
+    if operation.state not in LIVE_OPERATION_STATES:
+        raise ValidationError({"state": _("the operation is %(state)s already") % {"state": operation.state}})
+    operation.cancel_requested = True
+    operation.save(update_fields=("cancel_requested",))
+    record(actor, "operation.cancel", operation, project=operation.project)
+    return operation
+
+
+@transaction.atomic
+def retry_operation(actor: Any, operation: Operation) -> Operation:
+    """Try a failed operation again from its first step; every step is an "ensure"."""
+    operation = _locked(Operation.objects, operation.pk)
+    _require_operation(actor, operation)
+    check_transition("operation", operation.state, OperationState.QUEUED)
+    if operation.machine is not None and Operation.objects.live().filter(machine=operation.machine).exists():
+        raise ValidationError({"machine": _("another operation of %(machine)s is at work") % {"machine": operation.machine}})
+    operation.attempt += 1
+    operation.state, operation.error, operation.ended_at = OperationState.QUEUED, "", None
+    operation.cancel_requested = False
+    operation.save()
+    record(actor, "operation.retry", operation, project=operation.project, attempt=operation.attempt)
+    return operation
+
+
+def _require_operation(actor: Any, operation: Operation) -> None:
+    if operation.project is not None and may(actor, "operate", operation.project):
+        return
+    require(actor, "pool")

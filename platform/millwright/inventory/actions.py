@@ -1,0 +1,96 @@
+"""Hosts and cells: registration and administration."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.lifecycle import HostAdministration, check_transition
+from millwright.core.topology import CpuListError, parse_cpu_list
+
+from .models import Cell, Host, Site
+
+_POLICY = {"housekeeping_cpus", "realtime_cpus", "shared_cpus", "best_effort", "memory_reserved_bytes", "overcommit_ratio", "cells"}
+
+
+def ensure_site(name: str = "plant") -> Site:
+    """The plant's one site; its uuid marks what is ours on every host."""
+    site = Site.objects.first()
+    return site or Site.objects.create(name=name)
+
+
+def validate_policy(policy: dict[str, Any]) -> None:
+    """Raise `ValidationError` for unknown keys and unreadable CPU lists."""
+    if unknown := set(policy) - _POLICY:
+        raise ValidationError({"policy": f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(_POLICY))}"})
+    lists = {}
+    for key in ("housekeeping_cpus", "realtime_cpus", "shared_cpus"):
+        try:
+            lists[key] = parse_cpu_list(policy.get(key, ""))
+        except CpuListError as error:
+            raise ValidationError({f"policy.{key}": str(error)}) from None
+    if both := lists["realtime_cpus"] & (lists["housekeeping_cpus"] | lists["shared_cpus"]):
+        raise ValidationError({"policy.realtime_cpus": f"CPU {min(both)} has another role too"})
+
+
+@transaction.atomic
+def register_host(actor: Any, *, name: str, uri: str, policy: dict[str, Any], address: str | None = None, agent_url: str = "") -> Host:
+    """Have a host in the inventory. It is suspect until the watcher has seen it."""
+    if actor is not None:
+        require(actor, "pool")
+    validate_policy(policy)
+    if not uri.startswith(("qemu+tls://", "qemu:///", "fake://")):
+        raise ValidationError({"uri": f"{uri!r}: expected qemu+tls://host/system or qemu:///system"})
+    host, made = Host.objects.get_or_create(name=name, defaults={"uri": uri, "policy": policy, "address": address, "agent_url": agent_url})
+    changed = {
+        field: value
+        for field, value in (("uri", uri), ("policy", policy), ("address", address), ("agent_url", agent_url))
+        if getattr(host, field) != value
+    }
+    if changed:
+        for field, value in changed.items():
+            setattr(host, field, value)
+        host.save(update_fields=tuple(changed))
+    if made or changed:
+        record(actor, "host.register" if made else "host.update", host, fields=sorted(changed))
+    return host
+
+
+@transaction.atomic
+def administer_host(actor: Any, host: Host, wanted: HostAdministration, reason: str = "") -> Host:
+    """Cordon, uncordon, mark for draining or maintenance."""
+    from millwright.environments.history import transition
+
+    require(actor, "pool")
+    host = Host.objects.select_for_update().get(pk=host.pk)
+    check_transition("host_administration", host.administration, wanted)
+    if transition(host, "host_administration", wanted, field="administration", cause=reason or str(actor)):
+        record(actor, f"host.{wanted}", host, reason=reason)
+    return host
+
+
+@transaction.atomic
+def ensure_cell(actor: Any, *, slug: str, cidr: str, bridge: str, gateway_address: str, monitoring_address: str | None, first_address: str, last_address: str, title: str = "") -> Cell:
+    """Have a cell; its addresses must lie in its network."""
+    if actor is not None:
+        require(actor, "pool")
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise ValidationError({"cidr": f"{cidr!r}: {error}"}) from None
+    named = {"gateway_address": gateway_address, "monitoring_address": monitoring_address, "first_address": first_address, "last_address": last_address}
+    for field, value in named.items():
+        if value and ipaddress.ip_address(value) not in network:
+            raise ValidationError({field: f"{value} is not in {cidr}"})
+    cell, made = Cell.objects.update_or_create(
+        slug=slug,
+        defaults={"cidr": cidr, "bridge": bridge, "network_name": f"mw-cell-{slug}", "title": title or slug, **named},
+    )
+    if made:
+        record(actor, "cell.create", cell, cidr=cidr)
+    return cell

@@ -1,0 +1,95 @@
+"""What a machine's vPLC is told of its surroundings: io/*.toml and security.toml, and the firewall's pairs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from millwright.environments.models import Machine
+
+from .models import EngineeringStation, TagMapping
+
+
+def _toml(value: Any) -> str:
+    # JSON strings, numbers and booleans are TOML values as they stand.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _pairs(**values: Any) -> list[str]:
+    return [f"{name} = {_toml(value)}" for name, value in values.items()]
+
+
+def config_files(machine: Machine) -> dict[str, str]:
+    """The files of a config bundle, from mappings and stations."""
+    files: dict[str, str] = {}
+    by_device: dict[Any, list[TagMapping]] = {}
+    for mapping in machine.mappings.select_related("device").order_by("device__name", "tag"):
+        by_device.setdefault(mapping.device, []).append(mapping)
+    for device, mappings in by_device.items():
+        lines = _pairs(
+            format=1, name=device.name, protocol=device.protocol, address=f"{device.address}:{device.port}", unit=device.unit,
+            rate_ms=device.rate_ms, timeout_ms=device.timeout_ms, fail=mappings[0].fail,
+        )
+        for mapping in mappings:
+            register: Any = mapping.register if mapping.area == "node" else int(mapping.register)
+            lines += ["", "[[point]]"]
+            lines += _pairs(
+                tag=mapping.tag, area=mapping.area, address=register, type=mapping.data_type, direction=mapping.direction,
+                scale=mapping.scale, offset=mapping.offset, fail=mapping.fail, substitute=mapping.substitute,
+            )
+        files[f"io/{device.name}.toml"] = "\n".join(lines) + "\n"
+    files["security.toml"] = _security(machine)
+    return files
+
+
+def _security(machine: Machine) -> str:
+    lines = ["format = 1", "", "[opcua]"]
+    lines += _pairs(
+        # The cell's firewall admits registered stations only; reading is open to those, in these words.
+        anonymous_read="stations that the cell's firewall admits may read without signing in",
+    )
+    for station in _stations(machine):
+        lines += ["", "[[modbus.client]]", *_pairs(name=station.name, cidr=station.cidr)]
+        for entry in station.write_ranges:
+            lines += ["", "[[modbus.client.write]]", *_pairs(area=entry["area"], first=entry["first"], last=entry["last"])]
+    return "\n".join(lines) + "\n"
+
+
+def _stations(machine: Machine) -> list[EngineeringStation]:
+    return list(
+        EngineeringStation.objects.filter(project=machine.environment.project_id, cell=machine.cell_id).order_by("name")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One opening of the firewall: who may reach which TCP port of whom. `inbound`: towards the machine."""
+
+    peer: str
+    port: int
+    inbound: bool
+    note: str
+
+
+def firewall_pairs(machine: Machine) -> list[Pair]:
+    """Exactly the registered connections of a machine; everything else is dropped."""
+    if machine.cell is None:
+        return []
+    spec_outputs = machine.template_version.spec.get("outputs", {})
+    outputs = spec_outputs if isinstance(spec_outputs, dict) else {}
+    protocols = [outputs[name] for name in ("modbus", "modbus_tls", "opcua") if name in outputs]
+    found = [Pair(machine.cell.gateway_address, port, True, "gateway") for port in protocols]
+    if "metrics" in outputs:
+        found.append(Pair(machine.cell.gateway_address, outputs["metrics"], True, "gateway"))
+        if machine.cell.monitoring_address:
+            found.append(Pair(machine.cell.monitoring_address, outputs["metrics"], True, "scrape"))
+    for station in _stations(machine):
+        found += [Pair(station.cidr, port, True, f"station {station.name}") for port in protocols]
+    devices = {mapping.device for mapping in machine.mappings.select_related("device")}
+    found += [
+        Pair(device.address, device.port, False, f"device {device.name}") for device in sorted(devices, key=lambda d: d.name)
+    ]
+    return found
+
+

@@ -1,0 +1,73 @@
+"""Data for the API."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from millwright.accounts.models import Project
+from millwright.inventory.models import Cell
+
+from .models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
+
+
+class ProgramSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField("slug", read_only=True)
+
+    class Meta:
+        model = Program
+        fields = ("id", "name", "project", "created_at")
+        read_only_fields = fields
+
+
+class ProgramVersionSerializer(serializers.ModelSerializer):
+    program = serializers.CharField(source="program.name", read_only=True)
+    uploaded_by = serializers.CharField(source="uploaded_by.username", read_only=True)
+
+    class Meta:
+        model = ProgramVersion
+        fields = (
+            "id", "program", "number", "state", "diagnostics", "error", "bundle_sha256", "bundle_size", "uploaded_by", "created_at",
+        )
+        read_only_fields = fields
+
+
+class DeploymentSerializer(serializers.ModelSerializer):
+    environment = serializers.CharField(source="machine.environment.name", read_only=True)
+    program = serializers.CharField(source="program_version.program.name", read_only=True)
+    number = serializers.IntegerField(source="program_version.number", read_only=True)
+    deployed_by = serializers.CharField(source="deployed_by.username", read_only=True, default=None)
+
+    class Meta:
+        model = Deployment
+        fields = ("id", "machine", "environment", "program_version", "program", "number", "state", "message", "deployed_by", "created_at", "activated_at")
+        read_only_fields = fields
+
+
+class DeviceSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField("slug", queryset=Project.objects.all())
+    cell = serializers.SlugRelatedField("slug", queryset=Cell.objects.all())
+
+    class Meta:
+        model = Device
+        fields = ("id", "name", "project", "cell", "protocol", "address", "port", "unit", "rate_ms", "timeout_ms", "created_at")
+        read_only_fields = ("id", "created_at")
+        validators = ()
+
+
+class MappingSerializer(serializers.ModelSerializer):
+    device_name = serializers.CharField(source="device.name", read_only=True)
+
+    class Meta:
+        model = TagMapping
+        fields = ("id", "machine", "device", "device_name", "tag", "area", "register", "data_type", "direction", "scale", "offset", "fail", "substitute")
+        read_only_fields = fields
+
+
+class StationSerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField("slug", read_only=True)
+    cell = serializers.SlugRelatedField("slug", read_only=True)
+
+    class Meta:
+        model = EngineeringStation
+        fields = ("id", "name", "project", "cell", "cidr", "write_ranges")
+        read_only_fields = fields
