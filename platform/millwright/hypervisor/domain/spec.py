@@ -16,8 +16,8 @@ from millwright.hypervisor.types import Accel, Metadata, ServiceClass, VcpuRole,
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-#: SMBIOS strings end at NUL, and XML 1.0 cannot hold control characters.
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+#: SMBIOS strings end at NUL, XML 1.0 cannot hold control characters, and one line is one line.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 MIB = 2**20
 
 
@@ -187,7 +187,7 @@ class DomainSpec:
     def _check_oem_strings(self) -> None:
         for index, text in enumerate(self.oem_strings):
             # The value may be a secret: the message names the place, not the content.
-            if not text or CONTROL_CHARACTERS.search(text) or "\n" in text:
+            if not text or CONTROL_CHARACTERS.search(text):
                 raise InvalidSpec.of(
                     f"oem_strings[{index}]", f"{len(text)} characters", "one line, not empty"
                 )

@@ -1,0 +1,283 @@
+"""Calls with deadlines, translation of errors, the handshake: what keeps a frozen host away."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import libvirt
+import pytest
+from millwright.hypervisor import (
+    AccessDenied,
+    AgentUnavailable,
+    AlreadyExists,
+    Busy,
+    Conflict,
+    DeadlineExceeded,
+    Final,
+    HostUnreachable,
+    HypervisorError,
+    InvalidSpec,
+    NoSpace,
+    NotFound,
+    Retryable,
+    Unsupported,
+)
+from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
+from millwright.hypervisor.driver.calls import Calls
+from millwright.hypervisor.driver.connection import check_tls
+from millwright.hypervisor.driver.deadline import Deadline
+from millwright.hypervisor.driver.migration import target_xml
+from millwright.hypervisor.driver.translate import translate
+
+
+def deadline(seconds: float) -> Deadline:
+    return Deadline("test", "h1", seconds)
+
+
+def until(check: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_results_and_errors_come_back() -> None:
+    calls = Calls("h1")
+    assert calls.run(deadline(10), lambda: 42) == 42
+    with pytest.raises(ZeroDivisionError):
+        calls.run(deadline(10), lambda: 1 // 0)
+    # An error that happens to be a timeout is not taken for ours.
+    with pytest.raises(TimeoutError, match="inner"):
+        calls.run(deadline(10), _raise_timeout)
+    assert calls.abandoned == 0
+
+
+def _raise_timeout() -> None:
+    raise TimeoutError("inner")
+
+
+def test_a_hanging_call_costs_its_deadline_and_is_bounded() -> None:
+    calls = Calls("h1", workers=3)
+    release = threading.Event()
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded):
+            calls.run(deadline(0.05), release.wait)
+    assert calls.abandoned == 3
+    with pytest.raises(HostUnreachable, match="3 earlier calls hang"):
+        calls.run(deadline(10), lambda: 1)
+    assert calls.threads == 3
+    release.set()
+    until(lambda: calls.abandoned == 0)
+    assert calls.run(deadline(10), lambda: 2) == 2
+
+
+def test_a_call_that_never_began_is_taken_back() -> None:
+    calls = Calls("h1", workers=1)
+    release, began, ran = threading.Event(), threading.Event(), threading.Event()
+    with pytest.raises(DeadlineExceeded):
+        calls.run(deadline(0.05), release.wait)
+    release.set()
+    until(lambda: calls.abandoned == 0)
+    release.clear()
+    with ThreadPoolExecutor(1) as pool:
+        blocker = pool.submit(calls.run, deadline(30), lambda: (began.set(), release.wait(30)))
+        until(began.is_set)
+        with pytest.raises(DeadlineExceeded):
+            calls.run(deadline(0.05), ran.set)
+        release.set()
+        blocker.result()
+    assert calls.run(deadline(10), lambda: 1) == 1
+    assert not ran.is_set()
+
+
+def test_many_callers_share_few_threads() -> None:
+    calls = Calls("h1", workers=4)
+    with ThreadPoolExecutor(32) as pool:
+        results = list(pool.map(lambda n: calls.run(deadline(30), lambda: n * 2), range(500)))
+    assert results == [n * 2 for n in range(500)]
+    assert calls.threads <= 4
+
+
+class FakeLibvirtError(libvirt.libvirtError):
+    """libvirt's exception with values of our choice."""
+
+    def __init__(self, code: int, message: str, int1: int = 0) -> None:
+        Exception.__init__(self, message)
+        self.err = (code, libvirt.VIR_FROM_QEMU, message, 2, "", "", "", int1, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (libvirt.VIR_ERR_NO_DOMAIN, "Domain not found", NotFound),
+        (libvirt.VIR_ERR_OPERATION_FAILED, "domain 'x' already exists with uuid", AlreadyExists),
+        (libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running", Conflict),
+        (libvirt.VIR_ERR_OPERATION_TIMEOUT, "cannot acquire state change lock", Busy),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "client socket is closed", HostUnreachable),
+        (libvirt.VIR_ERR_RPC, "whatever", HostUnreachable),
+        (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, "Guest agent is not responding", AgentUnavailable),
+        (libvirt.VIR_ERR_XML_ERROR, "XML error: already exists", InvalidSpec),
+        (libvirt.VIR_ERR_CONFIG_UNSUPPORTED, "hugepages: not supported", Unsupported),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "cannot set up guest memory 'pc.ram'", NoSpace),
+        (libvirt.VIR_ERR_AUTH_FAILED, "authentication failed", AccessDenied),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "something new", Final),
+    ],
+)
+def test_codes_and_texts(code: int, message: str, kind: type[HypervisorError]) -> None:
+    error = translate(FakeLibvirtError(code, message), host="h1", verb="start")
+    assert type(error) is kind
+    assert error.host == "h1"
+    assert error.details["libvirt_code"] == code
+    assert error.retryable == isinstance(error, Retryable)
+    assert str(error).startswith("h1: start: ")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(28, NoSpace), (12, NoSpace), (11, Busy), (111, HostUnreachable)]
+)
+def test_system_errors_by_number(number: int, kind: type[HypervisorError]) -> None:
+    error = FakeLibvirtError(libvirt.VIR_ERR_SYSTEM_ERROR, "it failed", number)
+    assert type(translate(error, host="h", verb="v")) is kind
+
+
+def tree(base: type[HypervisorError]) -> set[type[HypervisorError]]:
+    found = set(base.__subclasses__())
+    return found.union(*(tree(kind) for kind in found)) if found else found
+
+
+def test_every_error_is_either_retryable_or_final_and_has_its_code() -> None:
+    kinds = tree(HypervisorError)
+    assert all(issubclass(kind, Retryable) != issubclass(kind, Final) for kind in kinds)
+    assert all(kind.retryable is issubclass(kind, Retryable) for kind in kinds)
+    assert len({kind.code for kind in kinds}) == len(kinds)
+
+
+@pytest.fixture
+def silent_port() -> object:
+    """A listener that accepts and says nothing: a frozen daemon."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def pki(folder: Path) -> Path:
+    """A certificate that is good enough to begin a handshake with."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    for file in ("cacert.pem", "clientcert.pem"):
+        (folder / file).write_bytes(pem)
+    (folder / "clientkey.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder
+
+
+def address(port: int, folder: Path) -> HostAddress:
+    uri = f"qemu+tls://127.0.0.1:{port}/system?pkipath={folder}"
+    return HostAddress(name="h1", uri=uri)
+
+
+def test_a_silent_daemon_costs_the_deadline(silent_port: int, tmp_path: Path) -> None:
+    with pytest.raises(DeadlineExceeded, match="no TLS handshake"):
+        check_tls(address(silent_port, pki(tmp_path)), 0.2)
+
+
+def test_nobody_listening_is_unreachable(silent_port: int, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    with pytest.raises(HostUnreachable, match="refused"):
+        check_tls(address(free, pki(tmp_path)), 5.0)
+
+
+def test_missing_certificates_are_named(silent_port: int, tmp_path: Path) -> None:
+    with pytest.raises(AccessDenied, match="certificate files"):
+        check_tls(address(silent_port, tmp_path), 5.0)
+
+
+def test_only_tls_is_shaken_hands_with() -> None:
+    check_tls(HostAddress(name="h", uri="qemu:///system"), 0.1)
+    check_tls(HostAddress(name="h", uri="test:///default"), 0.1)
+
+
+def test_a_host_that_cannot_be_reached_fails_at_once_the_second_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    host = LibvirtHypervisor(address(free, pki(tmp_path)), site="mw0")
+    try:
+        for _ in range(3):
+            with pytest.raises(HostUnreachable):
+                host.bulk_state(deadline_s=20)
+        assert not host.connected
+    finally:
+        host.close()
+    with pytest.raises(HostUnreachable, match="closed here"):
+        host.bulk_state()
+
+
+def test_the_migration_uri_leaves_our_certificates_at_home() -> None:
+    given = HostAddress(name="h", uri="qemu+tls://h2/system?pkipath=/home/x")
+    assert given.migration_uri == "qemu+tls://h2/system"
+    own = HostAddress(name="h", uri="qemu:///system", peer_uri="qemu+tls://h2/system")
+    assert own.migration_uri == "qemu+tls://h2/system"
+
+
+def test_a_migrating_guest_takes_the_destination_s_pins_and_mark() -> None:
+    from dataclasses import replace
+    from xml.etree import ElementTree as ET
+
+    from millwright.hypervisor import VcpuRole, VcpuSpec, render_domain
+    from millwright.hypervisor.domain.parse import parse_metadata, parse_pins
+
+    from .specs import BASE
+
+    live = render_domain(BASE).replace(
+        "</disk>", "<address type='pci' domain='0x0000' bus='0x05' slot='0x00'/></disk>"
+    )
+    target = replace(
+        BASE,
+        metadata=replace(BASE.metadata, generation=4),
+        vcpus=(
+            VcpuSpec(cpus=frozenset({2})),
+            VcpuSpec(role=VcpuRole.CONTROL, cpus=frozenset({6})),
+            VcpuSpec(role=VcpuRole.CONTROL, cpus=frozenset({7})),
+        ),
+        emulator_cpus=frozenset({2}),
+        title="",
+    )
+    xml = target_xml(live, target)
+    pins = parse_pins(xml, all_cpus=frozenset(range(8)))
+    assert pins.vcpus == {0: {2}, 1: {6}, 2: {7}}
+    assert pins.emulator == {2}
+    assert parse_metadata(xml) == target.metadata
+    root = ET.fromstring(xml)  # noqa: S314 - our own text
+    assert root.find("devices/disk/address") is not None
+    assert root.find("title") is None
+    bare = target_xml("<domain><uuid>u</uuid><vcpu>3</vcpu></domain>", target)
+    assert parse_metadata(bare) == target.metadata
+    assert parse_pins(bare, all_cpus=frozenset(range(8))).vcpus[1] == {6}
