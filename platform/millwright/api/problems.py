@@ -37,10 +37,10 @@ def _errors(detail: Any, prefix: str = "") -> list[dict[str, str]]:
     ]
 
 
-def problem(code: int, title: str, detail: str = "", **more: Any) -> Response:
+def problem(http_status: int, title: str, detail: str = "", **more: Any) -> Response:
     """A problem document as a response."""
-    body = {"type": "about:blank", "title": title, "status": code, "detail": detail, **more}
-    return Response(body, status=code, content_type="application/problem+json")
+    body = {"type": "about:blank", "title": title, "status": http_status, "detail": detail, **more}
+    return Response(body, status=http_status, content_type="application/problem+json")
 
 
 def handle(error: Exception, _context: dict[str, Any]) -> Response | None:

@@ -199,7 +199,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "PointAreaEnum": "millwright.shopfloor.models.TagMapping.AREAS",
+        "WriteAreaEnum": [("holding", "holding"), ("coil", "coil")],
+    },
 }
 
 LOGGING = {
