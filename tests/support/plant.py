@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils import timezone
-
 from millwright.accounts.models import Membership, Project, User
-from millwright.catalog.models import TemplateVersion
 from millwright.catalog.actions import sync_template
+from millwright.catalog.models import TemplateVersion
 from millwright.inventory.actions import ensure_cell, ensure_site, register_host
 from millwright.inventory.models import Cell, Host
 
@@ -22,7 +21,12 @@ SPEC: dict[str, Any] = {
     "summary": "An IEC 61131-3 controller.",
     "class": "realtime",
     "sizes": [
-        {"name": "small", "vcpus": [{"role": "housekeeping"}, {"role": "control"}], "memory_bytes": GIB // 2, "disk_bytes": 2 * GIB}
+        {
+            "name": "small",
+            "vcpus": [{"role": "housekeeping"}, {"role": "control"}],
+            "memory_bytes": GIB // 2,
+            "disk_bytes": 2 * GIB,
+        }
     ],
     "outputs": {"modbus": 502, "opcua": 4840, "metrics": 9400},
 }
@@ -45,15 +49,22 @@ class Plant:
 
     def request_fields(self, name: str = "filling-line-1", **changes: Any) -> dict[str, Any]:
         return {
-            "name": name, "project": self.project, "template_version": self.template, "size": "small", "cell": self.cell,
-            "lease_days": 30, **changes,
+            "name": name,
+            "project": self.project,
+            "template_version": self.template,
+            "size": "small",
+            "cell": self.cell,
+            "lease_days": 30,
+            **changes,
         }
 
 
 def build_plant() -> Plant:
     """Write the plant. Hosts are up, as if the watcher had seen them."""
     ensure_site()
-    people = {name: User.objects.create_user(name) for name in ("erin", "max", "oda", "stan", "ada")}
+    people = {
+        name: User.objects.create_user(name) for name in ("erin", "max", "oda", "stan", "ada")
+    }
     people["oda"].plant_role = "operator"
     people["ada"].plant_role = "administrator"
     for name in ("oda", "ada"):
@@ -64,22 +75,48 @@ def build_plant() -> Plant:
     Membership.objects.create(project=project, user=people["max"], role="approver")
     Membership.objects.create(project=other, user=people["stan"], role="engineer")
     cell = ensure_cell(
-        None, slug="line1", cidr="10.90.1.0/24", bridge="mwc-line1", gateway_address="10.90.1.2", monitoring_address="10.90.1.1",
-        first_address="10.90.1.100", last_address="10.90.1.199",
+        None,
+        slug="line1",
+        cidr="10.90.1.0/24",
+        bridge="mwc-line1",
+        gateway_address="10.90.1.2",
+        monitoring_address="10.90.1.1",
+        first_address="10.90.1.100",
+        last_address="10.90.1.199",
     )
     hosts = []
     for number, realtime in ((1, "1"), (2, "")):
         host = register_host(
-            None, name=f"mw0-h{number}", uri=f"fake://mw0-h{number}",
-            policy={"housekeeping_cpus": "0", "realtime_cpus": realtime, "shared_cpus": "0", "best_effort": True, "memory_reserved_bytes": 0},
+            None,
+            name=f"mw0-h{number}",
+            uri=f"fake://mw0-h{number}",
+            policy={
+                "housekeeping_cpus": "0",
+                "realtime_cpus": realtime,
+                "shared_cpus": "0",
+                "best_effort": True,
+                "memory_reserved_bytes": 0,
+            },
         )
         Host.objects.filter(pk=host.pk).update(
-            health="up", last_seen=timezone.now(), memory_bytes=4 * GIB, disk_bytes=50 * GIB, disk_free_bytes=40 * GIB,
+            health="up",
+            last_seen=timezone.now(),
+            memory_bytes=4 * GIB,
+            disk_bytes=50 * GIB,
+            disk_free_bytes=40 * GIB,
             topology={"cpus": [{"id": 0}, {"id": 1}] if realtime else [{"id": 0}]},
         )
         host.refresh_from_db()
         hosts.append(host)
     return Plant(
-        people["erin"], people["max"], people["oda"], people["stan"], people["ada"], project, other, cell, hosts,
+        people["erin"],
+        people["max"],
+        people["oda"],
+        people["stan"],
+        people["ada"],
+        project,
+        other,
+        cell,
+        hosts,
         sync_template(None, SPEC),
     )

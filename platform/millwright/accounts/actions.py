@@ -26,11 +26,23 @@ def _digest(secret: str) -> str:
 
 
 @transaction.atomic
-def ensure_user(actor: Any, username: str, *, full_name: str = "", plant_role: str = "", is_service: bool = False) -> User:
+def ensure_user(
+    actor: Any,
+    username: str,
+    *,
+    full_name: str = "",
+    plant_role: str = "",
+    is_service: bool = False,
+) -> User:
     """Have a person without a usable password: entry is by one-time link, then by what he sets himself."""
     user, made = User.objects.get_or_create(
         username=username,
-        defaults={"plant_role": plant_role, "is_service": is_service, "first_name": full_name.split(" ")[0], "last_name": " ".join(full_name.split(" ")[1:])},
+        defaults={
+            "plant_role": plant_role,
+            "is_service": is_service,
+            "first_name": full_name.split(" ")[0],
+            "last_name": " ".join(full_name.split(" ")[1:]),
+        },
     )
     if made:
         user.set_unusable_password()
@@ -56,7 +68,14 @@ def ensure_member(actor: Any, project: Project, user: User, role: str) -> Member
 
 
 @transaction.atomic
-def issue_token(actor: Any, user: User, name: str, *, scope: str = "write", lifetime: dt.timedelta = dt.timedelta(days=30)) -> tuple[ApiToken, str]:
+def issue_token(
+    actor: Any,
+    user: User,
+    name: str,
+    *,
+    scope: str = "write",
+    lifetime: dt.timedelta = dt.timedelta(days=30),
+) -> tuple[ApiToken, str]:
     """Make a token; the secret is returned once and never again.
 
     Raises:
@@ -66,9 +85,19 @@ def issue_token(actor: Any, user: User, name: str, *, scope: str = "write", life
     if actor is not None and actor.pk != user.pk:
         require(actor, "administer")
     if not dt.timedelta(0) < lifetime <= MAX_TOKEN_LIFETIME:
-        raise ValidationError({"lifetime": f"{lifetime}: a token lives more than 0 and at most {MAX_TOKEN_LIFETIME.days} days"})
+        raise ValidationError(
+            {
+                "lifetime": f"{lifetime}: a token lives more than 0 and at most {MAX_TOKEN_LIFETIME.days} days"
+            }
+        )
     secret = f"mwt_{secrets.token_urlsafe(32)}"
-    token = ApiToken.objects.create(user=user, name=name, digest=_digest(secret), scope=scope, expires_at=timezone.now() + lifetime)
+    token = ApiToken.objects.create(
+        user=user,
+        name=name,
+        digest=_digest(secret),
+        scope=scope,
+        expires_at=timezone.now() + lifetime,
+    )
     record(actor, "token.issue", token, scope=scope)
     return token, secret
 
@@ -88,7 +117,9 @@ def make_login_link(actor: Any, user: User) -> tuple[LoginLink, str]:
     if actor is not None:
         require(actor, "administer")
     secret = secrets.token_urlsafe(24)
-    link = LoginLink.objects.create(user=user, digest=_digest(secret), expires_at=timezone.now() + LINK_LIFETIME)
+    link = LoginLink.objects.create(
+        user=user, digest=_digest(secret), expires_at=timezone.now() + LINK_LIFETIME
+    )
     record(actor, "login_link.make", user)
     return link, secret
 
@@ -101,7 +132,9 @@ def use_login_link(secret: str) -> User | None:
     if link is None or not link.user.is_active:
         return None
     # The condition in the update makes two clicks at once one sign-in.
-    if not LoginLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=now).update(used_at=now):
+    if not LoginLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=now).update(
+        used_at=now
+    ):
         return None
     record(link.user, "login_link.use", link.user)
     return link.user

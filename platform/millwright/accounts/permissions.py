@@ -33,7 +33,7 @@ _VERBS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 
 
-class PermissionRefused(PermissionError):  # noqa: N818 - the name is what people read
+class PermissionRefused(PermissionError):
     """The person may not do this; names person, verb and project."""
 
     def __init__(self, user: Any, verb: str, project: Any = None) -> None:

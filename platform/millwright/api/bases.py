@@ -9,7 +9,9 @@ from rest_framework import mixins, viewsets
 from .idempotency import IdempotentMixin
 
 
-class ProjectRows(IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+class ProjectRows(
+    IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+):
     """A list and its entries, as far as the user may see them. Changes go through actions."""
 
     rows: Any = None
@@ -22,7 +24,9 @@ class ProjectRows(IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMi
         return queryset.for_user(self.request.user)
 
 
-class Readable(IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+class Readable(
+    IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+):
     """What everyone who signed in may read: catalogue, cells, hosts' names."""
 
     cursor_ordering: tuple[str, ...] = ()

@@ -45,7 +45,9 @@ class IdempotentMixin:
         digest = hashlib.sha256(f"{request.path}\n{body}".encode()).hexdigest()
         try:
             with transaction.atomic():
-                self._idempotent = IdempotentRequest.objects.create(user=request.user, key=key, digest=digest)
+                self._idempotent = IdempotentRequest.objects.create(
+                    user=request.user, key=key, digest=digest
+                )
         except IntegrityError:
             earlier = IdempotentRequest.objects.get(user=request.user, key=key)
             if earlier.digest != digest:
@@ -65,7 +67,9 @@ class IdempotentMixin:
             self._idempotent = None
         return super().handle_exception(error)  # type: ignore[misc, no-any-return]
 
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
         kept = getattr(self, "_idempotent", None)
         if kept is not None and response.status_code < 400:
@@ -75,7 +79,7 @@ class IdempotentMixin:
         return response
 
 
-class Replay(Exception):  # noqa: N818 - not an error: the road to the first answer
+class Replay(Exception):
     def __init__(self, code: int, body: Any) -> None:
         super().__init__(code)
         self.status, self.body = code, body

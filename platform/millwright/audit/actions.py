@@ -18,7 +18,7 @@ class Origin:
 
 
 #: The origin of the request being handled.
-current_origin: ContextVar[Origin] = ContextVar("origin", default=Origin())
+current_origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - frozen
 
 
 def record(

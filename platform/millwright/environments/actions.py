@@ -48,11 +48,13 @@ def validate_request(request: Request) -> None:
     """
     errors: dict[str, Any] = {}
     if not _NAME.fullmatch(request.name or ""):
-        errors["name"] = _("%(value)r: use lower-case letters, digits and hyphens, begin with a letter, at most 40.") % {
-            "value": request.name
-        }
+        errors["name"] = _(
+            "%(value)r: use lower-case letters, digits and hyphens, begin with a letter, at most 40."
+        ) % {"value": request.name}
     elif Environment.objects.present().filter(name=request.name).exclude(request=request).exists():
-        errors["name"] = _("an environment %(name)r exists already; choose another name") % {"name": request.name}
+        errors["name"] = _("an environment %(name)r exists already; choose another name") % {
+            "name": request.name
+        }
     if not 1 <= request.lease_days <= request.project.max_lease_days:
         errors["lease_days"] = _("%(value)s days: the project allows 1 to %(most)s") % {
             "value": request.lease_days,
@@ -69,9 +71,9 @@ def validate_request(request: Request) -> None:
         if request.program_version.program.project_id != request.project_id:
             errors["program_version"] = _("the program belongs to another project")
         elif request.program_version.state == "failed":
-            errors["program_version"] = _("%(program)s did not compile; upload a mended version") % {
-                "program": request.program_version
-            }
+            errors["program_version"] = _(
+                "%(program)s did not compile; upload a mended version"
+            ) % {"program": request.program_version}
     if errors:
         raise ValidationError(errors)
 
@@ -83,7 +85,13 @@ def create_request(actor: Any, **fields: Any) -> Request:
     request = Request(requester=actor, **fields)
     validate_request(request)
     request.save(force_insert=True)
-    record(actor, "request.create", request, project=request.project, template=str(request.template_version))
+    record(
+        actor,
+        "request.create",
+        request,
+        project=request.project,
+        template=str(request.template_version),
+    )
     return request
 
 
@@ -93,7 +101,12 @@ def update_request(actor: Any, request: Request, **fields: Any) -> Request:
     request = _locked(Request.objects, request.pk)
     _require_own(actor, request)
     if request.state != RequestState.DRAFT:
-        raise ValidationError({"state": _("only a draft can be changed; this request is %(state)s") % {"state": request.state}})
+        raise ValidationError(
+            {
+                "state": _("only a draft can be changed; this request is %(state)s")
+                % {"state": request.state}
+            }
+        )
     for name, value in fields.items():
         setattr(request, name, value)
     require(actor, "request", request.project)
@@ -112,13 +125,26 @@ def submit_request(actor: Any, request: Request) -> Request:
     size = size_of(request.template_version.spec, request.size)
     require_quota(request.project, size)
     plan = preview(
-        request.template_version.spec, request.size, cell=request.cell.slug if request.cell else "",
-        strict=request.strict_realtime, name=request.name,
+        request.template_version.spec,
+        request.size,
+        cell=request.cell.slug if request.cell else "",
+        strict=request.strict_realtime,
+        name=request.name,
     )
     if plan.chosen is None:
-        raise ValidationError({"placement": _("no host can take it: %(why)s") % {"why": plan.explain() or _("the pool has no hosts")}})
+        raise ValidationError(
+            {
+                "placement": _("no host can take it: %(why)s")
+                % {"why": plan.explain() or _("the pool has no hosts")}
+            }
+        )
     transition(
-        request, "request", RequestState.SUBMITTED, cause=str(actor), submitted_at=timezone.now(), placement=plan.as_dict()
+        request,
+        "request",
+        RequestState.SUBMITTED,
+        cause=str(actor),
+        submitted_at=timezone.now(),
+        placement=plan.as_dict(),
     )
     record(actor, "request.submit", request, project=request.project, host=plan.chosen.host)
     limit = request.project.auto_approve_vcpus
@@ -142,25 +168,53 @@ def _approve(actor: Any, request: Request, reason: str) -> None:
     size = size_of(spec, request.size)
     require_quota(request.project, size)
     if Environment.objects.present().filter(name=request.name).exists():
-        raise ValidationError({"name": _("an environment %(name)r exists by now") % {"name": request.name}})
+        raise ValidationError(
+            {"name": _("an environment %(name)r exists by now") % {"name": request.name}}
+        )
     environment = Environment.objects.create(
-        name=request.name, project=request.project, owner=request.requester,
+        name=request.name,
+        project=request.project,
+        owner=request.requester,
         lease_until=timezone.now() + dt.timedelta(days=request.lease_days),
     )
     service_class = ServiceClass(spec["class"])
     machine = Machine.objects.create(
-        environment=environment, name=spec["name"], template_version=request.template_version, size=size.name,
-        service_class=service_class, strict_realtime=request.strict_realtime,
-        recovery=Recovery.AUTONOMOUS if service_class is ServiceClass.REALTIME else Recovery.RECOVERABLE,
-        vcpus=size.vcpus, realtime_cores=size.realtime_cores, memory_bytes=size.memory_bytes,
-        disk_bytes=size.disk_bytes, cell=request.cell,
+        environment=environment,
+        name=spec["name"],
+        template_version=request.template_version,
+        size=size.name,
+        service_class=service_class,
+        strict_realtime=request.strict_realtime,
+        recovery=Recovery.AUTONOMOUS
+        if service_class is ServiceClass.REALTIME
+        else Recovery.RECOVERABLE,
+        vcpus=size.vcpus,
+        realtime_cores=size.realtime_cores,
+        memory_bytes=size.memory_bytes,
+        disk_bytes=size.disk_bytes,
+        cell=request.cell,
     )
     why = f"request {request.name} by {request.requester}, approved by {actor or 'policy'}"
-    payload = {"program_version": str(request.program_version_id)} if request.program_version_id else {}
-    enqueue(OperationKind.PROVISION, actor=request.requester, reason=why, environment=environment, machine=machine, **payload)
+    payload = (
+        {"program_version": str(request.program_version_id)} if request.program_version_id else {}
+    )
+    enqueue(
+        OperationKind.PROVISION,
+        actor=request.requester,
+        reason=why,
+        environment=environment,
+        machine=machine,
+        **payload,
+    )
     transition(
-        request, "request", RequestState.APPROVED, cause=str(actor or "policy"), decided_at=timezone.now(),
-        decided_by=actor, decision_reason=reason, environment=environment,
+        request,
+        "request",
+        RequestState.APPROVED,
+        cause=str(actor or "policy"),
+        decided_at=timezone.now(),
+        decided_by=actor,
+        decision_reason=reason,
+        environment=environment,
     )
     record(actor, "request.approve", request, project=request.project, reason=reason)
 
@@ -173,7 +227,12 @@ def reject_request(actor: Any, request: Request, reason: str) -> Request:
     if not reason.strip():
         raise ValidationError({"reason": _("say why: the requester reads it")})
     transition(
-        request, "request", RequestState.REJECTED, cause=str(actor), decided_at=timezone.now(), decided_by=actor,
+        request,
+        "request",
+        RequestState.REJECTED,
+        cause=str(actor),
+        decided_at=timezone.now(),
+        decided_by=actor,
         decision_reason=reason,
     )
     record(actor, "request.reject", request, project=request.project, reason=reason)
@@ -186,7 +245,9 @@ def withdraw_request(actor: Any, request: Request) -> Request:
     request = _locked(Request.objects, request.pk)
     _require_own(actor, request)
     if request.environment_id is not None:
-        raise ValidationError({"state": _("the environment exists; remove it in place of withdrawing the request")})
+        raise ValidationError(
+            {"state": _("the environment exists; remove it in place of withdrawing the request")}
+        )
     transition(request, "request", RequestState.WITHDRAWN, cause=str(actor))
     record(actor, "request.withdraw", request, project=request.project)
     return request
@@ -200,7 +261,9 @@ def _require_own(actor: Any, request: Request) -> None:
 def _require_decider(actor: Any, request: Request) -> None:
     require(actor, "decide", request.project)
     if request.requester_id == actor.pk:
-        raise ValidationError({"decided_by": _("nobody decides his own request; another approver must")})
+        raise ValidationError(
+            {"decided_by": _("nobody decides his own request; another approver must")}
+        )
 
 
 _POWER = {
@@ -211,20 +274,39 @@ _POWER = {
 
 
 @transaction.atomic
-def power(actor: Any, environment: Environment, kind: OperationKind, reason: str = "") -> list[Operation]:
+def power(
+    actor: Any, environment: Environment, kind: OperationKind, reason: str = ""
+) -> list[Operation]:
     """Start, stop or restart every machine of an environment."""
     environment = _locked(Environment.objects, environment.pk)
     require(actor, "operate", environment.project)
     desired, action = _POWER[kind]
-    if environment.state not in (EnvironmentState.RUNNING, EnvironmentState.DEGRADED, EnvironmentState.STOPPED, EnvironmentState.FAILED):
-        raise ValidationError({"state": _("%(name)s is %(state)s: wait until it is built") % {"name": environment, "state": environment.state}})
+    if environment.state not in (
+        EnvironmentState.RUNNING,
+        EnvironmentState.DEGRADED,
+        EnvironmentState.STOPPED,
+        EnvironmentState.FAILED,
+    ):
+        raise ValidationError(
+            {
+                "state": _("%(name)s is %(state)s: wait until it is built")
+                % {"name": environment, "state": environment.state}
+            }
+        )
     operations = []
     for machine in environment.machines.select_for_update():
         if machine.host_id is None:
-            raise ValidationError({"machine": _("%(machine)s was never built; retry its provisioning") % {"machine": machine}})
+            raise ValidationError(
+                {
+                    "machine": _("%(machine)s was never built; retry its provisioning")
+                    % {"machine": machine}
+                }
+            )
         Machine.objects.filter(pk=machine.pk).update(desired=desired)
         operations.append(
-            enqueue(kind, actor=actor, reason=reason or action, environment=environment, machine=machine)
+            enqueue(
+                kind, actor=actor, reason=reason or action, environment=environment, machine=machine
+            )
         )
     record(actor, action, environment, project=environment.project, reason=reason)
     return operations
@@ -239,12 +321,23 @@ def remove_environment(actor: Any, environment: Environment, reason: str = "") -
     else:
         require(actor, "operate", environment.project)
     if environment.state in (EnvironmentState.REMOVED, EnvironmentState.REMOVING):
-        raise ValidationError({"state": _("%(name)s is %(state)s already") % {"name": environment, "state": environment.state}})
+        raise ValidationError(
+            {
+                "state": _("%(name)s is %(state)s already")
+                % {"name": environment, "state": environment.state}
+            }
+        )
     operations = []
     for machine in environment.machines.select_for_update():
         Machine.objects.filter(pk=machine.pk).update(desired=MachineDesired.ABSENT)
         operations.append(
-            enqueue(OperationKind.REMOVE, actor=actor, reason=reason or "environment.remove", environment=environment, machine=machine)
+            enqueue(
+                OperationKind.REMOVE,
+                actor=actor,
+                reason=reason or "environment.remove",
+                environment=environment,
+                machine=machine,
+            )
         )
     environment_transition(environment, EnvironmentState.REMOVING, reason=reason)
     record(actor, "environment.remove", environment, project=environment.project, reason=reason)
@@ -258,16 +351,39 @@ def extend_lease(actor: Any, environment: Environment, days: int) -> Environment
     require(actor, "engineer", environment.project)
     most = environment.project.max_lease_days
     if not 1 <= days <= most:
-        raise ValidationError({"days": _("%(value)s days: the project allows 1 to %(most)s") % {"value": days, "most": most}})
+        raise ValidationError(
+            {
+                "days": _("%(value)s days: the project allows 1 to %(most)s")
+                % {"value": days, "most": most}
+            }
+        )
     if environment.state in (EnvironmentState.REMOVED, EnvironmentState.REMOVING):
-        raise ValidationError({"state": _("%(name)s is %(state)s") % {"name": environment, "state": environment.state}})
+        raise ValidationError(
+            {
+                "state": _("%(name)s is %(state)s")
+                % {"name": environment, "state": environment.state}
+            }
+        )
     now = timezone.now()
     until = max(environment.lease_until or now, now) + dt.timedelta(days=days)
     if until > now + dt.timedelta(days=most):
-        raise ValidationError({"days": _("the lease would end %(day)s; the project allows %(most)s days from today") % {"day": f"{until:%F}", "most": most}})
+        raise ValidationError(
+            {
+                "days": _(
+                    "the lease would end %(day)s; the project allows %(most)s days from today"
+                )
+                % {"day": f"{until:%F}", "most": most}
+            }
+        )
     environment.lease_until, environment.lease_ending = until, False
     environment.save(update_fields=("lease_until", "lease_ending"))
-    record(actor, "environment.extend", environment, project=environment.project, until=until.isoformat())
+    record(
+        actor,
+        "environment.extend",
+        environment,
+        project=environment.project,
+        until=until.isoformat(),
+    )
     return environment
 
 
@@ -277,7 +393,9 @@ def cancel_operation(actor: Any, operation: Operation) -> Operation:
     operation = _locked(Operation.objects, operation.pk)
     _require_operation(actor, operation)
     if operation.state not in LIVE_OPERATION_STATES:
-        raise ValidationError({"state": _("the operation is %(state)s already") % {"state": operation.state}})
+        raise ValidationError(
+            {"state": _("the operation is %(state)s already") % {"state": operation.state}}
+        )
     operation.cancel_requested = True
     operation.save(update_fields=("cancel_requested",))
     record(actor, "operation.cancel", operation, project=operation.project)
@@ -290,13 +408,23 @@ def retry_operation(actor: Any, operation: Operation) -> Operation:
     operation = _locked(Operation.objects, operation.pk)
     _require_operation(actor, operation)
     check_transition("operation", operation.state, OperationState.QUEUED)
-    if operation.machine is not None and Operation.objects.live().filter(machine=operation.machine).exists():
-        raise ValidationError({"machine": _("another operation of %(machine)s is at work") % {"machine": operation.machine}})
+    if (
+        operation.machine is not None
+        and Operation.objects.live().filter(machine=operation.machine).exists()
+    ):
+        raise ValidationError(
+            {
+                "machine": _("another operation of %(machine)s is at work")
+                % {"machine": operation.machine}
+            }
+        )
     operation.attempt += 1
     operation.state, operation.error, operation.ended_at = OperationState.QUEUED, "", None
     operation.cancel_requested = False
     operation.save()
-    record(actor, "operation.retry", operation, project=operation.project, attempt=operation.attempt)
+    record(
+        actor, "operation.retry", operation, project=operation.project, attempt=operation.attempt
+    )
     return operation
 
 

@@ -11,7 +11,9 @@ from millwright.inventory.snapshot import snapshot
 from .sizes import Size, control_vcpus, size_of
 
 
-def want_for(name: str, spec: dict[str, Any], size: Size, *, cell: str, strict: bool) -> MachineWant:
+def want_for(
+    name: str, spec: dict[str, Any], size: Size, *, cell: str, strict: bool
+) -> MachineWant:
     """What the planner needs to know of one machine."""
     return MachineWant(
         name=name,
@@ -25,9 +27,13 @@ def want_for(name: str, spec: dict[str, Any], size: Size, *, cell: str, strict: 
     )
 
 
-def preview(spec: dict[str, Any], size_name: str, *, cell: str, strict: bool, name: str = "request") -> Placement:
+def preview(
+    spec: dict[str, Any], size_name: str, *, cell: str, strict: bool, name: str = "request"
+) -> Placement:
     """Where a machine of this template and size would be placed now."""
-    return place(snapshot(), want_for(name, spec, size_of(spec, size_name), cell=cell, strict=strict))
+    return place(
+        snapshot(), want_for(name, spec, size_of(spec, size_name), cell=cell, strict=strict)
+    )
 
 
 def place_machine(machine: Any) -> Placement:
@@ -35,4 +41,6 @@ def place_machine(machine: Any) -> Placement:
     spec = machine.template_version.spec
     size = size_of(spec, machine.size)
     cell = machine.cell.slug if machine.cell else ""
-    return place(snapshot(), want_for(str(machine), spec, size, cell=cell, strict=machine.strict_realtime))
+    return place(
+        snapshot(), want_for(str(machine), spec, size, cell=cell, strict=machine.strict_realtime)
+    )

@@ -21,9 +21,26 @@ class RequestSerializer(serializers.ModelSerializer):
     class Meta:
         model = Request
         fields = (
-            "id", "name", "project", "template", "template_version", "size", "cell", "program_version", "strict_realtime",
-            "lease_days", "justification", "state", "requester", "created_at", "submitted_at", "decided_at", "decided_by",
-            "decision_reason", "environment", "placement",
+            "id",
+            "name",
+            "project",
+            "template",
+            "template_version",
+            "size",
+            "cell",
+            "program_version",
+            "strict_realtime",
+            "lease_days",
+            "justification",
+            "state",
+            "requester",
+            "created_at",
+            "submitted_at",
+            "decided_at",
+            "decided_by",
+            "decision_reason",
+            "environment",
+            "placement",
         )
         read_only_fields = fields
 
@@ -41,9 +58,31 @@ class MachineSerializer(serializers.ModelSerializer):
     class Meta:
         model = Machine
         fields = (
-            "id", "environment", "name", "host", "cell", "state", "desired", "observed_at", "address", "modbus", "opcua",
-            "metrics", "size", "service_class", "recovery", "vcpus", "realtime_cores", "memory_bytes", "disk_bytes",
-            "generation", "best_effort", "cpu_assignment", "placement", "guest_status", "guest_status_at",
+            "id",
+            "environment",
+            "name",
+            "host",
+            "cell",
+            "state",
+            "desired",
+            "observed_at",
+            "address",
+            "modbus",
+            "opcua",
+            "metrics",
+            "size",
+            "service_class",
+            "recovery",
+            "vcpus",
+            "realtime_cores",
+            "memory_bytes",
+            "disk_bytes",
+            "generation",
+            "best_effort",
+            "cpu_assignment",
+            "placement",
+            "guest_status",
+            "guest_status_at",
         )
         read_only_fields = fields
 
@@ -76,8 +115,17 @@ class EnvironmentSerializer(serializers.ModelSerializer):
     class Meta:
         model = Environment
         fields = (
-            "id", "name", "project", "owner", "state", "state_reason", "state_since", "lease_until", "lease_ending",
-            "created_at", "machines",
+            "id",
+            "name",
+            "project",
+            "owner",
+            "state",
+            "state_reason",
+            "state_since",
+            "lease_until",
+            "lease_ending",
+            "created_at",
+            "machines",
         )
         read_only_fields = fields
 
@@ -87,21 +135,47 @@ class StepSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = OperationStep
-        fields = ("position", "name", "title", "state", "attempt", "detail", "started_at", "ended_at", "elapsed_s")
+        fields = (
+            "position",
+            "name",
+            "title",
+            "state",
+            "attempt",
+            "detail",
+            "started_at",
+            "ended_at",
+            "elapsed_s",
+        )
         read_only_fields = fields
 
 
 class OperationSerializer(serializers.ModelSerializer):
     environment = serializers.CharField(source="environment.name", read_only=True, default=None)
     machine = serializers.CharField(source="machine.name", read_only=True, default=None)
-    requested_by = serializers.CharField(source="requested_by.username", read_only=True, default=None)
+    requested_by = serializers.CharField(
+        source="requested_by.username", read_only=True, default=None
+    )
     steps = StepSerializer(many=True, read_only=True)
 
     class Meta:
         model = Operation
         fields = (
-            "id", "kind", "state", "environment", "machine", "requested_by", "reason", "progress", "error", "attempt",
-            "cancel_requested", "created_at", "started_at", "ended_at", "result", "steps",
+            "id",
+            "kind",
+            "state",
+            "environment",
+            "machine",
+            "requested_by",
+            "reason",
+            "progress",
+            "error",
+            "attempt",
+            "cancel_requested",
+            "created_at",
+            "started_at",
+            "ended_at",
+            "result",
+            "steps",
         )
         read_only_fields = fields
 
@@ -109,7 +183,16 @@ class OperationSerializer(serializers.ModelSerializer):
 class TransitionSerializer(serializers.ModelSerializer):
     class Meta:
         model = StateTransition
-        fields = ("at", "subject_type", "subject_name", "aspect", "before", "after", "cause", "operation")
+        fields = (
+            "at",
+            "subject_type",
+            "subject_name",
+            "aspect",
+            "before",
+            "after",
+            "cause",
+            "operation",
+        )
         read_only_fields = fields
 
 

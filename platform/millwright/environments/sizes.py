@@ -46,7 +46,9 @@ def _role(entry: Any) -> str:
 def control_vcpus(spec: dict[str, Any], name: str) -> tuple[int, ...]:
     """Indexes of the vCPUs that want a core of their own."""
     raw = spec.get("sizes", {})
-    entry = raw[name] if isinstance(raw, dict) else next(item for item in raw if item["name"] == name)
+    entry = (
+        raw[name] if isinstance(raw, dict) else next(item for item in raw if item["name"] == name)
+    )
     vcpus = entry["vcpus"]
     if not isinstance(vcpus, list):
         return ()

@@ -373,7 +373,6 @@ class MigrationSpec:
 
     copy_storage: bool = True
     tls: bool = True
-    peer_to_peer: bool = True
     bandwidth_bytes_s: int | None = None
     max_downtime_ms: int | None = None
     timeout_s: float = 120.0

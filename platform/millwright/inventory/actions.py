@@ -15,7 +15,15 @@ from millwright.core.topology import CpuListError, parse_cpu_list
 
 from .models import Cell, Host, Site
 
-_POLICY = {"housekeeping_cpus", "realtime_cpus", "shared_cpus", "best_effort", "memory_reserved_bytes", "overcommit_ratio", "cells"}
+_POLICY = {
+    "housekeeping_cpus",
+    "realtime_cpus",
+    "shared_cpus",
+    "best_effort",
+    "memory_reserved_bytes",
+    "overcommit_ratio",
+    "cells",
+}
 
 
 def ensure_site(name: str = "plant") -> Site:
@@ -27,7 +35,11 @@ def ensure_site(name: str = "plant") -> Site:
 def validate_policy(policy: dict[str, Any]) -> None:
     """Raise `ValidationError` for unknown keys and unreadable CPU lists."""
     if unknown := set(policy) - _POLICY:
-        raise ValidationError({"policy": f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(_POLICY))}"})
+        raise ValidationError(
+            {
+                "policy": f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(_POLICY))}"
+            }
+        )
     lists = {}
     for key in ("housekeeping_cpus", "realtime_cpus", "shared_cpus"):
         try:
@@ -39,17 +51,35 @@ def validate_policy(policy: dict[str, Any]) -> None:
 
 
 @transaction.atomic
-def register_host(actor: Any, *, name: str, uri: str, policy: dict[str, Any], address: str | None = None, agent_url: str = "") -> Host:
+def register_host(
+    actor: Any,
+    *,
+    name: str,
+    uri: str,
+    policy: dict[str, Any],
+    address: str | None = None,
+    agent_url: str = "",
+) -> Host:
     """Have a host in the inventory. It is suspect until the watcher has seen it."""
     if actor is not None:
         require(actor, "pool")
     validate_policy(policy)
     if not uri.startswith(("qemu+tls://", "qemu:///", "fake://")):
-        raise ValidationError({"uri": f"{uri!r}: expected qemu+tls://host/system or qemu:///system"})
-    host, made = Host.objects.get_or_create(name=name, defaults={"uri": uri, "policy": policy, "address": address, "agent_url": agent_url})
+        raise ValidationError(
+            {"uri": f"{uri!r}: expected qemu+tls://host/system or qemu:///system"}
+        )
+    host, made = Host.objects.get_or_create(
+        name=name,
+        defaults={"uri": uri, "policy": policy, "address": address, "agent_url": agent_url},
+    )
     changed = {
         field: value
-        for field, value in (("uri", uri), ("policy", policy), ("address", address), ("agent_url", agent_url))
+        for field, value in (
+            ("uri", uri),
+            ("policy", policy),
+            ("address", address),
+            ("agent_url", agent_url),
+        )
         if getattr(host, field) != value
     }
     if changed:
@@ -69,13 +99,26 @@ def administer_host(actor: Any, host: Host, wanted: HostAdministration, reason: 
     require(actor, "pool")
     host = Host.objects.select_for_update().get(pk=host.pk)
     check_transition("host_administration", host.administration, wanted)
-    if transition(host, "host_administration", wanted, field="administration", cause=reason or str(actor)):
+    if transition(
+        host, "host_administration", wanted, field="administration", cause=reason or str(actor)
+    ):
         record(actor, f"host.{wanted}", host, reason=reason)
     return host
 
 
 @transaction.atomic
-def ensure_cell(actor: Any, *, slug: str, cidr: str, bridge: str, gateway_address: str, monitoring_address: str | None, first_address: str, last_address: str, title: str = "") -> Cell:
+def ensure_cell(
+    actor: Any,
+    *,
+    slug: str,
+    cidr: str,
+    bridge: str,
+    gateway_address: str,
+    monitoring_address: str | None,
+    first_address: str,
+    last_address: str,
+    title: str = "",
+) -> Cell:
     """Have a cell; its addresses must lie in its network."""
     if actor is not None:
         require(actor, "pool")
@@ -83,13 +126,24 @@ def ensure_cell(actor: Any, *, slug: str, cidr: str, bridge: str, gateway_addres
         network = ipaddress.ip_network(cidr)
     except ValueError as error:
         raise ValidationError({"cidr": f"{cidr!r}: {error}"}) from None
-    named = {"gateway_address": gateway_address, "monitoring_address": monitoring_address, "first_address": first_address, "last_address": last_address}
+    named = {
+        "gateway_address": gateway_address,
+        "monitoring_address": monitoring_address,
+        "first_address": first_address,
+        "last_address": last_address,
+    }
     for field, value in named.items():
         if value and ipaddress.ip_address(value) not in network:
             raise ValidationError({field: f"{value} is not in {cidr}"})
     cell, made = Cell.objects.update_or_create(
         slug=slug,
-        defaults={"cidr": cidr, "bridge": bridge, "network_name": f"mw-cell-{slug}", "title": title or slug, **named},
+        defaults={
+            "cidr": cidr,
+            "bridge": bridge,
+            "network_name": f"mw-cell-{slug}",
+            "title": title or slug,
+            **named,
+        },
     )
     if made:
         record(actor, "cell.create", cell, cidr=cidr)

@@ -23,8 +23,22 @@ class HostSerializer(serializers.ModelSerializer):
     class Meta:
         model = Host
         fields = (
-            "name", "uri", "address", "state", "health_reason", "administration", "accel", "kernel", "policy", "topology",
-            "capabilities", "memory_bytes", "disk_bytes", "disk_free_bytes", "last_seen", "cpu_claims",
+            "name",
+            "uri",
+            "address",
+            "state",
+            "health_reason",
+            "administration",
+            "accel",
+            "kernel",
+            "policy",
+            "topology",
+            "capabilities",
+            "memory_bytes",
+            "disk_bytes",
+            "disk_free_bytes",
+            "last_seen",
+            "cpu_claims",
         )
         read_only_fields = fields
 
@@ -32,7 +46,17 @@ class HostSerializer(serializers.ModelSerializer):
 class CellSerializer(serializers.ModelSerializer):
     class Meta:
         model = Cell
-        fields = ("slug", "title", "cidr", "first_address", "last_address", "bridge", "network_name", "gateway_address", "monitoring_address")
+        fields = (
+            "slug",
+            "title",
+            "cidr",
+            "first_address",
+            "last_address",
+            "bridge",
+            "network_name",
+            "gateway_address",
+            "monitoring_address",
+        )
         read_only_fields = fields
 
 

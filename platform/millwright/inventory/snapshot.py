@@ -55,7 +55,12 @@ def snapshot() -> Snapshot:
         row["host"]: row
         for row in Machine.objects.filter(host__isnull=False, environment__state__in=states)
         .values("host")
-        .annotate(memory=Sum("memory_bytes"), vcpus=Sum("vcpus"), cores=Sum("realtime_cores"), count=Count("pk"))
+        .annotate(
+            memory=Sum("memory_bytes"),
+            vcpus=Sum("vcpus"),
+            cores=Sum("realtime_cores"),
+            count=Count("pk"),
+        )
     }
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     return Snapshot(
@@ -66,7 +71,9 @@ def snapshot() -> Snapshot:
     )
 
 
-def _host(host: Host, claims: set[int], promised: dict[str, Any], cells: frozenset[str]) -> HostSnapshot:
+def _host(
+    host: Host, claims: set[int], promised: dict[str, Any], cells: frozenset[str]
+) -> HostSnapshot:
     reserved = int(host.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
     return HostSnapshot(
         name=host.name,
@@ -74,7 +81,9 @@ def _host(host: Host, claims: set[int], promised: dict[str, Any], cells: frozens
         administration=HostAdministration(host.administration),
         topology=topology_of(host),
         memory_bytes=host.memory_bytes,
-        memory_promised_bytes=reserved + promised.get("memory", 0) + promised.get("count", 0) * OVERHEAD_BYTES,
+        memory_promised_bytes=reserved
+        + promised.get("memory", 0)
+        + promised.get("count", 0) * OVERHEAD_BYTES,
         disk_free_bytes=host.disk_free_bytes,
         claimed_cpus=frozenset(claims),
         shared_vcpus=promised.get("vcpus", 0) - promised.get("cores", 0),

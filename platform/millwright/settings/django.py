@@ -28,6 +28,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    # Before allauth: its pages wear our frame.
+    "millwright.portal",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -43,7 +45,6 @@ INSTALLED_APPS = [
     "millwright.shopfloor",
     "millwright.service_levels",
     "millwright.balancing",
-    "millwright.portal",
     "millwright.api",
 ]
 
@@ -137,6 +138,7 @@ AXES_FAILURE_LIMIT = 8
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_VERBOSE = False
+AXES_USERNAME_FORM_FIELD = "login"
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

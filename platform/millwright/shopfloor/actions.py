@@ -21,7 +21,9 @@ from .models import Deployment, Device, EngineeringStation, Program, ProgramVers
 
 #: A program is text that people write; more than this is a mistake.
 MAX_FILES, MAX_BYTES = 500, 4 * 2**20
-_PATH = re.compile(r"(vplc\.toml|security\.toml|(src|lib|io|tests)/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)")
+_PATH = re.compile(
+    r"(vplc\.toml|security\.toml|(src|lib|io|tests)/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)"
+)
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,46}[a-z0-9])?")
 
 _DEFAULT_MANIFEST = """format = 1
@@ -47,18 +49,30 @@ def validate_files(files: dict[str, str]) -> None:
     if not isinstance(files, dict) or not files:
         raise ValidationError({"files": _("no file was given")})
     if len(files) > MAX_FILES:
-        raise ValidationError({"files": _("%(n)s files; at most %(most)s") % {"n": len(files), "most": MAX_FILES}})
+        raise ValidationError(
+            {"files": _("%(n)s files; at most %(most)s") % {"n": len(files), "most": MAX_FILES}}
+        )
     size = 0
     for path, text in files.items():
         if not isinstance(text, str):
             raise ValidationError({"files": _("%(path)s: text is expected") % {"path": path}})
         if not _PATH.fullmatch(path) or ".." in path.split("/"):
             raise ValidationError(
-                {"files": _("%(path)r: expected vplc.toml, security.toml or a file below src/, lib/, io/, tests/") % {"path": path}}
+                {
+                    "files": _(
+                        "%(path)r: expected vplc.toml, security.toml or a file below src/, lib/, io/, tests/"
+                    )
+                    % {"path": path}
+                }
             )
         size += len(text.encode())
     if size > MAX_BYTES:
-        raise ValidationError({"files": _("%(size)s bytes in all; at most %(most)s") % {"size": size, "most": MAX_BYTES}})
+        raise ValidationError(
+            {
+                "files": _("%(size)s bytes in all; at most %(most)s")
+                % {"size": size, "most": MAX_BYTES}
+            }
+        )
     if not any(path.endswith(".st") for path in files):
         raise ValidationError({"files": _("no Structured Text (src/….st) among the files")})
 
@@ -68,10 +82,19 @@ def complete_files(files: dict[str, str], name: str, number: int) -> dict[str, s
     if "vplc.toml" in files:
         return files
     for text in files.values():
-        found = re.search(r"^\s*PROGRAM\s+([A-Za-z_][A-Za-z0-9_]*)", text, re.IGNORECASE | re.MULTILINE)
+        found = re.search(
+            r"^\s*PROGRAM\s+([A-Za-z_][A-Za-z0-9_]*)", text, re.IGNORECASE | re.MULTILINE
+        )
         if found:
-            return {**files, "vplc.toml": _DEFAULT_MANIFEST.format(name=name, number=number, program=found.group(1))}
-    raise ValidationError({"files": _("no PROGRAM in the sources, and no vplc.toml that says what to run")})
+            return {
+                **files,
+                "vplc.toml": _DEFAULT_MANIFEST.format(
+                    name=name, number=number, program=found.group(1)
+                ),
+            }
+    raise ValidationError(
+        {"files": _("no PROGRAM in the sources, and no vplc.toml that says what to run")}
+    )
 
 
 @transaction.atomic
@@ -79,18 +102,33 @@ def upload_program(actor: Any, project: Any, name: str, files: dict[str, str]) -
     """Store sources as the next version and queue its compilation. The same sources again: the same version."""
     require(actor, "engineer", project)
     if not _IDENTIFIER.fullmatch(name):
-        raise ValidationError({"name": _("%(value)r: use lower-case letters, digits and hyphens, begin with a letter") % {"value": name}})
+        raise ValidationError(
+            {
+                "name": _(
+                    "%(value)r: use lower-case letters, digits and hyphens, begin with a letter"
+                )
+                % {"value": name}
+            }
+        )
     validate_files(files)
     program, _made = Program.objects.select_for_update().get_or_create(project=project, name=name)
     latest = program.versions.first()
     number = (program.versions.aggregate(n=Max("number"))["n"] or 0) + 1
-    if latest is not None and latest.state != "failed" and latest.files == complete_files(files, name, latest.number):
+    if (
+        latest is not None
+        and latest.state != "failed"
+        and latest.files == complete_files(files, name, latest.number)
+    ):
         return latest
     version = ProgramVersion.objects.create(
         program=program, number=number, files=complete_files(files, name, number), uploaded_by=actor
     )
     enqueue(
-        OperationKind.BUILD_PROGRAM, actor=actor, reason=f"upload of {version}", project=project, program_version=str(version.pk)
+        OperationKind.BUILD_PROGRAM,
+        actor=actor,
+        reason=f"upload of {version}",
+        project=project,
+        program_version=str(version.pk),
     )
     record(actor, "program.upload", version, project=project, files=sorted(version.files))
     return version
@@ -104,13 +142,27 @@ def deploy(actor: Any, machine: Machine, version: ProgramVersion, reason: str = 
     if version.program.project_id != project.pk:
         raise ValidationError({"program_version": _("the program belongs to another project")})
     if version.state != "ready":
-        raise ValidationError({"program_version": _("%(version)s is %(state)s; only a version that compiled can be deployed") % {"version": version, "state": version.get_state_display()}})
+        raise ValidationError(
+            {
+                "program_version": _(
+                    "%(version)s is %(state)s; only a version that compiled can be deployed"
+                )
+                % {"version": version, "state": version.get_state_display()}
+            }
+        )
     if machine.host_id is None:
         raise ValidationError({"machine": _("%(machine)s is not built yet") % {"machine": machine}})
-    deployment = Deployment.objects.create(machine=machine, program_version=version, deployed_by=actor)
+    deployment = Deployment.objects.create(
+        machine=machine, program_version=version, deployed_by=actor
+    )
     operation = enqueue(
-        OperationKind.DELIVER_PROGRAM, actor=actor, reason=reason or f"deploy {version}", environment=machine.environment,
-        machine=machine, program_version=str(version.pk), deployment=str(deployment.pk),
+        OperationKind.DELIVER_PROGRAM,
+        actor=actor,
+        reason=reason or f"deploy {version}",
+        environment=machine.environment,
+        machine=machine,
+        program_version=str(version.pk),
+        deployment=str(deployment.pk),
     )
     record(actor, "program.deploy", machine, project=project, reason=reason, version=str(version))
     return operation
@@ -120,9 +172,16 @@ def _address_in_cell(cell: Any, address: str, field: str) -> None:
     try:
         inside = ipaddress.ip_address(address) in ipaddress.ip_network(cell.cidr)
     except ValueError:
-        raise ValidationError({field: _("%(value)r is not an IP address") % {"value": address}}) from None
+        raise ValidationError(
+            {field: _("%(value)r is not an IP address") % {"value": address}}
+        ) from None
     if not inside:
-        raise ValidationError({field: _("%(value)s is not in cell %(cell)s (%(cidr)s)") % {"value": address, "cell": cell.slug, "cidr": cell.cidr}})
+        raise ValidationError(
+            {
+                field: _("%(value)s is not in cell %(cell)s (%(cidr)s)")
+                % {"value": address, "cell": cell.slug, "cidr": cell.cidr}
+            }
+        )
 
 
 @transaction.atomic
@@ -131,12 +190,28 @@ def add_device(actor: Any, **fields: Any) -> Device:
     require(actor, "engineer", fields["project"])
     device = Device(**fields)
     _address_in_cell(device.cell, device.address, "address")
-    taken = device.cell.address_claims.filter(address=device.address, machine__isnull=False).select_related("machine__environment").first()
+    taken = (
+        device.cell.address_claims.filter(address=device.address, machine__isnull=False)
+        .select_related("machine__environment")
+        .first()
+    )
     if taken:
-        raise ValidationError({"address": _("%(address)s belongs to %(owner)s") % {"address": device.address, "owner": taken.machine}})
+        raise ValidationError(
+            {
+                "address": _("%(address)s belongs to %(owner)s")
+                % {"address": device.address, "owner": taken.machine}
+            }
+        )
     device.full_clean()
     device.save(force_insert=True)
-    record(actor, "device.add", device, project=device.project, address=device.address, port=device.port)
+    record(
+        actor,
+        "device.add",
+        device,
+        project=device.project,
+        address=device.address,
+        port=device.port,
+    )
     return device
 
 
@@ -146,13 +221,20 @@ def remove_device(actor: Any, device: Device) -> None:
     require(actor, "engineer", device.project)
     used = device.mappings.select_related("machine__environment").first()
     if used:
-        raise ValidationError({"device": _("%(device)s is still mapped to %(machine)s; remove its mappings first") % {"device": device, "machine": used.machine}})
+        raise ValidationError(
+            {
+                "device": _("%(device)s is still mapped to %(machine)s; remove its mappings first")
+                % {"device": device, "machine": used.machine}
+            }
+        )
     record(actor, "device.remove", device, project=device.project)
     device.delete()
 
 
 @transaction.atomic
-def set_mappings(actor: Any, machine: Machine, device: Device, rows: list[dict[str, Any]]) -> list[TagMapping]:
+def set_mappings(
+    actor: Any, machine: Machine, device: Device, rows: list[dict[str, Any]]
+) -> list[TagMapping]:
     """Replace all points between a machine and a device, and deliver the new configuration.
 
     Raises:
@@ -161,9 +243,16 @@ def set_mappings(actor: Any, machine: Machine, device: Device, rows: list[dict[s
     project = machine.environment.project
     require(actor, "engineer", project)
     if device.project_id != project.pk:
-        raise ValidationError({"device": _("%(device)s belongs to another project") % {"device": device}})
+        raise ValidationError(
+            {"device": _("%(device)s belongs to another project") % {"device": device}}
+        )
     if machine.cell_id != device.cell_id:
-        raise ValidationError({"device": _("%(device)s is in cell %(a)s, the machine in %(b)s") % {"device": device, "a": device.cell, "b": machine.cell}})
+        raise ValidationError(
+            {
+                "device": _("%(device)s is in cell %(a)s, the machine in %(b)s")
+                % {"device": device, "a": device.cell, "b": machine.cell}
+            }
+        )
     known = _known_tags(machine)
     errors: list[str] = []
     mappings = []
@@ -174,25 +263,57 @@ def set_mappings(actor: Any, machine: Machine, device: Device, rows: list[dict[s
         try:
             mapping.clean_fields()
         except ValidationError as error:
-            errors += [f"row {number}: {field}: {' '.join(messages)}" for field, messages in error.message_dict.items()]
+            errors += [
+                f"row {number}: {field}: {' '.join(messages)}"
+                for field, messages in error.message_dict.items()
+            ]
             continue
-        if mapping.area != "node" and not (mapping.register.isdigit() and int(mapping.register) < 65536):
-            errors.append(_("row %(n)s: register: %(value)r is not a number from 0 to 65535") % {"n": number, "value": mapping.register})
+        if mapping.area != "node" and not (
+            mapping.register.isdigit() and int(mapping.register) < 65536
+        ):
+            errors.append(
+                _("row %(n)s: register: %(value)r is not a number from 0 to 65535")
+                % {"n": number, "value": mapping.register}
+            )
         if mapping.direction == "out" and mapping.area in ("discrete", "input"):
-            errors.append(_("row %(n)s: area: %(area)s can only be read") % {"n": number, "area": mapping.get_area_display()})
+            errors.append(
+                _("row %(n)s: area: %(area)s can only be read")
+                % {"n": number, "area": mapping.get_area_display()}
+            )
         if known is not None and mapping.tag.lower() not in known:
-            errors.append(_("row %(n)s: tag: the program has no %(tag)r") % {"n": number, "tag": mapping.tag})
+            errors.append(
+                _("row %(n)s: tag: the program has no %(tag)r") % {"n": number, "tag": mapping.tag}
+            )
         if place in seen and mapping.direction == "out":
-            errors.append(_("row %(n)s: register: %(area)s %(register)s is written twice") % {"n": number, "area": mapping.get_area_display(), "register": mapping.register})
+            errors.append(
+                _("row %(n)s: register: %(area)s %(register)s is written twice")
+                % {"n": number, "area": mapping.get_area_display(), "register": mapping.register}
+            )
         seen.add(place)
         mappings.append(mapping)
     others = set(machine.mappings.exclude(device=device).values_list("tag", flat=True))
     tags = [mapping.tag for mapping in mappings]
-    errors += [_("tag %(tag)r is mapped twice") % {"tag": tag} for tag in sorted({tag for tag in tags if tags.count(tag) > 1})]
-    errors += [_("tag %(tag)r is mapped to another device already") % {"tag": tag} for tag in sorted(others & set(tags))]
+    errors += [
+        _("tag %(tag)r is mapped twice") % {"tag": tag}
+        for tag in sorted({tag for tag in tags if tags.count(tag) > 1})
+    ]
+    errors += [
+        _("tag %(tag)r is mapped to another device already") % {"tag": tag}
+        for tag in sorted(others & set(tags))
+    ]
     if errors:
         raise ValidationError({"mappings": errors})
-    fields = ("tag", "area", "register", "data_type", "direction", "scale", "offset", "fail", "substitute")
+    fields = (
+        "tag",
+        "area",
+        "register",
+        "data_type",
+        "direction",
+        "scale",
+        "offset",
+        "fail",
+        "substitute",
+    )
     before = sorted(machine.mappings.filter(device=device).values_list(*fields))
     after = sorted(tuple(getattr(mapping, field) for field in fields) for mapping in mappings)
     if before == after:
@@ -206,10 +327,14 @@ def set_mappings(actor: Any, machine: Machine, device: Device, rows: list[dict[s
 
 def _known_tags(machine: Machine) -> set[str] | None:
     """Lower-case tag paths of the program on the machine; None while there is none."""
-    deployment = machine.deployments.exclude(state="failed").select_related("program_version").first()
+    deployment = (
+        machine.deployments.exclude(state="failed").select_related("program_version").first()
+    )
     if deployment is None or not deployment.program_version.symbols:
         return None
-    return {symbol["path"].lower() for symbol in deployment.program_version.symbols.get("symbols", [])}
+    return {
+        symbol["path"].lower() for symbol in deployment.program_version.symbols.get("symbols", [])
+    }
 
 
 def request_config(actor: Any, machine: Machine, reason: str) -> Operation | None:
@@ -220,12 +345,19 @@ def request_config(actor: Any, machine: Machine, reason: str) -> Operation | Non
         machine=machine, kind=OperationKind.DELIVER_CONFIG, state=OperationState.QUEUED
     ).first()
     return waiting or enqueue(
-        OperationKind.DELIVER_CONFIG, actor=actor, reason=reason, environment=machine.environment, machine=machine, exclusive=False
+        OperationKind.DELIVER_CONFIG,
+        actor=actor,
+        reason=reason,
+        environment=machine.environment,
+        machine=machine,
+        exclusive=False,
     )
 
 
 @transaction.atomic
-def set_station(actor: Any, *, project: Any, cell: Any, name: str, cidr: str, write_ranges: list[dict[str, Any]]) -> EngineeringStation:
+def set_station(
+    actor: Any, *, project: Any, cell: Any, name: str, cidr: str, write_ranges: list[dict[str, Any]]
+) -> EngineeringStation:
     """Have a named engineering station with these write ranges."""
     require(actor, "administer", project)
     try:
@@ -233,16 +365,43 @@ def set_station(actor: Any, *, project: Any, cell: Any, name: str, cidr: str, wr
     except ValueError as error:
         raise ValidationError({"cidr": f"{cidr!r}: {error}"}) from None
     if not network.subnet_of(ipaddress.ip_network(cell.cidr)):  # type: ignore[arg-type]  # both are IPv4 here
-        raise ValidationError({"cidr": _("%(value)s is not in cell %(cell)s (%(cidr)s)") % {"value": cidr, "cell": cell.slug, "cidr": cell.cidr}})
+        raise ValidationError(
+            {
+                "cidr": _("%(value)s is not in cell %(cell)s (%(cidr)s)")
+                % {"value": cidr, "cell": cell.slug, "cidr": cell.cidr}
+            }
+        )
     for entry in write_ranges:
-        if entry.get("area") not in ("holding", "coil") or not 0 <= entry.get("first", -1) <= entry.get("last", -1) < 65536:
-            raise ValidationError({"write_ranges": _("%(entry)s: expected area holding or coil, and first <= last below 65536") % {"entry": entry}})
-    station, made = EngineeringStation.objects.get_or_create(project=project, name=name, defaults={"cell": cell, "cidr": cidr, "write_ranges": write_ranges})
-    if not made and (station.cidr, station.write_ranges, station.cell_id) == (cidr, write_ranges, cell.pk):
+        if (
+            entry.get("area") not in ("holding", "coil")
+            or not 0 <= entry.get("first", -1) <= entry.get("last", -1) < 65536
+        ):
+            raise ValidationError(
+                {
+                    "write_ranges": _(
+                        "%(entry)s: expected area holding or coil, and first <= last below 65536"
+                    )
+                    % {"entry": entry}
+                }
+            )
+    station, made = EngineeringStation.objects.get_or_create(
+        project=project,
+        name=name,
+        defaults={"cell": cell, "cidr": cidr, "write_ranges": write_ranges},
+    )
+    if not made and (station.cidr, station.write_ranges, station.cell_id) == (
+        cidr,
+        write_ranges,
+        cell.pk,
+    ):
         return station
     station.cell, station.cidr, station.write_ranges = cell, cidr, write_ranges
     station.save()
     record(actor, "station.set", station, project=project, cidr=cidr, write_ranges=write_ranges)
-    for machine in Machine.objects.present().filter(environment__project=project, cell=cell).select_related("environment"):
+    for machine in (
+        Machine.objects.present()
+        .filter(environment__project=project, cell=cell)
+        .select_related("environment")
+    ):
         request_config(actor, machine, f"station {name}")
     return station

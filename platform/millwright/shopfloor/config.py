@@ -28,15 +28,28 @@ def config_files(machine: Machine) -> dict[str, str]:
         by_device.setdefault(mapping.device, []).append(mapping)
     for device, mappings in by_device.items():
         lines = _pairs(
-            format=1, name=device.name, protocol=device.protocol, address=f"{device.address}:{device.port}", unit=device.unit,
-            rate_ms=device.rate_ms, timeout_ms=device.timeout_ms, fail=mappings[0].fail,
+            format=1,
+            name=device.name,
+            protocol=device.protocol,
+            address=f"{device.address}:{device.port}",
+            unit=device.unit,
+            rate_ms=device.rate_ms,
+            timeout_ms=device.timeout_ms,
+            fail=mappings[0].fail,
         )
         for mapping in mappings:
             register: Any = mapping.register if mapping.area == "node" else int(mapping.register)
             lines += ["", "[[point]]"]
             lines += _pairs(
-                tag=mapping.tag, area=mapping.area, address=register, type=mapping.data_type, direction=mapping.direction,
-                scale=mapping.scale, offset=mapping.offset, fail=mapping.fail, substitute=mapping.substitute,
+                tag=mapping.tag,
+                area=mapping.area,
+                address=register,
+                type=mapping.data_type,
+                direction=mapping.direction,
+                scale=mapping.scale,
+                offset=mapping.offset,
+                fail=mapping.fail,
+                substitute=mapping.substitute,
             )
         files[f"io/{device.name}.toml"] = "\n".join(lines) + "\n"
     files["security.toml"] = _security(machine)
@@ -52,13 +65,19 @@ def _security(machine: Machine) -> str:
     for station in _stations(machine):
         lines += ["", "[[modbus.client]]", *_pairs(name=station.name, cidr=station.cidr)]
         for entry in station.write_ranges:
-            lines += ["", "[[modbus.client.write]]", *_pairs(area=entry["area"], first=entry["first"], last=entry["last"])]
+            lines += [
+                "",
+                "[[modbus.client.write]]",
+                *_pairs(area=entry["area"], first=entry["first"], last=entry["last"]),
+            ]
     return "\n".join(lines) + "\n"
 
 
 def _stations(machine: Machine) -> list[EngineeringStation]:
     return list(
-        EngineeringStation.objects.filter(project=machine.environment.project_id, cell=machine.cell_id).order_by("name")
+        EngineeringStation.objects.filter(
+            project=machine.environment.project_id, cell=machine.cell_id
+        ).order_by("name")
     )
 
 
@@ -88,8 +107,7 @@ def firewall_pairs(machine: Machine) -> list[Pair]:
         found += [Pair(station.cidr, port, True, f"station {station.name}") for port in protocols]
     devices = {mapping.device for mapping in machine.mappings.select_related("device")}
     found += [
-        Pair(device.address, device.port, False, f"device {device.name}") for device in sorted(devices, key=lambda d: d.name)
+        Pair(device.address, device.port, False, f"device {device.name}")
+        for device in sorted(devices, key=lambda d: d.name)
     ]
     return found
-
-

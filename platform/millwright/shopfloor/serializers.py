@@ -26,7 +26,16 @@ class ProgramVersionSerializer(serializers.ModelSerializer):
     class Meta:
         model = ProgramVersion
         fields = (
-            "id", "program", "number", "state", "diagnostics", "error", "bundle_sha256", "bundle_size", "uploaded_by", "created_at",
+            "id",
+            "program",
+            "number",
+            "state",
+            "diagnostics",
+            "error",
+            "bundle_sha256",
+            "bundle_size",
+            "uploaded_by",
+            "created_at",
         )
         read_only_fields = fields
 
@@ -39,7 +48,19 @@ class DeploymentSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Deployment
-        fields = ("id", "machine", "environment", "program_version", "program", "number", "state", "message", "deployed_by", "created_at", "activated_at")
+        fields = (
+            "id",
+            "machine",
+            "environment",
+            "program_version",
+            "program",
+            "number",
+            "state",
+            "message",
+            "deployed_by",
+            "created_at",
+            "activated_at",
+        )
         read_only_fields = fields
 
 
@@ -49,7 +70,19 @@ class DeviceSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Device
-        fields = ("id", "name", "project", "cell", "protocol", "address", "port", "unit", "rate_ms", "timeout_ms", "created_at")
+        fields = (
+            "id",
+            "name",
+            "project",
+            "cell",
+            "protocol",
+            "address",
+            "port",
+            "unit",
+            "rate_ms",
+            "timeout_ms",
+            "created_at",
+        )
         read_only_fields = ("id", "created_at")
         validators = ()
 
@@ -59,7 +92,21 @@ class MappingSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = TagMapping
-        fields = ("id", "machine", "device", "device_name", "tag", "area", "register", "data_type", "direction", "scale", "offset", "fail", "substitute")
+        fields = (
+            "id",
+            "machine",
+            "device",
+            "device_name",
+            "tag",
+            "area",
+            "register",
+            "data_type",
+            "direction",
+            "scale",
+            "offset",
+            "fail",
+            "substitute",
+        )
         read_only_fields = fields
 
 

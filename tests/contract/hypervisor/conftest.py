@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from millwright.hypervisor import Capability
 from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
 from millwright.hypervisor.fake import FakePool
 
-from .realhost import RealHost, real_host
+from .realhost import RealHost, real_host, require_root
 from .subjects import Subject
 
 SITE = "contract"
@@ -109,9 +108,7 @@ def _subject(
         yield subject
         subject.hypervisor.close()
         return
-    if os.geteuid() != 0:
-        message = "a real host needs root (network namespaces, libvirtd)"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    require_root()
     with real_host(folder) as real:
         subject = _libvirt(real.address, folder, real)
         subject.hypervisor.ensure_pool("default", "/var/lib/libvirt/images")

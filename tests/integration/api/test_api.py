@@ -4,11 +4,11 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from rest_framework.test import APIClient
-
 from millwright.accounts.actions import issue_token, revoke_token
 from millwright.accounts.models import User
 from millwright.environments.models import Environment, Operation, Request
+from rest_framework.test import APIClient
+
 from tests.support.plant import Plant
 
 
@@ -19,7 +19,14 @@ def client(user: User, scope: str = "write") -> APIClient:
     return made
 
 
-BODY = {"name": "filling-line-1", "project": "line-1", "template": "vplc", "size": "small", "cell": "line1", "lease_days": 30}
+BODY = {
+    "name": "filling-line-1",
+    "project": "line-1",
+    "template": "vplc",
+    "size": "small",
+    "cell": "line1",
+    "lease_days": 30,
+}
 
 
 def test_the_main_jobs_road(plant: Plant) -> None:
@@ -55,7 +62,9 @@ def test_a_replay_gives_the_first_answer_and_another_body_is_refused(plant: Plan
     assert again.json() == first.json()
     assert again["Idempotent-Replay"] == "true"
     assert Request.objects.count() == 1
-    other = erin.post("/api/v1/requests/", {**BODY, "name": "other"}, format="json", HTTP_IDEMPOTENCY_KEY="k1")
+    other = erin.post(
+        "/api/v1/requests/", {**BODY, "name": "other"}, format="json", HTTP_IDEMPOTENCY_KEY="k1"
+    )
     assert other.status_code == 422
 
 
@@ -65,7 +74,13 @@ def test_a_failed_request_may_be_tried_again_with_its_key(plant: Plant) -> None:
     for _ in range(2):
         answer = erin.post("/api/v1/requests/", wrong, format="json", HTTP_IDEMPOTENCY_KEY="k2")
         assert answer.status_code == 400
-        assert answer.json()["errors"] == [{"field": "size", "message": "'huge' is not a size of vplc; there are: small", "code": "invalid"}]
+        assert answer.json()["errors"] == [
+            {
+                "field": "size",
+                "message": "'huge' is not a size of vplc; there are: small",
+                "code": "invalid",
+            }
+        ]
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Bearer a b"])
@@ -100,11 +115,25 @@ def test_discovery_lists_what_prometheus_may_scrape(plant: Plant) -> None:
 READ: dict[str, dict[str, int]] = {
     name: {"anonymous": 401, "engineer": 200, "approver": 200, "operator": 200, "stranger": 200}
     for name in (
-        "requests", "environments", "machines", "operations", "programs", "program-versions", "deployments", "devices",
-        "mappings", "stations", "cells", "templates", "projects", "audit", "status",
+        "requests",
+        "environments",
+        "machines",
+        "operations",
+        "programs",
+        "program-versions",
+        "deployments",
+        "devices",
+        "mappings",
+        "stations",
+        "cells",
+        "templates",
+        "projects",
+        "audit",
+        "status",
     )
 } | {
-    name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403} for name in ("hosts", "drifts")
+    name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
+    for name in ("hosts", "drifts")
 }
 
 
@@ -126,14 +155,29 @@ def _objects(plant: Plant) -> dict[str, Any]:
     from millwright.shopfloor import actions as shopfloor
 
     request = environments.create_request(plant.engineer, **plant.request_fields())
-    environments.approve_request(plant.approver, environments.submit_request(plant.engineer, request))
+    environments.approve_request(
+        plant.approver, environments.submit_request(plant.engineer, request)
+    )
     environment, operation = Environment.objects.get(), Operation.objects.get()
-    version = shopfloor.upload_program(plant.engineer, plant.project, "filling", {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"})
-    device = shopfloor.add_device(plant.engineer, name="station", project=plant.project, cell=plant.cell, address="10.90.1.50", port=502)
+    version = shopfloor.upload_program(
+        plant.engineer, plant.project, "filling", {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
+    )
+    device = shopfloor.add_device(
+        plant.engineer,
+        name="station",
+        project=plant.project,
+        cell=plant.cell,
+        address="10.90.1.50",
+        port=502,
+    )
     return {
-        f"requests/{request.pk}": request, f"environments/{environment.name}": environment,
-        f"machines/{environment.machines.get().pk}": None, f"operations/{operation.pk}": operation,
-        f"programs/{version.program.pk}": version, f"program-versions/{version.pk}": version, f"devices/{device.pk}": device,
+        f"requests/{request.pk}": request,
+        f"environments/{environment.name}": environment,
+        f"machines/{environment.machines.get().pk}": None,
+        f"operations/{operation.pk}": operation,
+        f"programs/{version.program.pk}": version,
+        f"program-versions/{version.pk}": version,
+        f"devices/{device.pk}": device,
         f"projects/{plant.project.slug}": plant.project,
     }
 
@@ -143,14 +187,20 @@ def test_objects_are_hidden_from_another_project_and_shown_to_their_own(plant: P
     erin, stan, oda = client(plant.engineer), client(plant.stranger), client(plant.operator)
     for path in paths:
         url = f"/api/v1/{path}/"
-        assert (erin.get(url).status_code, oda.get(url).status_code, stan.get(url).status_code) == (200, 200, 404), path
+        assert (erin.get(url).status_code, oda.get(url).status_code, stan.get(url).status_code) == (
+            200,
+            200,
+            404,
+        ), path
 
 
 @pytest.mark.parametrize(
     ("verb", "who"),
     [
-        ("environments/filling-line-1/stop", "approver"), ("environments/filling-line-1/remove", "approver"),
-        ("environments/filling-line-1/extend", "approver"), ("hosts/mw0-h1/cordon", "engineer"),
+        ("environments/filling-line-1/stop", "approver"),
+        ("environments/filling-line-1/remove", "approver"),
+        ("environments/filling-line-1/extend", "approver"),
+        ("hosts/mw0-h1/cordon", "engineer"),
     ],
 )
 def test_a_verb_without_its_role_is_refused(plant: Plant, verb: str, who: str) -> None:
@@ -160,7 +210,9 @@ def test_a_verb_without_its_role_is_refused(plant: Plant, verb: str, who: str) -
 
 
 @pytest.mark.parametrize("name", sorted(READ))
-def test_a_list_costs_the_same_number_of_queries_whatever_its_length(plant: Plant, name: str, django_assert_max_num_queries: Any) -> None:
+def test_a_list_costs_the_same_number_of_queries_whatever_its_length(
+    plant: Plant, name: str, django_assert_max_num_queries: Any
+) -> None:
     _objects(plant)
     caller = client(plant.administrator)
     caller.get(f"/api/v1/{name}/")

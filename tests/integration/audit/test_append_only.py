@@ -3,7 +3,6 @@
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-
 from millwright.audit.actions import record
 from millwright.audit.models import AppendOnlyError, AuditEntry
 from millwright.environments.models import StateTransition

@@ -2,13 +2,13 @@
 
 import pytest
 from django.core.exceptions import ValidationError
-
 from millwright.accounts.permissions import PermissionRefused
 from millwright.audit.models import AuditEntry
 from millwright.core.lifecycle import LifecycleError
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation, StateTransition
 from millwright.inventory.models import Host
+
 from tests.support.plant import Plant
 
 
@@ -25,15 +25,26 @@ def test_an_approved_request_becomes_an_environment_and_an_operation(plant: Plan
     environment = Environment.objects.get()
     machine = Machine.objects.get()
     operation = Operation.objects.get()
-    assert (environment.name, environment.state, environment.owner) == ("filling-line-1", "reserved", plant.engineer)
-    assert (machine.domain_name, machine.recovery, machine.realtime_cores) == ("mw-filling-line-1-vplc", "autonomous", 1)
+    assert (environment.name, environment.state, environment.owner) == (
+        "filling-line-1",
+        "reserved",
+        plant.engineer,
+    )
+    assert (machine.domain_name, machine.recovery, machine.realtime_cores) == (
+        "mw-filling-line-1-vplc",
+        "autonomous",
+        1,
+    )
     assert (operation.kind, operation.state, operation.machine) == ("provision", "queued", machine)
     assert "approved by max" in operation.reason
     assert list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))[-3:] == [
-        "request.create", "request.submit", "request.approve",
+        "request.create",
+        "request.submit",
+        "request.approve",
     ]
     assert list(StateTransition.objects.order_by("pk").values_list("before", "after")) == [
-        ("draft", "submitted"), ("submitted", "approved"),
+        ("draft", "submitted"),
+        ("submitted", "approved"),
     ]
 
 
@@ -46,7 +57,9 @@ def test_an_approved_request_becomes_an_environment_and_an_operation(plant: Plan
         ({"cell": None}, "cell", "needs a cell"),
     ],
 )
-def test_a_wrong_request_names_field_value_and_rule(plant: Plant, changes: dict, field: str, words: str) -> None:
+def test_a_wrong_request_names_field_value_and_rule(
+    plant: Plant, changes: dict, field: str, words: str
+) -> None:
     with pytest.raises(ValidationError) as caught:
         actions.create_request(plant.engineer, **{**plant.request_fields(), **changes})
     assert words in " ".join(caught.value.message_dict[field])
@@ -98,7 +111,12 @@ def test_a_rejection_wants_a_reason_and_is_final(plant: Plant) -> None:
 
 
 def test_small_requests_are_approved_by_policy(plant: Plant) -> None:
-    spec = {**plant.template.spec, "name": "tool", "class": "shared", "sizes": [{"name": "small", "vcpus": 1, "memory_bytes": 2**29, "disk_bytes": 2**30}]}
+    spec = {
+        **plant.template.spec,
+        "name": "tool",
+        "class": "shared",
+        "sizes": [{"name": "small", "vcpus": 1, "memory_bytes": 2**29, "disk_bytes": 2**30}],
+    }
     from millwright.catalog.actions import sync_template
 
     plant.project.auto_approve_vcpus = 2

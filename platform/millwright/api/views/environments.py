@@ -14,6 +14,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.accounts.models import Project
+from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import OperationKind
 from millwright.environments import actions
@@ -29,8 +30,6 @@ from millwright.environments.serializers import (
 from millwright.environments.sizes import size_of
 from millwright.inventory.models import Cell
 from millwright.shopfloor.models import ProgramVersion
-
-from ..bases import ProjectRows
 
 
 class ReasonInput(serializers.Serializer):
@@ -51,24 +50,38 @@ class RequestInput(serializers.Serializer):
     program_version = serializers.UUIDField(required=False, allow_null=True)
     strict_realtime = serializers.BooleanField(default=False)
     lease_days = serializers.IntegerField(default=30, min_value=1, max_value=3660)
-    justification = serializers.CharField(required=False, allow_blank=True, max_length=4000, default="")
+    justification = serializers.CharField(
+        required=False, allow_blank=True, max_length=4000, default=""
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Turn names into rows, as far as the user may see them."""
         user = self.context["request"].user
         data = dict(attrs)
         data["project"] = _known(Project.objects.for_user(user), "project", slug=attrs["project"])
-        versions = TemplateVersion.objects.filter(template__name=attrs["template"], template__offered=True)
+        versions = TemplateVersion.objects.filter(
+            template__name=attrs["template"], template__offered=True
+        )
         if wanted := attrs.get("template_version"):
             versions = versions.filter(version=wanted)
         version = versions.select_related("template").first()
         if version is None:
-            raise serializers.ValidationError({"template": f"{attrs['template']!r} {wanted or ''} is not in the catalogue".strip()})
+            raise serializers.ValidationError(
+                {
+                    "template": f"{attrs['template']!r} {wanted or ''} is not in the catalogue".strip()
+                }
+            )
         data["template_version"] = version
         del data["template"]
-        data["cell"] = _known(Cell.objects, "cell", slug=attrs["cell"]) if attrs.get("cell") else None
+        data["cell"] = (
+            _known(Cell.objects, "cell", slug=attrs["cell"]) if attrs.get("cell") else None
+        )
         data["program_version"] = (
-            _known(ProgramVersion.objects.for_user(user), "program_version", pk=attrs["program_version"])
+            _known(
+                ProgramVersion.objects.for_user(user),
+                "program_version",
+                pk=attrs["program_version"],
+            )
             if attrs.get("program_version")
             else None
         )
@@ -78,7 +91,9 @@ class RequestInput(serializers.Serializer):
 def _known(queryset: Any, field: str, **lookup: Any) -> Any:
     found = queryset.filter(**lookup).first()
     if found is None:
-        raise serializers.ValidationError({field: f"{next(iter(lookup.values()))!r} does not exist or is not yours to use"})
+        raise serializers.ValidationError(
+            {field: f"{next(iter(lookup.values()))!r} does not exist or is not yours to use"}
+        )
     return found
 
 
@@ -113,11 +128,22 @@ class RequestViewSet(ProjectRows):
         spec = data["template_version"].spec
         try:
             size = size_of(spec, data["size"])
-            plan = preview(spec, data["size"], cell=data["cell"].slug if data["cell"] else "", strict=data["strict_realtime"])
+            plan = preview(
+                spec,
+                data["size"],
+                cell=data["cell"].slug if data["cell"] else "",
+                strict=data["strict_realtime"],
+            )
         except ValidationError as error:
             raise serializers.ValidationError(error.message_dict) from None
         rows = [
-            {"resource": row.resource, "used": row.used, "after": row.after, "limit": row.limit, "exceeded": row.exceeded}
+            {
+                "resource": row.resource,
+                "used": row.used,
+                "after": row.after,
+                "limit": row.limit,
+                "exceeded": row.exceeded,
+            }
             for row in quota_after(data["project"], size)
         ]
         return Response({**plan.as_dict(), "quota": rows})
@@ -132,13 +158,17 @@ class RequestViewSet(ProjectRows):
     @action(detail=True, methods=["post"])
     def approve(self, request: HttpRequest, pk: str) -> Response:
         """Approve: the environment is built."""
-        return self._answer(actions.approve_request(request.user, self.get_object(), _reason(request)))
+        return self._answer(
+            actions.approve_request(request.user, self.get_object(), _reason(request))
+        )
 
     @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
     @action(detail=True, methods=["post"])
     def reject(self, request: HttpRequest, pk: str) -> Response:
         """Reject, with a reason."""
-        return self._answer(actions.reject_request(request.user, self.get_object(), _reason(request)))
+        return self._answer(
+            actions.reject_request(request.user, self.get_object(), _reason(request))
+        )
 
     @extend_schema(request=None, responses={200: RequestSerializer})
     @action(detail=True, methods=["post"])
@@ -164,7 +194,9 @@ class EnvironmentViewSet(ProjectRows):
 
     def get_queryset(self) -> Any:
         queryset = super().get_queryset()
-        return queryset if self.request.query_params.get("removed") == "true" else queryset.present()
+        return (
+            queryset if self.request.query_params.get("removed") == "true" else queryset.present()
+        )
 
     def _power(self, request: HttpRequest, kind: OperationKind) -> Response:
         made = actions.power(request.user, self.get_object(), kind, _reason(request))
@@ -202,7 +234,9 @@ class EnvironmentViewSet(ProjectRows):
         data = ExtendInput(data=request.data)
         data.is_valid(raise_exception=True)
         row = actions.extend_lease(request.user, self.get_object(), data.validated_data["days"])
-        return Response(EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data)
+        return Response(
+            EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data
+        )
 
 
 class MachineViewSet(ProjectRows):

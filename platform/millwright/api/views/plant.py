@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
+from millwright.api.bases import ProjectRows, Readable
 from millwright.audit.models import AuditEntry
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
@@ -24,7 +25,6 @@ from millwright.inventory.models import Cell, Drift, Host
 from millwright.inventory.serializers import CellSerializer, DriftSerializer, HostSerializer
 from millwright.settings import get_settings
 
-from ..bases import ProjectRows, Readable
 from .environments import ReasonInput, _reason
 
 
@@ -119,8 +119,15 @@ class ProjectSerializer(serializers.ModelSerializer):
     class Meta:
         model = Project
         fields = (
-            "slug", "name", "quota_vcpus", "quota_realtime_cores", "quota_memory_bytes", "quota_disk_bytes", "quota_environments",
-            "auto_approve_vcpus", "max_lease_days",
+            "slug",
+            "name",
+            "quota_vcpus",
+            "quota_realtime_cores",
+            "quota_memory_bytes",
+            "quota_disk_bytes",
+            "quota_environments",
+            "auto_approve_vcpus",
+            "max_lease_days",
         )
         read_only_fields = fields
 
@@ -139,7 +146,19 @@ class AuditSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = AuditEntry
-        fields = ("at", "actor_name", "action", "object_type", "object_id", "object_name", "project", "reason", "details", "address", "request_id")
+        fields = (
+            "at",
+            "actor_name",
+            "action",
+            "object_type",
+            "object_id",
+            "object_name",
+            "project",
+            "reason",
+            "details",
+            "address",
+            "request_id",
+        )
         read_only_fields = fields
 
 
@@ -165,10 +184,17 @@ class StatusView(APIView):
                 "portal": {"url": settings.public_url},
                 "prometheus": {"url": f"http://127.0.0.1:{settings.prometheus_port}"},
                 "environments": [
-                    {"name": row.name, "state": row.state, "machines": [status_machine(machine) for machine in row.machines.all()]}
+                    {
+                        "name": row.name,
+                        "state": row.state,
+                        "machines": [status_machine(machine) for machine in row.machines.all()],
+                    }
                     for row in environments
                 ],
-                "hosts": [{"name": host.name, "uri": host.uri, "state": host.health, "accel": host.accel} for host in hosts],
+                "hosts": [
+                    {"name": host.name, "uri": host.uri, "state": host.health, "accel": host.accel}
+                    for host in hosts
+                ],
             }
         )
 
@@ -188,17 +214,29 @@ class TargetsView(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT})
     def get(self, request: HttpRequest) -> Response:
         targets = [
-            {"targets": [host.agent_url.removeprefix("http://").removesuffix("/metrics")], "labels": {"job": "millwright-agent", "host": host.name}}
+            {
+                "targets": [host.agent_url.removeprefix("http://").removesuffix("/metrics")],
+                "labels": {"job": "millwright-agent", "host": host.name},
+            }
             for host in Host.objects.exclude(agent_url="")
         ]
-        machines = Machine.objects.with_names().present().filter(desired=MachineDesired.RUNNING, address_claim__isnull=False)
+        machines = (
+            Machine.objects.with_names()
+            .present()
+            .filter(desired=MachineDesired.RUNNING, address_claim__isnull=False)
+        )
         for machine in machines:
             outputs = machine.template_version.spec.get("outputs", {})
             port = outputs.get("metrics") if isinstance(outputs, dict) else None
             if port:
                 labels = {
-                    "job": "vplc", "environment": machine.environment.name, "machine": machine.name,
-                    "project": machine.environment.project.slug, "host": machine.host.name if machine.host else "",
+                    "job": "vplc",
+                    "environment": machine.environment.name,
+                    "machine": machine.name,
+                    "project": machine.environment.project.slug,
+                    "host": machine.host.name if machine.host else "",
                 }
-                targets.append({"targets": [f"{machine.address_claim.address}:{port}"], "labels": labels})
+                targets.append(
+                    {"targets": [f"{machine.address_claim.address}:{port}"], "labels": labels}
+                )
         return Response(targets)

@@ -11,11 +11,19 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.accounts.models import Project
+from millwright.api.bases import ProjectRows
 from millwright.environments.models import Machine
 from millwright.environments.serializers import OperationSerializer
 from millwright.inventory.models import Cell
 from millwright.shopfloor import actions
-from millwright.shopfloor.models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from millwright.shopfloor.models import (
+    Deployment,
+    Device,
+    EngineeringStation,
+    Program,
+    ProgramVersion,
+    TagMapping,
+)
 from millwright.shopfloor.serializers import (
     DeploymentSerializer,
     DeviceSerializer,
@@ -25,14 +33,15 @@ from millwright.shopfloor.serializers import (
     StationSerializer,
 )
 
-from ..bases import ProjectRows
 from .environments import _known
 
 
 class UploadInput(serializers.Serializer):
     project = serializers.SlugField()
     name = serializers.CharField(max_length=48)
-    files = serializers.DictField(child=serializers.CharField(trim_whitespace=False, allow_blank=True))
+    files = serializers.DictField(
+        child=serializers.CharField(trim_whitespace=False, allow_blank=True)
+    )
 
 
 class DeployInput(serializers.Serializer):
@@ -108,7 +117,9 @@ class ProgramVersionViewSet(ProjectRows):
 class DeploymentViewSet(ProjectRows):
     """Which version was sent to which machine."""
 
-    rows = Deployment.objects.select_related("machine__environment", "program_version__program", "deployed_by")
+    rows = Deployment.objects.select_related(
+        "machine__environment", "program_version__program", "deployed_by"
+    )
     serializer_class = DeploymentSerializer
     filterset_fields = ("state", "machine")
     cursor_ordering = ("-created_at", "pk")
@@ -117,8 +128,14 @@ class DeploymentViewSet(ProjectRows):
     def create(self, request: HttpRequest) -> Response:
         """Send a version to a machine; an older one rolls back."""
         data = _valid(DeployInput, request)
-        machine = _known(Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"])
-        version = _known(ProgramVersion.objects.for_user(request.user), "program_version", pk=data["program_version"])
+        machine = _known(
+            Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"]
+        )
+        version = _known(
+            ProgramVersion.objects.for_user(request.user),
+            "program_version",
+            pk=data["program_version"],
+        )
         operation = actions.deploy(request.user, machine, version, data["reason"])
         return Response(OperationSerializer(operation).data, status=status.HTTP_202_ACCEPTED)
 
@@ -135,7 +152,9 @@ class DeviceViewSet(ProjectRows):
     def create(self, request: HttpRequest) -> Response:
         """Register a device."""
         data = _valid(DeviceSerializer, request)
-        data["project"] = _known(Project.objects.for_user(request.user), "project", slug=data["project"].slug)
+        data["project"] = _known(
+            Project.objects.for_user(request.user), "project", slug=data["project"].slug
+        )
         device = actions.add_device(request.user, **data)
         return Response(DeviceSerializer(device).data, status=status.HTTP_201_CREATED)
 
@@ -159,9 +178,13 @@ class MappingViewSet(ProjectRows):
     def set_all(self, request: HttpRequest) -> Response:
         """Replace all points between a machine and a device; opens the firewall for the pair."""
         data = _valid(MappingsInput, request)
-        machine = _known(Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"])
+        machine = _known(
+            Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"]
+        )
         device = _known(Device.objects.for_user(request.user), "device", pk=data["device"])
-        rows = actions.set_mappings(request.user, machine, device, [dict(point) for point in data["points"]])
+        rows = actions.set_mappings(
+            request.user, machine, device, [dict(point) for point in data["points"]]
+        )
         return Response(MappingSerializer(rows, many=True).data)
 
 
@@ -181,6 +204,8 @@ class StationViewSet(ProjectRows):
             request.user,
             project=_known(Project.objects.for_user(request.user), "project", slug=data["project"]),
             cell=_known(Cell.objects, "cell", slug=data["cell"]),
-            name=data["name"], cidr=data["cidr"], write_ranges=[dict(entry) for entry in data["write_ranges"]],
+            name=data["name"],
+            cidr=data["cidr"],
+            write_ranges=[dict(entry) for entry in data["write_ranges"]],
         )
         return Response(StationSerializer(station).data)

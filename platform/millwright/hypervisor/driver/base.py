@@ -15,10 +15,9 @@ from millwright.hypervisor.errors import Busy, NotFound
 from millwright.hypervisor.rules import check_owned
 from millwright.hypervisor.types import METADATA_NAMESPACE, DomainState, Metadata
 
-from .calls import Calls
-from .connection import Connection, HostAddress
+from .connection import HostAddress
 from .deadline import Deadline
-from .translate import translated
+from .lanes import Lanes
 
 T = TypeVar("T")
 
@@ -64,8 +63,7 @@ class Base:
     name: str
     site: str
     address: HostAddress
-    _connection: Connection
-    _calls: Calls
+    _lanes: Lanes
     _locks: dict[tuple[str, str], threading.Lock]
     _locks_guard: threading.Lock
 
@@ -75,15 +73,9 @@ class Base:
         deadline_s: float | None,
         function: Callable[[libvirt.virConnect, Deadline], T],
     ) -> T:
-        """Run `function(connection, deadline)` in a thread, with errors of our tree."""
+        """Run `function(connection, deadline)` by its deadline, with errors of our tree."""
         deadline = Deadline(verb, self.name, deadline_s)
-        conn = self._connection.acquire(deadline)
-
-        def work() -> T:
-            with translated(self.name, verb):
-                return function(conn, deadline)
-
-        return self._calls.run(deadline, work)
+        return self._lanes.run(deadline, lambda conn: function(conn, deadline))
 
     @contextmanager
     def _exclusive(self, kind: str, name: str, deadline: Deadline) -> Iterator[None]:

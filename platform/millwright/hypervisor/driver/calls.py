@@ -1,9 +1,8 @@
-"""Blocking calls in threads that may be abandoned.
+"""Blocking calls in a thread that may be abandoned.
 
 libvirt calls have no timeouts: on a frozen host they return when the keepalive gives up, and
-`open` may never do so. The caller waits for its deadline only; the thread is left to itself.
-Such threads are bounded per host: when all hang, further calls fail at once. They are daemon
-threads, so that a hanging call never keeps the process from ending.
+`open` may never do so. The caller waits for its deadline only; the thread is left to itself. It
+is a daemon thread, so that a hanging call never keeps the process from ending.
 """
 
 from __future__ import annotations
@@ -21,53 +20,41 @@ from .deadline import Deadline
 
 T = TypeVar("T")
 
-#: Threads per host. More calls than this wait their turn.
-WORKERS = 8
-#: A worker without work ends after this; 1,000 quiet hosts hold no threads.
+#: The thread ends after this time without work; 1,000 quiet hosts hold no threads.
 IDLE_S = 20.0
 
 
 class Calls:
-    """A bounded pool of daemon threads for one host."""
+    """Runs calls one after another, in one daemon thread that exists while there is work."""
 
-    def __init__(self, host: str, workers: int = WORKERS) -> None:
+    def __init__(self, host: str) -> None:
         self._host = host
-        self._limit = workers
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = 0
-        self._idle = 0
+        self._running = False
+        self._waiting = 0
         self._abandoned = 0
 
     @property
     def abandoned(self) -> int:
-        """Calls whose callers gave up and that still hang."""
+        """1 while a call hangs whose caller gave up, else 0."""
         return self._abandoned
 
     @property
-    def threads(self) -> int:
-        """Threads alive now."""
-        return self._threads
+    def load(self) -> int:
+        """Calls that run or wait."""
+        return self._waiting
 
     def run(self, deadline: Deadline, function: Callable[[], T]) -> T:
-        """Run `function` in a worker and wait for it.
+        """Run `function` in the thread and wait for it.
 
         Raises:
             DeadlineExceeded: it did not end in time; it may still take effect.
-            HostUnreachable: every thread of this host hangs already.
+            HostUnreachable: an earlier call hangs, so this one would never begin.
         """
-        future: Future[T] = Future()
-        with self._lock:
-            if self._abandoned >= self._limit:
-                raise HostUnreachable(
-                    f"{deadline.verb}: {self._abandoned} earlier calls hang", host=self._host
-                )
-            self._queue.put((future, function))
-            if self._idle == 0 and self._threads < self._limit:
-                self._threads += 1
-                threading.Thread(
-                    target=self._work, name=f"libvirt-{self._host}", daemon=True
-                ).start()
+        if self._abandoned:
+            raise HostUnreachable(f"{deadline.verb}: an earlier call hangs", host=self._host)
+        future = self.submit(function)
         try:
             return future.result(timeout=deadline.left_s)
         except FutureTimeout:
@@ -76,6 +63,19 @@ class Calls:
                 return future.result()
             self._abandon(future)
             raise deadline.exceeded() from None
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function` in the thread, after what was asked for before; do not wait."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._waiting += 1
+            self._queue.put((future, function))
+            if not self._running:
+                self._running = True
+                threading.Thread(
+                    target=self._work, name=f"libvirt-{self._host}", daemon=True
+                ).start()
+        return future
 
     def _abandon(self, future: Future[Any]) -> None:
         if future.cancel():
@@ -91,28 +91,24 @@ class Calls:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             try:
                 future, function = self._queue.get(timeout=IDLE_S)
             except queue.Empty:
                 with self._lock:
-                    self._idle -= 1
-                    # A caller may have queued work just now, counting on this idle thread.
+                    # A caller may have queued work just now, counting on this thread.
                     if self._queue.empty():
-                        self._threads -= 1
+                        self._running = False
                         return
                 continue
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = function()
+                except BaseException as error:  # handed to the caller
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
             with self._lock:
-                self._idle -= 1
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+                self._waiting -= 1
             del future, function
 
 
@@ -124,7 +120,7 @@ def expendable(name: str, function: Callable[[], T]) -> Future[T]:
         future.set_running_or_notify_cancel()
         try:
             future.set_result(function())
-        except BaseException as error:
+        except BaseException as error:  # handed to whoever waits
             future.set_exception(error)
 
     threading.Thread(target=work, name=name, daemon=True).start()

@@ -2,43 +2,46 @@
 
 The steps: a TLS handshake of our own with a deadline (a frozen daemon accepts the TCP
 connection and says nothing, and `libvirt.open` has no timeout), `open` in an expendable thread,
-keepalive, close callback, events. After every (re)connection `CONNECTED` is emitted, which
-means: what you knew is old, ask.
+keepalive, close callback, events. After every (re)connection of the watching connection
+`CONNECTED` is emitted, which means: what you knew is old, ask.
+
+At most one call is under way on a connection. libvirt's client (9.0) hands its event loop from
+one waiting thread to the next; when the keepalive closes a connection on which two calls wait,
+the second runs on a socket that is gone, and the process ends with a segmentation fault. One
+frozen host must not end the control plane, so calls that may wait for each other get
+connections of their own (see `lanes.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import libvirt
 
-from millwright.hypervisor.errors import (
-    AccessDenied,
-    DeadlineExceeded,
-    HostUnreachable,
-    HypervisorError,
-)
+from millwright.hypervisor.errors import HostUnreachable, HypervisorError
 
-from .calls import expendable
+from .calls import Calls, expendable
 from .deadline import Deadline
+from .handshake import check_tls
 from .loop import ensure_event_loop
-from .translate import translate
+from .translate import translate, translated
+
+T = TypeVar("T")
 
 #: One probe every 2 s, dead after 3 without an answer: a frozen daemon is noticed after 8 s.
 KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 2, 3
 HANDSHAKE_S = 4.0
 OPEN_S = 10.0
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
-TLS_PORT = 16514
+#: Attempts to open that hang at the same time, at most: their threads cannot be ended.
+MAX_HANGING_OPENS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,27 +64,33 @@ class HostAddress:
         return self.peer_uri or self.uri.partition("?")[0]
 
 
+#: Called with (connected, reason) from one of the driver's threads.
 Listener = Callable[[bool, str], None]
 
 
 class Connection:
-    """Keeps one `virConnect` alive. Thread-safe.
+    """Keeps one `virConnect` and runs calls on it, one at a time. Thread-safe.
 
     Args:
         address: where to connect.
+        persistent: connect again by itself after a loss; otherwise with the next call.
         on_open: called with a fresh connection, to register events; may raise libvirt errors.
-        on_change: called with (connected, reason) from the connector's thread.
+        on_change: told of every connection and loss.
     """
 
     def __init__(
         self,
         address: HostAddress,
-        on_open: Callable[[libvirt.virConnect], None],
-        on_change: Listener,
+        *,
+        persistent: bool = False,
+        on_open: Callable[[libvirt.virConnect], None] | None = None,
+        on_change: Listener | None = None,
     ) -> None:
         self._address = address
+        self._persistent = persistent
         self._on_open = on_open
         self._on_change = on_change
+        self._calls = Calls(address.name)
         self._condition = threading.Condition()
         self._conn: libvirt.virConnect | None = None
         self._error: HypervisorError | None = None
@@ -90,6 +99,7 @@ class Connection:
         self._generation = 0
         self._lost = threading.Event()
         self._thread: threading.Thread | None = None
+        self._hanging: list[Future[libvirt.virConnect]] = []
 
     @property
     def connected(self) -> bool:
@@ -97,32 +107,65 @@ class Connection:
         return self._conn is not None
 
     @property
-    def is_remote(self) -> bool:
-        """Whether the daemon is reached over the network (keepalive makes sense)."""
-        return bool(urlsplit(self._address.uri).hostname)
+    def last_error(self) -> HypervisorError | None:
+        """Why the last attempt to connect failed; None when it did not."""
+        return self._error
 
-    def acquire(self, deadline: Deadline) -> libvirt.virConnect:
-        """The live connection; waits while an attempt to connect is under way.
+    @property
+    def load(self) -> int:
+        """Calls that run or wait on this connection."""
+        return self._calls.load
+
+    @property
+    def abandoned(self) -> int:
+        """1 while a call hangs whose caller gave up."""
+        return self._calls.abandoned
+
+    def run(self, deadline: Deadline, function: Callable[[libvirt.virConnect], T]) -> T:
+        """Run a call by its deadline, with errors of our tree.
 
         Raises:
-            HostUnreachable: the last attempt failed (the next is made in the background).
-            AccessDenied: the host refuses our certificate.
-            DeadlineExceeded: connecting takes longer than the deadline.
+            HypervisorError: what the call raised, translated.
+            DeadlineExceeded: it did not end in time.
+            HostUnreachable: there is no connection, or an earlier call hangs.
         """
+        conn = self._acquire(deadline)
+        return self._calls.run(deadline, lambda: self._do(conn, deadline.verb, function))
+
+    def submit(self, deadline: Deadline, function: Callable[[libvirt.virConnect], T]) -> Future[T]:
+        """Begin a long call (a migration) and return; see `run` for the errors it may hold."""
+        conn = self._acquire(deadline)
+        return self._calls.submit(lambda: self._do(conn, deadline.verb, function))
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Have something done after the calls before it; its errors are nobody's."""
+        self._calls.submit(function)
+
+    def _do(
+        self, conn: libvirt.virConnect, verb: str, function: Callable[[libvirt.virConnect], T]
+    ) -> T:
+        # Lost (and closed, in this very thread) while the call waited for its turn.
+        if self._conn is not conn:
+            raise HostUnreachable(f"{verb}: the connection was lost", host=self._address.name)
+        with translated(self._address.name, verb):
+            return function(conn)
+
+    def _acquire(self, deadline: Deadline) -> libvirt.virConnect:
         with self._condition:
             if self._closed:
                 raise HostUnreachable("the connection was closed here", host=self._address.name)
-            self._ensure_thread()
+            if self._conn is None:
+                self._ensure_thread()
             while self._conn is None:
                 if self._error is not None and not self._attempting:
                     error = self._error
                     raise type(error)(error.message, host=error.host, details=error.details)
-                if not self._condition.wait(timeout=deadline.left_s):
+                if self._is_closed() or not self._condition.wait(timeout=deadline.left_s):
                     raise deadline.exceeded()
             return self._conn
 
     def drop(self, reason: str) -> None:
-        """Give up the present connection (its calls hang) and connect anew."""
+        """Give up the present connection; a call that hangs on it ends when it ends."""
         self._mark_lost(self._generation, reason)
 
     def close(self) -> None:
@@ -160,23 +203,39 @@ class Connection:
                 with self._condition:
                     self._attempting, self._error = False, error
                     self._condition.notify_all()
+                    if not self._persistent:
+                        self._thread = None
+                        return
                 # Set by close() only, as there is no connection to lose.
                 self._lost.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
                 continue
             failures = 0
             with self._condition:
+                self._attempting, self._error = False, None
                 if self._is_closed():
                     self._dispose(conn)
                     return
-                self._conn, self._error, self._attempting = conn, None, False
+                self._conn = conn
+                if not self._persistent:
+                    self._thread = None
                 self._condition.notify_all()
             self._notify(True, "connected")
+            if not self._persistent:
+                return
             self._lost.wait()
 
     def _open(self) -> libvirt.virConnect:
         ensure_event_loop()
-        check_tls(self._address, HANDSHAKE_S)
+        check_tls(self._address.name, self._address.uri, HANDSHAKE_S)
+        self._hanging = [attempt for attempt in self._hanging if not attempt.done()]
+        # Over the network each attempt had a handshake before it, so the old one hangs on a
+        # dead connection; locally it waits for the same daemon as the next one would.
+        remote = bool(urlsplit(self._address.uri).hostname)
+        if len(self._hanging) >= (MAX_HANGING_OPENS if remote else 1):
+            raise HostUnreachable(
+                f"{len(self._hanging)} earlier attempts to connect hang", host=self._address.name
+            )
         deadline = Deadline("open", self._address.name, OPEN_S)
         self._generation += 1
         generation = self._generation
@@ -184,6 +243,7 @@ class Connection:
         try:
             return future.result(timeout=deadline.left_s)
         except FutureTimeout:
+            self._hanging.append(future)
             # Should it come back some day, it is closed at once.
             future.add_done_callback(
                 lambda late: None if late.exception() else self._dispose(late.result())
@@ -193,11 +253,11 @@ class Connection:
     def _open_blocking(self, generation: int) -> libvirt.virConnect:
         try:
             conn = libvirt.open(self._address.uri)
-            if self.is_remote:
+            with contextlib.suppress(libvirt.libvirtError):  # the test driver has none of both
                 conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
-            with contextlib.suppress(libvirt.libvirtError):  # the test driver has none
                 conn.registerCloseCallback(self._closed_by_libvirt, generation)
-            self._on_open(conn)
+            if self._on_open is not None:
+                self._on_open(conn)
         except libvirt.libvirtError as error:
             raise translate(error, host=self._address.name, verb="open") from error
         return conn
@@ -217,7 +277,8 @@ class Connection:
             if self._conn is None or self._closed or generation != self._generation:
                 return
             lost, self._conn = self._conn, None
-            self._attempting = True
+            self._attempting = self._persistent
+            self._error = HostUnreachable(reason, host=self._address.name)
             self._condition.notify_all()
         self._lost.set()
         self._dispose(lost)
@@ -230,67 +291,10 @@ class Connection:
             with contextlib.suppress(libvirt.libvirtError):
                 conn.close()
 
-        # Closing asks the daemon, which may be frozen.
-        expendable(f"close-{self._address.name}", close)
+        # In the calls' thread: closing under a running call would free what it works on.
+        self._calls.submit(close)
 
     def _notify(self, connected: bool, reason: str) -> None:
-        with contextlib.suppress(Exception):  # a listener's fault must not end the connector
-            self._on_change(connected, reason)
-
-
-def check_tls(address: HostAddress, timeout_s: float) -> None:
-    """Shake hands with a TLS daemon as libvirt would, with a deadline; others pass unchecked.
-
-    The daemon sends one byte once it has admitted the client's certificate.
-
-    Raises:
-        HostUnreachable: nothing listens, or its certificate is not the host's.
-        DeadlineExceeded: the host accepts connections and says nothing (frozen).
-        AccessDenied: our certificate is refused.
-    """
-    parts = urlsplit(address.uri)
-    if not parts.scheme.endswith("+tls") or parts.hostname is None:
-        return
-    try:
-        context = _context(parse_qs(parts.query))
-    except (OSError, ssl.SSLError) as error:
-        raise AccessDenied(f"certificate files: {error}", host=address.name) from error
-    end = time.monotonic() + timeout_s
-    try:
-        with socket.create_connection(
-            (parts.hostname, parts.port or TLS_PORT), timeout=timeout_s
-        ) as plain:
-            plain.settimeout(max(0.1, end - time.monotonic()))
-            with context.wrap_socket(plain, server_hostname=parts.hostname) as secure:
-                secure.settimeout(max(0.1, end - time.monotonic()))
-                if secure.recv(1) != b"\x01":
-                    raise AccessDenied("the host refuses our certificate", host=address.name)
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"no TLS handshake within {timeout_s:g} s", host=address.name
-        ) from error
-    except ssl.SSLCertVerificationError as error:
-        raise HostUnreachable(
-            f"the host's certificate is not valid: {error.verify_message}", host=address.name
-        ) from error
-    except ssl.SSLError as error:
-        raise AccessDenied(f"TLS: {error.reason or error}", host=address.name) from error
-    except ConnectionResetError as error:
-        raise AccessDenied("the host closed the TLS connection", host=address.name) from error
-    except OSError as error:
-        raise HostUnreachable(f"{error.strerror or error}", host=address.name) from error
-
-
-def _context(query: dict[str, list[str]]) -> ssl.SSLContext:
-    folder = query.get("pkipath", [None])[0]
-    if folder is not None:
-        base = Path(folder)
-        ca, cert, key = base / "cacert.pem", base / "clientcert.pem", base / "clientkey.pem"
-    else:  # libvirt's own places
-        ca = Path("/etc/pki/CA/cacert.pem")
-        cert = Path("/etc/pki/libvirt/clientcert.pem")
-        key = Path("/etc/pki/libvirt/private/clientkey.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=str(ca))
-    context.load_cert_chain(certfile=str(cert), keyfile=str(key))
-    return context
+        if self._on_change is not None:
+            with contextlib.suppress(Exception):  # a listener's fault must not end this
+                self._on_change(connected, reason)

@@ -12,8 +12,10 @@ import libvirt
 from millwright.hypervisor.errors import DeadlineExceeded, HostUnreachable
 from millwright.hypervisor.port import ConsoleStream
 
+from .connection import Connection
 from .deadline import Deadline
 from .domains import DomainVerbs
+from .lanes import Lanes
 from .translate import translated
 
 READ_BYTES = 16 * 1024
@@ -26,14 +28,46 @@ class ConsoleVerbs(DomainVerbs):
     """`console_stream`."""
 
     def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
-        """See the port."""
+        """See the port. It has a connection of its own, closed with it."""
+        deadline = Deadline("console_stream", self.name, deadline_s)
+        lane = self._lanes.special(deadline)
 
-        def work(conn: libvirt.virConnect, _: Deadline) -> ConsoleStream:
+        def work(conn: libvirt.virConnect) -> Console:
             domain = self._owned(conn, uuid)
             self._require_running(domain)
             return Console(conn, domain, self.name)
 
-        return self._call("console_stream", deadline_s, work)
+        try:
+            console = lane.run(deadline, work)
+        except BaseException:
+            self._lanes.release(lane)
+            raise
+        return LaneConsole(console, lane, self._lanes)
+
+
+class LaneConsole:
+    """A console whose connection ends with it; see `ConsoleStream`."""
+
+    def __init__(self, console: Console, lane: Connection, lanes: Lanes) -> None:
+        self._console = console
+        self._lane = lane
+        self._lanes = lanes
+        self._open = True
+
+    def read(self, *, timeout_s: float) -> bytes:
+        """See `ConsoleStream`."""
+        return self._console.read(timeout_s=timeout_s)
+
+    def write(self, data: bytes) -> None:
+        """See `ConsoleStream`."""
+        self._console.write(data)
+
+    def close(self) -> None:
+        """See `ConsoleStream`. Aborting a stream asks the daemon, so it is not waited for."""
+        if self._open:
+            self._open = False
+            self._lane.post(self._console.close)
+            self._lanes.release(self._lane)
 
 
 class Console:

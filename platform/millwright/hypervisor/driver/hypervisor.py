@@ -13,10 +13,10 @@ from millwright.hypervisor.port import EventCallback
 from millwright.hypervisor.types import Capability, Event, EventKind
 
 from .agent import AgentVerbs
-from .calls import Calls
-from .connection import Connection, HostAddress
+from .connection import HostAddress
 from .console import ConsoleVerbs
 from .host import HostVerbs
+from .lanes import Lanes
 from .migration import MigrationVerbs
 from .networks import NetworkVerbs
 from .probes import ProbeVerbs
@@ -48,34 +48,37 @@ class LibvirtHypervisor(
         self.name = address.name
         self.site = site
         self.address = address
-        self._calls = Calls(address.name)
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._locks_guard = threading.Lock()
         self._callbacks: list[EventCallback] = []
         self._callbacks_lock = threading.Lock()
         self._forget_marks()
-        self._connection = Connection(address, self._register_events, self._changed)
+        self._lanes = Lanes(address, on_open=self._register_events, on_change=self._changed)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """By the URI's driver: the test driver lacks most of what QEMU has."""
         if self.address.uri.startswith("test:"):
             return frozenset({Capability.PINNING})
-        found = frozenset(Capability)
-        return found if self._connection.is_remote else found - {Capability.KEEPALIVE}
+        return frozenset(Capability)
+
+    @property
+    def abandoned(self) -> int:
+        """Calls that hang and whose callers gave up; bounded."""
+        return self._lanes.abandoned
 
     @property
     def connected(self) -> bool:
         """Whether a live connection is held now. Never blocks."""
-        return self._connection.connected
+        return self._lanes.connected
 
     def close(self) -> None:
         """Drop the connection; never blocks, hanging threads are left to end by themselves."""
-        self._connection.close()
+        self._lanes.close()
 
     def reconnect(self, reason: str = "asked to") -> None:
         """Give up the present connection and make a new one in the background."""
-        self._connection.drop(reason)
+        self._lanes.drop(reason)
 
     # --- events -----------------------------------------------------------------------------
 

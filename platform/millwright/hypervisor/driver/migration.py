@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree as ET
@@ -17,10 +18,8 @@ from millwright.hypervisor.port import Hypervisor
 from millwright.hypervisor.rules import check_define
 from millwright.hypervisor.types import JobInfo, MigrationResult, MigrationSpec
 
-from .calls import expendable
 from .deadline import Deadline
 from .domains import DomainVerbs
-from .translate import translate
 
 MIB = 2**20
 #: How long an aborted migration may take to give the guest back.
@@ -48,52 +47,45 @@ class MigrationVerbs(DomainVerbs):
         if not isinstance(destination, MigrationVerbs):
             raise Unsupported("the destination is no libvirt host", host=self.name)
         timeout_s = spec.timeout_s if deadline_s is None else deadline_s
-        receiver = destination._connection.acquire(Deadline("migrate", destination.name, 10.0))
+        deadline = Deadline("migrate", self.name, timeout_s)
+        destination._call("define", 30.0, lambda conn, _: destination._check_target(conn, target))
 
-        def prepare(conn: libvirt.virConnect, _: Deadline) -> libvirt.virDomain:
+        def work(conn: libvirt.virConnect) -> None:
             domain = self._owned(conn, uuid)
             self._require_running(domain)
-            return domain
+            xml = target_xml(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), target)
+            flags, parameters = _arguments(spec, xml, target.name)
+            domain.migrateToURI3(destination.address.migration_uri, parameters, flags)
 
-        domain = self._call("migrate", 30.0, prepare)
-        destination._call("migrate", 30.0, lambda conn, _: destination._check_target(conn, target))
-        live = self._call(
-            "migrate", 30.0, lambda *_: domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
-        )
-        xml = target_xml(live, target)
-        flags, parameters = _arguments(spec, xml, target.name)
         started = time.monotonic()
-
-        # In a thread of its own: it lasts long, and must not hold a worker that the watcher
-        # needs; whoever waits gives up at the deadline, after having aborted the job.
-        def run() -> None:
-            if spec.peer_to_peer:
-                domain.migrateToURI3(destination.address.migration_uri, parameters, flags)
-            else:
-                domain.migrate3(receiver, parameters, flags)
-
-        future = expendable(f"migrate-{target.name}", run)
-        if spec.max_downtime_ms is not None:
-            self._set_downtime(domain, spec.max_downtime_ms)
+        lane = self._lanes.special(deadline)
         try:
-            future.result(timeout=timeout_s)
+            future = lane.submit(deadline, work)
+            if spec.max_downtime_ms is not None:
+                self._set_downtime(uuid, spec.max_downtime_ms, future)
+            self._await(future, deadline, uuid)
+        finally:
+            self._lanes.release(lane)
+        elapsed_ms = int((time.monotonic() - started) * 1000)
+        destination._forget_mark_of(uuid)
+        with contextlib.suppress(HypervisorError):
+            destination.set_autostart(uuid, target.autostart)
+        return destination._completed(uuid, elapsed_ms)
+
+    def _await(self, future: Future[None], deadline: Deadline, uuid: UUID) -> None:
+        try:
+            future.result(timeout=deadline.left_s)
         except TimeoutError:
             with contextlib.suppress(HypervisorError):
                 self.abort_job(uuid)
             # It may have ended just before the abort, and then counts as done.
             try:
                 future.result(timeout=ABORT_S)
-            except (TimeoutError, libvirt.libvirtError):
+            except (TimeoutError, HypervisorError):
                 raise DeadlineExceeded(
-                    f"the migration did not converge within {timeout_s:g} s", host=self.name
+                    f"the migration did not converge within {deadline.seconds:g} s",
+                    host=self.name,
                 ) from None
-        except libvirt.libvirtError as error:
-            raise translate(error, host=self.name, verb="migrate") from error
-        elapsed_ms = int((time.monotonic() - started) * 1000)
-        destination._forget_mark_of(uuid)
-        with contextlib.suppress(HypervisorError):
-            destination.set_autostart(uuid, target.autostart)
-        return destination._completed(uuid, elapsed_ms)
 
     def _forget_mark_of(self, uuid: UUID) -> None:
         forget = getattr(self, "_forget_mark", None)
@@ -135,13 +127,19 @@ class MigrationVerbs(DomainVerbs):
             transferred_bytes=stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED),
         )
 
-    def _set_downtime(self, domain: libvirt.virDomain, milliseconds: int) -> None:
+    def _set_downtime(self, uuid: UUID, milliseconds: int, future: Future[None]) -> None:
         """Best effort: the job has to exist, which takes a moment."""
+
+        def ask(conn: libvirt.virConnect, _: Deadline) -> None:
+            self._known(conn, uuid).migrateSetMaxDowntime(milliseconds, 0)
+
         for _ in range(20):
-            try:
-                domain.migrateSetMaxDowntime(milliseconds, 0)
+            if future.done():
                 return
-            except libvirt.libvirtError:
+            try:
+                self._call("set_downtime", 5.0, ask)
+                return
+            except HypervisorError:
                 time.sleep(0.05)
 
     def job(self, uuid: UUID, *, deadline_s: float | None = None) -> JobInfo | None:
@@ -194,10 +192,9 @@ def _arguments(spec: MigrationSpec, xml: str, name: str) -> tuple[int, dict[str,
         | libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
         | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
-    )
-    if spec.peer_to_peer:
         # The daemons finish by themselves, even when this process dies midway.
-        flags |= libvirt.VIR_MIGRATE_PEER2PEER
+        | libvirt.VIR_MIGRATE_PEER2PEER
+    )
     if spec.tls:
         flags |= libvirt.VIR_MIGRATE_TLS
     if spec.copy_storage:

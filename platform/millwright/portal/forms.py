@@ -1,0 +1,147 @@
+"""Forms of the pages. Rules live in the actions; forms only offer what the person may choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from millwright.accounts.models import Project
+from millwright.accounts.permissions import projects_with
+from millwright.catalog.models import TemplateVersion
+from millwright.environments.sizes import sizes_of
+from millwright.inventory.models import Cell
+from millwright.shopfloor.models import Device, ProgramVersion
+
+from .templatetags.mw import binary_size
+
+
+def projects_for(user: Any, verb: str) -> Any:
+    """Projects where the person may do the verb."""
+    ids = projects_with(user, verb)
+    return Project.objects.all() if ids is None else Project.objects.filter(pk__in=ids)
+
+
+def style(form: forms.BaseForm) -> None:
+    """Give every field the design system's class and its description's id."""
+    for bound in form:
+        widget = bound.field.widget
+        if isinstance(widget, forms.CheckboxInput):
+            widget.attrs.setdefault("class", "form-check-input d-block")
+        elif isinstance(widget, forms.Select):
+            widget.attrs.setdefault("class", "form-select")
+        else:
+            widget.attrs.setdefault("class", "form-control")
+        if form.is_bound and bound.errors:
+            widget.attrs["class"] += " is-invalid"
+
+
+class RequestForm(forms.Form):
+    name = forms.CharField(
+        label=_("Name of the environment"), max_length=40, help_text=_("For example filling-line-1")
+    )
+    project = forms.ModelChoiceField(Project.objects.none(), label=_("Project"))
+    template_version = forms.ModelChoiceField(TemplateVersion.objects.none(), label=_("Template"))
+    size = forms.ChoiceField(label=_("Size"))
+    cell = forms.ModelChoiceField(
+        Cell.objects.all(),
+        label=_("Cell"),
+        required=False,
+        help_text=_("The shop-floor network its devices are in"),
+    )
+    program_version = forms.ModelChoiceField(
+        ProgramVersion.objects.none(),
+        label=_("Control program"),
+        required=False,
+        help_text=_("Can also be deployed later"),
+    )
+    strict_realtime = forms.BooleanField(
+        label=_("Insist on a core of its own"),
+        required=False,
+        help_text=_("Refuse in place of running best-effort"),
+    )
+    lease_days = forms.IntegerField(
+        label=_("Lease in days"), min_value=1, max_value=3660, initial=30
+    )
+    justification = forms.CharField(
+        label=_("Justification"), required=False, widget=forms.Textarea(attrs={"rows": 3})
+    )
+
+    def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["project"].queryset = projects_for(user, "request")
+        versions = TemplateVersion.objects.filter(template__offered=True).select_related("template")
+        self.fields["template_version"].queryset = versions
+        self.fields["program_version"].queryset = (
+            ProgramVersion.objects.for_user(user)
+            .filter(state__in=("ready", "queued", "building"))
+            .select_related("program")
+        )
+        self.fields["size"].choices = list(self._sizes(versions).items())
+        if self.fields["project"].queryset.count() == 1:
+            self.fields["project"].initial = self.fields["project"].queryset.first()
+        if Cell.objects.count() == 1:
+            self.fields["cell"].initial = Cell.objects.first()
+        style(self)
+
+    @staticmethod
+    def _sizes(versions: Any) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for version in versions:
+            for size in sizes_of(version.spec):
+                text = _("%(name)s: %(vcpus)s vCPUs, %(memory)s memory") % {
+                    "name": size.name,
+                    "vcpus": size.vcpus,
+                    "memory": binary_size(size.memory_bytes),
+                }
+                found.setdefault(size.name, str(text))
+        return found
+
+
+class UploadForm(forms.Form):
+    project = forms.ModelChoiceField(Project.objects.none(), label=_("Project"))
+    name = forms.CharField(label=_("Name of the program"), max_length=48)
+    source = forms.CharField(
+        label=_("Structured Text"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "form-control mw-code", "spellcheck": "false"}),
+    )
+    archive = forms.FileField(
+        label=_("or a project folder as ZIP"),
+        required=False,
+        help_text=_("With vplc.toml, src/, io/ and so on"),
+    )
+
+    def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["project"].queryset = projects_for(user, "engineer")
+        if self.fields["project"].queryset.count() == 1:
+            self.fields["project"].initial = self.fields["project"].queryset.first()
+        style(self)
+
+
+class DeviceForm(forms.ModelForm):
+    class Meta:
+        model = Device
+        fields = (
+            "name",
+            "project",
+            "cell",
+            "protocol",
+            "address",
+            "port",
+            "unit",
+            "rate_ms",
+            "timeout_ms",
+        )
+
+    def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["project"].queryset = projects_for(user, "engineer")
+        for name, model in (("project", None), ("cell", Cell)):
+            queryset = self.fields[name].queryset if model is None else model.objects.all()
+            if queryset.count() == 1:
+                self.fields[name].initial = queryset.first()
+        style(self)

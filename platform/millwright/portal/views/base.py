@@ -1,0 +1,53 @@
+"""What the pages share: running an action and telling the person what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest
+from django.views.generic import ListView
+
+from millwright.accounts.permissions import PermissionRefused
+from millwright.core.lifecycle import LifecycleError
+
+
+def error_lines(error: ValidationError) -> list[str]:
+    """A validation error as lines "field: rule"."""
+    if hasattr(error, "error_dict"):
+        return [f"{field}: {text}" for field, texts in error.message_dict.items() for text in texts]
+    return list(error.messages)
+
+
+def attempt(request: HttpRequest, change: Callable[[], Any], done: str = "") -> Any:
+    """Run a change; success and refusal become messages. Returns the result, or None when refused.
+
+    Raises:
+        PermissionDenied: the person may not (a page of its own, not a message).
+    """
+    try:
+        result = change()
+    except PermissionRefused as error:
+        raise PermissionDenied(str(error)) from None
+    except ValidationError as error:
+        messages.error(request, "\n".join(error_lines(error)))
+        return None
+    except LifecycleError as error:
+        messages.error(request, str(error))
+        return None
+    if done:
+        messages.success(request, done)
+    return result if result is not None else True
+
+
+class Rows(LoginRequiredMixin, ListView):
+    """A list of rows that the person may see, 50 a page."""
+
+    paginate_by = 50
+    rows: Any = None
+
+    def get_queryset(self) -> Any:
+        return self.rows.all().for_user(self.request.user)

@@ -1,0 +1,133 @@
+"""Environments: the list, and one environment with everything about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from millwright.accounts.permissions import may
+from millwright.core.lifecycle import EnvironmentState, OperationKind
+from millwright.environments import actions
+from millwright.environments.models import Environment, StateTransition
+from millwright.environments.serializers import MachineSerializer
+from millwright.shopfloor.config import firewall_pairs
+from millwright.shopfloor.models import Deployment, ProgramVersion, TagMapping
+
+from .base import Rows, attempt
+
+
+class EnvironmentList(Rows):
+    """Present environments; filters by state, project and text."""
+
+    rows = Environment.objects.with_machines()
+    template_name = "portal/environments.html"
+
+    def get_queryset(self) -> Any:
+        queryset = super().get_queryset()
+        state, text = self.request.GET.get("state", ""), self.request.GET.get("q", "").strip()
+        queryset = (
+            queryset.filter(state=state) if state in set(EnvironmentState) else queryset.present()
+        )
+        return queryset.filter(name__icontains=text) if text else queryset
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {
+            **super().get_context_data(**kwargs),
+            "states": list(EnvironmentState),
+            "selected": self.request.GET.get("state", ""),
+            "text": self.request.GET.get("q", ""),
+        }
+
+
+def find(request: HttpRequest, name: str) -> Environment:
+    """The newest environment of that name that the person may see; removed ones stay readable."""
+    rows = (
+        Environment.objects.with_machines()
+        .for_user(request.user)
+        .filter(name=name)
+        .order_by("-created_at")
+    )
+    return get_object_or_404(rows[:1])
+
+
+@login_required
+def detail(request: HttpRequest, name: str) -> HttpResponse:
+    """One environment: where it runs and why, programs, devices, live tags, operations."""
+    environment = find(request, name)
+    project = environment.project
+    machines = []
+    for machine in environment.machines.all():
+        mappings = TagMapping.objects.filter(machine=machine).select_related("device")
+        machines.append(
+            {
+                "row": machine,
+                "data": MachineSerializer(machine).data,
+                "claims": machine.cpu_claims.order_by("cpu"),
+                "pairs": firewall_pairs(machine),
+                "mappings": mappings,
+                "deployments": Deployment.objects.filter(machine=machine).select_related(
+                    "program_version__program", "deployed_by"
+                )[:5],
+            }
+        )
+    engineer = may(request.user, "engineer", project)
+    context = {
+        "environment": environment,
+        "machines": machines,
+        "operations": environment.operations.with_names().prefetch_related("steps")[:10],
+        "history": StateTransition.objects.filter(
+            subject_id__in=[str(environment.pk), *(str(entry["row"].pk) for entry in machines)]
+        )[:20],
+        "can_operate": may(request.user, "operate", project),
+        "can_engineer": engineer,
+        "versions": ProgramVersion.objects.filter(
+            program__project=project, state="ready"
+        ).select_related("program")[:50]
+        if engineer
+        else [],
+        "current": environment.operations.prefetch_related("steps").first(),
+        "present": environment.state != EnvironmentState.REMOVED,
+    }
+    return render(request, "portal/environment.html", context)
+
+
+@login_required
+@require_POST
+def act(request: HttpRequest, name: str) -> HttpResponse:
+    """Start, stop, restart, remove, extend."""
+    environment = find(request, name)
+    user, reason = request.user, request.POST.get("reason", "")
+    verb = request.POST.get("verb", "")
+    if verb in ("start", "stop", "restart"):
+        attempt(
+            request,
+            lambda: actions.power(user, environment, OperationKind(verb), reason),
+            _("Under way."),
+        )
+    elif verb == "remove":
+        if request.POST.get("confirm") != environment.name:
+            from django.contrib import messages
+
+            messages.error(
+                request, _("Nothing was removed: type the environment's name to confirm.")
+            )
+        else:
+            attempt(
+                request,
+                lambda: actions.remove_environment(user, environment, reason),
+                _("It is being removed."),
+            )
+    elif verb == "extend":
+        text = request.POST.get("days", "")
+        days = int(text) if text.isdigit() else 0
+        attempt(
+            request,
+            lambda: actions.extend_lease(user, environment, days),
+            _("The lease was extended."),
+        )
+    return redirect("portal:environment", name)

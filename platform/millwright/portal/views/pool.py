@@ -1,0 +1,117 @@
+"""The pool: hosts, what they can do and what is missing, who owns which CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+
+from millwright.accounts.permissions import may, sees_everything
+from millwright.core.lifecycle import HostAdministration
+from millwright.inventory import actions
+from millwright.inventory.models import Drift, Host
+from millwright.inventory.snapshot import snapshot, topology_of
+
+from .base import attempt
+
+#: capability → how to mend it where it is missing
+MEND = {
+    "kvm": gettext_lazy(
+        "Enable virtualisation in the firmware, or nested virtualisation on the machine below; then probe again."
+    ),
+    "fifo": gettext_lazy(
+        "Leave 'cpu' out of cgroup_controllers in qemu.conf, or give the group a realtime budget."
+    ),
+    "memory_lock": gettext_lazy("Raise the memory-lock limit of libvirtd (LimitMEMLOCK=infinity)."),
+    "hugepages": gettext_lazy(
+        "Reserve hugepages at boot: hugepagesz=1G hugepages=N on the kernel's command line."
+    ),
+    "isolation": gettext_lazy(
+        "Isolate the realtime CPUs at boot: isolcpus=… nohz_full=… rcu_nocbs=…"
+    ),
+    "nwfilter": gettext_lazy("Install ebtables and iptables, and load br_netfilter."),
+    "cgroup_cpu": gettext_lazy("Add 'cpu' to cgroup_controllers in qemu.conf."),
+}
+
+
+def _cpus(host: Host) -> list[dict[str, Any]]:
+    topology = topology_of(host)
+    owners = {claim.cpu: claim for claim in host.cpu_claims.all()}
+    return [
+        {
+            "id": cpu.id,
+            "node": cpu.node,
+            "role": str(topology.role(cpu.id)),
+            "owner": owners[cpu.id].machine.domain_name if cpu.id in owners else "",
+            "vcpu": owners[cpu.id].vcpu if cpu.id in owners else None,
+        }
+        for cpu in topology.cpus
+    ]
+
+
+@login_required
+def pool(request: HttpRequest) -> HttpResponse:
+    """All hosts. Everyone who signed in sees states; names of others' machines need a plant-wide role."""
+    rows = Host.objects.prefetch_related("cpu_claims__machine__environment")
+    free = {host.name: host for host in snapshot().hosts}
+    hosts = [
+        {
+            "row": host,
+            "cpus": _cpus(host),
+            "free": free[host.name],
+            "machines": host.machines.count(),
+        }
+        for host in rows[:200]
+    ]
+    context = {
+        "hosts": hosts,
+        "sees_all": sees_everything(request.user),
+        "drifts": Drift.objects.select_related("host")[:50] if may(request.user, "pool") else [],
+    }
+    return render(request, "portal/pool.html", context)
+
+
+@login_required
+def host(request: HttpRequest, name: str) -> HttpResponse:
+    """One host, for operators and readers of the whole plant."""
+    if not sees_everything(request.user):
+        raise PermissionDenied(_("Hosts in detail are for operators."))
+    row = get_object_or_404(
+        Host.objects.prefetch_related("cpu_claims__machine__environment"), name=name
+    )
+    probes = [
+        {"kind": kind, **probe, "mend": MEND.get(kind, "") if probe.get("verdict") != "yes" else ""}
+        for kind, probe in sorted(row.capabilities.items())
+    ]
+    context = {
+        "host": row,
+        "cpus": _cpus(row),
+        "probes": probes,
+        "machines": row.machines.select_related("environment__project"),
+        "drifts": row.drifts.all(),
+        "can_administer": may(request.user, "pool"),
+    }
+    return render(request, "portal/host.html", context)
+
+
+@login_required
+@require_POST
+def administer(request: HttpRequest, name: str) -> HttpResponse:
+    """Cordon or uncordon."""
+    row = get_object_or_404(Host, name=name)
+    wanted = request.POST.get("wanted", "")
+    if wanted in set(HostAdministration):
+        attempt(
+            request,
+            lambda: actions.administer_host(
+                request.user, row, HostAdministration(wanted), request.POST.get("reason", "")
+            ),
+            _("Done."),
+        )
+    return redirect("portal:host", name)

@@ -1,0 +1,244 @@
+"""Catalogue, request form with its live preview, list, one request, decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from millwright.accounts.permissions import may
+from millwright.catalog.models import TemplateVersion
+from millwright.core.lifecycle import RequestState
+from millwright.environments import actions
+from millwright.environments.models import Request
+from millwright.environments.placement import preview
+from millwright.environments.quota import quota_after
+from millwright.environments.sizes import size_of, sizes_of
+from millwright.inventory.models import Host
+from millwright.portal.forms import RequestForm
+from millwright.portal.templatetags.mw import binary_size
+
+from .base import Rows, attempt, error_lines
+
+
+@login_required
+def catalogue(request: HttpRequest) -> HttpResponse:
+    """Templates as cards; what this pool can promise stands on each."""
+    keeps_time = Host.objects.filter(accel="kvm", health="up").exists()
+    cards, seen = [], set()
+    for version in TemplateVersion.objects.filter(template__offered=True).select_related(
+        "template"
+    ):
+        if version.template_id in seen:
+            continue
+        seen.add(version.template_id)
+        cards.append(
+            {
+                "name": version.template.name,
+                "title": version.template.title,
+                "summary": version.template.summary,
+                "version": version.version,
+                "image_ready": version.image_state == "ready",
+                "sizes": sizes_of(version.spec),
+                "promise": _promise(version.spec, keeps_time),
+            }
+        )
+    return render(request, "portal/catalogue.html", {"templates": cards})
+
+
+def _promise(spec: dict[str, Any], keeps_time: bool) -> str:
+    if spec.get("class") != "realtime":
+        return _("Shares its CPUs with others.")
+    if keeps_time:
+        return _("A core of its own for control.")
+    return _(
+        "A core of its own for control where one is free; on this pool: emulated, timing not promised."
+    )
+
+
+class RequestList(Rows):
+    """Requests, newest first, by state."""
+
+    rows = Request.objects.with_names()
+    template_name = "portal/requests.html"
+
+    def get_queryset(self) -> Any:
+        queryset = super().get_queryset()
+        state = self.request.GET.get("state", "")
+        return queryset.filter(state=state) if state in set(RequestState) else queryset
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {
+            **super().get_context_data(**kwargs),
+            "states": list(RequestState),
+            "selected": self.request.GET.get("state", ""),
+        }
+
+
+@login_required
+def new(request: HttpRequest) -> HttpResponse:
+    """The request form; works without JavaScript, previews with it."""
+    initial: dict[str, Any] = {}
+    if name := request.GET.get("template"):
+        initial["template_version"] = TemplateVersion.objects.filter(template__name=name).first()
+    if copied := request.GET.get("copy"):
+        earlier = get_object_or_404(Request.objects.for_user(request.user), pk=copied)
+        initial = {
+            field: getattr(earlier, field)
+            for field in (
+                "project",
+                "template_version",
+                "size",
+                "cell",
+                "program_version",
+                "strict_realtime",
+                "lease_days",
+                "justification",
+            )
+        }
+    form = RequestForm(request.user, request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = actions.create_request(request.user, **form.cleaned_data)
+        except ValidationError as error:
+            for field, texts in error.message_dict.items():
+                form.add_error(field if field in form.fields else None, texts)
+        else:
+            if request.POST.get("save") == "submit":
+                attempt(
+                    request,
+                    lambda: actions.submit_request(request.user, made),
+                    _("Submitted. An approver decides."),
+                )
+            return redirect("portal:request", made.pk)
+    return render(
+        request, "portal/request_form.html", {"form": form}, status=422 if form.errors else 200
+    )
+
+
+@login_required
+def preview_fragment(request: HttpRequest) -> HttpResponse:
+    """Where it would be placed, for the form as it stands."""
+    form = RequestForm(request.user, request.GET)
+    report: dict[str, Any] = {}
+    version = _cleaned(form, "template_version")
+    if version is not None:
+        size_name, cell, project = (
+            _cleaned(form, "size"),
+            _cleaned(form, "cell"),
+            _cleaned(form, "project"),
+        )
+        try:
+            size = size_of(version.spec, size_name or "")
+            plan = preview(
+                version.spec,
+                size.name,
+                cell=cell.slug if cell else "",
+                strict=bool(request.GET.get("strict_realtime")),
+            )
+            report = {**plan.as_dict(), "quota": quota_rows(project, size) if project else []}
+        except ValidationError as error:
+            report = {"error": "\n".join(error_lines(error))}
+    return render(request, "portal/parts/placement.html", {"report": report})
+
+
+def _cleaned(form: RequestForm, name: str) -> Any:
+    try:
+        return form.fields[name].clean(form.data.get(name))
+    except ValidationError:
+        return None
+
+
+def quota_rows(project: Any, size: Any) -> list[dict[str, Any]]:
+    """Quota after one more machine of this size, for the page."""
+    rows = []
+    for row in quota_after(project, size):
+        show = binary_size if row.resource.endswith("_bytes") else str
+        rows.append(
+            {
+                "label": row.label,
+                "after": show(row.after),
+                "limit": show(row.limit),
+                "exceeded": row.exceeded,
+            }
+        )
+    return rows
+
+
+@login_required
+def detail(request: HttpRequest, pk: Any) -> HttpResponse:
+    """One request with everything needed to decide."""
+    item = get_object_or_404(Request.objects.with_names().for_user(request.user), pk=pk)
+    own = item.requester_id == request.user.pk
+    waiting = item.state == RequestState.SUBMITTED
+    report = item.placement
+    if item.state in (RequestState.DRAFT, RequestState.SUBMITTED):
+        try:
+            plan = preview(
+                item.template_version.spec,
+                item.size,
+                cell=item.cell.slug if item.cell else "",
+                strict=item.strict_realtime,
+            )
+            size = size_of(item.template_version.spec, item.size)
+            report = {**plan.as_dict(), "quota": quota_rows(item.project, size)}
+        except ValidationError as error:
+            report = {"error": "\n".join(error_lines(error))}
+    facts = [
+        (_("Project"), item.project),
+        (_("Requested by"), item.requester),
+        (_("Template"), item.template_version),
+        (_("Size"), item.size),
+        (_("Cell"), item.cell),
+        (_("Control program"), item.program_version),
+        (
+            _("Core of its own"),
+            _("insisted on") if item.strict_realtime else _("where one is free"),
+        ),
+        (_("Lease"), _("%(days)s days") % {"days": item.lease_days}),
+        (_("Justification"), item.justification),
+    ]
+    if item.decided_at:
+        facts += [
+            (_("Decided by"), item.decided_by or _("policy")),
+            (_("Reason"), item.decision_reason),
+        ]
+    context = {
+        "item": item,
+        "facts": facts,
+        "report": report,
+        "environment_name": item.environment.name if item.environment else None,
+        "can_decide": waiting and not own and may(request.user, "decide", item.project),
+        "can_submit": own and item.state == RequestState.DRAFT,
+        "can_withdraw": own and item.state in (RequestState.DRAFT, RequestState.SUBMITTED),
+    }
+    return render(request, "portal/request.html", context)
+
+
+@login_required
+@require_POST
+def decide(request: HttpRequest, pk: Any) -> HttpResponse:
+    """Submit, withdraw, approve or reject."""
+    item = get_object_or_404(Request.objects.for_user(request.user), pk=pk)
+    reason = request.POST.get("reason", "")
+    user = request.user
+    changes: dict[str, tuple[Any, str]] = {
+        "submit": (
+            lambda: actions.submit_request(user, item),
+            _("Submitted. An approver decides."),
+        ),
+        "withdraw": (lambda: actions.withdraw_request(user, item), _("Withdrawn.")),
+        "approve": (
+            lambda: actions.approve_request(user, item, reason),
+            _("Approved. It is being built."),
+        ),
+        "reject": (lambda: actions.reject_request(user, item, reason), _("Rejected.")),
+    }
+    if chosen := changes.get(request.POST.get("decision", "")):
+        attempt(request, *chosen)
+    return redirect("portal:request", pk)

@@ -1,0 +1,224 @@
+"""A real daemon that freezes, dies and comes back: callers go on, guests do not notice."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from millwright.hypervisor import (
+    Accel,
+    DirectBoot,
+    DomainSpec,
+    DomainState,
+    Event,
+    EventKind,
+    HypervisorError,
+    Metadata,
+    ProbeGuest,
+    ProbeKind,
+    Retryable,
+    ServiceClass,
+    UploadSource,
+    VcpuRole,
+    VcpuSpec,
+)
+from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
+
+from tests.contract.hypervisor.realhost import RealHost, real_host, require_root
+
+pytestmark = pytest.mark.lab
+SITE = "outages"
+MIB = 2**20
+
+
+def until(what: str, check: Callable[[], object], limit_s: float = 90.0) -> None:
+    """Wait until `check` is true; a retryable error counts as "not yet"."""
+    end, last = time.monotonic() + limit_s, None
+    while time.monotonic() < end:
+        try:
+            if check():
+                return
+        except Retryable as error:
+            last = error
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {limit_s} s; last: {last!r}")
+
+
+def source(path: Path) -> UploadSource:
+    data = path.read_bytes()
+    return UploadSource(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHost]:
+    require_root()
+    with real_host(tmp_path_factory.mktemp("outages")) as host:
+        yield host
+
+
+@pytest.fixture
+def driver(real: RealHost) -> Iterator[LibvirtHypervisor]:
+    hypervisor = LibvirtHypervisor(real.address, site=SITE)
+    hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
+    yield hypervisor
+    for state in hypervisor.bulk_state():
+        if state.owned_by(SITE):
+            hypervisor.destroy(state.uuid)
+            hypervisor.undefine(state.uuid)
+    for volume in hypervisor.list_volumes("default"):
+        if volume.name.startswith("outage-"):
+            hypervisor.remove_volume("default", volume.name)
+    hypervisor.close()
+
+
+@pytest.fixture
+def boot(driver: LibvirtHypervisor, real: RealHost) -> DirectBoot:
+    kernel = driver.upload_volume("default", "outage-kernel", source(real.kernel))
+    initrd = driver.upload_volume("default", "outage-initrd", source(real.initrd))
+    return DirectBoot(kernel=kernel.path, initrd=initrd.path, cmdline=real.cmdline)
+
+
+@pytest.fixture
+def guest(driver: LibvirtHypervisor, boot: DirectBoot) -> DomainSpec:
+    """A running, pinned guest."""
+    uuid = uuid4()
+    spec = DomainSpec(
+        uuid=uuid,
+        name=f"mw-outage-{uuid.hex[:8]}",
+        metadata=Metadata(
+            site=SITE, environment="outage", machine=str(uuid), operation="test", generation=1
+        ),
+        service_class=ServiceClass.REALTIME,
+        accel=Accel.EMULATION,
+        memory_bytes=192 * MIB,
+        vcpus=(VcpuSpec(role=VcpuRole.CONTROL, cpus=frozenset({1})),),
+        emulator_cpus=frozenset({0}),
+        boot=boot,
+    )
+    driver.define(spec)
+    driver.start(spec.uuid)
+    return spec
+
+
+def cpu_time(driver: LibvirtHypervisor, spec: DomainSpec) -> int:
+    (state,) = [s for s in driver.bulk_state() if s.uuid == spec.uuid]
+    assert state.state is DomainState.RUNNING
+    return state.cpu_time_ns or 0
+
+
+def test_a_frozen_daemon_hangs_nobody_and_is_found_again(
+    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+) -> None:
+    seen: list[Event] = []
+    driver.subscribe(seen.append)
+    before = cpu_time(driver, guest)
+    other = LibvirtHypervisor(HostAddress(name="other", uri="test:///default"), site=SITE)
+    real.freeze()
+    try:
+        errors = []
+        for _ in range(3):
+            with pytest.raises(Retryable) as caught:
+                driver.bulk_state(deadline_s=1.0)
+            errors.append(caught.value)
+            assert other.bulk_state()  # another host answers as ever
+        assert all(error.host == driver.name for error in errors)
+        until("the loss is told", lambda: any(e.kind is EventKind.DISCONNECTED for e in seen), 60)
+        assert not driver.connected
+        # A driver that starts against a frozen host does not hang either, nor does its end.
+        late = LibvirtHypervisor(real.address, site=SITE)
+        with pytest.raises(Retryable):
+            late.bulk_state(deadline_s=2.0)
+        late.close()
+    finally:
+        real.thaw()
+        other.close()
+    until("the connection is back", lambda: driver.connected and driver.bulk_state())
+    assert [e.kind for e in seen if e.kind is EventKind.CONNECTED]
+    assert cpu_time(driver, guest) > before
+    assert driver.abandoned == 0
+
+
+def test_a_killed_daemon_leaves_the_guest_and_its_pins(
+    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+) -> None:
+    seen: list[Event] = []
+    driver.subscribe(seen.append)
+    before, pins = cpu_time(driver, guest), driver.pins(guest.uuid)
+    assert pins.vcpus == {0: frozenset({1})}
+    real.kill_daemon()
+    try:
+        until("the loss is told", lambda: any(e.kind is EventKind.DISCONNECTED for e in seen), 60)
+        with pytest.raises(Retryable):
+            driver.bulk_state(deadline_s=2.0)
+    finally:
+        real.restore()
+    until("the guest is seen again", lambda: cpu_time(driver, guest) >= before)
+    assert driver.pins(guest.uuid) == pins
+    assert driver.start(guest.uuid, generation=1) is False
+    read = driver.domain(guest.uuid)
+    assert read is not None
+    assert read.metadata == guest.metadata
+
+
+def test_an_upload_that_dies_with_the_daemon_is_done_again(
+    driver: LibvirtHypervisor, real: RealHost, tmp_path: Path
+) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(hashlib.sha256(b"x").digest() * (64 * MIB // 32))
+    given = source(path)
+    half_sent = threading.Event()
+
+    def progress(done: int, total: int) -> None:
+        if done > total // 4 and not half_sent.is_set():
+            half_sent.set()
+            real.kill_daemon()
+
+    try:
+        with pytest.raises(HypervisorError):
+            driver.upload_volume("default", "outage-image", given, progress=progress)
+        assert half_sent.is_set()
+    finally:
+        real.restore()
+    until("the host is back", lambda: driver.bulk_state() is not None)
+    left = driver.volume("default", "outage-image")
+    assert left is not None
+    assert left.uploading
+    assert not driver.volume_exists("default", "outage-image")
+    assert driver.upload_volume("default", "outage-image", given).sha256 == given.sha256
+
+
+def test_probes_tell_by_doing_and_leave_nothing(
+    driver: LibvirtHypervisor, real: RealHost, boot: DirectBoot
+) -> None:
+    guest = ProbeGuest(
+        kernel=boot.kernel, initrd=boot.initrd, boot_marker=real.boot_marker, cmdline=real.cmdline
+    )
+    results = {kind: driver.probe(kind, guest) for kind in ProbeKind}
+    assert all(result.detail for result in results.values())
+    assert results[ProbeKind.NWFILTER].ok, results[ProbeKind.NWFILTER].detail
+    assert not [s.name for s in driver.bulk_state() if s.name.startswith("mw-probe-")]
+
+
+def test_the_console_shows_the_boot(
+    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+) -> None:
+    driver.destroy(guest.uuid)
+    driver.start(guest.uuid)
+    console = driver.console_stream(guest.uuid)
+    try:
+        seen = bytearray()
+
+        def booted() -> bool:
+            seen.extend(console.read(timeout_s=1.0))
+            return real.boot_marker.encode() in seen
+
+        until("the guest says that it is up", booted)
+        console.write(b"\n")
+    finally:
+        console.close()
+        console.close()
