@@ -1,0 +1,46 @@
+"""Durable operations on the ports: recorded before they start, made of steps that say "ensure"."""
+
+from .engine import Engine, Killed
+from .errors import Cancelled, OperationError, StepFailed, StepTimeout
+from .kinds import SAGAS, saga_for
+from .ports import (
+    BuiltProgram,
+    Clock,
+    Hypervisors,
+    ImageFiles,
+    LockLost,
+    MachineRecord,
+    OperationRecord,
+    Ports,
+    Prober,
+    ProgramBuilder,
+    StepRecord,
+    Store,
+)
+from .saga import Context, Saga, Step
+
+__all__ = [
+    "SAGAS",
+    "BuiltProgram",
+    "Cancelled",
+    "Clock",
+    "Context",
+    "Engine",
+    "Hypervisors",
+    "ImageFiles",
+    "Killed",
+    "LockLost",
+    "MachineRecord",
+    "OperationError",
+    "OperationRecord",
+    "Ports",
+    "Prober",
+    "ProgramBuilder",
+    "Saga",
+    "Step",
+    "StepFailed",
+    "StepRecord",
+    "StepTimeout",
+    "Store",
+    "saga_for",
+]

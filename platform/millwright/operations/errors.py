@@ -1,0 +1,27 @@
+"""How an operation can fail, on one page."""
+
+from __future__ import annotations
+
+
+class OperationError(Exception):
+    """Base of this package's errors; the text is for people."""
+
+    retryable = False
+
+
+class StepFailed(OperationError):
+    """A step cannot succeed: repeating it does not help. What was made is undone."""
+
+
+class NotYet(OperationError):
+    """A step waits for something; it is tried again until its time is up."""
+
+    retryable = True
+
+
+class StepTimeout(OperationError):
+    """A step was not done within its time; the text says what it waited for."""
+
+
+class Cancelled(OperationError):
+    """A person asked the operation to stop."""

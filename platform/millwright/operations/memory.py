@@ -1,0 +1,233 @@
+"""A store in memory: for tests and for trying operations without a database. Same rules as the real one."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from millwright.core.lifecycle import (
+    EnvironmentState,
+    MachineObserved,
+    OperationState,
+    StepState,
+    check_transition,
+)
+from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, place
+
+from .errors import StepFailed
+from .ports import BuiltProgram, MachineRecord, OperationRecord, StepRecord
+from .saga import TERMINAL
+
+
+@dataclass
+class _Program:
+    name: str = "program"
+    version: str = "1"
+    files: Mapping[str, str] = field(default_factory=dict)
+    state: str = "queued"
+    error: str = ""
+    bundle: bytes = b""
+
+
+class MemoryStore:
+    """Keeps the contract of `Store`. Public attributes are for tests to look at."""
+
+    def __init__(
+        self, hosts: tuple[HostSnapshot, ...] = (), addresses: tuple[str, ...] = ()
+    ) -> None:
+        self.hosts = {host.name: host for host in hosts}
+        self.free_addresses = list(addresses)
+        self.operations: dict[UUID, OperationRecord] = {}
+        self.errors: dict[UUID, str] = {}
+        self.results: dict[UUID, Mapping[str, Any]] = {}
+        self.machines: dict[UUID, MachineRecord] = {}
+        self.wants: dict[UUID, MachineWant] = {}
+        #: (host, cpu) → machine; address → machine
+        self.cpu_claims: dict[tuple[str, int], UUID] = {}
+        self.address_claims: dict[str, UUID] = {}
+        self.machine_states: dict[UUID, MachineObserved] = {}
+        self.environments: dict[UUID, EnvironmentState] = {}
+        self.deployments: list[tuple[UUID, UUID, str]] = []
+        self.programs: dict[UUID, _Program] = {}
+        self.statuses: dict[UUID, Mapping[str, Any]] = {}
+        self.missing: dict[UUID, tuple[str, ...]] = {}
+        self.cancelled: set[UUID] = set()
+        self.config = b"config"
+        self._lock = threading.RLock()
+
+    # --- what tests put in -----------------------------------------------------------------------
+
+    def add_machine(self, machine: MachineRecord, want: MachineWant) -> None:
+        self.machines[machine.id] = machine
+        self.wants[machine.id] = want
+        self.machine_states[machine.id] = MachineObserved.ABSENT
+        self.environments.setdefault(machine.environment_id, EnvironmentState.RESERVED)
+
+    def add_operation(self, operation: OperationRecord) -> None:
+        self.operations[operation.id] = operation
+
+    # --- the contract ------------------------------------------------------------------------------
+
+    def operation(self, operation_id: UUID) -> OperationRecord:
+        with self._lock:
+            return copy.copy(self.operations[operation_id])
+
+    def begin(self, operation_id: UUID, steps: tuple[tuple[str, str], ...]) -> None:
+        with self._lock:
+            record = self.operations[operation_id]
+            if record.state not in TERMINAL:
+                known = {step.name: step for step in record.steps}
+                rows = tuple(
+                    known.get(name, StepRecord(name, StepState.PENDING)) for name, _ in steps
+                )
+                self.operations[operation_id] = replace(
+                    record, state=OperationState.RUNNING, steps=rows
+                )
+
+    def step(self, operation_id: UUID, name: str, state: StepState, detail: str = "") -> None:
+        with self._lock:
+            record = self.operations[operation_id]
+            steps = tuple(
+                replace(step, state=state, attempt=step.attempt + (state is StepState.RUNNING))
+                if step.name == name
+                else step
+                for step in record.steps
+            )
+            self.operations[operation_id] = replace(record, steps=steps)
+
+    def progress(self, operation_id: UUID, text: str) -> None:
+        """Nobody reads progress in memory."""
+
+    def operation_state(
+        self,
+        operation_id: UUID,
+        state: OperationState,
+        error: str = "",
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
+        with self._lock:
+            record = self.operations[operation_id]
+            check_transition("operation", record.state, state)
+            self.operations[operation_id] = replace(record, state=state)
+            if error:
+                self.errors[operation_id] = error
+            if result is not None:
+                self.results[operation_id] = result
+
+    def cancel_requested(self, operation_id: UUID) -> bool:
+        return operation_id in self.cancelled
+
+    def machine(self, machine_id: UUID) -> MachineRecord:
+        return self.machines[machine_id]
+
+    def claim(self, machine_id: UUID, operation_id: UUID) -> MachineRecord:
+        with self._lock:
+            machine = self.machines[machine_id]
+            if machine.host is not None:
+                return machine
+            snapshot = Snapshot(
+                tuple(
+                    replace(
+                        host,
+                        claimed_cpus=frozenset(
+                            cpu for name, cpu in self.cpu_claims if name == host.name
+                        ),
+                    )
+                    for host in self.hosts.values()
+                )
+            )
+            plan = place(snapshot, self.wants[machine_id])
+            if plan.chosen is None or plan.chosen.assignment is None:
+                raise StepFailed(f"no host can take it: {plan.explain()}")
+            if machine.network is not None and not self.free_addresses:
+                raise StepFailed("the cell has no free address")
+            for cpu in plan.chosen.assignment.claimed:
+                if (plan.chosen.host, cpu) in self.cpu_claims:
+                    raise StepFailed(f"CPU {cpu} of {plan.chosen.host} is claimed already")
+                self.cpu_claims[plan.chosen.host, cpu] = machine_id
+            address = None
+            if machine.network is not None:
+                address = self.free_addresses.pop(0)
+                self.address_claims[address] = machine_id
+            placed = replace(
+                machine,
+                host=plan.chosen.host,
+                assignment=plan.chosen.assignment,
+                address=address,
+                generation=machine.generation + 1,
+            )
+            self.machines[machine_id] = placed
+            return placed
+
+    def release(self, machine_id: UUID) -> None:
+        with self._lock:
+            self.cpu_claims = {
+                key: who for key, who in self.cpu_claims.items() if who != machine_id
+            }
+            for address in [
+                address for address, who in self.address_claims.items() if who == machine_id
+            ]:
+                del self.address_claims[address]
+                self.free_addresses.insert(0, address)
+            self.machines[machine_id] = replace(
+                self.machines[machine_id], host=None, assignment=None, address=None
+            )
+
+    def observed(
+        self, machine_id: UUID, state: MachineObserved, cause: str, operation_id: UUID
+    ) -> None:
+        self.machine_states[machine_id] = state
+
+    def shortfalls(self, machine_id: UUID, words: tuple[str, ...]) -> None:
+        self.missing[machine_id] = words
+
+    def guest_status(self, machine_id: UUID, status: Mapping[str, Any]) -> None:
+        self.statuses[machine_id] = status
+
+    def environment_state(
+        self, environment_id: UUID, state: EnvironmentState, reason: str, operation_id: UUID
+    ) -> None:
+        check_transition("environment", self.environments[environment_id], state)
+        self.environments[environment_id] = state
+
+    def bundle(self, program_version_id: UUID) -> tuple[bytes, str] | None:
+        program = self.programs[program_version_id]
+        return (program.bundle, "") if program.state == "ready" else None
+
+    def program_state(self, program_version_id: UUID) -> tuple[str, str]:
+        program = self.programs[program_version_id]
+        return program.state, program.error
+
+    def program_sources(self, program_version_id: UUID) -> tuple[str, str, Mapping[str, str]]:
+        program = self.programs[program_version_id]
+        return program.name, program.version, program.files
+
+    def program_built(self, program_version_id: UUID, built: BuiltProgram) -> None:
+        program = self.programs[program_version_id]
+        program.state = "ready" if built.ok else "failed"
+        program.error, program.bundle = built.error, built.bundle
+
+    def add_program(
+        self,
+        program_version_id: UUID,
+        *,
+        files: Mapping[str, str] | None = None,
+        bundle: bytes = b"",
+    ) -> None:
+        """For tests: a program version, compiled already if a bundle is given."""
+        state = "ready" if bundle else "queued"
+        self.programs[program_version_id] = _Program(files=files or {}, bundle=bundle, state=state)
+
+    def deployment(
+        self, machine_id: UUID, program_version_id: UUID, state: str, message: str
+    ) -> None:
+        row = (machine_id, program_version_id, state)
+        if row not in self.deployments:
+            self.deployments.append(row)
+
+    def config_bundle(self, machine_id: UUID) -> bytes:
+        return self.config

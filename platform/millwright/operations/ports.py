@@ -1,0 +1,216 @@
+"""What operations need of the world, as Protocols. The orchestrator wires the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from millwright.core.lifecycle import (
+    EnvironmentState,
+    MachineObserved,
+    OperationState,
+    StepState,
+)
+from millwright.core.pinning import CpuAssignment
+from millwright.hypervisor import Flow, Hypervisor
+
+
+class LockLost(BaseException):
+    """This process is no longer the active orchestrator: stop at once, touch nothing.
+
+    Not an `Exception`: no step may swallow it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A built template image on this machine. Each file: path, SHA-256, size in bytes."""
+
+    name: str
+    kernel: tuple[Path, str, int]
+    initrd: tuple[Path, str, int]
+    disk: tuple[Path, str, int] | None = None
+    disk_virtual_bytes: int = 0
+    cmdline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRecord:
+    """A machine as an operation sees it: intent and what was claimed for it."""
+
+    id: UUID
+    name: str
+    domain_name: str
+    environment_id: UUID
+    environment: str
+    site: str
+    service_class: str
+    generation: int
+    autostart: bool
+    vcpus: int
+    control_vcpus: tuple[int, ...]
+    memory_bytes: int
+    disk_bytes: int
+    host: str | None
+    assignment: CpuAssignment | None
+    address: str | None
+    mac: str
+    network: str | None
+    bridge: str | None
+    prefix_length: int
+    route: str | None
+    flows: tuple[Flow, ...]
+    #: host's probed abilities by name
+    abilities: frozenset[str]
+    image: ImageFiles
+    #: port by protocol: modbus, opcua, metrics
+    outputs: Mapping[str, int]
+    health: Mapping[str, Any]
+    #: SMBIOS credentials: name → text
+    credentials: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What is recorded of a step."""
+
+    name: str
+    state: StepState
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRecord:
+    """An operation as recorded."""
+
+    id: UUID
+    kind: str
+    state: OperationState
+    machine_id: UUID | None
+    environment_id: UUID | None
+    attempt: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[StepRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltProgram:
+    """What the compiler made, or why not."""
+
+    ok: bool
+    diagnostics: tuple[Mapping[str, Any], ...] = ()
+    error: str = ""
+    bundle: bytes = b""
+    symbols: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Persistent things. Every method is one transaction and may be called twice."""
+
+    def operation(self, operation_id: UUID) -> OperationRecord: ...
+    def begin(self, operation_id: UUID, steps: tuple[tuple[str, str], ...]) -> None:
+        """Mark it running and write its steps (name, title)."""
+        ...
+
+    def step(self, operation_id: UUID, name: str, state: StepState, detail: str = "") -> None: ...
+    def progress(self, operation_id: UUID, text: str) -> None: ...
+    def operation_state(
+        self,
+        operation_id: UUID,
+        state: OperationState,
+        error: str = "",
+        result: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    def cancel_requested(self, operation_id: UUID) -> bool: ...
+    def machine(self, machine_id: UUID) -> MachineRecord: ...
+    def claim(self, machine_id: UUID, operation_id: UUID) -> MachineRecord:
+        """Place the machine and claim CPUs, memory and address, all or nothing.
+
+        Called again it returns the claims there are.
+
+        Raises:
+            StepFailed: nothing fits; the text has the reason per host.
+        """
+        ...
+
+    def release(self, machine_id: UUID) -> None:
+        """Give every claim of the machine back."""
+        ...
+
+    def observed(
+        self, machine_id: UUID, state: MachineObserved, cause: str, operation_id: UUID
+    ) -> None: ...
+    def shortfalls(self, machine_id: UUID, words: tuple[str, ...]) -> None:
+        """Record what of its class the host cannot give."""
+        ...
+
+    def guest_status(self, machine_id: UUID, status: Mapping[str, Any]) -> None: ...
+    def environment_state(
+        self, environment_id: UUID, state: EnvironmentState, reason: str, operation_id: UUID
+    ) -> None: ...
+    def bundle(self, program_version_id: UUID) -> tuple[bytes, str] | None:
+        """A built program's bundle and its SHA-256; None while it is not built."""
+        ...
+
+    def program_state(self, program_version_id: UUID) -> tuple[str, str]:
+        """State and error of a program version."""
+        ...
+
+    def program_sources(self, program_version_id: UUID) -> tuple[str, str, Mapping[str, str]]:
+        """Name, version and files."""
+        ...
+
+    def program_built(self, program_version_id: UUID, built: BuiltProgram) -> None: ...
+    def deployment(
+        self, machine_id: UUID, program_version_id: UUID, state: str, message: str
+    ) -> None: ...
+    def config_bundle(self, machine_id: UUID) -> bytes:
+        """The machine's surroundings (io, security) as a signed bundle."""
+        ...
+
+
+class Hypervisors(Protocol):
+    """Hosts by name."""
+
+    def get(self, host: str) -> Hypervisor: ...
+
+
+class Clock(Protocol):
+    """Time; virtual in tests."""
+
+    def now(self) -> float:
+        """Seconds from an arbitrary start, never running backwards."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Prober(Protocol):
+    """Asks a machine's protocols from its cell, through the gateway."""
+
+    def answers(self, kind: str, address: str, port: int) -> str | None:
+        """None if it answers, else what went wrong."""
+        ...
+
+
+class ProgramBuilder(Protocol):
+    """Compiles and signs, in a limited worker."""
+
+    def build(self, name: str, version: str, files: Mapping[str, str]) -> BuiltProgram: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All ports together. `fence` raises `LockLost` when this process may no longer act."""
+
+    store: Store
+    hypervisors: Hypervisors
+    clock: Clock
+    prober: Prober
+    builder: ProgramBuilder
+
+    def fence(self) -> None:
+        """Replaced by the orchestrator; alone there is nobody to lose to."""
