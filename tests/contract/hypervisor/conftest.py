@@ -12,8 +12,8 @@ from millwright.hypervisor import Capability
 from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
 from millwright.hypervisor.fake import FakePool
 
-from .realhost import RealHost, real_host, require_root
-from .subjects import Subject
+from tests.contract.hypervisor.realhost import RealHosts, real_hosts
+from tests.contract.hypervisor.subjects import Subject
 
 SITE = "contract"
 
@@ -42,7 +42,7 @@ def _fake(folder: Path) -> Subject:
     )
 
 
-def _libvirt(address: HostAddress, folder: Path, real: RealHost | None) -> Subject:
+def _libvirt(address: HostAddress, folder: Path, real: RealHosts | None) -> Subject:
     import libvirt
 
     driver = LibvirtHypervisor(address, site=SITE)
@@ -86,7 +86,7 @@ def _libvirt(address: HostAddress, folder: Path, real: RealHost | None) -> Subje
         add_foreign_volume=volume if real else None,
         leave_partial_upload=partial if real else None,
         boot_marker=real.boot_marker if real else "",
-        has_agent=real.has_agent if real else False,
+        has_agent=real is not None,
         cmdline=real.cmdline if real else "",
     )
 
@@ -108,9 +108,8 @@ def _subject(
         yield subject
         subject.hypervisor.close()
         return
-    require_root()
-    with real_host(folder) as real:
-        subject = _libvirt(real.address, folder, real)
+    with real_hosts(folder) as real:
+        subject = _libvirt(real.hosts[0].address, folder, real)
         subject.hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
         yield subject
         for volume in subject.hypervisor.list_volumes("default"):

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from millwright.hypervisor import AgentUnavailable, Capability, Conflict, NotFound, Retryable
 
-from .subjects import Subject
+from tests.contract.hypervisor.subjects import Subject
 
 pytestmark = pytest.mark.needs(Capability.AGENT, Capability.BOOT)
 

@@ -20,7 +20,7 @@ from millwright.hypervisor import (
     VcpuSpec,
 )
 
-from .subjects import Subject
+from tests.contract.hypervisor.subjects import Subject
 
 
 def test_facts_describe_a_host(subject: Subject) -> None:

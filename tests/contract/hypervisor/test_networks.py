@@ -13,7 +13,7 @@ from millwright.hypervisor import (
     Protocol,
 )
 
-from .subjects import Subject
+from tests.contract.hypervisor.subjects import Subject
 
 pytestmark = pytest.mark.needs(Capability.NWFILTER)
 

@@ -18,7 +18,7 @@ from millwright.hypervisor import (
     UploadSource,
 )
 
-from .subjects import MIB, Subject, source
+from tests.contract.hypervisor.subjects import MIB, Subject, source
 
 pytestmark = pytest.mark.needs(Capability.UPLOAD, Capability.OVERLAY)
 

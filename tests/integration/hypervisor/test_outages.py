@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from millwright.hypervisor import (
     Accel,
+    AccessDenied,
     DirectBoot,
     DomainSpec,
     DomainState,
@@ -23,64 +23,45 @@ from millwright.hypervisor import (
     ProbeKind,
     Retryable,
     ServiceClass,
-    UploadSource,
     VcpuRole,
     VcpuSpec,
 )
 from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
 
-from tests.contract.hypervisor.realhost import RealHost, real_host, require_root
+from tests.contract.hypervisor.privatehost import PrivateHost
+from tests.contract.hypervisor.realhost import RealHosts, real_hosts
+from tests.integration.hypervisor.outage_tools import (
+    MIB,
+    SITE,
+    boot_files,
+    connected,
+    source,
+    until,
+)
 
 pytestmark = pytest.mark.lab
-SITE = "outages"
-MIB = 2**20
-
-
-def until(what: str, check: Callable[[], object], limit_s: float = 90.0) -> None:
-    """Wait until `check` is true; a retryable error counts as "not yet"."""
-    end, last = time.monotonic() + limit_s, None
-    while time.monotonic() < end:
-        try:
-            if check():
-                return
-        except Retryable as error:
-            last = error
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not within {limit_s} s; last: {last!r}")
-
-
-def source(path: Path) -> UploadSource:
-    data = path.read_bytes()
-    return UploadSource(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHost]:
-    require_root()
-    with real_host(tmp_path_factory.mktemp("outages")) as host:
-        yield host
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHosts]:
+    with real_hosts(tmp_path_factory.mktemp("outages"), 2) as hosts:
+        yield hosts
 
 
 @pytest.fixture
-def driver(real: RealHost) -> Iterator[LibvirtHypervisor]:
-    hypervisor = LibvirtHypervisor(real.address, site=SITE)
-    hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
-    yield hypervisor
-    for state in hypervisor.bulk_state():
-        if state.owned_by(SITE):
-            hypervisor.destroy(state.uuid)
-            hypervisor.undefine(state.uuid)
-    for volume in hypervisor.list_volumes("default"):
-        if volume.name.startswith("outage-"):
-            hypervisor.remove_volume("default", volume.name)
-    hypervisor.close()
+def real(plant: RealHosts) -> PrivateHost:
+    return plant.hosts[0]
 
 
 @pytest.fixture
-def boot(driver: LibvirtHypervisor, real: RealHost) -> DirectBoot:
-    kernel = driver.upload_volume("default", "outage-kernel", source(real.kernel))
-    initrd = driver.upload_volume("default", "outage-initrd", source(real.initrd))
-    return DirectBoot(kernel=kernel.path, initrd=initrd.path, cmdline=real.cmdline)
+def driver(real: PrivateHost) -> Iterator[LibvirtHypervisor]:
+    with connected(real) as hypervisor:
+        yield hypervisor
+
+
+@pytest.fixture
+def boot(driver: LibvirtHypervisor, plant: RealHosts) -> DirectBoot:
+    return boot_files(driver, plant)
 
 
 @pytest.fixture
@@ -112,7 +93,7 @@ def cpu_time(driver: LibvirtHypervisor, spec: DomainSpec) -> int:
 
 
 def test_a_frozen_daemon_hangs_nobody_and_is_found_again(
-    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+    driver: LibvirtHypervisor, real: PrivateHost, guest: DomainSpec
 ) -> None:
     seen: list[Event] = []
     driver.subscribe(seen.append)
@@ -144,7 +125,7 @@ def test_a_frozen_daemon_hangs_nobody_and_is_found_again(
 
 
 def test_a_killed_daemon_leaves_the_guest_and_its_pins(
-    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+    driver: LibvirtHypervisor, real: PrivateHost, guest: DomainSpec
 ) -> None:
     seen: list[Event] = []
     driver.subscribe(seen.append)
@@ -166,7 +147,7 @@ def test_a_killed_daemon_leaves_the_guest_and_its_pins(
 
 
 def test_an_upload_that_dies_with_the_daemon_is_done_again(
-    driver: LibvirtHypervisor, real: RealHost, tmp_path: Path
+    driver: LibvirtHypervisor, real: PrivateHost, tmp_path: Path
 ) -> None:
     path = tmp_path / "image"
     path.write_bytes(hashlib.sha256(b"x").digest() * (64 * MIB // 32))
@@ -193,11 +174,9 @@ def test_an_upload_that_dies_with_the_daemon_is_done_again(
 
 
 def test_probes_tell_by_doing_and_leave_nothing(
-    driver: LibvirtHypervisor, real: RealHost, boot: DirectBoot
+    driver: LibvirtHypervisor, plant: RealHosts, boot: DirectBoot
 ) -> None:
-    guest = ProbeGuest(
-        kernel=boot.kernel, initrd=boot.initrd, boot_marker=real.boot_marker, cmdline=real.cmdline
-    )
+    guest = ProbeGuest(kernel=boot.kernel, initrd=boot.initrd, boot_marker=plant.boot_marker)
     results = {kind: driver.probe(kind, guest) for kind in ProbeKind}
     assert all(result.detail for result in results.values())
     assert results[ProbeKind.NWFILTER].ok, results[ProbeKind.NWFILTER].detail
@@ -205,7 +184,7 @@ def test_probes_tell_by_doing_and_leave_nothing(
 
 
 def test_the_console_shows_the_boot(
-    driver: LibvirtHypervisor, real: RealHost, guest: DomainSpec
+    driver: LibvirtHypervisor, plant: RealHosts, guest: DomainSpec
 ) -> None:
     driver.destroy(guest.uuid)
     driver.start(guest.uuid)
@@ -215,10 +194,20 @@ def test_the_console_shows_the_boot(
 
         def booted() -> bool:
             seen.extend(console.read(timeout_s=1.0))
-            return real.boot_marker.encode() in seen
+            return plant.boot_marker.encode() in seen
 
         until("the guest says that it is up", booted)
         console.write(b"\n")
     finally:
         console.close()
         console.close()
+
+
+def test_another_certificate_of_the_same_ca_is_refused(plant: RealHosts, real: PrivateHost) -> None:
+    orchestrator = Path(real.address.uri.partition("pkipath=")[2])
+    stranger = orchestrator.with_name("client-somebody-else")
+    assert stranger.is_dir()
+    host = LibvirtHypervisor(real.address_for(stranger), site=SITE)
+    with pytest.raises(AccessDenied):
+        host.bulk_state()
+    host.close()

@@ -12,7 +12,7 @@ import pytest
 from millwright.hypervisor import ServiceClass, render_domain
 from millwright.hypervisor.domain.parse import parse_files, parse_metadata, parse_pins
 
-from .specs import BASE, CASES, case
+from tests.unit.hypervisor.specs import BASE, CASES, case
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -261,7 +261,7 @@ def test_a_migrating_guest_takes_the_destination_s_pins_and_mark() -> None:
     from millwright.hypervisor import VcpuRole, VcpuSpec, render_domain
     from millwright.hypervisor.domain.parse import parse_metadata, parse_pins
 
-    from .specs import BASE
+    from tests.unit.hypervisor.specs import BASE
 
     live = render_domain(BASE).replace(
         "</disk>", "<address type='pci' domain='0x0000' bus='0x05' slot='0x00'/></disk>"

@@ -25,7 +25,7 @@ from millwright.hypervisor import (
 )
 from millwright.hypervisor.fake import FakeHypervisor, FakePool
 
-from .specs import BASE, MIB
+from tests.unit.hypervisor.specs import BASE, MIB
 
 IMAGES = "/var/lib/libvirt/images/"
 

@@ -18,7 +18,7 @@ from millwright.hypervisor import (
     domain_name,
 )
 
-from .specs import BASE, MIB
+from tests.unit.hypervisor.specs import BASE, MIB
 
 CONTROL = VcpuSpec(role=VcpuRole.CONTROL, cpus=frozenset({1}))
 
