@@ -1,0 +1,198 @@
+"""The gateway as an ASGI application: a handful of JSON endpoints for this machine's own processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import structlog
+from prometheus_client import generate_latest
+
+from . import opcua, probes
+from .errors import BadRequest, GatewayError
+from .limits import Cells, Slots
+from .metrics import Metrics
+from .modbus import ModbusDoor
+from .requests import ModbusRead, ModbusWrite, OpcuaRead, Probe, Watch, parse
+from .tags import LiveTags, Tag
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+MOST_BODY_BYTES = 512 * 1024
+log = structlog.get_logger("millwright.gateway")
+
+
+class Gateway:
+    """Doors into the cells with their limits. One instance per process."""
+
+    def __init__(self, cells: Cells, *, timeout_s: float = 3.0) -> None:
+        self.cells = cells
+        self.timeout_s = timeout_s
+        self.modbus = ModbusDoor(timeout_s)
+        self.tags = LiveTags(self.modbus)
+        self.slots = Slots()
+        self.metrics = Metrics()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        if self._sweeper:
+            self._sweeper.cancel()
+        await self.tags.close()
+        self.modbus.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(10)
+            self.modbus.sweep()
+
+    async def modbus_read(self, raw: bytes) -> dict[str, Any]:
+        body = cast(ModbusRead, parse(ModbusRead, raw))
+        host = self.cells.check(body.host)
+        async with self.slots.slot(f"{host}:{body.port}"):
+            values = await self.modbus.read(
+                host, body.port, body.unit, body.area, body.address, body.count
+            )
+        return {"values": values}
+
+    async def modbus_write(self, raw: bytes) -> dict[str, Any]:
+        body = cast(ModbusWrite, parse(ModbusWrite, raw))
+        host = self.cells.check(body.host)
+        async with self.slots.slot(f"{host}:{body.port}"):
+            await self.modbus.write(
+                host, body.port, body.unit, body.area, body.address, body.values
+            )
+        log.info("modbus write", host=host, area=body.area, address=body.address)
+        return {"written": len(body.values)}
+
+    async def opcua_read(self, raw: bytes) -> dict[str, Any]:
+        body = cast(OpcuaRead, parse(OpcuaRead, raw))
+        host, port = opcua.split_url(body.url)
+        self.cells.check(host)
+        async with self.slots.slot(f"{host}:{port}"):
+            # A session takes several exchanges: more time than one request of Modbus.
+            return {"nodes": await opcua.read(body.url, body.nodes, self.timeout_s * 3)}
+
+    async def probe(self, raw: bytes) -> dict[str, Any]:
+        body = cast(Probe, parse(Probe, raw))
+        host = self.cells.check(body.host)
+        timeout_s = self.timeout_s * 3 if body.kind == "opcua" else self.timeout_s
+        started = time.monotonic()
+        async with self.slots.slot(f"{host}:{body.port}"):
+            detail = await probes.probe(
+                body.kind,
+                host,
+                body.port,
+                modbus=self.modbus,
+                path=body.path,
+                unit=body.unit,
+                timeout_s=timeout_s,
+            )
+        return {"ok": True, "detail": detail, "seconds": round(time.monotonic() - started, 4)}
+
+    async def watch_tags(self, machine: str, raw: bytes) -> dict[str, Any]:
+        body = cast(Watch, parse(Watch, raw))
+        host = self.cells.check(body.host)
+        tags = [Tag(tag.path, tag.area, tag.address, tag.type) for tag in body.tags]
+        return await self.tags.watch(machine, host, body.port, body.unit, tags)
+
+
+def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
+    """The API for the local socket."""
+    posts = {
+        "/v1/modbus/read": gateway.modbus_read,
+        "/v1/modbus/write": gateway.modbus_write,
+        "/v1/opcua/read": gateway.opcua_read,
+        "/v1/probe": gateway.probe,
+    }
+
+    async def handle(method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        if path == "/v1/health" and method == "GET":
+            networks = [str(network) for network in gateway.cells.networks()]
+            return 200, {"ok": True, "cells": networks, "watched": gateway.tags.watched}
+        if path.startswith("/v1/tags/") and (machine := path.removeprefix("/v1/tags/")):
+            if method == "POST":
+                return 200, await gateway.watch_tags(machine, body)
+            if method == "GET":
+                found = gateway.tags.get(machine)
+                return (200, found) if found is not None else (404, {"error": "not watched"})
+        if path in posts:
+            if method != "POST":
+                return 405, {"error": f"{path} takes POST"}
+            return 200, await posts[path](body)
+        return 404, {"error": f"no {path} here"}
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(gateway, receive, send)
+            return
+        path, started = scope["path"], time.monotonic()
+        try:
+            status, answer = await handle(scope["method"], path, await _body(receive))
+        except GatewayError as error:
+            status, answer = error.status, {"error": str(error)}
+        except Exception:
+            log.exception("request failed", path=path)
+            status, answer = 500, {"error": "the gateway failed; its log says why"}
+        label = "/v1/tags" if path.startswith("/v1/tags/") else path
+        known = label if label in posts or label in ("/v1/tags", "/v1/health") else "other"
+        gateway.metrics.answered(known, status, time.monotonic() - started)
+        await _answer(send, status, json.dumps(answer).encode(), b"application/json")
+
+    return app
+
+
+def create_metrics_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
+    """What the TCP port shows: /metrics and /health, nothing that reaches a cell."""
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/metrics":
+            gateway.metrics.watched.set(gateway.tags.watched)
+            text = generate_latest(gateway.metrics.registry)
+            await _answer(send, 200, text, b"text/plain; version=0.0.4; charset=utf-8")
+        elif scope["path"] == "/health":
+            await _answer(send, 200, b'{"ok": true}', b"application/json")
+        else:
+            await _answer(send, 404, b'{"error": "not found"}', b"application/json")
+
+    return app
+
+
+async def _lifespan(gateway: Gateway, receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await gateway.start()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await gateway.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("body: the sender went away")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BODY_BYTES:
+            raise BadRequest(f"body: more than {MOST_BODY_BYTES} bytes")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _answer(send: Send, status: int, body: bytes, kind: bytes) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,107 @@
+"""How the other processes of the control plane ask the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .errors import (
+    BadRequest,
+    GatewayError,
+    OutsideCells,
+    TargetFailed,
+    TargetTimeout,
+    TooBusy,
+)
+
+_BY_STATUS = {
+    kind.status: kind for kind in (BadRequest, OutsideCells, TooBusy, TargetFailed, TargetTimeout)
+}
+
+
+class GatewayClient:
+    """Blocking client over the gateway's socket; every call ends within `timeout_s`."""
+
+    def __init__(self, socket: Path, timeout_s: float = 15.0) -> None:
+        self._client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)),
+            base_url="http://gateway",
+            timeout=timeout_s,
+        )
+
+    def __enter__(self) -> GatewayClient:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, method: str, path: str, json: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            answer = self._client.request(method, path, json=json)
+            data = dict(answer.json())
+        except (httpx.HTTPError, ValueError) as error:
+            raise GatewayError(f"the gateway does not answer ({type(error).__name__})") from None
+        if answer.status_code >= 400:
+            raise _BY_STATUS.get(answer.status_code, GatewayError)(
+                str(data.get("error", answer.status_code))
+            )
+        return data
+
+    def health(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/health")
+
+    def modbus_read(
+        self, host: str, area: str, address: int, count: int = 1, *, port: int = 502, unit: int = 1
+    ) -> list[Any]:
+        """Registers or bits. Raises `GatewayError`'s kinds."""
+        body = {
+            "host": host,
+            "port": port,
+            "unit": unit,
+            "area": area,
+            "address": address,
+            "count": count,
+        }
+        return list(self._ask("POST", "/v1/modbus/read", body)["values"])
+
+    def modbus_write(
+        self,
+        host: str,
+        area: str,
+        address: int,
+        values: list[int],
+        *,
+        port: int = 502,
+        unit: int = 1,
+    ) -> None:
+        body = {
+            "host": host,
+            "port": port,
+            "unit": unit,
+            "area": area,
+            "address": address,
+            "values": values,
+        }
+        self._ask("POST", "/v1/modbus/write", body)
+
+    def opcua_read(self, url: str, nodes: list[str]) -> list[dict[str, Any]]:
+        """`[{"node", "value", "status", "good"}]`."""
+        return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
+
+    def probe(self, kind: str, host: str, port: int, path: str = "/") -> str:
+        """What answered, in words; raises if nothing does."""
+        body = {"kind": kind, "host": host, "port": port, "path": path}
+        return str(self._ask("POST", "/v1/probe", body)["detail"])
+
+    def answers(self, kind: str, host: str, port: int) -> str | None:
+        """None if it answers, else why not: the `Prober` port of operations."""
+        try:
+            self.probe(kind, host, port, "/metrics" if kind == "http" else "/")
+        except GatewayError as error:
+            return str(error)
+        return None

@@ -1,0 +1,80 @@
+"""The bodies of requests, validated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import BadRequest
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Unit = Annotated[int, Field(ge=0, le=255)]
+Register = Annotated[int, Field(ge=0, le=65535)]
+AreaName = Literal["holding", "input", "coil", "discrete"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModbusRead(_Body):
+    host: str
+    port: Port = 502
+    unit: Unit = 1
+    area: AreaName
+    address: Register
+    count: int = 1
+
+
+class ModbusWrite(_Body):
+    host: str
+    port: Port = 502
+    unit: Unit = 1
+    area: AreaName
+    address: Register
+    values: list[int]
+
+
+class OpcuaRead(_Body):
+    url: str
+    nodes: list[str]
+
+
+class Probe(_Body):
+    kind: Literal["modbus", "opcua", "tcp", "http"]
+    host: str
+    port: Port
+    path: str = Field("/", pattern=r"^/[\x21-\x7e]*$")
+    unit: Unit = 1
+
+
+class WatchedTag(_Body):
+    path: str = Field(max_length=300)
+    area: AreaName
+    address: Register
+    type: str = Field("UINT", max_length=16)
+
+
+class Watch(_Body):
+    host: str
+    port: Port = 502
+    unit: Unit = 1
+    tags: list[WatchedTag]
+
+
+def parse(kind: type[_Body], raw: bytes) -> _Body:
+    """Read a body.
+
+    Raises:
+        BadRequest: field, value and rule of everything that is wrong.
+    """
+    try:
+        return kind.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, row['loc'])) or 'body'}: {row['msg']}"
+            + ("" if row["type"] == "missing" else f" (got {str(row['input'])[:60]!r})")
+            for row in error.errors()
+        ]
+        raise BadRequest("; ".join(lines)) from None
