@@ -1,1 +1,6 @@
-"""Host agent, metric registry, Prometheus rules and objectives."""
+"""Metrics: the host agent, the list of every metric, Prometheus' configuration and rules."""
+
+from .prometheus import ConfigError, PrometheusConfig, write
+from .registry import METRICS, Metric
+
+__all__ = ["METRICS", "ConfigError", "Metric", "PrometheusConfig", "write"]

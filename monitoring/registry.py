@@ -1,0 +1,93 @@
+"""Every metric that Millwright's processes and vPLCs show, in one place.
+
+A test holds this list against what the processes really export; the documentation's table comes from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Name as exported (counters with `_total`), labels beside job and instance, who shows it."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    shown_by: str
+    help: str
+
+
+def _agent(name: str, kind: Kind, labels: str, help_text: str) -> Metric:
+    return Metric(f"millwright_{name}", kind, tuple(labels.split()), "agent", help_text)
+
+
+def _gateway(name: str, kind: Kind, labels: str, help_text: str) -> Metric:
+    return Metric(f"millwright_gateway_{name}", kind, tuple(labels.split()), "gateway", help_text)
+
+
+def _vplc(name: str, kind: Kind, labels: str, help_text: str) -> Metric:
+    return Metric(f"vplc_{name}", kind, tuple(labels.split()), "vplc", help_text)
+
+
+METRICS: tuple[Metric, ...] = (
+    _agent("libvirt_up", "gauge", "", "1 if libvirt answered the last question"),
+    _agent(
+        "libvirt_hang_seconds",
+        "gauge",
+        "",
+        "How long a question to libvirt has been stuck; 0: none is",
+    ),
+    _agent("libvirt_call_seconds", "gauge", "", "How long the last statistics call took"),
+    _agent("domain_info", "gauge", "domain uuid", "1 for each domain that libvirt knows"),
+    _agent("domain_state", "gauge", "domain state", "1 for the state that the domain is in"),
+    _agent(
+        "domain_cpu_seconds_total", "counter", "domain", "CPU time of the guest and its emulator"
+    ),
+    _agent("domain_vcpus", "gauge", "domain", "vCPUs in use"),
+    _agent("domain_vcpu_seconds_total", "counter", "domain vcpu", "CPU time of the vCPU"),
+    _agent(
+        "domain_vcpu_wait_seconds_total",
+        "counter",
+        "domain vcpu",
+        "Time the vCPU's thread waited on the run queue",
+    ),
+    _agent(
+        "domain_memory_bytes",
+        "gauge",
+        "domain kind",
+        "Memory: actual (given), maximum, rss (taken from the host)",
+    ),
+    _agent(
+        "domain_block_bytes_total", "counter", "domain device direction", "Bytes read and written"
+    ),
+    _agent(
+        "domain_net_bytes_total", "counter", "domain device direction", "Bytes received and sent"
+    ),
+    _agent("host_realtime_kernel", "gauge", "", "1 if the host's kernel is PREEMPT_RT"),
+    _agent("host_isolated_cpus", "gauge", "", "CPUs that the scheduler leaves alone (isolcpus)"),
+    _agent("host_nohz_full_cpus", "gauge", "", "CPUs without a tick while one task runs"),
+    _agent(
+        "host_rt_runtime_ratio",
+        "gauge",
+        "",
+        "Share of time that realtime threads may take; -1: unlimited",
+    ),
+    _agent("host_hugepages", "gauge", "size_bytes state", "Huge pages: total and free"),
+    _agent(
+        "host_cpu_steal_seconds_total", "counter", "cpu", "Time that the machine below took away"
+    ),
+    _agent("host_info", "gauge", "kernel", "1, with the kernel's release"),
+    _gateway("requests_total", "counter", "endpoint status", "Requests answered"),
+    _gateway("request_seconds", "histogram", "endpoint", "Time to answer"),
+    _gateway("watched_machines", "gauge", "", "Machines whose tags are being polled"),
+    _vplc("scans_total", "counter", "task", "Scans begun"),
+    _vplc(
+        "overruns_total", "counter", "task", "Cycles missed because the scan before took too long"
+    ),
+    _vplc("scan_seconds", "histogram", "task", "Time from a scan's begin to its end"),
+)

@@ -1,0 +1,183 @@
+"""The agent's readings, its deadline, and that the metric list is the truth."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from millwright.gateway.metrics import Metrics
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring import METRICS
+from monitoring.agent import HostCollector, HostFacts, LibvirtReader, read_facts
+from monitoring.agent.hostfacts import count_cpus
+from monitoring.agent.libvirt_reader import Domain
+
+STATS = {
+    "state.state": 1,
+    "cpu.time": 2_500_000_000,
+    "vcpu.current": 2,
+    "vcpu.maximum": 2,
+    "vcpu.0.time": 1_000_000_000,
+    "vcpu.0.delay": 20_000_000,
+    "vcpu.1.time": 500_000_000,
+    "balloon.current": 524288,
+    "balloon.rss": 700000,
+    "block.count": 1,
+    "block.0.name": "vda",
+    "block.0.rd.bytes": 4096,
+    "block.0.wr.bytes": 512,
+    "net.count": 1,
+    "net.0.name": "vnet0",
+    "net.0.rx.bytes": 10,
+    "net.0.tx.bytes": 20,
+}
+FACTS = HostFacts("6.1.0-rt", True, 1, 0, 0.95, {2097152: (4, 1)}, {0: 1.5})
+
+
+def _samples(reader: LibvirtReader, facts: HostFacts = FACTS) -> dict[tuple[str, str], float]:
+    registry = CollectorRegistry()
+    registry.register(HostCollector(reader, facts=lambda: facts, deadline_s=0.2))
+    return {
+        (sample.name, ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+    }
+
+
+def _reader(ask: Any = None, opener: Any = None) -> LibvirtReader:
+    return LibvirtReader(
+        "test:///x",
+        opener=opener or (lambda _uri: object()),
+        ask=ask or (lambda _c: (Domain("mw-a-plc", "u-1", STATS),)),
+    )
+
+
+def test_a_domain_becomes_samples_in_base_units() -> None:
+    found = _samples(_reader())
+    assert found["millwright_libvirt_up", ""] == 1
+    assert found["millwright_libvirt_hang_seconds", ""] == 0
+    assert found["millwright_domain_state", "domain=mw-a-plc,state=running"] == 1
+    assert found["millwright_domain_cpu_seconds_total", "domain=mw-a-plc"] == 2.5
+    assert found["millwright_domain_vcpu_wait_seconds_total", "domain=mw-a-plc,vcpu=0"] == 0.02
+    assert ("millwright_domain_vcpu_wait_seconds_total", "domain=mw-a-plc,vcpu=1") not in found
+    assert found["millwright_domain_memory_bytes", "domain=mw-a-plc,kind=actual"] == 512 * 2**20
+    assert (
+        found["millwright_domain_block_bytes_total", "device=vda,direction=read,domain=mw-a-plc"]
+        == 4096
+    )
+    assert found["millwright_host_hugepages", "size_bytes=2097152,state=free"] == 1
+    assert found["millwright_host_cpu_steal_seconds_total", "cpu=0"] == 1.5
+
+
+def test_a_hanging_libvirt_is_a_metric_and_only_one_question_is_out() -> None:
+    release, asked = threading.Event(), []
+
+    def hang(_connection: Any) -> tuple[Domain, ...]:
+        asked.append(1)
+        release.wait(60)
+        return ()
+
+    reader = _reader(ask=hang)
+    for _ in range(3):
+        found = _samples(reader)
+        assert found["millwright_libvirt_up", ""] == 0
+        assert found["millwright_libvirt_hang_seconds", ""] >= 0.2
+        assert found["millwright_host_realtime_kernel", ""] == 1, (
+            "the host's facts are shown all the same"
+        )
+    assert asked == [1]
+    release.set()
+    assert reader.read(60).up
+
+
+def test_a_broken_connection_is_opened_again() -> None:
+    opened: list[str] = []
+    answers: list[Any] = [OSError("gone"), ()]
+
+    def ask(_connection: Any) -> tuple[Domain, ...]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return tuple(answer)
+
+    reader = _reader(ask=ask, opener=lambda uri: opened.append(uri))
+    failed = reader.read(60)
+    assert (failed.up, failed.error) == (False, "OSError: gone")
+    assert reader.read(60).up
+    assert opened == ["test:///x", "test:///x"]
+
+
+def test_libvirts_own_test_driver_answers_the_bulk_call() -> None:
+    pytest.importorskip("libvirt")
+    reading = LibvirtReader("test:///default").read(60)
+    # The test driver has no bulk statistics: the agent must say so and live.
+    assert reading.up or "not supported" in reading.error
+    assert reading.hang_s == 0
+
+
+def test_facts_come_from_the_kernels_files(tmp_path: Path) -> None:
+    files = {
+        "sys/kernel/realtime": "1\n",
+        "sys/devices/system/cpu/isolated": "2-3,7\n",
+        "sys/devices/system/cpu/nohz_full": "(null)\n",
+        "proc/sys/kernel/sched_rt_runtime_us": "950000",
+        "proc/sys/kernel/sched_rt_period_us": "1000000",
+        "proc/sys/kernel/osrelease": "6.1.0-1-rt-amd64",
+        "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "8",
+        "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "3",
+        "proc/stat": "cpu  1 2 3 4 5 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 200 0 0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    facts = read_facts(tmp_path)
+    assert facts.realtime_kernel is True
+    assert (facts.isolated_cpus, facts.nohz_full_cpus) == (3, 0)
+    assert facts.rt_runtime_ratio == 0.95
+    assert facts.hugepages == {2048 * 1024: (8, 3)}
+    assert list(facts.steal_s) == [0]
+    assert facts.steal_s[0] > 0
+
+
+def test_what_the_kernel_does_not_say_is_left_out(tmp_path: Path) -> None:
+    facts = read_facts(tmp_path)
+    assert facts == HostFacts()
+    found = _samples(_reader(), facts)
+    assert ("millwright_host_realtime_kernel", "") not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("3", 1), ("0-3,8", 5), ("x", None), (None, None)]
+)
+def test_cpu_lists_are_counted(text: str | None, count: int | None) -> None:
+    assert count_cpus(text) == count
+
+
+def test_every_metric_of_the_agent_is_shown_and_every_shown_one_is_listed() -> None:
+    full = {**STATS, "vcpu.1.delay": 1, "balloon.maximum": 1}
+    shown = {name for name, _ in _samples(_reader(ask=lambda _c: (Domain("d", "u", full),)))}
+    assert shown == {metric.name for metric in METRICS if metric.shown_by == "agent"}
+
+
+def test_every_metric_of_the_gateway_is_listed() -> None:
+    metrics = Metrics()
+    metrics.answered("/v1/health", 200, 0.1)
+    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    shown = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in families
+        if family.name.startswith("millwright_")
+    }
+    shown = {name for name in shown if not name.endswith("_created")}
+    assert shown == {metric.name for metric in METRICS if metric.shown_by == "gateway"}
+
+
+def test_the_list_has_each_name_once() -> None:
+    names = [metric.name for metric in METRICS]
+    assert sorted(set(names)) == sorted(names)
+    assert all(
+        name.endswith("_total") == (m.kind == "counter")
+        for name, m in zip(names, METRICS, strict=True)
+    )

@@ -1,0 +1,69 @@
+"""Prometheus' configuration: what it holds, promtool's opinion, and that a refused one changes nothing."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring import ConfigError, PrometheusConfig, write
+from monitoring.prometheus import RULES
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed"
+)
+
+
+def _config(tmp_path: Path, **changes: object) -> PrometheusConfig:
+    token = tmp_path / "token"
+    token.write_text("x")
+    return PrometheusConfig(
+        **{
+            "portal_url": "http://127.0.0.1:8480",
+            "token_file": token,
+            "static": {"millwright-gateway": "10.90.1.2:8482"},
+            **changes,
+        }  # type: ignore[arg-type]  # built from a dict
+    )
+
+
+@needs_promtool
+def test_the_configuration_is_written_once_and_unchanged_the_second_time(tmp_path: Path) -> None:
+    folder = tmp_path / "prom"
+    assert write(_config(tmp_path), folder) is True
+    assert write(_config(tmp_path), folder) is False
+    document = yaml.safe_load((folder / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+    assert jobs["millwright-gateway"]["static_configs"] == [{"targets": ["10.90.1.2:8482"]}]
+    discovery = jobs["millwright-discovered"]["http_sd_configs"][0]
+    assert discovery["url"] == "http://127.0.0.1:8480/api/v1/prometheus/targets"
+    assert "credentials" not in discovery["authorization"], "the token stays in its file"
+    assert discovery["authorization"]["credentials_file"] == str(tmp_path / "token")
+
+
+@needs_promtool
+def test_a_refused_configuration_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "prom"
+    write(_config(tmp_path), folder)
+    before = (folder / "prometheus.yml").read_text()
+    with pytest.raises(ConfigError, match="promtool refuses"):
+        write(_config(tmp_path, static={"x": "http://not-a-target"}), folder)
+    assert (folder / "prometheus.yml").read_text() == before
+    assert not list(folder.glob("*.new*"))
+
+
+@needs_promtool
+@pytest.mark.parametrize("rules", sorted(RULES.glob("*.yml")), ids=lambda path: path.name)
+def test_promtool_accepts_the_rules(rules: Path) -> None:
+    done = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"portal_url": "portal"}, "portal_url: 'portal'"), ({"interval_s": 0}, "interval_s: 0")],
+)
+def test_wrong_values_are_named(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        _config(tmp_path, **changes).document(tmp_path)
