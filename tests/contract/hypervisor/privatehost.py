@@ -196,7 +196,18 @@ class PrivateHost:
             assert self._holder is not None
             log = (self._folder / "libvirtd.log").open("ab")
             self._daemon = subprocess.Popen(
-                ["nsenter", "-t", str(self._holder.pid), "-m", "-u", "-n", "libvirtd", "--listen"],
+                [
+                    "nsenter",
+                    "-t",
+                    str(self._holder.pid),
+                    "-m",
+                    "-u",
+                    "-n",
+                    "libvirtd",
+                    "--listen",
+                    "--pid-file",
+                    "/run/libvirt/daemon.pid",
+                ],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

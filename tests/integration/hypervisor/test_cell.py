@@ -165,10 +165,11 @@ def test_exactly_the_registered_pairs_pass(
     try:
 
         def opens(address: str) -> bool:
+            url = f"http://{address}:777/none"
             result = driver.agent_exec(
-                spec.uuid, ["/bin/nc", "-w", "3", address, "777"], stdin=b"\n"
+                spec.uuid, ["/bin/timeout", "5", "/bin/wget", "-q", "-O", "-", url]
             )
-            return result.exit_code == 0 and bool(result.stdout)
+            return b"404" in result.stderr
 
         until("the guest opens its registered connection", lambda: opens(two.ip))
         assert not opens(one.ip)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -122,6 +121,47 @@ def test_a_frozen_daemon_hangs_nobody_and_is_found_again(
     assert [e.kind for e in seen if e.kind is EventKind.CONNECTED]
     assert cpu_time(driver, guest) > before
     assert driver.abandoned == 0
+
+
+def test_many_callers_of_a_frozen_host_all_come_back(
+    driver: LibvirtHypervisor, real: PrivateHost, guest: DomainSpec
+) -> None:
+    """Calls that wait side by side on one libvirt connection end the process when it is closed."""
+    stop = threading.Event()
+    endings: list[str] = []
+
+    def ask(number: int) -> None:
+        questions: list[Callable[[], object]] = [
+            lambda: driver.bulk_state(deadline_s=3.0),
+            lambda: driver.agent_ping(guest.uuid, deadline_s=3.0),
+            lambda: driver.list_volumes("default", deadline_s=3.0),
+            lambda: driver.start(guest.uuid, deadline_s=3.0),
+        ]
+        while not stop.is_set():
+            try:
+                questions[number % len(questions)]()
+                endings.append("answer")
+            except Retryable as error:
+                endings.append(error.code)
+                stop.wait(0.2)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    try:
+        until("there are answers", lambda: endings.count("answer") > 50)
+        real.freeze()
+        until("the loss is noticed", lambda: not driver.connected, 60)
+        until("callers are told", lambda: "deadline_exceeded" in endings)
+    finally:
+        real.thaw()
+        frozen = len(endings)
+    until("there are answers again", lambda: "answer" in endings[frozen:])
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    until("no call hangs", lambda: driver.abandoned == 0)
 
 
 def test_a_killed_daemon_leaves_the_guest_and_its_pins(

@@ -22,7 +22,7 @@ from .deadline import Deadline
 T = TypeVar("T")
 
 #: Questions that a host answers at once; asked on the watching connection.
-QUICK = frozenset({"facts", "bulk_state", "domain", "pins", "job", "volume"})
+QUICK = frozenset({"facts", "bulk_state", "domain", "pins", "job"})
 WORKERS = 3
 
 
