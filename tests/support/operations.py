@@ -47,7 +47,9 @@ class Builder:
 
     def build(self, name: str, version: str, files: Mapping[str, str]) -> BuiltProgram:
         if any("wrong" in text for text in files.values()):
-            return BuiltProgram(ok=False, diagnostics=({"line": 1, "message": "wrong"},), error="1 error")
+            return BuiltProgram(
+                ok=False, diagnostics=({"line": 1, "message": "wrong"},), error="1 error"
+            )
         return BuiltProgram(ok=True, bundle=b"bundle of " + name.encode())
 
 
@@ -58,15 +60,23 @@ def image(folder: Path) -> ImageFiles:
         path = folder / name
         path.write_bytes(name.encode() * 100)
         files[name] = (path, hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
-    return ImageFiles("vplc-1", files["kernel"], files["initrd"], files["disk"], disk_virtual_bytes=GIB)
+    return ImageFiles(
+        "vplc-1", files["kernel"], files["initrd"], files["disk"], disk_virtual_bytes=GIB
+    )
 
 
 def host(name: str, *, realtime: str = "1") -> HostSnapshot:
     """A host as the planner sees it."""
     return HostSnapshot(
-        name=name, health=HostHealth.UP, administration=HostAdministration.SCHEDULABLE,
+        name=name,
+        health=HostHealth.UP,
+        administration=HostAdministration.SCHEDULABLE,
         topology=Topology.build([Cpu(0), Cpu(1)], housekeeping="0", realtime=realtime, shared="0"),
-        memory_bytes=8 * GIB, memory_promised_bytes=0, disk_free_bytes=100 * GIB, best_effort=True, cells=frozenset({"line1"}),
+        memory_bytes=8 * GIB,
+        memory_promised_bytes=0,
+        disk_free_bytes=100 * GIB,
+        best_effort=True,
+        cells=frozenset({"line1"}),
     )
 
 
@@ -84,7 +94,9 @@ class World:
     operations: list[UUID] = field(default_factory=list)
 
     def operation(self, kind: str, **payload: Any) -> UUID:
-        record = OperationRecord(uuid4(), kind, OperationState.QUEUED, self.machine, self.environment, 1, payload)
+        record = OperationRecord(
+            uuid4(), kind, OperationState.QUEUED, self.machine, self.environment, 1, payload
+        )
         self.store.add_operation(record)
         self.operations.append(record.id)
         return record.id
@@ -101,7 +113,9 @@ class World:
         made: dict[str, int] = {"domains": 0, "overlays": 0, "filters": 0}
         for fake in self.pool:
             made["domains"] += sum(1 for row in fake.bulk_state() if row.uuid == self.machine)
-            made["overlays"] += sum(1 for row in fake.list_volumes("default") if row.owner is not None)
+            made["overlays"] += sum(
+                1 for row in fake.list_volumes("default") if row.owner is not None
+            )
             made["filters"] += len(fake._filters)
         made["addresses"] = len(self.store.address_claims)
         made["cpus"] = len(self.store.cpu_claims)
@@ -116,16 +130,41 @@ def world(folder: Path) -> World:
     store = MemoryStore((host("h1"), host("h2", realtime="")), ("10.90.1.100", "10.90.1.101"))
     machine, environment, program = uuid4(), uuid4(), uuid4()
     record = MachineRecord(
-        id=machine, name="vplc", domain_name="mw-line-vplc", environment_id=environment, environment="line", site="plant",
-        service_class="realtime", generation=0, autostart=True, vcpus=2, control_vcpus=(1,), memory_bytes=GIB // 2,
-        disk_bytes=2 * GIB, host=None, assignment=None, address=None, mac="52:54:00:00:00:01", network="mw-cell-line1",
-        bridge="mwc-line1", prefix_length=24, route="10.90.1.1",
-        flows=(Flow(direction=Direction.INBOUND, peer="10.90.1.2", port=502),), abilities=frozenset({"fifo"}),
-        image=image(folder), outputs={"modbus": 502, "opcua": 4840, "metrics": 9400}, health={"probe": "modbus"},
+        id=machine,
+        name="vplc",
+        domain_name="mw-line-vplc",
+        environment_id=environment,
+        environment="line",
+        site="plant",
+        service_class="realtime",
+        generation=0,
+        autostart=True,
+        vcpus=2,
+        control_vcpus=(1,),
+        memory_bytes=GIB // 2,
+        disk_bytes=2 * GIB,
+        host=None,
+        assignment=None,
+        address=None,
+        mac="52:54:00:00:00:01",
+        network="mw-cell-line1",
+        bridge="mwc-line1",
+        prefix_length=24,
+        route="10.90.1.1",
+        flows=(Flow(direction=Direction.INBOUND, peer="10.90.1.2", port=502),),
+        abilities=frozenset({"fifo"}),
+        image=image(folder),
+        outputs={"modbus": 502, "opcua": 4840, "metrics": 9400},
+        health={"probe": "modbus"},
         credentials={"vplc.identity": "{}"},
     )
     want = MachineWant(
-        name="vplc", service_class=ServiceClass.REALTIME, vcpus=2, control_vcpus=(1,), memory_bytes=GIB // 2, disk_bytes=2 * GIB,
+        name="vplc",
+        service_class=ServiceClass.REALTIME,
+        vcpus=2,
+        control_vcpus=(1,),
+        memory_bytes=GIB // 2,
+        disk_bytes=2 * GIB,
         cell="line1",
     )
     store.add_machine(record, want)

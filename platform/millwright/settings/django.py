@@ -15,6 +15,7 @@ _settings = get_settings()
 _public = urlsplit(_settings.public_url)
 _https = _public.scheme == "https"
 
+_settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
 SECRET_KEY = _settings.secret("django.key")
 DEBUG = _settings.debug
 ALLOWED_HOSTS = [_public.hostname or "127.0.0.1", _settings.portal_host, "127.0.0.1", "localhost"]
@@ -95,7 +96,8 @@ def _database() -> dict[str, object]:
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
             },
-            "TEST": {"NAME": None},
+            # A file, so that threads of a test meet the locks of the real thing.
+            "TEST": {"NAME": str(_settings.home / "test.sqlite3")},
         }
     return {
         "ENGINE": "django.db.backends.postgresql",

@@ -1,0 +1,89 @@
+"""Compares intent and host, and names the difference. It changes nothing on any host."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from uuid import UUID
+
+from millwright.core.lifecycle import MachineDesired, MachineObserved
+from millwright.environments.models import Machine, Operation
+from millwright.hypervisor import DomainState, DomainStats
+from millwright.inventory.models import Drift, Host
+
+_ACTIVE = (DomainState.RUNNING, DomainState.PAUSED, DomainState.MIGRATING)
+
+
+def differences(
+    domains: tuple[DomainStats, ...],
+    machines: Mapping[UUID, Machine],
+    site: str,
+    busy: frozenset[UUID],
+) -> dict[tuple[str, str], tuple[str, UUID | None]]:
+    """(kind, name) → (detail, machine). Machines with an operation at work are between two states: left out."""
+    found: dict[tuple[str, str], tuple[str, UUID | None]] = {}
+    for row in domains:
+        if not row.owned_by(site):
+            whose = f"site {row.metadata.site}" if row.metadata else "no mark of ours"
+            found["foreign", row.name] = (f"{row.state}; {whose}; it is left alone", None)
+        elif row.uuid not in machines:
+            mark = row.metadata
+            detail = (
+                f"{row.state}; made by operation {mark.operation}, generation {mark.generation}"
+                if mark
+                else str(row.state)
+            )
+            found["orphan_domain", row.name] = (detail, None)
+        elif row.uuid not in busy:
+            machine = machines[row.uuid]
+            wanted = MachineDesired(machine.desired)
+            if row.metadata is not None and row.metadata.generation != machine.generation:
+                found["state", row.name] = (
+                    f"generation {row.metadata.generation} in place of {machine.generation}",
+                    machine.pk,
+                )
+            elif (row.state in _ACTIVE) != (wanted is MachineDesired.RUNNING):
+                found["state", row.name] = (f"{row.state} in place of {wanted}", machine.pk)
+    there = {row.uuid for row in domains}
+    for machine in machines.values():
+        if (
+            machine.pk not in there
+            and machine.pk not in busy
+            and machine.desired != MachineDesired.ABSENT
+        ):
+            if machine.observed == MachineObserved.ABSENT and machine.generation == 0:
+                continue
+            found["missing_domain", machine.domain_name] = ("the host does not know it", machine.pk)
+    return found
+
+
+def reconcile(
+    host: Host,
+    domains: tuple[DomainStats, ...],
+    machines: Mapping[UUID, Machine],
+    site: str,
+    now: dt.datetime,
+) -> None:
+    """Write the host's differences; those that are gone are removed from the list."""
+    busy = frozenset(
+        Operation.objects.live()
+        .filter(machine__in=list(machines))
+        .values_list("machine_id", flat=True)
+    )
+    found = differences(domains, machines, site, busy)
+    known = {(row.kind, row.name): row for row in host.drifts.exclude(kind="orphan_volume")}
+    Drift.objects.filter(pk__in=[row.pk for key, row in known.items() if key not in found]).delete()
+    for (kind, name), (detail, machine) in found.items():
+        row = known.get((kind, name))
+        if row is None:
+            Drift.objects.create(
+                host=host,
+                kind=kind,
+                name=name,
+                detail=detail,
+                machine_id=machine,
+                first_seen=now,
+                last_seen=now,
+            )
+        elif row.detail != detail or (now - row.last_seen).total_seconds() > 60:
+            Drift.objects.filter(pk=row.pk).update(detail=detail, last_seen=now)

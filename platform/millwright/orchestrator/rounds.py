@@ -1,0 +1,141 @@
+"""What happens by the clock: leases, old requests, host facts, orphaned volumes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from millwright.audit.actions import record
+from millwright.core.lifecycle import EnvironmentState, MachineDesired, OperationKind, RequestState
+from millwright.environments.enqueue import enqueue
+from millwright.environments.history import transition
+from millwright.environments.models import Environment, Machine, Operation, Request
+from millwright.hypervisor import HypervisorError
+from millwright.inventory.models import Drift, Host
+from millwright.operations.volumes import POOL
+
+from .hosts import Hosts
+
+log = logging.getLogger(__name__)
+
+#: A lease is announced to end this long before; a request waits this long for a decision.
+WARN = dt.timedelta(days=3)
+REQUEST_LIFETIME = dt.timedelta(days=30)
+
+
+def leases(now: dt.datetime) -> int:
+    """Flag leases that end soon; stop (never remove) environments whose lease has ended."""
+    Environment.objects.present().filter(
+        lease_until__lte=now + WARN, lease_until__gt=now, lease_ending=False
+    ).update(lease_ending=True)
+    stopped = 0
+    ended = Environment.objects.filter(
+        lease_until__lte=now, state__in=(EnvironmentState.RUNNING, EnvironmentState.DEGRADED)
+    )
+    for environment in ended[:100]:
+        with transaction.atomic():
+            for machine in environment.machines.filter(desired=MachineDesired.RUNNING):
+                if Operation.objects.live().filter(machine=machine).exists():
+                    continue
+                Machine.objects.filter(pk=machine.pk).update(desired=MachineDesired.STOPPED)
+                enqueue(
+                    OperationKind.STOP,
+                    actor=None,
+                    reason="the lease has ended",
+                    environment=environment,
+                    machine=machine,
+                )
+                record(None, "environment.lease_ended", environment, project=environment.project)
+                stopped += 1
+    return stopped
+
+
+def requests(now: dt.datetime) -> int:
+    """Requests that nobody decided expire."""
+    expired = 0
+    for request in Request.objects.filter(
+        state=RequestState.SUBMITTED, submitted_at__lt=now - REQUEST_LIFETIME
+    )[:100]:
+        with transaction.atomic():
+            transition(request, "request", RequestState.EXPIRED, cause="nobody decided in time")
+            record(None, "request.expire", request, project=request.project)
+        expired += 1
+    return expired
+
+
+def host_facts(hosts: Hosts) -> None:
+    """Take over what hosts say of themselves: topology, memory, disk. Those that do not answer are skipped."""
+    for name in hosts.names():
+        try:
+            driver = hosts.get(name)
+            if not driver.connected:
+                continue
+            facts = driver.facts(deadline_s=10.0)
+            pool = driver.ensure_pool(POOL, deadline_s=10.0)
+        except HypervisorError as error:
+            log.info("facts of %s: %s", name, error)
+            continue
+        topology = {
+            "cpus": [
+                {
+                    "id": cpu.id,
+                    "core": cpu.core,
+                    "socket": cpu.socket,
+                    "node": cpu.numa_node,
+                    "siblings": sorted(cpu.siblings),
+                }
+                for cpu in facts.cpus
+            ],
+            "cpu_model": facts.cpu_model,
+            "libvirt": facts.libvirt_version,
+            "qemu": facts.hypervisor_version,
+        }
+        host = Host.objects.filter(name=name).first()
+        if host is None:
+            continue
+        limit = int(host.policy.get("memory_limit_bytes", 0)) or facts.memory_bytes
+        Host.objects.filter(pk=host.pk).update(
+            topology=topology,
+            memory_bytes=min(limit, facts.memory_bytes),
+            disk_bytes=pool.capacity_bytes,
+            disk_free_bytes=pool.available_bytes,
+        )
+
+
+def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
+    """Name overlays of ours that no machine owns, with owner; nothing is removed."""
+    known = {str(pk) for pk in Machine.objects.exclude(host=None).values_list("pk", flat=True)}
+    for host in Host.objects.filter(health="up"):
+        try:
+            volumes = hosts.get(host.name).list_volumes(POOL, deadline_s=15.0)
+        except HypervisorError:
+            continue
+        found = {
+            row.name: f"machine {row.owner.machine}, generation {row.owner.generation}, {row.allocation_bytes // 2**20} MiB"
+            for row in volumes
+            if row.owner is not None
+            and row.owner.site == hosts.site
+            and row.owner.machine not in known
+        }
+        host.drifts.filter(kind="orphan_volume").exclude(name__in=list(found)).delete()
+        for name, detail in found.items():
+            Drift.objects.update_or_create(
+                host=host,
+                kind="orphan_volume",
+                name=name,
+                defaults={"detail": detail, "last_seen": now},
+                create_defaults={"detail": detail, "first_seen": now, "last_seen": now},
+            )
+
+
+def all_rounds(hosts: Hosts) -> None:
+    """One round of each."""
+    now = timezone.now()
+    for work in (lambda: leases(now), lambda: requests(now), lambda: orphan_volumes(hosts, now)):
+        try:
+            work()
+        except Exception:
+            log.exception("a round failed")

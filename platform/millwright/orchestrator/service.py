@@ -1,0 +1,161 @@
+"""The orchestrator's life: wait for the lock, then run watcher, poller and rounds until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from millwright.inventory.actions import ensure_site
+from millwright.operations import Engine, Ports
+from millwright.settings import Settings
+
+from . import rounds
+from .builder import WorkerBuilder
+from .durable import DurableRunner
+from .hosts import Hosts
+from .lock import AdvisoryLock, FileLock, Lock
+from .poller import pick_up
+from .prober import GatewayProber
+from .probing import Probing
+from .signing import signing_key
+from .store import DjangoStore
+from .watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+#: Exit code of a process that lost the lock: the supervisor starts it again, as a standby.
+LOST = 75
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class FencedPorts(Ports):
+    """Ports that act only while the lock is held."""
+
+    lock: Lock | None = None
+
+    def fence(self) -> None:
+        if self.lock is not None and not self.lock.held():
+            # No clean-up: whatever this process still did could meet the other one's work.
+            log.critical("the lock is lost: ending at once")
+            os._exit(LOST)
+
+
+def make_lock(settings: Settings) -> Lock:
+    """The lock that fits the database."""
+    if settings.is_sqlite:
+        return FileLock(settings.home / "orchestrator.lock")
+    return AdvisoryLock(settings.effective_database_url)
+
+
+def durable_url(settings: Settings) -> str:
+    """Where durable operations are kept: a file of their own, or the same PostgreSQL in its own schema."""
+    if settings.is_sqlite:
+        return f"sqlite:///{settings.home / 'operations.sqlite3'}"
+    return settings.effective_database_url
+
+
+class Service:
+    """One orchestrator process."""
+
+    def __init__(self, settings: Settings, *, hosts: Hosts | None = None, **ports: Any) -> None:
+        self.settings = settings
+        self.stop = threading.Event()
+        self.active = threading.Event()
+        self._given_hosts = hosts
+        self._given_ports = ports
+        self.lock = make_lock(settings)
+        self.watcher: Watcher | None = None
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Stand by until the lock is ours, then work until `stop`."""
+        if not self._stand_by():
+            return
+        log.info("active")
+        site = str(ensure_site().pk)
+        key = signing_key(self.settings.signing_key_file)
+        hosts = self._given_hosts or Hosts(
+            site, on_event=lambda event: self.watcher and self.watcher.hint(event)
+        )
+        store = DjangoStore(site, key, self.settings.bundle_dir)
+        ports = FencedPorts(
+            store=store,
+            hypervisors=hosts,
+            clock=SystemClock(),
+            prober=GatewayProber(self.settings.gateway_socket),
+            builder=WorkerBuilder(key),
+            lock=self.lock,
+        )
+        ports = replace(ports, **self._given_ports)
+        self.watcher = Watcher(hosts, self.stop)
+        runner = DurableRunner(Engine(ports), durable_url(self.settings))
+        probing = Probing(hosts, self.settings)
+        self._start("watcher", self.watcher.run)
+        self._start("rounds", lambda: self._rounds(hosts, probing))
+        runner.launch()
+        self.active.set()
+        started: set[tuple[UUID, int]] = set()
+        try:
+            while not self.stop.is_set():
+                ports.fence()
+                try:
+                    pick_up(runner, started)
+                except Exception:
+                    log.exception("the outbox could not be read")
+                connections.close_all()
+                self.stop.wait(0.5)
+        finally:
+            self.stop.set()
+            for thread in self._threads:
+                thread.join(timeout=10.0)
+            runner.close()
+            hosts.close()
+            self.lock.release()
+
+    def _stand_by(self) -> bool:
+        said = False
+        while not self.stop.is_set():
+            if self.lock.try_acquire():
+                return True
+            if not said:
+                log.info("standing by: another orchestrator is active")
+                said = True
+            self.stop.wait(1.0)
+        return False
+
+    def _start(self, name: str, work: Any) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _rounds(self, hosts: Hosts, probing: Probing) -> None:
+        tick = 0
+        while not self.stop.is_set():
+            try:
+                # Facts often at the start, when hosts have just been registered.
+                if tick < 30 or tick % 12 == 0:
+                    rounds.host_facts(hosts)
+                    probing.round()
+                if tick % 6 == 0:
+                    rounds.all_rounds(hosts)
+            except Exception:
+                log.exception("rounds")
+            finally:
+                connections.close_all()
+            tick += 1
+            self.stop.wait(5.0)

@@ -1,0 +1,254 @@
+"""Asks every host what it runs: on connecting, on events, and every few seconds. Writes what was seen.
+
+A host that does not answer is suspect at once, and what it runs is *unknown*: not running, not down.
+After a while without an answer it counts as down; its machines stay unknown until it, or a person, says more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from millwright.core.lifecycle import (
+    EnvironmentState,
+    HostHealth,
+    MachineDesired,
+    MachineObserved,
+    OperationState,
+)
+from millwright.environments.history import environment_transition, machine_observed, transition
+from millwright.environments.models import DemandSample, Machine, Operation
+from millwright.hypervisor import DomainState, DomainStats, Event, EventKind, HypervisorError
+from millwright.inventory.models import Host
+
+from .hosts import Hosts
+from .reconciler import reconcile
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at a host, for an answer, and from suspect to down.
+LOOK_S, ANSWER_S, DOWN_S = 5.0, 5.0, 60.0
+#: Demand is sampled this often.
+SAMPLE_S = 15.0
+#: Hosts asked at once. A frozen host holds one place for ANSWER_S at most.
+AT_ONCE = 32
+
+SEEN = {
+    DomainState.RUNNING: MachineObserved.RUNNING,
+    DomainState.PAUSED: MachineObserved.PAUSED,
+    DomainState.STOPPED: MachineObserved.STOPPED,
+    DomainState.CRASHED: MachineObserved.CRASHED,
+    DomainState.MIGRATING: MachineObserved.MIGRATING,
+    DomainState.UNKNOWN: MachineObserved.UNKNOWN,
+}
+
+
+class Watcher:
+    """Looks at hosts in a pool of threads; `run` until `stop` is set."""
+
+    def __init__(self, hosts: Hosts, stop: threading.Event) -> None:
+        self._hosts = hosts
+        self._stop = stop
+        self._hints: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look")
+        self._last_cpu: dict[UUID, tuple[float, int, int]] = {}
+        self._sampled: dict[str, float] = {}
+        self.looks = 0
+
+    def hint(self, event: Event) -> None:
+        """An event came: look at its host soon. Called from the driver's threads."""
+        if event.kind is not EventKind.AGENT:
+            self._hints.put(event.host)
+
+    def run(self) -> None:
+        """Look, until told to stop."""
+        busy: dict[str, Future[None]] = {}
+        due: dict[str, float] = {}
+        clock = _monotonic
+        while not self._stop.is_set():
+            try:
+                rows = dict(Host.objects.values_list("name", "uri"))
+                self._hosts.sync(rows)
+            except Exception:
+                log.exception("the inventory could not be read")
+                self._stop.wait(2.0)
+                continue
+            finally:
+                connections.close_all()
+            hinted = self._drain()
+            now = clock()
+            for name in self._hosts.names():
+                if (name in hinted or now >= due.get(name, 0.0)) and (
+                    name not in busy or busy[name].done()
+                ):
+                    busy[name] = self._pool.submit(self._look_safely, name)
+                    due[name] = now + LOOK_S
+            self._stop.wait(0.25)
+        wait([future for future in busy.values() if not future.done()], timeout=ANSWER_S)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _drain(self) -> set[str]:
+        names = set()
+        while True:
+            try:
+                names.add(self._hints.get_nowait())
+            except queue.Empty:
+                return names
+
+    def _look_safely(self, name: str) -> None:
+        try:
+            self.look(name)
+        except Exception:
+            log.exception("looking at %s", name)
+        finally:
+            connections.close_all()
+
+    def look(self, name: str) -> None:
+        """Ask one host and write what it says."""
+        self.looks += 1
+        try:
+            domains = self._hosts.get(name).bulk_state(deadline_s=ANSWER_S)
+        except HypervisorError as error:
+            self._silent(name, str(error))
+            return
+        self._answered(name, domains)
+
+    # --- what was seen --------------------------------------------------------------------------
+
+    def _silent(self, name: str, why: str) -> None:
+        with transaction.atomic():
+            host = Host.objects.select_for_update().filter(name=name).first()
+            if host is None:
+                return
+            now = timezone.now()
+            silent_s = (now - host.last_seen).total_seconds() if host.last_seen else None
+            health = (
+                HostHealth.DOWN
+                if silent_s is not None and silent_s > DOWN_S
+                else HostHealth.SUSPECT
+            )
+            if host.health == HostHealth.DOWN:
+                health = HostHealth.DOWN
+            transition(
+                host, "host_health", health, field="health", cause=why, health_reason=why[:300]
+            )
+            for machine in host.machines.select_related("environment").exclude(
+                observed=MachineObserved.UNKNOWN
+            ):
+                if machine.observed != MachineObserved.ABSENT:
+                    machine_observed(
+                        machine, MachineObserved.UNKNOWN, cause=f"{name} does not answer"
+                    )
+                    _degrade(machine, f"{name} does not answer")
+
+    def _answered(self, name: str, domains: tuple[DomainStats, ...]) -> None:
+        with transaction.atomic():
+            host = Host.objects.select_for_update().filter(name=name).first()
+            if host is None:
+                return
+            now = timezone.now()
+            if host.health != HostHealth.UP:
+                transition(
+                    host,
+                    "host_health",
+                    HostHealth.UP,
+                    field="health",
+                    cause="it answers",
+                    health_reason="",
+                )
+            Host.objects.filter(pk=host.pk).update(last_seen=now)
+            seen = {row.uuid: row for row in domains if row.owned_by(self._hosts.site)}
+            machines = {
+                machine.pk: machine for machine in host.machines.select_related("environment")
+            }
+            for machine in machines.values():
+                self._machine(machine, seen.get(machine.pk), name)
+            reconcile(host, domains, machines, self._hosts.site, now)
+        self._demand(name, seen, machines)
+
+    def _machine(self, machine: Machine, row: DomainStats | None, host: str) -> None:
+        state = SEEN[row.state] if row is not None else MachineObserved.ABSENT
+        changed = machine_observed(
+            machine, state, cause=(row.reason if row and row.reason else f"seen on {host}")
+        )
+        if not changed:
+            return
+        if state is MachineObserved.RUNNING:
+            _heal(machine)
+        elif machine.desired == MachineDesired.RUNNING:
+            _degrade(machine, f"{machine.name} is {state}")
+
+    def _demand(
+        self, host: str, seen: dict[UUID, DomainStats], machines: dict[UUID, Machine]
+    ) -> None:
+        """CPU and wait ratios since the last sample of each machine."""
+        now = _monotonic()
+        if now - self._sampled.get(host, -SAMPLE_S) < SAMPLE_S:
+            return
+        self._sampled[host] = now
+        at = timezone.now()
+        samples = []
+        for uuid, row in seen.items():
+            if uuid not in machines or row.cpu_time_ns is None:
+                continue
+            delay = sum(vcpu.delay_ns for vcpu in row.vcpus)
+            before = self._last_cpu.get(uuid)
+            self._last_cpu[uuid] = (now, row.cpu_time_ns, delay)
+            if before is None or row.cpu_time_ns < before[1] or now <= before[0]:
+                continue
+            span_ns = (now - before[0]) * 1e9
+            samples.append(
+                DemandSample(
+                    machine_id=uuid,
+                    at=at,
+                    cpu_ratio=(row.cpu_time_ns - before[1]) / span_ns,
+                    wait_ratio=max(0.0, (delay - before[2]) / span_ns),
+                    memory_bytes=row.memory_used_bytes or row.rss_bytes or 0,
+                )
+            )
+        DemandSample.objects.bulk_create(samples)
+
+
+def _monotonic() -> float:
+    import time
+
+    return time.monotonic()
+
+
+def _degrade(machine: Machine, why: str) -> None:
+    """An environment whose machine is not as wanted is degraded, unless an operation is about it."""
+    environment = machine.environment
+    if environment.state == EnvironmentState.RUNNING and not _busy(machine):
+        environment_transition(environment, EnvironmentState.DEGRADED, reason=why)
+
+
+def _heal(machine: Machine) -> None:
+    """Running again, when every machine of the environment is."""
+    environment = machine.environment
+    others: Any = environment.machines.exclude(pk=machine.pk).filter(desired=MachineDesired.RUNNING)
+    if (
+        environment.state == EnvironmentState.DEGRADED
+        and not others.exclude(observed=MachineObserved.RUNNING).exists()
+        and not _busy(machine)
+    ):
+        environment_transition(environment, EnvironmentState.RUNNING, reason="")
+
+
+def _busy(machine: Machine) -> bool:
+    return Operation.objects.filter(
+        machine=machine,
+        state__in=(OperationState.RUNNING, OperationState.WAITING, OperationState.UNDOING),
+    ).exists()
+
+
+def prune_samples(now: dt.datetime, keep: dt.timedelta = dt.timedelta(days=8)) -> int:
+    """Forget demand samples that no balancing looks at any more."""
+    return int(DemandSample.objects.filter(at__lt=now - keep).delete()[0])

@@ -1,0 +1,144 @@
+"""The recipe `debian`: a minimal Debian on a disk image, with the packages and files of the template.
+
+Made as root by mmdebstrap, mke2fs -d and qemu-img: no loop device, nothing mounted on this machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from . import initramfs
+from .errors import BuildError
+from .loader import HERE
+from .schema import Template
+from .tools import run
+
+ROOT = HERE.parent
+
+
+def own_files() -> list[Path]:
+    """Our own code that goes into the image."""
+    found = [ROOT / "requirements/plc.lock", ROOT / "pyproject.toml"]
+    found += [
+        path for path in (ROOT / "industrial").rglob("*") if path.suffix in {".py", ".c", ".h"}
+    ]
+    return sorted(path for path in found if path.exists())
+
+
+def build(template: Template, scratch: Path, progress: Callable[[str], None]) -> list[str]:
+    """Make kernel, initrd and disk in the scratch folder.
+
+    Raises:
+        BuildError: no root, or a tool failed.
+    """
+    import os
+
+    if os.geteuid() != 0:
+        raise BuildError(
+            "building a Debian image needs root (mmdebstrap keeps owners and device files)"
+        )
+    tree = scratch / "tree"
+    progress("installing Debian (about two minutes)")
+    run(_mmdebstrap(template, tree), timeout_s=1500)
+    packages = run(
+        ["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f", "${Package}=${Version}\\n"]
+    ).split()
+    setup = HERE / template.name / "setup.py"
+    if setup.exists():
+        import runpy
+
+        progress("installing our part")
+        runpy.run_path(str(setup))["install"](tree, ROOT)
+    kernels = sorted((tree / "boot").glob("vmlinuz-*"))
+    if not kernels:
+        raise BuildError("the image has no kernel")
+    release = kernels[-1].name.removeprefix("vmlinuz-")
+    shutil.copy(kernels[-1], scratch / "kernel")
+    initramfs_for_disk(tree / "lib/modules" / release, scratch, HERE / template.name / "init")
+    for unneeded in (tree / "boot").glob("*"):
+        if unneeded.is_file():
+            unneeded.unlink()
+    progress("making the disk")
+    raw = scratch / "disk.raw"
+    run(
+        [
+            "mke2fs",
+            "-q",
+            "-t",
+            "ext4",
+            "-L",
+            "mw-root",
+            "-d",
+            tree,
+            raw,
+            f"{template.image.disk_bytes // 1024}k",
+        ]
+    )
+    shutil.rmtree(tree)
+    run(["qemu-img", "convert", "-c", "-O", "qcow2", raw, scratch / "disk.qcow2"])
+    raw.unlink()
+    return packages
+
+
+def _mmdebstrap(template: Template, tree: Path) -> list[str | Path]:
+    """The machine's own sources are used and not written into the image."""
+    command: list[str | Path] = [
+        "mmdebstrap",
+        "--variant=minbase",
+        "--mode=root",
+        "--quiet",
+        "--skip=cleanup/apt",
+        f"--include={','.join([template.image.kernel_package, *template.image.packages])}",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        # A stock initrd is slow to unpack; ours is made by hand.
+        '--customize-hook=rm -f "$1"/boot/initrd.img-*',
+        '--customize-hook=rm -rf "$1"/var/cache/apt "$1"/var/lib/apt/lists',
+        '--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap',
+        "bookworm",
+        tree,
+    ]
+    sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    command += [
+        path
+        for path in sources
+        if path.suffix in {".list", ".sources"} and path.exists() and path.stat().st_size
+    ]
+    return command
+
+
+#: What is needed to find the root disk and the credentials.
+MODULES = (
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
+    "dmi-sysfs",
+    "virtio_net",
+    "virtio_console",
+    "virtio-rng",
+    "crc32c_generic",
+    "qemu_fw_cfg",
+)
+
+
+def initramfs_for_disk(modules: Path, scratch: Path, init: Path) -> None:
+    """A small initrd that loads a handful of modules, mounts the root disk and hands over."""
+    root = scratch / "initrd-root"
+    for folder in ("bin", "dev", "proc", "sys", "lib/modules", "newroot"):
+        (root / folder).mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise BuildError("busybox is not installed (package busybox-static)")
+    shutil.copy(busybox, root / "bin/busybox")
+    found = initramfs.find_modules(modules, MODULES)
+    for path in found:
+        shutil.copy(path, root / "lib/modules" / path.name)
+    (root / "lib/modules/order").write_text("\n".join(path.name for path in found) + "\n")
+    shutil.copy(init, root / "init")
+    (root / "init").chmod(0o755)
+    initramfs.pack(root, scratch / "initrd")
+    shutil.rmtree(root)

@@ -1,0 +1,98 @@
+"""template.yaml, schema 1."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MIB = 2**20
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Vcpu(_Strict):
+    """One vCPU. A control vCPU wants a core of its own."""
+
+    role: Literal["control", "housekeeping", "shared"]
+
+
+class Size(_Strict):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    vcpus: Annotated[list[Vcpu], Field(min_length=1, max_length=64)]
+    memory_bytes: Annotated[int, Field(ge=64 * MIB, multiple_of=MIB)]
+    disk_bytes: Annotated[int, Field(ge=0)]
+
+
+class Devices(_Strict):
+    graphics: bool = False
+    channels: list[Literal["guest-agent"]] = []
+    nics: list[Literal["cell", "management"]] = ["cell"]
+
+
+class ImageRecipe(_Strict):
+    """How the image is made: a recipe of this package, and what it takes."""
+
+    recipe: Literal["initramfs", "debian"]
+    kernel_package: str
+    packages: list[str] = []
+    disk_bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class Boot(_Strict):
+    cmdline: str = ""
+    marker: str = ""
+
+
+class Health(_Strict):
+    """How it is known to work: `none`, or a protocol that answers within the time."""
+
+    probe: Literal["none", "agent", "modbus", "http"]
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Template(_Strict):
+    """One template."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")]
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    summary: str = ""
+    icon: str = ""
+    #: whether people find it in the catalogue
+    offered: bool = True
+    service_class: Literal["realtime", "guaranteed", "shared"] = Field(alias="class")
+    sizes: Annotated[list[Size], Field(min_length=1)]
+    devices: Devices = Devices()
+    image: ImageRecipe
+    boot: Boot = Boot()
+    identity: Literal["none", "smbios"] = "none"
+    health: Health
+    outputs: dict[
+        Literal["modbus", "modbus_tls", "opcua", "metrics", "http"],
+        Annotated[int, Field(ge=1, le=65535)],
+    ] = {}
+
+    @model_validator(mode="after")
+    def _roles_fit_the_class(self) -> Template:
+        names = [size.name for size in self.sizes]
+        if len(set(names)) != len(names):
+            raise ValueError("sizes: names repeat")
+        for size in self.sizes:
+            control = [vcpu for vcpu in size.vcpus if vcpu.role == "control"]
+            if self.service_class == "realtime" and not control:
+                raise ValueError(
+                    f"sizes.{size.name}.vcpus: class realtime needs a vCPU of role control"
+                )
+            if self.service_class != "realtime" and control:
+                raise ValueError(
+                    f"sizes.{size.name}.vcpus: role control is for class realtime only"
+                )
+        return self
+
+    def as_spec(self) -> dict[str, object]:
+        """The template as data, as the catalogue keeps it."""
+        return self.model_dump(by_alias=True)
