@@ -1,0 +1,85 @@
+"""The `millwright` command. Groups load their modules when they are used: help and status start at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from millwright import __version__
+
+#: command → where it lives, and what help says of it without importing it.
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "up": ("millwright.cli.up", "up", "Set everything up and run the main job."),
+    "down": ("millwright.cli.down", "down", "Take everything away."),
+    "status": ("millwright.cli.status", "status", "What runs, as a table or JSON."),
+    "logs": ("millwright.cli.status", "logs", "Show a process's log."),
+    "doctor": ("millwright.cli.doctor", "doctor", "Check this machine; say what to mend."),
+    "host": ("millwright.cli.nouns.hosts", "host", "Hosts of the pool."),
+    "request": ("millwright.cli.nouns.requests", "request", "Requests for environments."),
+    "env": ("millwright.cli.nouns.environments", "env", "Environments and their machines."),
+    "operation": ("millwright.cli.nouns.environments", "operation", "What is and was being done."),
+    "program": ("millwright.cli.nouns.shopfloor", "program", "Control programs."),
+    "device": ("millwright.cli.nouns.shopfloor", "device", "Devices of the shop floor."),
+    "template": ("millwright.cli.nouns.templates", "template", "Templates and their images."),
+    "user": (
+        "millwright.cli.nouns.people",
+        "user",
+        "People of this installation: links and tokens.",
+    ),
+    "pki": ("millwright.cli.nouns.pki", "pki", "Certificates that this installation made."),
+    "plan": (
+        "millwright.cli.nouns.requests",
+        "plan",
+        "Where a machine would be placed now, and why.",
+    ),
+    "lab": ("millwright.lab.cli", "lab", "Several real libvirt hosts on this machine."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is called; lists commands without importing any."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, attribute, _help = _COMMANDS[name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a command")
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="millwright")
+def cli() -> None:
+    """A plant's virtual machines: requested, approved, placed, watched.
+
+    \b
+    millwright up              set everything up on this machine and run the main job
+    millwright status          what runs
+    millwright env show filling-line-1
+    """
+
+
+def main() -> None:
+    """Entry point: errors that are for people end without a traceback."""
+    from millwright.settings import SettingsError
+
+    from .errors import CliError
+    from .place import adopt_instance
+
+    adopt_instance()
+    try:
+        cli()
+    except (CliError, SettingsError) as error:
+        click.echo(f"millwright: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""`python -m millwright.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,127 @@
+"""The public API, as the command line uses it: the same that everyone has."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from millwright.settings import Settings, get_settings
+
+from .errors import ApiError, CliError
+
+#: The token that `millwright up` leaves for whoever runs commands on this machine.
+CLI_TOKEN = "cli.token"  # noqa: S105  # a file's name
+
+
+def token_file(settings: Settings, user: str = "") -> Path:
+    """Where a user's token is kept, mode 0600."""
+    return settings.secrets_dir / (f"api-{user}.token" if user else CLI_TOKEN)
+
+
+class Api:
+    """Calls with a token. Every POST carries an idempotency key: a repeated call changes nothing twice."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=f"{self.url}/api/v1/",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_s,
+            # A proxy must never see the token of a portal on loopback.
+            trust_env=False,
+        )
+
+    @classmethod
+    def from_settings(cls, user: str = "") -> Api:
+        """With the token file of this installation.
+
+        Raises:
+            CliError: there is none.
+        """
+        settings = get_settings()
+        path = token_file(settings, user)
+        try:
+            token = path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise CliError(f"no token at {path}; run `millwright up` first") from None
+        return cls(settings.public_url, token)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CliError(
+                f"the portal at {self.url} does not answer ({type(error).__name__}); `millwright status` says more"
+            ) from None
+        if answer.status_code >= 400:
+            raise ApiError(answer.status_code, _words(answer))
+        return answer.json() if answer.content else None
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST. A key of its own each: what is repeated on purpose is repeated by the caller."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._call("POST", path, json=body or {}, headers=headers)
+
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
+    def rows(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """All rows of a list, page by page."""
+        page = self.get(path, **query)
+        while True:
+            yield from page["results"]
+            if not page.get("next"):
+                return
+            page = self._call("GET", page["next"])
+
+    def first(self, path: str, **query: Any) -> dict[str, Any] | None:
+        """The first row, or None."""
+        return next(self.rows(path, **{"page_size": 1, **query}), None)
+
+
+def _words(answer: httpx.Response) -> str:
+    """What a problem document says, field by field."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return f"HTTP {answer.status_code}"
+    if not isinstance(body, dict):
+        return f"HTTP {answer.status_code}"
+    errors = body.get("errors") or []
+    if errors:
+        return "; ".join(f"{row['field']}: {row['message']}" for row in errors)
+    return str(body.get("detail") or body.get("title") or f"HTTP {answer.status_code}")
+
+
+def wait_for(
+    look: Callable[[], Any],
+    *,
+    limit_s: float,
+    what: str,
+    every_s: float = 0.5,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Any:
+    """Look until it gives something true.
+
+    Raises:
+        CliError: names what was waited for, and the limit.
+    """
+    end = clock() + limit_s
+    while True:
+        if found := look():
+            return found
+        if clock() >= end:
+            raise CliError(f"{what}: not within {limit_s:g} s")
+        sleep(every_s)

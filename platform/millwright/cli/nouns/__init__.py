@@ -1,0 +1,1 @@
+"""Commands on nouns, over the public API."""

@@ -1,0 +1,184 @@
+"""`millwright request …` and `millwright plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from millwright.cli.client import Api
+from millwright.cli.errors import CliError
+from millwright.cli.output import format_option, show_json, show_one, show_rows
+
+_COLUMNS = (
+    "name",
+    "state",
+    "project",
+    "template",
+    "size",
+    "requester",
+    "decided_by",
+    "environment",
+)
+
+
+@click.group()
+def request() -> None:
+    """Requests for environments."""
+
+
+def _options(function: Any) -> Any:
+    for option in (
+        click.option("--project", required=True),
+        click.option("--template", required=True),
+        click.option("--size", required=True),
+        click.option("--cell"),
+        click.option(
+            "--strict-realtime", is_flag=True, help="Refuse a host that can give only best effort."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@request.command("list")
+@click.option("--state")
+@format_option
+def list_requests(state: str | None, form: str) -> None:
+    """List requests."""
+    show_rows(
+        Api.from_settings().rows("requests/", **({"state": state} if state else {})), _COLUMNS, form
+    )
+
+
+def find(api: Api, name: str) -> dict[str, Any]:
+    """The newest request of that name or id."""
+    if name.count("-") == 4 and len(name) == 36:
+        return dict(api.get(f"requests/{name}/"))
+    found = api.first("requests/", name=name)
+    if found is None:
+        raise CliError(f"no request named {name!r}")
+    return found
+
+
+@request.command()
+@click.argument("name")
+@format_option
+def show(name: str, form: str) -> None:
+    """Show a request with its placement preview."""
+    show_one(find(Api.from_settings(), name), form)
+
+
+@request.command()
+@click.argument("name")
+@_options
+@click.option("--lease-days", default=30, show_default=True)
+@click.option("--justification", default="")
+@click.option("--program-version", help="Id of a program version to deliver.")
+@format_option
+def create(
+    name: str,
+    project: str,
+    template: str,
+    size: str,
+    cell: str | None,
+    strict_realtime: bool,
+    lease_days: int,
+    justification: str,
+    program_version: str | None,
+    form: str,
+) -> None:
+    """Ask for an environment: written and submitted in one go.
+
+    Example: millwright request create mixer-2 --project line-1 --template vplc --size small --cell line1
+    """
+    api = Api.from_settings()
+    body = {
+        "name": name,
+        "project": project,
+        "template": template,
+        "size": size,
+        "cell": cell,
+        "strict_realtime": strict_realtime,
+        "lease_days": lease_days,
+        "justification": justification,
+        "program_version": program_version,
+    }
+    made = api.post("requests/", body)
+    show_one(api.post(f"requests/{made['id']}/submit/"), form, hide=("placement",))
+
+
+def _decide(verb: str, name: str, reason: str) -> None:
+    api = Api.from_settings()
+    row = api.post(f"requests/{find(api, name)['id']}/{verb}/", {"reason": reason})
+    click.echo(f"{row['name']}: {row['state']}")
+
+
+@request.command()
+@click.argument("name")
+@click.option("--reason", default="")
+def approve(name: str, reason: str) -> None:
+    """Approve: the environment is built."""
+    _decide("approve", name, reason)
+
+
+@request.command()
+@click.argument("name")
+@click.option("--reason", required=True)
+def reject(name: str, reason: str) -> None:
+    """Reject, with a reason."""
+    _decide("reject", name, reason)
+
+
+@request.command()
+@click.argument("name")
+def withdraw(name: str) -> None:
+    """Take a request back."""
+    _decide("withdraw", name, "")
+
+
+@click.command()
+@_options
+@click.option("--name", default="plan-preview", help="Name it would have.")
+@format_option
+def plan(
+    project: str,
+    template: str,
+    size: str,
+    cell: str | None,
+    strict_realtime: bool,
+    name: str,
+    form: str,
+) -> None:
+    """Where a machine would be placed now: every host with its verdict. Changes nothing.
+
+    Example: millwright plan --project line-1 --template vplc --size small --cell line1
+    """
+    body = {
+        "name": name,
+        "project": project,
+        "template": template,
+        "size": size,
+        "cell": cell,
+        "strict_realtime": strict_realtime,
+    }
+    answer = Api.from_settings().post("requests/preview/", body)
+    if form == "json":
+        show_json(answer)
+        return
+    click.echo(f"chosen: {answer.get('chosen') or 'none'}")
+    for row in answer.get("hosts", []):
+        words = "; ".join(
+            str(reason.get("text") or reason.get("message") or reason)
+            if isinstance(reason, dict)
+            else str(reason)
+            for reason in row.get("reasons", [])
+        )
+        click.echo(
+            f"  {row.get('host') or row.get('name')}: {words or 'fits'} (score {row.get('score')})"
+        )
+    for row in answer.get("quota", []):
+        mark = "  EXCEEDED" if row["exceeded"] else ""
+        click.echo(
+            f"  quota {row['resource']}: {row['used']} → {row['after']} of {row['limit']}{mark}"
+        )

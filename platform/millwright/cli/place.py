@@ -1,0 +1,37 @@
+"""Where this installation's files are, and which instance it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+LOCKS = Path("/run/lock/millwright")
+
+
+def checkout() -> Path:
+    """The checkout that this code runs from, or where the package is installed."""
+    return Path(__file__).resolve().parents[3]
+
+
+def owner() -> str:
+    """Who owns an instance: the checkout and the state folder that was asked for, if one was."""
+    home = os.environ.get("MILLWRIGHT_HOME", "")
+    return f"{checkout()}#{home}" if home else str(checkout())
+
+
+def adopt_instance(folder: Path = LOCKS) -> None:
+    """Let settings name the instance that `millwright up` took for this checkout, unless one is given.
+
+    Two clones on one machine so speak to their own instance each, without being told.
+    """
+    if os.environ.get("MILLWRIGHT_INSTANCE"):
+        return
+    for path in sorted(folder.glob("mw[0-9].json")):
+        try:
+            mine = json.loads(path.read_text(encoding="utf-8"))["owner"] == owner()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if mine:
+            os.environ["MILLWRIGHT_INSTANCE"] = path.stem
+            return
