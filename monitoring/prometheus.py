@@ -34,6 +34,8 @@ class PrometheusConfig:
     static: dict[str, str] = field(default_factory=dict)
     interval_s: int = 5
     alertmanager: str = ""
+    #: path of the portal's own metrics, read with the same token; empty: none
+    portal_metrics: str = ""
 
     def document(self, rules: Path) -> dict[str, Any]:
         """The configuration as data."""
@@ -46,6 +48,17 @@ class PrometheusConfig:
             {"job_name": name, "static_configs": [{"targets": [target]}]}
             for name, target in sorted(self.static.items())
         ]
+        bearer = {"type": "Bearer", "credentials_file": str(self.token_file)}
+        if self.portal_metrics:
+            jobs.append(
+                {
+                    "job_name": "millwright-portal",
+                    "scheme": parts.scheme,
+                    "metrics_path": self.portal_metrics,
+                    "authorization": bearer,
+                    "static_configs": [{"targets": [parts.netloc]}],
+                }
+            )
         jobs.append(
             {
                 # The targets' own labels name their job: millwright-agent or vplc.
@@ -54,10 +67,7 @@ class PrometheusConfig:
                     {
                         "url": f"{self.portal_url.rstrip('/')}/api/v1/prometheus/targets",
                         "refresh_interval": "5s",
-                        "authorization": {
-                            "type": "Bearer",
-                            "credentials_file": str(self.token_file),
-                        },
+                        "authorization": dict(bearer),
                     }
                 ],
             }

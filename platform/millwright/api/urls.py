@@ -4,7 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from .views import environments, plant, shopfloor
+from .views import environments, metrics, plant, shopfloor
 
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
@@ -28,6 +28,7 @@ app_name = "api"
 urlpatterns = [
     path("v1/status/", plant.StatusView.as_view(), name="status"),
     path("v1/prometheus/targets", plant.TargetsView.as_view(), name="targets"),
+    path("v1/prometheus/metrics", metrics.MetricsView.as_view(), name="metrics"),
     path("v1/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("v1/", include(router.urls)),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ def show_rows(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], form: st
     for row in listed:
         table.add_row(*(_cell(row.get(name)) for name in columns))
     # Width of a pipe is unknown: never fold there, programs cut columns.
-    console = Console(width=None if click.get_text_stream("stdout").isatty() else 240)
+    console = Console(width=None if sys.stdout.isatty() else 240)
     console.print(table)
 
 

@@ -6,6 +6,7 @@ is found by a mark in each process's environment and ended before anything is st
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -263,11 +264,9 @@ class Supervision:
     def restart(self, name: str) -> None:
         """Restart one process."""
         rpc = self._rpc()
-        try:
+        # Refused if it was not running: then there is nothing to stop.
+        with contextlib.suppress(xmlrpc.client.Fault):
             rpc.stopProcess(name)
-        except xmlrpc.client.Fault:
-            # It was not running.
-            pass
         rpc.startProcess(name)
 
     def signal(self, name: str, number: str) -> None:

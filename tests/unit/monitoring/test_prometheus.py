@@ -23,6 +23,7 @@ def _config(tmp_path: Path, **changes: object) -> PrometheusConfig:
             "portal_url": "http://127.0.0.1:8480",
             "token_file": token,
             "static": {"millwright-gateway": "10.90.1.2:8482"},
+            "portal_metrics": "/api/v1/prometheus/metrics",
             **changes,
         }  # type: ignore[arg-type]  # built from a dict
     )
@@ -38,6 +39,7 @@ def test_the_configuration_is_written_once_and_unchanged_the_second_time(tmp_pat
     assert jobs["millwright-gateway"]["static_configs"] == [{"targets": ["10.90.1.2:8482"]}]
     discovery = jobs["millwright-discovered"]["http_sd_configs"][0]
     assert discovery["url"] == "http://127.0.0.1:8480/api/v1/prometheus/targets"
+    assert jobs["millwright-portal"]["authorization"] == discovery["authorization"]
     assert "credentials" not in discovery["authorization"], "the token stays in its file"
     assert discovery["authorization"]["credentials_file"] == str(tmp_path / "token")
 

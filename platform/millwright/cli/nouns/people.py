@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from millwright.cli.errors import CliError
@@ -13,7 +15,7 @@ def user() -> None:
     """People of this installation. For whoever has its files; others use the portal."""
 
 
-def _find(username: str) -> object:
+def _find(username: str) -> Any:
     from millwright.accounts.models import User
 
     found = User.objects.filter(username=username).first()
@@ -32,7 +34,7 @@ def link(username: str) -> None:
     setup_django()
     from millwright.accounts.actions import make_login_link
 
-    _row, secret = make_login_link(None, _find(username))  # type: ignore[arg-type]  # a user
+    _row, secret = make_login_link(None, _find(username))
     click.echo(f"{get_settings().public_url}/enter/{secret}/")
 
 
@@ -57,7 +59,7 @@ def token(username: str, name: str, scope: str, days: int) -> None:
     try:
         _row, secret = issue_token(
             None,
-            _find(username),  # type: ignore[arg-type]  # a user
+            _find(username),
             name,
             scope=scope,
             lifetime=dt.timedelta(days=days),

@@ -1,0 +1,95 @@
+"""`millwright down`: the processes, the guests, the lab. What is not ours is listed, never touched."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from millwright.settings import Settings, get_settings
+
+from .errors import CliError
+from .place import checkout
+
+
+@click.command()
+@click.option(
+    "--pool", default="", help="The libvirt that `up --pool` used; lists what would be removed."
+)
+@click.option("--yes", is_flag=True, help="Really remove what is listed from the pool.")
+@click.option("--keep-data", is_flag=True, help="Keep database, certificates, secrets and metrics.")
+def down(pool: str, yes: bool, keep_data: bool) -> None:
+    """Take everything of this installation away. Caches of images stay; they are shared."""
+    settings = get_settings()
+    if pool and not _clean_pool(settings, pool, yes):
+        raise CliError("nothing was removed; add --yes (make down POOL=… YES=1)")
+    from .supervision import Supervision
+
+    for name in Supervision(settings, checkout()).down():
+        click.echo(f"ended {name}")
+    from millwright.lab import Lab, LabError
+
+    try:
+        Lab(settings.lab_dir, settings.pki_dir, settings.index).down(click.echo)
+    except LabError as error:
+        raise CliError(str(error)) from None
+    if not keep_data and settings.home.exists():
+        shutil.rmtree(settings.home)
+        click.echo(f"removed {settings.home}")
+    if not keep_data:
+        from .up.machine import give_instance_back
+
+        give_instance_back()
+    click.echo("down")
+
+
+def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
+    """List what of ours a pool holds, and remove it if told to; False if it was only listed."""
+    from .up.database import setup_django
+
+    setup_django()
+    from django.db import DatabaseError
+
+    from millwright.inventory.models import Cell, Site
+
+    try:
+        site = Site.objects.first()
+        cells = list(Cell.objects.all())
+    except DatabaseError as error:
+        raise CliError(
+            f"the database cannot be read, so it is not known what is ours: {error}"
+        ) from None
+    if site is None:
+        raise CliError("this installation has no database: nothing in the pool is known to be ours")
+    from millwright.hypervisor import HypervisorError
+    from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
+    from millwright.operations.volumes import POOL
+
+    host = LibvirtHypervisor(HostAddress(name="pool", uri=uri), site=str(site.pk))
+    try:
+        domains = [
+            row for row in host.bulk_state() if row.metadata and row.metadata.site == str(site.pk)
+        ]
+        volumes = [
+            row for row in host.list_volumes(POOL) if row.owner and row.owner.site == str(site.pk)
+        ]
+        for domain in domains:
+            click.echo(f"{'remove' if yes else 'would remove'} guest {domain.name} ({domain.uuid})")
+        for volume in volumes:
+            click.echo(f"{'remove' if yes else 'would remove'} volume {volume.pool}/{volume.name}")
+        for cell in cells:
+            click.echo(f"{'remove' if yes else 'would remove'} network {cell.network_name}")
+        if not yes:
+            return False
+        for domain in domains:
+            host.destroy(domain.uuid)
+            host.undefine(domain.uuid)
+        for volume in volumes:
+            host.remove_volume(volume.pool, volume.name)
+        for cell in cells:
+            host.remove_network(cell.network_name)
+    except HypervisorError as error:
+        raise CliError(f"{uri}: {error}") from None
+    finally:
+        host.close()
+    return True
