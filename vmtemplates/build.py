@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -83,7 +82,7 @@ def build_image(
             )
             target = cache / name
             shutil.rmtree(target, ignore_errors=True)
-            os.rename(scratch, target)
+            scratch.rename(target)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise

@@ -16,6 +16,7 @@ from millwright.core.topology import CpuListError, parse_cpu_list
 from .models import Cell, Host, Site
 
 _POLICY = {
+    "cpus",
     "housekeeping_cpus",
     "realtime_cpus",
     "shared_cpus",
@@ -23,6 +24,7 @@ _POLICY = {
     "memory_reserved_bytes",
     "overcommit_ratio",
     "cells",
+    "memory_limit_bytes",
 }
 
 
@@ -41,7 +43,7 @@ def validate_policy(policy: dict[str, Any]) -> None:
             }
         )
     lists = {}
-    for key in ("housekeeping_cpus", "realtime_cpus", "shared_cpus"):
+    for key in ("cpus", "housekeeping_cpus", "realtime_cpus", "shared_cpus"):
         try:
             lists[key] = parse_cpu_list(policy.get(key, ""))
         except CpuListError as error:

@@ -13,7 +13,7 @@ from millwright.core.lifecycle import (
     HostHealth,
 )
 from millwright.core.placement import HostSnapshot, Snapshot
-from millwright.core.topology import Cpu, Topology
+from millwright.core.topology import Cpu, Topology, parse_cpu_list
 
 from .models import Cell, CpuClaim, Host
 
@@ -35,6 +35,9 @@ def topology_of(host: Host) -> Topology:
         for entry in host.topology.get("cpus", [])
     ] or [Cpu(0)]
     policy = host.policy
+    if allowed := parse_cpu_list(policy.get("cpus", "")):
+        # The host has more, but not for us.
+        cpus = [cpu for cpu in cpus if cpu.id in allowed] or [Cpu(min(allowed))]
     return Topology.build(
         cpus,
         housekeeping=policy.get("housekeeping_cpus", ""),

@@ -119,7 +119,7 @@ PROGRAM = Step(
 CONFIG = Step(
     "config",
     "Devices and access rights",
-    _config,
+    deliver_config_if_agent,
     no_undo="the registered mapping is the intent",
     timeout_s=180.0,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 from django.utils import timezone
 
 from millwright.hypervisor import HypervisorError, ProbeGuest, ProbeKind, UploadSource
 from millwright.inventory.models import Host
+from millwright.inventory.snapshot import topology_of
 from millwright.operations.volumes import POOL
 from millwright.settings import Settings
 from vmtemplates import BuiltImage, find_built, load_templates
@@ -32,8 +34,9 @@ KINDS = (
 class Probing:
     """Probes hosts that have not been probed with their present kernel, one at a time."""
 
-    def __init__(self, hosts: Hosts, settings: Settings) -> None:
+    def __init__(self, hosts: Hosts, settings: Settings, stop: threading.Event) -> None:
         self._hosts = hosts
+        self._stop = stop
         self._settings = settings
 
     def round(self) -> None:
@@ -58,10 +61,13 @@ class Probing:
             boot_marker=image.boot_marker or "mw-tiny: ready",
             cmdline=image.cmdline,
             memory_bytes=192 * 2**20,
+            cpu=max((cpu.id for cpu in topology_of(host).cpus), default=None),
         )
         for kind in KINDS:
             if str(kind) in host.capabilities:
                 continue
+            if self._stop.is_set():
+                return
             result = driver.probe(kind, guest, deadline_s=120.0)
             host.capabilities[str(kind)] = {
                 "verdict": "yes" if result.ok else "no",

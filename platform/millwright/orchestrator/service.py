@@ -104,7 +104,7 @@ class Service:
         ports = replace(ports, **self._given_ports)
         self.watcher = Watcher(hosts, self.stop)
         runner = DurableRunner(Engine(ports), durable_url(self.settings))
-        probing = Probing(hosts, self.settings)
+        probing = Probing(hosts, self.settings, self.stop)
         self._start("watcher", self.watcher.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
         runner.launch()
@@ -122,7 +122,7 @@ class Service:
         finally:
             self.stop.set()
             for thread in self._threads:
-                thread.join(timeout=10.0)
+                thread.join(timeout=60.0)
             runner.close()
             hosts.close()
             self.lock.release()

@@ -108,14 +108,14 @@ def _subject(
         yield subject
         subject.hypervisor.close()
         return
-    with real_hosts(folder) as real:
-        subject = _libvirt(real.hosts[0].address, folder, real)
-        subject.hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
-        yield subject
-        for volume in subject.hypervisor.list_volumes("default"):
-            if volume.name.startswith("contract-"):
-                subject.hypervisor.remove_volume("default", volume.name)
-        subject.hypervisor.close()
+    real = real_hosts()
+    subject = _libvirt(real.hosts[0].address, folder, real)
+    subject.hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
+    yield subject
+    for volume in subject.hypervisor.list_volumes("default"):
+        if volume.name.startswith("contract-"):
+            subject.hypervisor.remove_volume("default", volume.name)
+    subject.hypervisor.close()
 
 
 @pytest.fixture

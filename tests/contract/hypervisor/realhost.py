@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import fcntl
+import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +36,20 @@ def require_root() -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
 
 
-@contextmanager
-def real_hosts(folder: Path, count: int = 1) -> Iterator[RealHosts]:
-    """Start `count` hosts; everything of them is gone at the end."""
+@functools.cache
+def real_hosts() -> RealHosts:
+    """Two hosts for the whole test run; everything of them is gone at its end.
+
+    One run at a time: the names and addresses are fixed.
+    """
     require_root()
     guest = tinyguest.build()
-    with private_hosts(folder, count) as hosts:
-        yield RealHosts(hosts=hosts, kernel=guest.kernel, initrd=guest.initrd)
+    stack = ExitStack()
+    atexit.register(stack.close)
+    lock = stack.enter_context(Path("/run/lock/mwt-hosts.lock").open("w"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="mwt-", ignore_cleanup_errors=True)
+    )
+    hosts = stack.enter_context(private_hosts(Path(folder), 2))
+    return RealHosts(hosts=hosts, kernel=guest.kernel, initrd=guest.initrd)

@@ -48,9 +48,8 @@ IN, OUT = Direction.INBOUND, Direction.OUTBOUND
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHosts]:
-    with real_hosts(tmp_path_factory.mktemp("cell"), 2) as hosts:
-        yield hosts
+def plant() -> RealHosts:
+    return real_hosts()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,9 +43,8 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHosts]:
-    with real_hosts(tmp_path_factory.mktemp("outages"), 2) as hosts:
-        yield hosts
+def plant() -> RealHosts:
+    return real_hosts()
 
 
 @pytest.fixture
