@@ -46,7 +46,7 @@ def real_hosts() -> RealHosts:
     guest = tinyguest.build()
     stack = ExitStack()
     atexit.register(stack.close)
-    lock = stack.enter_context(Path("/run/lock/mwt-hosts.lock").open("w"))
+    lock = stack.enter_context(Path("/run/lock/mwt-hosts.lock").open("w"))  # noqa: SIM115 - the stack closes it
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder = stack.enter_context(
         tempfile.TemporaryDirectory(prefix="mwt-", ignore_cleanup_errors=True)
