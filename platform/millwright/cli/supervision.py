@@ -44,6 +44,8 @@ class Program:
     stop_s: int = 15
     #: lower starts first
     priority: int = 100
+    #: runs this checkout's code: restarted when that changes
+    ours: bool = True
 
 
 def code_stamp(root: Path) -> str:
@@ -95,6 +97,9 @@ def render(settings: Settings, programs: Sequence[Program], stamp: str) -> str:
     ]
     for program in sorted(programs, key=lambda program: (program.priority, program.name)):
         values = {**common, **program.environment, MARK: f"{settings.home}:{program.name}"}
+        if not program.ours:
+            # Somebody else's program: our new code is no reason to restart it.
+            del values["MILLWRIGHT_CODE"]
         listed = ",".join(f'{key}="{_quoted(value)}"' for key, value in sorted(values.items()))
         lines += [
             f"[program:{program.name}]",

@@ -7,6 +7,7 @@ import os
 from millwright.cli.doctor import examine
 from millwright.cli.errors import CliError
 from millwright.cli.place import owner
+from millwright.cli.supervision import Supervision
 
 from .steps import Done, Plan
 
@@ -39,6 +40,9 @@ def give_instance_back() -> None:
 
 def check(plan: Plan) -> Done:
     """Everything that would make a later step fail, said at once."""
+    supervision = Supervision(plan.settings, plan.root)
+    # Before anything else: they would hold the ports that are asked for below.
+    ended = [] if supervision.running() else supervision.end_leftovers()
     wrong = [finding for finding in examine(plan.settings) if finding.verdict == "wrong"]
     if plan.pool:
         wrong = [finding for finding in wrong if finding.check not in ("memory",)]
@@ -55,4 +59,7 @@ def check(plan: Plan) -> Done:
         plan.settings.secrets_dir,
     ):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Done.of(detail=f"instance {plan.settings.instance}, state in {plan.settings.home}")
+    changes = [f"ended {name}, left over by a killed supervisor" for name in ended]
+    return Done.of(
+        changes, detail=f"instance {plan.settings.instance}, state in {plan.settings.home}"
+    )

@@ -73,6 +73,7 @@ def programs(plan: Plan) -> list[Program]:
                 "--log.level=warn",
             ),
             stop_s=30,
+            ours=False,
         ),
     ]
     for host in plan.hosts:

@@ -1,0 +1,188 @@
+"""Commands on the public API of a real portal: what they print, and what they say when refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import millwright.cli as command
+import pytest
+from click.testing import CliRunner, Result
+from millwright.accounts.actions import issue_token
+from millwright.accounts.models import User
+from millwright.cli import client
+from millwright.cli.errors import CliError
+
+from tests.support.plant import Plant, build_plant
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def plant(transactional_db: None) -> Plant:
+    return build_plant()
+
+
+class Shell:
+    """Runs commands as one of the people."""
+
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._url, self._monkeypatch = url, monkeypatch
+
+    def __call__(self, user: User, *words: str) -> Result:
+        _row, secret = issue_token(None, user, "test")
+        api = client.Api(self._url, secret)
+        self._monkeypatch.setattr(
+            client.Api, "from_settings", classmethod(lambda _kind, _user="": api)
+        )
+        return CliRunner().invoke(command.cli, list(words))
+
+    def json(self, user: User, *words: str) -> Any:
+        result = self(user, *words, "--format", "json")
+        assert result.exit_code == 0, result.output + str(result.exception)
+        return json.loads(result.output)
+
+
+@pytest.fixture
+def shell(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(live_server.url, monkeypatch)
+
+
+def test_hosts_are_listed_for_those_who_may(shell: Shell, plant: Plant) -> None:
+    rows = shell.json(plant.operator, "host", "list")
+    assert [row["name"] for row in rows] == ["mw0-h1", "mw0-h2"]
+    table = shell(plant.operator, "host", "list").output
+    assert "mw0-h1" in table
+    refused = shell(plant.engineer, "host", "list")
+    assert isinstance(refused.exception, CliError)
+    assert refused.exit_code == 1
+
+
+def test_a_host_is_cordoned_and_uncordoned(shell: Shell, plant: Plant) -> None:
+    assert (
+        "cordoned"
+        in shell(plant.operator, "host", "cordon", "mw0-h1", "--reason", "new fan").output
+    )
+    assert "schedulable" in shell(plant.operator, "host", "uncordon", "mw0-h1").output
+
+
+def test_a_plan_names_every_host(shell: Shell, plant: Plant) -> None:
+    words = (
+        "plan",
+        "--project",
+        "line-1",
+        "--template",
+        "vplc",
+        "--size",
+        "small",
+        "--cell",
+        "line1",
+    )
+    answer = shell.json(plant.engineer, *words)
+    assert {row["host"] for row in answer["hosts"]} == {"mw0-h1", "mw0-h2"}
+    text = shell(plant.engineer, *words).output
+    assert "chosen: mw0-h1" in text
+    assert "mw0-h2" in text
+    assert "quota" in text
+
+
+def test_a_request_is_made_approved_and_its_operation_shown(shell: Shell, plant: Plant) -> None:
+    made = shell.json(
+        plant.engineer, "request", "create", "mixer-2", "--project", "line-1", "--template", "vplc",
+        "--size", "small", "--cell", "line1",
+    )  # fmt: skip
+    assert made["state"] == "submitted"
+    assert "mixer-2: approved" in shell(plant.approver, "request", "approve", "mixer-2").output
+    rows = shell.json(plant.engineer, "env", "list")
+    assert [row["name"] for row in rows] == ["mixer-2"]
+    operations = shell.json(plant.engineer, "operation", "list", "--env", "mixer-2")
+    assert [row["kind"] for row in operations] == ["provision"]
+    shown = shell(plant.engineer, "operation", "show", operations[0]["id"])
+    assert shown.exit_code == 0
+    assert "provision" in shown.output
+    detail = shell(plant.engineer, "env", "show", "mixer-2")
+    assert detail.exit_code == 0, detail.output
+
+
+def test_what_the_portal_refuses_is_said_with_field_and_value(shell: Shell, plant: Plant) -> None:
+    result = shell(
+        plant.engineer, "request", "create", "mixer-2", "--project", "line-1", "--template", "vplc",
+        "--size", "giant", "--cell", "line1",
+    )  # fmt: skip
+    assert isinstance(result.exception, CliError)
+    assert "size: 'giant' is not a size of vplc; there are: small" in str(result.exception)
+
+
+def test_an_environment_is_not_removed_without_yes(shell: Shell, plant: Plant) -> None:
+    shell(
+        plant.engineer,
+        "request",
+        "create",
+        "mixer-2",
+        "--project",
+        "line-1",
+        "--template",
+        "vplc",
+        "--size",
+        "small",
+        "--cell",
+        "line1",
+    )
+    shell(plant.approver, "request", "approve", "mixer-2")
+    result = shell(plant.engineer, "env", "remove", "mixer-2")
+    assert "add --yes" in str(result.exception)
+    assert shell.json(plant.engineer, "env", "list")[0]["state"] != "removing"
+
+
+def test_devices_come_and_go(shell: Shell, plant: Plant) -> None:
+    made = shell.json(
+        plant.engineer,
+        "device",
+        "add",
+        "station-7",
+        "10.90.1.57",
+        "--project",
+        "line-1",
+        "--cell",
+        "line1",
+    )
+    assert made["address"] == "10.90.1.57"
+    wrong = shell(
+        plant.engineer,
+        "device",
+        "add",
+        "station-8",
+        "192.0.2.1",
+        "--project",
+        "line-1",
+        "--cell",
+        "line1",
+    )
+    assert "192.0.2.1" in str(wrong.exception)
+    assert "removed" in shell(plant.engineer, "device", "remove", "station-7").output
+    assert shell.json(plant.engineer, "device", "list") == []
+
+
+def test_many_rows_come_page_by_page(shell: Shell, plant: Plant, live_server: Any) -> None:
+    for number in range(7):
+        shell(
+            plant.engineer,
+            "device",
+            "add",
+            f"d{number}",
+            f"10.90.1.{60 + number}",
+            "--project",
+            "line-1",
+            "--cell",
+            "line1",
+        )
+    _row, secret = issue_token(None, plant.engineer, "test")
+    api = client.Api(live_server.url, secret)
+    assert [row["name"] for row in api.rows("devices/", page_size=3)] == [f"d{n}" for n in range(7)]
+    assert api.first("devices/", name="d5")["address"] == "10.90.1.65"  # type: ignore[index]  # is there
+    assert api.first("devices/", name="nobody") is None
+
+
+def test_a_portal_that_does_not_answer_is_said() -> None:
+    with pytest.raises(CliError, match="does not answer"):
+        client.Api("http://127.0.0.1:9", "x").get("status/")
