@@ -1,1 +1,6 @@
 """What all tests share. The home of the tests is set by tests/support/isolate.py, before this."""
+
+from tests.support.lab import real_lab, session_lab
+
+# Here, so that contract and integration tests share one lab.
+__all__ = ["real_lab", "session_lab"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.lab import real_lab, session_lab
 from tests.support.plant import Plant, build_plant
 
-__all__ = ["plant", "real_lab", "session_lab"]
+__all__ = ["plant"]
 
 
 @pytest.fixture

@@ -12,10 +12,22 @@ from millwright.hypervisor import Capability
 from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
 from millwright.hypervisor.fake import FakePool
 
+from tests.contract.hypervisor import tinyguest
 from tests.contract.hypervisor.realhost import RealHosts, real_hosts
 from tests.contract.hypervisor.subjects import Subject
+from tests.support.lab import RunningLab
 
 SITE = "contract"
+
+
+class LabGuest:
+    """What the suite needs to know of a lab's host."""
+
+    boot_marker = tinyguest.BOOT_MARKER
+    cmdline = "console=ttyS0 quiet"
+
+    def __init__(self, guest: tinyguest.TinyGuest, bridge: str) -> None:
+        self.kernel, self.initrd, self.bridge = guest.kernel, guest.initrd, bridge
 
 
 def _fake(folder: Path) -> Subject:
@@ -42,7 +54,7 @@ def _fake(folder: Path) -> Subject:
     )
 
 
-def _libvirt(address: HostAddress, folder: Path, real: RealHosts | None) -> Subject:
+def _libvirt(address: HostAddress, folder: Path, real: RealHosts | LabGuest | None) -> Subject:
     import libvirt
 
     driver = LibvirtHypervisor(address, site=SITE)
@@ -93,7 +105,12 @@ def _libvirt(address: HostAddress, folder: Path, real: RealHosts | None) -> Subj
 
 @pytest.fixture(
     scope="session",
-    params=["fake", "test-driver", pytest.param("real", marks=pytest.mark.lab)],
+    params=[
+        "fake",
+        "test-driver",
+        pytest.param("real", marks=pytest.mark.lab),
+        pytest.param("lab", marks=pytest.mark.lab),
+    ],
 )
 def _subject(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -108,8 +125,15 @@ def _subject(
         yield subject
         subject.hypervisor.close()
         return
-    real = real_hosts()
-    subject = _libvirt(real.hosts[0].address, folder, real)
+    if request.param == "real":
+        real: RealHosts | LabGuest = real_hosts()
+        address = real_hosts().hosts[0].address
+    else:
+        lab: RunningLab = request.getfixturevalue("session_lab")
+        first = lab.plan.hosts[0]
+        address = HostAddress(name=first.name, uri=lab.lab.uri(first))
+        real = LabGuest(tinyguest.build(), lab.plan.host_cell_bridge)
+    subject = _libvirt(address, folder, real)
     subject.hypervisor.ensure_pool("default", "/var/lib/libvirt/images")
     yield subject
     for volume in subject.hypervisor.list_volumes("default"):
