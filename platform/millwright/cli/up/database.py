@@ -30,7 +30,7 @@ def enter_template(template: Any, image: Any) -> bool:
     from millwright.catalog.actions import sync_template
     from millwright.catalog.models import Template, TemplateVersion
 
-    spec = template.model_dump(mode="json")
+    spec = template.model_dump(mode="json", by_alias=True)
     before = TemplateVersion.objects.filter(
         template__name=spec["name"], version=str(spec["version"])
     ).first()
@@ -39,9 +39,8 @@ def enter_template(template: Any, image: Any) -> bool:
         version = sync_template(None, spec, image=image.as_dict())
     except ValidationError as error:
         raise CliError("; ".join(error.messages)) from None
-    if spec["name"] == "tiny":
-        # What hosts are probed with is nothing to ask for.
-        Template.objects.filter(name="tiny", offered=True).update(offered=False)
+    offered = bool(spec.get("offered", True))
+    Template.objects.filter(name=spec["name"]).exclude(offered=offered).update(offered=offered)
     return kept != (version.spec, version.image)
 
 

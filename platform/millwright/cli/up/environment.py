@@ -27,8 +27,8 @@ def present(api: Api, name: str) -> dict[str, Any] | None:
 
 def _size(plan: Plan) -> str:
     """The template's first size: the smallest."""
-    template, _image = plan.images["vplc"]
-    sizes = template.model_dump(mode="json")["sizes"]
+    template, _image = plan.images[plan.template]
+    sizes = template.model_dump(mode="json", by_alias=True)["sizes"]
     return str(next(iter(sizes)) if isinstance(sizes, dict) else sizes[0]["name"])
 
 
@@ -45,10 +45,10 @@ def request(plan: Plan) -> Done:
             {
                 "name": plan.environment,
                 "project": plan.project,
-                "template": "vplc",
+                "template": plan.template,
                 "size": _size(plan),
                 "cell": plan.cell["slug"],
-                "program_version": plan.facts["program_version"],
+                "program_version": plan.facts.get("program_version"),
                 "lease_days": 30,
                 "justification": "Control of the filling station on line 1",
             },

@@ -24,6 +24,7 @@ class Plan:
     #: what the database's people, the hosts and the example are called
     project: str = "line-1"
     environment: str = "filling-line-1"
+    template: str = "vplc"
     #: template name → (Template, BuiltImage)
     images: dict[str, Any] = field(default_factory=dict)
     #: [{"name", "uri", "address", "policy", "agent_netns", "agent_uri"}]
