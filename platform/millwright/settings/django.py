@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
@@ -169,7 +170,7 @@ CONTENT_SECURITY_POLICY = {
 
 LANGUAGE_CODE = _settings.language
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Chinese (simplified)"))]
-LOCALE_PATHS = []
+LOCALE_PATHS = [Path(__file__).parents[1] / "locale"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = _settings.time_zone
