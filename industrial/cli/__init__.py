@@ -1,0 +1,105 @@
+"""The `vplc` command: a controller on any Linux."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import click
+
+from industrial.runtime.paths import Paths
+
+
+@click.group()
+def main() -> None:
+    """A virtual PLC: compile, run and look at control programs."""
+
+
+@main.command()
+@click.option("--host", default="0.0.0.0", show_default=True)  # noqa: S104 - the firewall decides
+@click.option("--modbus", default=502, show_default=True, help="Port; 0 chooses one.")
+@click.option("--opcua", default=4840, show_default=True)
+@click.option("--metrics", default=9400, show_default=True)
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    help="File with the keys whose signatures count (JSON list of base64).",
+)
+def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | None) -> None:
+    """Modbus, OPC UA, metrics and deliveries, beside a running vplc-scan."""
+    from industrial.runtime.inbox import Inbox, trusted_keys
+    from industrial.runtime.protocols import Ports, Protocols
+
+    paths = Paths.default()
+    paths.prepare()
+    keys = trusted_keys(trust.read_text()) if trust and trust.exists() else []
+    server = Protocols(paths, Inbox(paths, keys), Ports(host, modbus, opcua, metrics))
+
+    async def serve() -> None:
+        task = asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, lambda: task and task.cancel())
+        try:
+            await server.run()
+        except asyncio.CancelledError:
+            return
+
+    asyncio.run(serve())
+
+
+@main.command()
+def status() -> None:
+    """What runs here, as JSON."""
+    path = Paths.default().status
+    try:
+        click.echo(path.read_text())
+    except OSError as error:
+        raise click.ClickException(f"no vPLC runs here ({error})") from None
+
+
+@main.group()
+def simulator() -> None:
+    """Simulated devices of a shop floor."""
+
+
+@simulator.command("filling-line")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=1502, show_default=True)
+def filling_line(host: str, port: int) -> None:
+    """Tank, valve, conveyor and level sensor as a Modbus TCP remote I/O."""
+    from industrial.simulators.filling_line import FillingLine, RemoteIo
+
+    asyncio.run(RemoteIo(FillingLine()).run(host, port))
+
+
+@main.command()
+@click.argument("ctl", type=click.Choice(["run", "stop", "reload"]))
+def ctl(ctl: str) -> None:
+    """Order the scan: run, stop or take the active program over."""
+    from industrial.runtime.shm import Command, SharedMemory
+
+    if not SharedMemory(Paths.default().shm).command(Command[ctl.upper()]):
+        raise click.ClickException("the scan did not obey within 10 s")
+    click.echo(json.dumps({"ok": True}))
+
+
+@main.command()
+def scan() -> None:
+    """The scan process alone, in the foreground."""
+    from industrial.runtime import ensure_engine
+
+    paths = Paths.default()
+    paths.prepare()
+    command = [
+        str(ensure_engine()),
+        "--shm",
+        str(paths.shm),
+        "--program",
+        str(paths.active / "program.so"),
+        "--retain",
+        str(paths.retain),
+    ]
+    raise SystemExit(subprocess.run(command, check=False).returncode)

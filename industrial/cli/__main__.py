@@ -1,0 +1,5 @@
+"""`python -m industrial.cli`."""
+
+from . import main
+
+main(prog_name="vplc")

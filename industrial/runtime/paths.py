@@ -1,0 +1,58 @@
+"""Where a vPLC keeps its things. Everything can lie in any folder, so that it runs unprivileged on any Linux."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """State and run folders."""
+
+    state: Path
+    run: Path
+
+    @classmethod
+    def default(cls) -> Paths:
+        """The guest's folders, or those named by VPLC_STATE and VPLC_RUN."""
+        return cls(
+            Path(os.environ.get("VPLC_STATE", "/var/lib/vplc")),
+            Path(os.environ.get("VPLC_RUN", "/run/vplc")),
+        )
+
+    @property
+    def shm(self) -> Path:
+        return self.run / "shm"
+
+    @property
+    def status(self) -> Path:
+        return self.run / "status.json"
+
+    @property
+    def inbox(self) -> Path:
+        return self.state / "inbox"
+
+    @property
+    def packages(self) -> Path:
+        return self.state / "packages"
+
+    @property
+    def active(self) -> Path:
+        """A link to the package that runs."""
+        return self.state / "active"
+
+    @property
+    def config(self) -> Path:
+        """A link to the configuration in force."""
+        return self.state / "config"
+
+    @property
+    def retain(self) -> Path:
+        return self.state / "retain" / "retain.bin"
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        for folder in (self.inbox, self.packages, self.retain.parent, self.run):
+            folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,194 @@
+"""The protocol process of a vPLC: Modbus first, then metrics, then OPC UA; deliveries in between.
+
+Everything it knows of the program it reads from the active package; the scan goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from industrial.modbus import AccessList, ModbusImage, ModbusServer, Scanner, load_devices
+
+from .inbox import Inbox, write_atomic
+from .metrics import Metrics
+from .paths import Paths
+from .shm import Command, SharedMemory, ShmError, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where to listen; 0 chooses a free port."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - the cell's firewall decides who reaches it
+    modbus: int = 502
+    opcua: int = 4840
+    metrics: int = 9400
+
+
+class Protocols:
+    """One vPLC's protocols."""
+
+    def __init__(self, paths: Paths, inbox: Inbox, ports: Ports) -> None:
+        self.paths, self.inbox, self.ports = paths, inbox, ports
+        self._shm: SharedMemory | None = None
+        self.symbols: list[dict[str, Any]] = []
+        self.access = AccessList()
+        self.image: ModbusImage | None = None
+        self.scanner = Scanner(self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0)
+        self.modbus = ModbusServer(self._the_image, lambda: self.access)
+        self.metrics = Metrics(self)
+        self._opcua: Any = None
+        self.bound: dict[str, int] = {}
+        self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.message = ""
+
+    def shm(self) -> SharedMemory:
+        """The memory of the scan process there is now."""
+        if self._shm is None or self._shm.replaced:
+            self._shm = SharedMemory(self.paths.shm)
+            self.image = None
+        return self._shm
+
+    def _the_image(self) -> ModbusImage:
+        shm = self.shm()
+        if self.image is None:
+            self.image = ModbusImage(shm, self.symbols)
+        return self.image
+
+    # --- what is in force ---------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read program and configuration. A configuration overrides what the program brought."""
+        self.symbols = self._json(self.paths.active / "symbols.json").get("symbols", [])
+        self.image = None
+        source = self.paths.config if self.paths.config.exists() else self.paths.active
+        self.message = ""
+        try:
+            security = source / "security.toml"
+            self.access = (
+                AccessList.parse(security.read_text()) if security.exists() else AccessList()
+            )
+            files = {
+                f"io/{path.name}": path.read_text()
+                for path in sorted((source / "io").glob("*.toml"))
+            }
+            devices = load_devices(files, self.symbols) if self.symbols else []
+        except (OSError, ValueError) as error:
+            # What was in force stays in force; the status says why.
+            self.message = str(error)
+            log.error("configuration: %s", error)
+            return
+        self.scanner.start(devices)
+
+    @staticmethod
+    def _json(path: Path) -> dict[str, Any]:
+        try:
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self.bound["modbus"] = await self.modbus.start(self.ports.host, self.ports.modbus)
+        with contextlib.suppress(ShmError):
+            self.load()
+        self.bound["metrics"] = await self.metrics.start(self.ports.host, self.ports.metrics)
+        opcua = asyncio.create_task(self._restart_opcua())
+        try:
+            while True:
+                await self._tick(opcua)
+                await asyncio.sleep(0.25)
+        finally:
+            self.scanner.stop()
+            await self.modbus.stop()
+            opcua.cancel()
+            if self._opcua is not None:
+                await self._opcua.stop()
+
+    async def _tick(self, opcua: asyncio.Task[None]) -> None:
+        try:
+            self.shm().beat()
+            taken = await asyncio.to_thread(self.inbox.take_all)
+            if "program" in taken:
+                await asyncio.to_thread(self.shm().command, Command.RELOAD)
+            if taken:
+                self.load()
+                opcua.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await opcua
+                await self._restart_opcua()
+            write_atomic(self.paths.status, json.dumps(self.status()).encode())
+        except ShmError as error:
+            log.warning("%s", error)
+            await asyncio.sleep(0.5)
+
+    async def _restart_opcua(self) -> None:
+        # Imported here: it takes seconds under emulation, and Modbus need not wait for it.
+        from industrial.opcua import TagServer
+
+        if self._opcua is not None:
+            await self._opcua.stop()
+        program = self.inbox.active_program()
+        self._opcua = TagServer(
+            self.shm, self.ports.host, self.ports.opcua, anonymous_read=self.access.anonymous_read
+        )
+        await self._opcua.start(program["name"] if program else "none", self.symbols)
+
+    def status(self) -> dict[str, Any]:
+        """What `/run/vplc/status.json` says."""
+        shm = self.shm()
+        tasks = shm.tasks()
+        state = shm.state
+        words = {
+            State.NO_PROGRAM: "no_program",
+            State.RUN: "run",
+            State.STOP: "stop",
+            State.FAULT: "fault",
+        }
+        code, line, file, task = shm.fault
+        found: dict[str, Any] = {
+            "boot_id": self.boot_id,
+            "scan_pid": shm.scan_pid,
+            "state": words[state],
+            "program": self.inbox.active_program(),
+            "scans": {row.name: row.scans for row in tasks},
+            "overruns": {row.name: row.overruns for row in tasks},
+            "fifo": shm.fifo,
+            "heartbeat_age_s": round(shm.heartbeat_age_s, 3),
+            "message": self.message,
+            "at": time.time(),
+            "devices": {
+                device.name: {
+                    "good": device.good,
+                    "error": device.error,
+                    "reads": device.reads,
+                    "errors": device.errors,
+                }
+                for device in self.scanner.devices
+            },
+        }
+        if state is State.FAULT:
+            found["fault"] = {
+                "code": code,
+                "line": line,
+                "file": file,
+                "task": tasks[task].name if task < len(tasks) else "",
+            }
+        return found
+
+
+def read_manifest(project: Path) -> dict[str, Any]:
+    """vplc.toml as data."""
+    return tomllib.loads((project / "vplc.toml").read_text(encoding="utf-8"))

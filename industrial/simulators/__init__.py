@@ -1,0 +1,1 @@
+"""Simulated shop-floor devices with physics, for the demo and the tests."""

@@ -1,0 +1,23 @@
+"""One installation for all end-to-end tests: one lab, one boot of a vPLC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.lab import need_root
+from tests.support.running import Running
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Running]:
+    """The main job has been run."""
+    need_root()
+    made = Running()
+    try:
+        made.start()
+        yield made
+    finally:
+        ended = made.command("down")
+        assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,126 @@
+"""A private PostgreSQL server for tests: its own folder, a Unix socket only, gone at the end.
+
+It listens on no network address, so that it can disturb nobody and nobody can reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+
+def _binaries() -> Path | None:
+    """The newest installed server's programs; Debian keeps them off PATH."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[4])
+    )
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("pg_ctl")
+    return Path(on_path).parent if on_path else None
+
+
+def _refuse(why: str) -> None:
+    """Skip; under CI a missing server is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivatePostgres:
+    """A running server. `url` names its maintenance database."""
+
+    folder: Path
+    binaries: Path
+    identity: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """The address of a database, over the socket."""
+        return f"postgresql://millwright@{quote(str(self.folder), safe='')}/{database}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs as its user; raises with what it printed."""
+        done = subprocess.run(
+            [str(self.binaries / program), *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            **self.identity,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"{program} ended with {done.returncode}: {done.stdout}{done.stderr}"
+            )
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; returns its address."""
+        self.run("createdb", "--host", str(self.folder), "--username", "millwright", name)
+        return self.url_of(name)
+
+    def start(self) -> None:
+        """Make the cluster and start it; returns once it answers."""
+        data = str(self.folder / "data")
+        self.run(
+            "initdb", "--pgdata", data, "--username", "millwright", "--auth", "trust",
+            "--encoding", "UTF8", "--no-locale", "--no-sync",
+        )  # fmt: skip
+        # Nothing here must outlive a power cut, so nothing waits for the disk.
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories={self.folder} "
+            "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=32MB "
+            "-c max_connections=60"
+        )
+        log = str(self.folder / "server.log")
+        self.run("pg_ctl", "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
+
+    def stop(self) -> None:
+        """Stop it at once; whoever is still connected is cut off."""
+        data = str(self.folder / "data")
+        self.run("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", data)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """One server for the run. As root it runs as the system's user `postgres`, since it refuses root."""
+    binaries = _binaries()
+    if binaries is None:
+        _refuse("PostgreSQL's server is not installed (package postgresql)")
+        raise AssertionError
+    identity: dict[str, Any] = {}
+    # A folder's name becomes a URL's host: lower case only, and short, since sockets' paths are.
+    folder = Path(tempfile.mkdtemp(prefix="mw-pg-", dir="/tmp"))
+    try:
+        if os.geteuid() == 0:
+            try:
+                account = pwd.getpwnam("postgres")
+            except KeyError:
+                _refuse("no user 'postgres' to run the server as")
+                raise
+            identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        server = PrivatePostgres(folder, binaries, identity)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""A running installation for the end-to-end tests: `millwright up` itself, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from millwright.cli.client import Api
+from millwright.cli.supervision import Supervision
+from millwright.lab import Lab
+from millwright.settings import Settings
+
+from tests.support.lab import ROOT
+
+#: A fixed place: what a killed run left is found and taken away by the next.
+HOME = Path("/var/tmp/millwright-e2e")  # root's own folder, mode 0700
+#: Generous: an emulated guest boots on a busy machine.
+UP_LIMIT_S = 1500
+NODE = Path(__file__).resolve().parents[1] / "e2e/node"
+
+
+class Running:
+    """Commands, the API, and what lies behind them."""
+
+    def __init__(self) -> None:
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("MILLWRIGHT_")
+        } | {"MILLWRIGHT_HOME": str(HOME)}
+        if cache := os.environ.get("MILLWRIGHT_CACHE_DIR"):
+            self.environment["MILLWRIGHT_CACHE_DIR"] = cache
+        self.first = ""
+
+    def command(self, *words: str, limit_s: float = 300.0) -> subprocess.CompletedProcess[str]:
+        """Run `millwright …`."""
+        return subprocess.run(
+            [sys.executable, "-m", "millwright.cli", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def start(self) -> None:
+        """Have it up; an earlier run's leftovers are taken away first."""
+        self.command("down")
+        done = self.command("up", limit_s=UP_LIMIT_S)
+        self.first = done.stdout
+        if done.returncode:
+            raise AssertionError(f"millwright up failed:\n{done.stdout}\n{done.stderr}")
+
+    @property
+    def instance(self) -> str:
+        found = re.search(r"instance (mw\d)", self.first)
+        assert found, self.first
+        return found.group(1)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(instance=self.instance, home=HOME)
+
+    @property
+    def supervision(self) -> Supervision:
+        return Supervision(self.settings, ROOT)
+
+    @property
+    def lab(self) -> Lab:
+        return Lab(self.settings.lab_dir, self.settings.pki_dir, self.settings.index)
+
+    def api(self, user: str) -> Api:
+        token = (self.settings.secrets_dir / f"api-{user}.token").read_text().strip()
+        return Api(self.settings.public_url, token)
+
+    def status(self) -> dict[str, Any]:
+        done = self.command("status", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def machine(self) -> dict[str, Any]:
+        """The example's machine as the API shows it."""
+        return dict(self.api("erin").get("environments/filling-line-1/")["machines"][0])
+
+
+def metric(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that bear the labels."""
+    total, seen = 0.0, False
+    for line in text.splitlines():
+        head, _, value = line.rpartition(" ")
+        if re.match(rf"{name}(\{{|$)", head) and all(
+            f'{key}="{text}"' in head for key, text in labels.items()
+        ):
+            total, seen = total + float(value), True
+    assert seen, f"{name}{labels} is not among the metrics"
+    return total
+
+
+def eventually(look: Callable[[], bool], limit_s: float, what: str) -> float:
+    """Wait for a condition; returns the seconds it took."""
+    started = time.monotonic()
+    while not look():
+        assert time.monotonic() - started < limit_s, f"{what}: not within {limit_s:g} s"
+        time.sleep(0.2)
+    return time.monotonic() - started
