@@ -1,16 +1,20 @@
 # Millwright. `make up` runs the main job, `make test` checks everything.
 PY := .venv/bin/python
 
-.PHONY: help up down status test test-full lint bench lock
+.PHONY: help up down status doctor test test-full lint bench lock docs release
 
 help:
 	@echo "make up [POOL=qemu:///system]   set up everything and run the main job"
 	@echo "make status                     what runs, as JSON"
 	@echo "make down [POOL=… YES=1]        take everything away"
+	@echo "make doctor                     what this machine lacks, and how to mend it"
 	@echo "make test                       lint, types, import contracts, all tests that fit CI"
 	@echo "make test-full                  the long tests too"
 	@echo "make lint                       ruff, mypy, import-linter"
+	@echo "make bench [PEERS=…]            the figures of docs/SPECIFICATION.md"
 	@echo "make lock                       renew the lock files"
+	@echo "make docs                       tables of settings, metrics and commands, from the code"
+	@echo "make release                    wheel, sdist and their hashes in dist/, after all tests"
 
 up:
 	@scripts/bootstrap up
@@ -22,6 +26,10 @@ down:
 
 status:
 	@.venv/bin/millwright status --format json
+
+doctor:
+	@scripts/bootstrap up
+	@.venv/bin/millwright doctor
 
 lint:
 	@scripts/bootstrap test
@@ -43,3 +51,12 @@ lock:
 	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-header -q -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra portal --generate-hashes --python-version 3.11 --no-header -q -o requirements/portal.lock
 	uv pip compile pyproject.toml --extra plc --generate-hashes --python-version 3.11 --no-header -q -o requirements/plc.lock
+
+docs:
+	$(PY) scripts/reference.py
+
+# The same sources give the same bytes: dates in the archives are the last commit's.
+release: test-full
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PY) -m hatchling build
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
