@@ -34,6 +34,10 @@ def _vplc(name: str, kind: Kind, labels: str, help_text: str) -> Metric:
     return Metric(f"vplc_{name}", kind, tuple(labels.split()), "vplc", help_text)
 
 
+def _orchestrator(name: str, labels: str, help_text: str) -> Metric:
+    return Metric(f"millwright_{name}", "gauge", tuple(labels.split()), "orchestrator", help_text)
+
+
 METRICS: tuple[Metric, ...] = (
     _agent("libvirt_up", "gauge", "", "1 if libvirt answered the last question"),
     _agent(
@@ -85,9 +89,29 @@ METRICS: tuple[Metric, ...] = (
     _gateway("requests_total", "counter", "endpoint status", "Requests answered"),
     _gateway("request_seconds", "histogram", "endpoint", "Time to answer"),
     _gateway("watched_machines", "gauge", "", "Machines whose tags are being polled"),
-    _vplc("scans_total", "counter", "task", "Scans begun"),
+    _orchestrator("orchestrator_active", "", "1 if this orchestrator holds the lock"),
+    _orchestrator("environments", "state", "Environments by state"),
+    _orchestrator("machines", "observed", "Machines by observed state"),
+    _orchestrator("hosts", "health", "Hosts by health"),
+    _orchestrator("operations_live", "state", "Operations queued or at work"),
+    _orchestrator("drifts", "kind", "Differences between intent and hosts"),
+    _vplc("up", "gauge", "", "1 if the scan process is there"),
+    _vplc("running", "gauge", "", "1 if the program runs"),
+    _vplc("fifo", "gauge", "", "1 if tasks have FIFO priority"),
+    _vplc("info", "gauge", "program version sha256", "1, with the program that runs"),
+    _vplc("scans_total", "counter", "task", "Scans done"),
     _vplc(
-        "overruns_total", "counter", "task", "Cycles missed because the scan before took too long"
+        "overruns_total",
+        "counter",
+        "task",
+        "Cycles missed because a scan took too long or began too late",
     ),
-    _vplc("scan_seconds", "histogram", "task", "Time from a scan's begin to its end"),
+    _vplc("scan_seconds", "histogram", "task", "Duration of a scan"),
+    _vplc("start_lateness_seconds", "histogram", "task", "Start of a scan after its due time"),
+    _vplc("device_good", "gauge", "device", "1 if the device answered its last read"),
+    _vplc("device_errors_total", "counter", "device", "Failed exchanges with the device"),
+    _vplc("device_latency_seconds", "gauge", "device", "Duration of the last exchange"),
+    _vplc("modbus_connections", "gauge", "", "Open Modbus connections"),
+    _vplc("modbus_requests_total", "counter", "", "Modbus requests"),
+    _vplc("modbus_refused_total", "counter", "", "Modbus writes and connections refused"),
 )

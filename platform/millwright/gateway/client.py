@@ -93,7 +93,7 @@ class GatewayClient:
         """`[{"node", "value", "status", "good"}]`."""
         return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
 
-    def probe(self, kind: str, host: str, port: int, path: str = "/") -> str:
+    def probe(self, kind: str, host: str, port: int, path: str = "/metrics") -> str:
         """What answered, in words; raises if nothing does."""
         body = {"kind": kind, "host": host, "port": port, "path": path}
         return str(self._ask("POST", "/v1/probe", body)["detail"])
@@ -101,7 +101,7 @@ class GatewayClient:
     def answers(self, kind: str, host: str, port: int) -> str | None:
         """None if it answers, else why not: the `Prober` port of operations."""
         try:
-            self.probe(kind, host, port, "/metrics" if kind == "http" else "/")
+            self.probe(kind, host, port)
         except GatewayError as error:
             return str(error)
         return None

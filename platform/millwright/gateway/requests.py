@@ -45,7 +45,7 @@ class Probe(_Body):
     kind: Literal["modbus", "opcua", "tcp", "http"]
     host: str
     port: Port
-    path: str = Field("/", pattern=r"^/[\x21-\x7e]*$")
+    path: str = Field("/metrics", pattern=r"^/[\x21-\x7e]*$")
     unit: Unit = 1
 
 

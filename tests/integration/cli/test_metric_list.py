@@ -1,0 +1,71 @@
+"""The metric list holds what orchestrator and vPLC show."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from millwright.orchestrator.metrics import PlantCollector
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from industrial.runtime.metrics import _VplcCollector
+from monitoring import METRICS
+from tests.support.plant import Plant
+
+
+def _names(text: str) -> set[str]:
+    families = text_string_to_metric_families(text)
+    return {family.name + ("_total" if family.type == "counter" else "") for family in families}
+
+
+def _listed(shown_by: str) -> set[str]:
+    return {metric.name for metric in METRICS if metric.shown_by == shown_by}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_metric_of_the_orchestrator_is_listed(transactional_db: None) -> None:
+    service = SimpleNamespace(active=threading.Event())
+    registry = CollectorRegistry()
+    registry.register(PlantCollector(cast(Any, service)))
+    assert _names(generate_latest(registry).decode()) == _listed("orchestrator")
+
+
+def test_every_metric_of_the_vplc_is_listed() -> None:
+    """On a scan that is made up: which names there are does not depend on the numbers."""
+    from industrial.runtime.shm import BUCKETS
+
+    zeros = (0,) * BUCKETS
+    task = SimpleNamespace(
+        name="main",
+        scans=1,
+        overruns=0,
+        scan_buckets=zeros,
+        late_buckets=zeros,
+        scan_ns_sum=1,
+        late_ns_sum=1,
+    )
+    shm = SimpleNamespace(tasks=lambda: [task], heartbeat_age_s=0.1, state=1, fifo=True)
+    device = SimpleNamespace(name="tank", good=True, errors=0, latency_s=0.001)
+    protocols = SimpleNamespace(
+        shm=lambda: shm,
+        inbox=SimpleNamespace(active_program=lambda: None),
+        scanner=SimpleNamespace(devices=[device]),
+        modbus=SimpleNamespace(connections=0, requests=0, refused=0),
+    )
+    registry = CollectorRegistry()
+    registry.register(_VplcCollector(cast(Any, protocols)))
+    assert _names(generate_latest(registry).decode()) == _listed("vplc")
+
+
+def test_a_plant_is_counted(plant: Plant) -> None:
+    service = SimpleNamespace(active=threading.Event())
+    samples = {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in PlantCollector(cast(Any, service))._collect()
+        for sample in family.samples
+    }
+    assert samples["millwright_hosts", ("up",)] == 2
+    assert samples["millwright_orchestrator_active", ()] == 0
