@@ -74,6 +74,9 @@ class Engine:
         """
         store = self.ports.store
         record = store.operation(operation_id)
+        if record.state is OperationState.UNDOING:
+            # Killed between recording the failure and saying so: it is not tried once more.
+            raise StepFailed("it is being undone")
         if any(step.name == name and step.state is StepState.SUCCEEDED for step in record.steps):
             return
         step = saga_for(record.kind).step(name)
@@ -109,9 +112,11 @@ class Engine:
             pause = min(pause * 1.5, step.pause_max_s)
 
     def finish(self, operation_id: UUID) -> OperationState:
-        """Record success."""
+        """Record success. Once recorded, the environment may belong to the next operation: untouched."""
         self.ports.fence()
         record = self.ports.store.operation(operation_id)
+        if record.state in TERMINAL:
+            return record.state
         after = saga_for(record.kind).environment_after
         if after is not None and record.environment_id is not None:
             self.ports.store.environment_state(record.environment_id, after, "", operation_id)
@@ -119,7 +124,9 @@ class Engine:
         return OperationState.SUCCEEDED
 
     def fail(self, operation_id: UUID, error: OperationError) -> None:
-        """Record why it cannot go on; from here it is undone."""
+        """Record why it cannot go on; from here it is undone. The first reason stands."""
+        if self.ports.store.operation(operation_id).state is OperationState.UNDOING:
+            return
         self.ports.store.operation_state(operation_id, OperationState.UNDOING, error=_words(error))
 
     def undo(self, operation_id: UUID, name: str) -> None:
@@ -149,8 +156,11 @@ class Engine:
 
     def end_undone(self, operation_id: UUID) -> OperationState:
         """Record the end of a failed or cancelled operation."""
+        self.ports.fence()
         store = self.ports.store
         record = store.operation(operation_id)
+        if record.state in TERMINAL:
+            return record.state
         saga = saga_for(record.kind)
         state = (
             OperationState.CANCELLED
