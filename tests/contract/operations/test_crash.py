@@ -3,13 +3,12 @@
 Afterwards there is exactly one domain, one overlay, one filter, one address and one CPU claim, or none.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from millwright.core.lifecycle import EnvironmentState, OperationState, StepState
 from millwright.hypervisor import Final, HostUnreachable
-from millwright.operations import SAGAS, Context, Killed
+from millwright.operations import SAGAS, Context, Killed, OperationError
 
 from tests.support.operations import World, world
 
@@ -34,7 +33,19 @@ def test_a_machine_is_built_and_removed_without_a_trace(plant: World) -> None:
     assert plant.store.environments[plant.environment] is EnvironmentState.REMOVED
 
 
-@pytest.mark.parametrize("kind", ["provision", "start", "stop", "restart", "remove", "deliver_program", "deliver_config", "build_program"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "provision",
+        "start",
+        "stop",
+        "restart",
+        "remove",
+        "deliver_program",
+        "deliver_config",
+        "build_program",
+    ],
+)
 def test_every_step_may_run_twice(plant: World, kind: str) -> None:
     if kind not in ("provision", "build_program"):
         plant.provisioned()
@@ -60,7 +71,9 @@ def test_every_step_may_run_twice(plant: World, kind: str) -> None:
 
 @pytest.mark.parametrize("step", PROVISION)
 @pytest.mark.parametrize("effect", ["before", "after"])
-def test_a_failure_at_every_step_leaves_nothing(plant: World, step: str, effect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_at_every_step_leaves_nothing(
+    plant: World, step: str, effect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from millwright.operations import saga as sagas
     from millwright.operations.errors import StepFailed
 
@@ -81,11 +94,20 @@ def test_a_failure_at_every_step_leaves_nothing(plant: World, step: str, effect:
     broken = sagas.Saga(
         "provision",
         tuple(
-            sagas.Step(row.name, row.title, failing if row.name == step else row.do, row.undo, row.no_undo, row.timeout_s)
+            sagas.Step(
+                row.name,
+                row.title,
+                failing if row.name == step else row.do,
+                row.undo,
+                row.no_undo,
+                row.timeout_s,
+            )
             for row in SAGAS["provision"].steps
         ),
-        environment_before=EnvironmentState.PROVISIONING, environment_after=EnvironmentState.RUNNING,
-        environment_failed=EnvironmentState.FAILED, undoes=True,
+        environment_before=EnvironmentState.PROVISIONING,
+        environment_after=EnvironmentState.RUNNING,
+        environment_failed=EnvironmentState.FAILED,
+        undoes=True,
     )
     with monkeypatch.context() as patch:
         patch.setitem(SAGAS, "provision", broken)
@@ -128,7 +150,9 @@ def _kill_at(plant: World, verb: str, nth: int, effect: str) -> None:
 
 
 @pytest.mark.parametrize("effect", ["before", "after"])
-def test_a_kill_at_every_call_is_continued_to_exactly_one_machine(tmp_path: Path, effect: str) -> None:
+def test_a_kill_at_every_call_is_continued_to_exactly_one_machine(
+    tmp_path: Path, effect: str
+) -> None:
     (tmp_path / "probe").mkdir()
     calls = _verbs(tmp_path / "probe")
     killed = 0
@@ -148,13 +172,22 @@ def test_a_kill_at_every_call_is_continued_to_exactly_one_machine(tmp_path: Path
     assert killed >= 15
 
 
-def _engine_methods() -> Iterator[str]:
-    yield from ("step", "claim", "operation_state", "environment_state", "begin", "observed", "deployment")
+_METHODS = (
+    "step",
+    "claim",
+    "operation_state",
+    "environment_state",
+    "begin",
+    "observed",
+    "deployment",
+)
 
 
-@pytest.mark.parametrize("method", _engine_methods())
+@pytest.mark.parametrize("method", _METHODS)
 @pytest.mark.parametrize("after", [False, True])
-def test_a_kill_around_every_write_of_the_record_is_continued(tmp_path: Path, method: str, after: bool) -> None:
+def test_a_kill_around_every_write_of_the_record_is_continued(
+    tmp_path: Path, method: str, after: bool
+) -> None:
     for nth in range(40):
         folder = tmp_path / str(nth)
         folder.mkdir()
@@ -225,7 +258,9 @@ def test_a_host_that_is_away_for_a_while_delays_and_changes_nothing(plant: World
 def test_a_full_disk_is_said_and_nothing_is_left(plant: World) -> None:
     from millwright.hypervisor import NoSpace
 
-    plant.pool.host("h1").fail_next("ensure_overlay", NoSpace("pool default: 2 GiB wanted, 1 GiB free", host="h1"))
+    plant.pool.host("h1").fail_next(
+        "ensure_overlay", NoSpace("pool default: 2 GiB wanted, 1 GiB free", host="h1")
+    )
     operation = plant.operation("provision")
     assert plant.engine().run(operation) is OperationState.FAILED
     assert plant.store.errors[operation] == "h1: pool default: 2 GiB wanted, 1 GiB free"
@@ -237,7 +272,11 @@ def test_what_cannot_be_undone_is_said_and_the_rest_is_undone(plant: World) -> N
     plant.pool.host("h1").fail_next("remove_volume", Final("the volume is stuck"))
     operation = plant.operation("provision")
     assert plant.engine().run(operation) is OperationState.FAILED
-    failed = [step.name for step in plant.store.operation(operation).steps if step.state is StepState.FAILED]
+    failed = [
+        step.name
+        for step in plant.store.operation(operation).steps
+        if step.state is StepState.FAILED
+    ]
     assert "disk" in failed
     assert plant.counts() == {**NONE, "overlays": 1}
 
@@ -265,7 +304,9 @@ def test_a_program_that_does_not_compile_is_said(plant: World) -> None:
 
 def test_a_delivery_that_the_guest_refuses_is_said_and_the_machine_stays(plant: World) -> None:
     plant.provisioned()
-    plant.pool.host("h1").guest(plant.machine).reject_next = "signature: not by a key this machine trusts"
+    plant.pool.host("h1").guest(
+        plant.machine
+    ).reject_next = "signature: not by a key this machine trusts"
     operation = plant.operation("deliver_program", program_version=str(plant.program))
     assert plant.engine().run(operation) is OperationState.FAILED
     assert "signature" in plant.store.errors[operation]
@@ -276,7 +317,9 @@ def test_a_delivery_that_the_guest_refuses_is_said_and_the_machine_stays(plant: 
 def test_nothing_fits_is_said_with_the_reasons_per_host(plant: World) -> None:
     from dataclasses import replace
 
-    plant.store.wants[plant.machine] = replace(plant.store.wants[plant.machine], memory_bytes=64 * 2**30)
+    plant.store.wants[plant.machine] = replace(
+        plant.store.wants[plant.machine], memory_bytes=64 * 2**30
+    )
     operation = plant.operation("provision")
     assert plant.engine().run(operation) is OperationState.FAILED
     assert "h1: memory: 65728 MiB wanted" in plant.store.errors[operation]
@@ -287,3 +330,36 @@ def test_every_step_has_an_undo_or_says_why_not() -> None:
     for saga in SAGAS.values():
         for step in saga.steps:
             assert (step.undo is None) == bool(step.no_undo)
+
+
+def test_a_failed_step_is_not_tried_once_more_by_the_next_process(plant: World) -> None:
+    plant.prober.problem = "no route"
+    operation = plant.operation("provision")
+    engine = plant.engine()
+    saga, _ = engine.begin(operation)
+    for step in saga.steps[:-1]:
+        engine.execute(operation, step.name)
+    with pytest.raises(OperationError) as failure:
+        engine.execute(operation, saga.steps[-1].name)
+    engine.fail(operation, failure.value)
+    # Killed here, before the runner has the answer: it runs the same step again, and now it would succeed.
+    plant.prober.problem = None
+    again = plant.engine()
+    with pytest.raises(OperationError, match="undone") as second:
+        again.execute(operation, saga.steps[-1].name)
+    again.fail(operation, second.value)
+    assert "no route" in plant.store.errors[operation]
+    assert plant.engine().run(operation) is OperationState.FAILED
+    assert plant.counts() == NONE
+
+
+@pytest.mark.parametrize("end", ["finish", "end_undone"])
+def test_an_end_recorded_twice_leaves_the_next_operation_alone(plant: World, end: str) -> None:
+    if end == "end_undone":
+        plant.prober.problem = "no route"
+    first = plant.operation("provision")
+    plant.engine().run(first)
+    # Meanwhile another operation has had its turn.
+    plant.store.environments[plant.environment] = EnvironmentState.STOPPED
+    getattr(plant.engine(), end)(first)
+    assert plant.store.environments[plant.environment] is EnvironmentState.STOPPED
