@@ -57,6 +57,10 @@ def build(template: Template, scratch: Path, progress: Callable[[str], None]) ->
     release = kernels[-1].name.removeprefix("vmlinuz-")
     shutil.copy(kernels[-1], scratch / "kernel")
     initramfs_for_disk(tree / "lib/modules" / release, scratch, HERE / template.name / "init")
+    # What the initrd has loaded is all that the guest's virtual hardware needs.
+    shutil.rmtree(tree / "lib/modules" / release / "kernel", ignore_errors=True)
+    # Emptied too, or udev looks for each module that the hardware could use.
+    run(["depmod", "-b", tree, release])
     for unneeded in (tree / "boot").glob("*"):
         if unneeded.is_file():
             unneeded.unlink()

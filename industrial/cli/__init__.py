@@ -103,3 +103,9 @@ def scan() -> None:
         str(paths.retain),
     ]
     raise SystemExit(subprocess.run(command, check=False).returncode)
+
+
+from .compile import build, check  # noqa: E402 - commands register on the group above
+
+main.add_command(check)
+main.add_command(build)
