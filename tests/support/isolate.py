@@ -25,7 +25,7 @@ def pytest_unconfigure() -> None:
 
 def pytest_configure() -> None:
     """Let tests that use threads empty append-only tables at their end: nothing else may."""
-    from django.db.backends.sqlite3.operations import DatabaseOperations
+    from django.db.backends.sqlite3.base import DatabaseOperations
     from millwright.audit.triggers import forbid_changes
 
     flush = DatabaseOperations.sql_flush

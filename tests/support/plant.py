@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -120,3 +122,17 @@ def build_plant() -> Plant:
         hosts,
         sync_template(None, SPEC),
     )
+
+
+def image_data(folder: Path) -> dict[str, Any]:
+    """A template image of three small files, as the catalogue keeps it."""
+    files = {}
+    for name in ("kernel", "initrd", "disk"):
+        path = folder / name
+        path.write_bytes(name.encode() * 100)
+        files[name] = {
+            "path": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "size": path.stat().st_size,
+        }
+    return {"name": "mw-vplc-1", "cmdline": "console=ttyS0", "virtual_bytes": 2**30, "files": files}

@@ -51,7 +51,7 @@ class PrivatePostgres:
 
     def url_of(self, database: str) -> str:
         """The address of a database, over the socket."""
-        return f"postgresql://millwright@{quote(str(self.folder), safe='')}/{database}"
+        return f"postgresql://millwright@/{database}?host={quote(str(self.folder), safe='/')}"
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the server's programs as its user; raises with what it printed."""
@@ -105,7 +105,7 @@ def postgres() -> Iterator[PrivatePostgres]:
         _refuse("PostgreSQL's server is not installed (package postgresql)")
         raise AssertionError
     identity: dict[str, Any] = {}
-    # A folder's name becomes a URL's host: lower case only, and short, since sockets' paths are.
+    # Short, since sockets' paths are.
     folder = Path(tempfile.mkdtemp(prefix="mw-pg-", dir="/tmp"))
     try:
         if os.geteuid() == 0:

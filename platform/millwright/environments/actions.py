@@ -11,11 +11,14 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from millwright.accounts.models import Project
 from millwright.accounts.permissions import may, require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
+    TRANSITIONS,
     EnvironmentState,
+    LifecycleError,
     MachineDesired,
     OperationKind,
     OperationState,
@@ -25,7 +28,7 @@ from millwright.core.lifecycle import (
     check_transition,
 )
 
-from .enqueue import enqueue
+from .enqueue import enqueue, lock_machine
 from .history import environment_transition, transition
 from .models import Environment, Machine, Operation, Request
 from .placement import preview
@@ -121,6 +124,7 @@ def submit_request(actor: Any, request: Request) -> Request:
     """Ask for approval. Refused when the quota or the pool cannot hold it; may be approved by policy."""
     request = _locked(Request.objects, request.pk)
     _require_own(actor, request)
+    _require_step(request, RequestState.SUBMITTED)
     validate_request(request)
     size = size_of(request.template_version.spec, request.size)
     require_quota(request.project, size)
@@ -163,10 +167,11 @@ def approve_request(actor: Any, request: Request, reason: str = "") -> Request:
 
 
 def _approve(actor: Any, request: Request, reason: str) -> None:
-    check_transition("request", request.state, RequestState.APPROVED)
+    _require_step(request, RequestState.APPROVED)
     spec = request.template_version.spec
     size = size_of(spec, request.size)
-    require_quota(request.project, size)
+    # Locked, so that two approvals at once cannot both count the project's last free place.
+    require_quota(Project.objects.select_for_update(no_key=True).get(pk=request.project_id), size)
     if Environment.objects.present().filter(name=request.name).exists():
         raise ValidationError(
             {"name": _("an environment %(name)r exists by now") % {"name": request.name}}
@@ -224,6 +229,7 @@ def reject_request(actor: Any, request: Request, reason: str) -> Request:
     """Reject, with the reason that the requester reads."""
     request = _locked(Request.objects, request.pk)
     _require_decider(actor, request)
+    _require_step(request, RequestState.REJECTED)
     if not reason.strip():
         raise ValidationError({"reason": _("say why: the requester reads it")})
     transition(
@@ -248,9 +254,19 @@ def withdraw_request(actor: Any, request: Request) -> Request:
         raise ValidationError(
             {"state": _("the environment exists; remove it in place of withdrawing the request")}
         )
+    _require_step(request, RequestState.WITHDRAWN)
     transition(request, "request", RequestState.WITHDRAWN, cause=str(actor))
     record(actor, "request.withdraw", request, project=request.project)
     return request
+
+
+def _require_step(request: Request, wanted: RequestState) -> None:
+    """Each step of a request is taken once: unlike what was observed of a machine, a decision does not repeat."""
+    if request.state == wanted:
+        raise LifecycleError(
+            "request", request.state, wanted, TRANSITIONS["request"][str(request.state)]
+        )
+    check_transition("request", request.state, wanted)
 
 
 def _require_own(actor: Any, request: Request) -> None:
@@ -408,6 +424,8 @@ def retry_operation(actor: Any, operation: Operation) -> Operation:
     operation = _locked(Operation.objects, operation.pk)
     _require_operation(actor, operation)
     check_transition("operation", operation.state, OperationState.QUEUED)
+    if operation.machine_id is not None:
+        lock_machine(operation.machine_id)
     if (
         operation.machine is not None
         and Operation.objects.live().filter(machine=operation.machine).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
@@ -10,6 +11,11 @@ from django.utils.translation import gettext as _
 from millwright.core.lifecycle import OperationKind
 
 from .models import Environment, Machine, Operation
+
+
+def lock_machine(machine_id: UUID) -> None:
+    """Hold the machine's row to the transaction's end: two callers never both find it idle."""
+    list(Machine.objects.select_for_update(no_key=True).filter(pk=machine_id).values_list("pk"))
 
 
 def enqueue(
@@ -29,6 +35,7 @@ def enqueue(
         ValidationError: another operation of the same machine is still at work (`exclusive`).
     """
     if exclusive and machine is not None:
+        lock_machine(machine.pk)
         busy = Operation.objects.live().filter(machine=machine).first()
         if busy is not None:
             raise ValidationError(

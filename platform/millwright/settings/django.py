@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
@@ -100,13 +100,16 @@ def _database() -> dict[str, object]:
             # A file, so that threads of a test meet the locks of the real thing.
             "TEST": {"NAME": str(_settings.home / "test.sqlite3")},
         }
+    # libpq's own parameters, as in ?sslmode=verify-full or ?host=/run/postgresql.
+    options = dict(parse_qsl(url.query))
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": url.path.lstrip("/"),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
-        "HOST": unquote(url.hostname or ""),
-        "PORT": str(url.port or ""),
+        "HOST": options.pop("host", "") or unquote(url.hostname or ""),
+        "PORT": options.pop("port", "") or str(url.port or ""),
+        "OPTIONS": options,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

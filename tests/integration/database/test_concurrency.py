@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, close_old_connections, connections, transaction
 from millwright.accounts.actions import issue_token, make_login_link, use_login_link
+from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import LifecycleError, OperationKind
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation, Request
@@ -25,7 +26,7 @@ from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor.models import ProgramVersion
 from rest_framework.test import APIClient
 
-from tests.support.plant import Plant, build_plant
+from tests.support.plant import Plant, build_plant, image_data
 
 GIB = 2**30
 
@@ -56,9 +57,7 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         finally:
             connections.close_all()
 
-    threads = [
-        threading.Thread(target=run, args=(index, call)) for index, call in enumerate(calls)
-    ]
+    threads = [threading.Thread(target=run, args=(index, call)) for index, call in enumerate(calls)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -89,7 +88,14 @@ def _machines(plant: Plant, count: int) -> list[Machine]:
     return list(Machine.objects.order_by("environment__name"))
 
 
-def test_no_cpu_and_no_address_is_claimed_twice(crowd: Plant, tmp_path: Path) -> None:
+@pytest.fixture
+def store(crowd: Plant, tmp_path: Path) -> DjangoStore:
+    """The orchestrator's store, with an image to place."""
+    TemplateVersion.objects.update(image=image_data(tmp_path), image_state="ready")
+    return DjangoStore(str(ensure_site().pk), Ed25519PrivateKey.generate(), tmp_path)
+
+
+def test_no_cpu_and_no_address_is_claimed_twice(crowd: Plant, store: DjangoStore) -> None:
     """Eight strict machines at once for five realtime cores on two hosts: five get one each."""
     for host, realtime in zip(crowd.hosts, ("1-3", "1-2"), strict=True):
         Host.objects.filter(pk=host.pk).update(
@@ -108,7 +114,6 @@ def test_no_cpu_and_no_address_is_claimed_twice(crowd: Plant, tmp_path: Path) ->
             accel="kvm",
         )
     machines = _machines(crowd, 8)
-    store = DjangoStore(str(ensure_site().pk), Ed25519PrivateKey.generate(), tmp_path)
 
     def claim(machine: Machine) -> Callable[[], Any]:
         def until_decided() -> Any:
@@ -136,10 +141,9 @@ def test_no_cpu_and_no_address_is_claimed_twice(crowd: Plant, tmp_path: Path) ->
     assert len(addresses) == len(set(addresses)) == 5
 
 
-def test_a_claim_repeated_at_once_is_one_claim(crowd: Plant, tmp_path: Path) -> None:
+def test_a_claim_repeated_at_once_is_one_claim(crowd: Plant, store: DjangoStore) -> None:
     """A killed orchestrator's step and its repetition: the same machine is placed once."""
     (machine,) = _machines(crowd, 1)
-    store = DjangoStore(str(ensure_site().pk), Ed25519PrivateKey.generate(), tmp_path)
     operation = uuid4()
     results = together([lambda: store.claim(machine.pk, operation)] * 6)
     assert _errors(results) == 0

@@ -27,13 +27,13 @@ def test_the_suite_passes_there(postgres: PrivatePostgres, folder: str) -> None:
     # Django reads its database once per process, hence a process of its own.
     url = postgres.create_database(f"mw_{folder}")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--create-db", "-m", "not postgres",
+        [sys.executable, "-m", "pytest", "-q", "--create-db", "--maxfail=2", "-m", "not postgres",
          f"tests/integration/{folder}"],
         cwd=ROOT,
         env={**os.environ, "MILLWRIGHT_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=400,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,21 +18,7 @@ from millwright.orchestrator.service import Service
 from millwright.settings import get_settings
 
 from tests.support.operations import Builder, Prober
-from tests.support.plant import Plant, build_plant
-
-
-def image_data(folder: Path) -> dict[str, Any]:
-    """A template image of three small files, as the catalogue keeps it."""
-    files = {}
-    for name in ("kernel", "initrd", "disk"):
-        path = folder / name
-        path.write_bytes(name.encode() * 100)
-        files[name] = {
-            "path": str(path),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "size": path.stat().st_size,
-        }
-    return {"name": "mw-vplc-1", "cmdline": "console=ttyS0", "virtual_bytes": 2**30, "files": files}
+from tests.support.plant import Plant, build_plant, image_data
 
 
 @dataclass
