@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .errors import LabError
 from .plan import HostPlan, LabPlan
 from .system import in_netns, link_exists, netns_exists, run
 
@@ -75,7 +76,10 @@ def remove_netns(name: str) -> bool:
 def remove_link(name: str) -> bool:
     if not link_exists(name):
         return False
-    run("ip", "link", "del", name)
+    # A pair whose other end's namespace was just removed goes by itself, at a moment of the kernel's choosing.
+    done = run("ip", "link", "del", name, check=False)
+    if done.returncode and link_exists(name):
+        raise LabError(f"ip link del {name}: {done.stderr.strip()}")
     return True
 
 

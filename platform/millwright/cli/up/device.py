@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from millwright.cli.client import Api
-from millwright.cli.errors import CliError
 from millwright.cli.nouns.environments import LIVE, follow
 
 from .steps import Done, Plan
@@ -13,35 +12,30 @@ from .steps import Done, Plan
 NAME = "filling-station"
 
 
-def example_points(plan: Plan) -> list[dict[str, Any]]:
-    """The example's own binding of tags to the station's registers, from its io/ folder."""
-    import tomllib
+#: Tag, area, register, type, direction: the station's remote I/O as the example's program names it.
+POINTS = (
+    ("Main.sensor", "input", 0, "UINT", "in"),
+    ("Main.counter", "input", 1, "UINT", "in"),
+    ("Main.present", "discrete", 0, "BOOL", "in"),
+    ("Main.stop_ok", "discrete", 1, "BOOL", "in"),
+    ("Main.valve", "coil", 0, "BOOL", "out"),
+    ("Main.conveyor", "coil", 1, "BOOL", "out"),
+)
 
-    from . import example_folder
 
-    folder = example_folder(plan.root) / "io"
-    points = []
-    for path in sorted(folder.glob("*.toml")):
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        for point in document.get("point", []):
-            points.append(
-                {
-                    "tag": point["tag"],
-                    "area": point["area"],
-                    "register": str(point["address"]),
-                    "data_type": point.get(
-                        "type", "BOOL" if point["area"] in ("coil", "discrete") else "INT"
-                    ),
-                    "direction": point["direction"],
-                    "scale": point.get("scale", 1.0),
-                    "offset": point.get("offset", 0.0),
-                    "fail": point.get("fail", document.get("fail", "hold")),
-                    "substitute": point.get("substitute", 0.0),
-                }
-            )
-    if not points:
-        raise CliError(f"{folder}: no points in its .toml files")
-    return points
+def example_points() -> list[dict[str, Any]]:
+    """The points as the API takes them. A silent station stops the line: its inputs fall to zero."""
+    return [
+        {
+            "tag": tag,
+            "area": area,
+            "register": str(register),
+            "data_type": data_type,
+            "direction": direction,
+            "fail": "zero" if area == "discrete" else "hold",
+        }
+        for tag, area, register, data_type, direction in POINTS
+    ]
 
 
 def connect(plan: Plan) -> Done:
@@ -67,7 +61,7 @@ def connect(plan: Plan) -> Done:
         changes.append(f"device {NAME} at {plan.device['address']}:502")
     machine = plan.facts["machine"]["id"]
     before = _mapped(api, machine, found["id"])
-    points = example_points(plan)
+    points = example_points()
     api.post("mappings/set/", {"machine": machine, "device": found["id"], "points": points})
     if before != _mapped(api, machine, found["id"]):
         changes.append(f"{len(points)} points mapped, the firewall opened for the pair")

@@ -18,6 +18,8 @@ from millwright.lab.system import link_exists
 
 from .steps import Done, Plan
 
+#: Where libvirt keeps images unless told otherwise.
+IMAGES = "/var/lib/libvirt/images"
 #: Number of the example's device in the cell.
 DEVICE = 1
 
@@ -83,7 +85,7 @@ def _use_pool(plan: Plan) -> Done:
     check_uri(plan.pool)
     cpus = sorted(os.sched_getaffinity(0))
     layout = plan_lab(plan.settings.index, 1, cpus)
-    changes = []
+    changes = _storage(plan.pool)
     try:
         if not link_exists(layout.cell_bridge):
             changes.append(f"bridge {layout.cell_bridge} for cell {layout.cell}")
@@ -107,6 +109,26 @@ def _use_pool(plan: Plan) -> Done:
     _cell(plan, layout, bridge=layout.cell_bridge)
     plan.daemon_cpus = frozenset(cpus[:1])
     return Done.of(changes, detail=f"{plan.pool} as {plan.hosts[0]['name']}")
+
+
+def _storage(uri: str) -> list[str]:
+    """Have the host's storage pool: the one there is, else libvirt's usual folder."""
+    from millwright.hypervisor import HypervisorError, NotFound
+    from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
+    from millwright.operations.volumes import POOL
+
+    driver = LibvirtHypervisor(HostAddress(name="pool", uri=uri), site="")
+    try:
+        try:
+            driver.ensure_pool(POOL)
+        except NotFound:
+            driver.ensure_pool(POOL, IMAGES)
+            return [f"storage pool {POOL} at {IMAGES}"]
+    except HypervisorError as error:
+        raise CliError(f"--pool {uri}: {error}") from None
+    finally:
+        driver.close()
+    return []
 
 
 def host_name() -> str:
