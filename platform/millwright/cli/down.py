@@ -50,11 +50,18 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
     setup_django()
     from django.db import DatabaseError
 
+    from millwright.catalog.models import TemplateVersion
     from millwright.inventory.models import Cell, Site
 
     try:
         site = Site.objects.first()
         cells = list(Cell.objects.all())
+        # Images of templates have no machine that owns them; their names bear the hash of what we built.
+        images = tuple(
+            f"{image['name']}-"
+            for image in TemplateVersion.objects.values_list("image", flat=True)
+            if image
+        )
     except DatabaseError as error:
         raise CliError(
             f"the database cannot be read, so it is not known what is ours: {error}"
@@ -71,7 +78,9 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
             row for row in host.bulk_state() if row.metadata and row.metadata.site == str(site.pk)
         ]
         volumes = [
-            row for row in host.list_volumes(POOL) if row.owner and row.owner.site == str(site.pk)
+            row
+            for row in host.list_volumes(POOL)
+            if (row.owner and row.owner.site == str(site.pk)) or row.name.startswith(images)
         ]
         for domain in domains:
             click.echo(f"{'remove' if yes else 'would remove'} guest {domain.name} ({domain.uuid})")
@@ -84,6 +93,7 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
         for domain in domains:
             host.destroy(domain.uuid)
             host.undefine(domain.uuid)
+            host.remove_filter(f"mw-{domain.uuid.hex}")
         for volume in volumes:
             host.remove_volume(volume.pool, volume.name)
         for cell in cells:
