@@ -6,132 +6,38 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from millwright.catalog.actions import sync_template
 from millwright.core.lifecycle import OperationKind
 from millwright.environments import actions
-from millwright.environments.models import Environment, Machine, Operation
-from millwright.inventory.actions import ensure_cell, ensure_site, register_host
+from millwright.environments.models import Environment, Machine
 from millwright.inventory.models import AddressClaim, Host
 from millwright.orchestrator.service import Service
 from millwright.settings import get_settings
 from millwright.shopfloor.actions import set_station
 
-from tests.support.lab import CACHE, RunningLab
+from tests.support.lab import RunningLab
 from tests.support.operations import Builder, Prober
-from tests.support.plant import Plant, build_plant
-from vmtemplates import build_image, load_templates
+from tests.support.site import Site, lay_out
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 
 
-class Site:
-    """A plant whose orchestrator drives the real lab."""
-
-    def __init__(self, plant: Plant, lab: RunningLab, service: Service) -> None:
-        self.plant, self.lab, self.service = plant, lab, service
-
-    def until(self, condition: Callable[[], Any], what: str, limit_s: float = 120.0) -> Any:
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
-            if found := condition():
-                return found
-            time.sleep(0.1)
-        steps = [
-            (row.kind, row.state, row.error, list(row.steps.values_list("name", "state", "detail")))
-            for row in Operation.objects.all()
-        ]
-        pytest.fail(
-            f"never: {what}; operations: {steps}; hosts: {list(Host.objects.values_list('name', 'health', 'health_reason'))}"
-        )
-
-    def request(self, name: str) -> Environment:
-        plant = self.plant
-        made = actions.create_request(plant.engineer, **plant.request_fields(name, size="tiny"))
-        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
-        return Environment.objects.get(name=name)
-
-    def build(self, name: str = "probe") -> Machine:
-        environment = self.request(name)
-        self.until(
-            lambda: Environment.objects.get(pk=environment.pk).state in ("running", "failed"),
-            "built",
-        )
-        environment.refresh_from_db()
-        assert environment.state == "running", (
-            Operation.objects.filter(environment=environment).first().error
-        )
-        return environment.machines.get()
-
-    def remove(self) -> None:
-        for environment in Environment.objects.present():
-            self.until(
-                lambda row=environment: (
-                    not Operation.objects.live().filter(environment=row).exists()
-                ),
-                "idle",
-            )
-            environment.refresh_from_db()
-            if environment.state != "removing":
-                actions.remove_environment(self.plant.administrator, environment)
-        self.until(lambda: not Environment.objects.present().exists(), "removed")
-
-    def virsh(self, host: str, *words: str) -> str:
-        uri = self.lab.lab.uri(self.lab.lab.host(host))
-        return subprocess.run(
-            ["virsh", "-c", uri, *words], capture_output=True, text=True, timeout=60, check=True
-        ).stdout
-
-
 @pytest.fixture
 def site(transactional_db: None, real_lab: RunningLab, tmp_path: Path) -> Iterator[Site]:
-    plant = build_plant()
-    Host.objects.all().delete()
-    plan = real_lab.plan
-    plant.cell = ensure_cell(
-        None,
-        slug="line1",
-        cidr=plan.cell_cidr,
-        bridge=plan.host_cell_bridge,
-        gateway_address=plan.cell_address(2),
-        monitoring_address=plan.cell_address(1),
-        first_address=plan.cell_address(100),
-        last_address=plan.cell_address(199),
-    )
-    template = load_templates()["tiny"]
-    spec = {**template.as_spec(), "outputs": {"http": 7}}
-    plant.template = sync_template(
-        None, spec, image=build_image(template, CACHE / "images").as_dict()
-    )
-    ensure_site()
-    for host in plan.hosts:
-        register_host(
-            None,
-            name=host.name,
-            uri=real_lab.lab.uri(host),
-            policy=host.policy,
-            address=host.address,
-        )
+    made = lay_out(real_lab)
     settings = get_settings().model_copy(update={"home": tmp_path / "home"})
     settings.home.mkdir()
     service = Service(settings=settings, prober=Prober(), builder=Builder())
     thread = threading.Thread(target=service.run, name="service", daemon=True)
     thread.start()
     assert service.active.wait(60.0)
-    made = Site(plant, real_lab, service)
-    made.until(
-        lambda: Host.objects.filter(health="up", memory_bytes__gt=0).count() == len(plan.hosts),
-        "hosts are up",
-    )
+    made.hosts_up("hosts are up")
     yield made
     real_lab.heal()
-    made.until(
-        lambda: Host.objects.filter(health="up").count() == len(plan.hosts), "hosts are up again"
-    )
+    made.hosts_up("hosts are up again")
     made.remove()
     service.stop.set()
     thread.join(60.0)
