@@ -50,7 +50,7 @@ def run_confined(
     """
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        folder.chmod(0o755)
+        _open_for_reading(folder)
         os.chown(out, nobody.pw_uid, nobody.pw_gid)
         command = [
             *("unshare", "--mount", "--net", "--ipc", "--pid", "--fork"),
@@ -89,6 +89,12 @@ def run_confined(
             os.killpg(process.pid, signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def _open_for_reading(folder: Path) -> None:
+    """Whatever this process's umask is, nobody must be able to read what it shall compile."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _bring_into_reach(folder: Path) -> str:
