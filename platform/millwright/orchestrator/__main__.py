@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-
-import structlog
 
 
 def main() -> int:
@@ -16,19 +13,13 @@ def main() -> int:
     import django
 
     django.setup()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ]
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     from millwright.settings import get_settings
 
+    from .logs import set_up
     from .metrics import serve
     from .service import Service
 
+    set_up()
     service = Service(get_settings())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())

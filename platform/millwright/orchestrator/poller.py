@@ -34,9 +34,15 @@ def pick_up(runner: Runner, started: set[tuple[UUID, int]]) -> int:
             continue
         if begun >= room or (machine is not None and machine in busy):
             continue
-        started.add((pk, attempt))
         runner.start(pk, attempt)
+        started.add((pk, attempt))
         begun += 1
         if machine is not None:
             busy.add(machine)
     return begun
+
+
+def unfinished() -> list[tuple[UUID, int]]:
+    """Operations at work by the record, with their attempt: at a start, those that another process left."""
+    rows = Operation.objects.live().exclude(state=OperationState.QUEUED)
+    return list(rows.values_list("pk", "attempt"))

@@ -21,7 +21,7 @@ from .builder import WorkerBuilder
 from .durable import DurableRunner
 from .hosts import Hosts
 from .lock import AdvisoryLock, FileLock, Lock
-from .poller import pick_up
+from .poller import pick_up, unfinished
 from .prober import GatewayProber
 from .probing import Probing
 from .signing import signing_key
@@ -107,7 +107,8 @@ class Service:
         probing = Probing(hosts, self.settings, self.stop)
         self._start("watcher", self.watcher.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
-        runner.launch()
+        runner.launch(unfinished())
+        connections.close_all()
         self.active.set()
         started: set[tuple[UUID, int]] = set()
         try:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from millwright.environments.models import Operation
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor.models import ProgramVersion
@@ -93,3 +94,23 @@ def test_only_one_works_and_a_standby_waits(plant: Plant, start: Start) -> None:
     until(lambda: ProgramVersion.objects.get(pk=again.pk).state == "ready", "compiled", second)
     # The finished one was not run again.
     assert {row.steps.get().attempt for row in Operation.objects.all()} == {1}
+
+
+def test_an_operation_goes_on_from_its_own_record_when_the_runners_is_lost(
+    plant: Plant, start: Start
+) -> None:
+    first = start(dies_after="compile")
+    until(lambda: first.active, "active", first)
+    version = upload(plant)
+    until(lambda: first.killed, "killed", first)
+    if connection.vendor == "sqlite":
+        files = list(first.home.glob("operations.sqlite3*"))
+        assert files
+        for file in files:
+            file.unlink()
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA dbos CASCADE")
+    second = start()
+    until(lambda: Operation.objects.get().state == "succeeded", "finished from the record", second)
+    assert ProgramVersion.objects.get(pk=version.pk).state == "ready"

@@ -1,5 +1,9 @@
 """The orchestrator on fake hosts: from an approved request to a running environment and away again."""
 
+from typing import Any
+
+import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from millwright.environments import actions
 from millwright.environments.models import (
@@ -10,6 +14,7 @@ from millwright.environments.models import (
     StateTransition,
 )
 from millwright.inventory.models import AddressClaim, CpuClaim, Drift, Host
+from millwright.orchestrator.store import DjangoStore
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor.models import Deployment
 
@@ -145,3 +150,33 @@ def test_a_cancelled_build_is_undone(running: Running) -> None:
     assert CpuClaim.objects.count() == 0
     assert Environment.objects.get().state == "failed"
     running.prober.problem = None
+
+
+def test_a_database_that_is_away_for_a_while_delays_and_undoes_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = iter([True] * 4)
+    original = DjangoStore.step
+
+    def step(self: DjangoStore, *args: Any, **kwargs: Any) -> None:
+        if next(away, False):
+            raise OperationalError("the server closed the connection")
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(DjangoStore, "step", step)
+    environment = build(running)
+    operation = Operation.objects.get(kind="provision")
+    assert (environment.state, operation.error) == ("running", "")
+    assert next(away, None) is None
+
+
+def test_a_fault_of_ours_is_a_failed_operation_with_words(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claim(*_: Any) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(DjangoStore, "_claim", claim)
+    environment = build(running)
+    assert environment.state == "failed"
+    assert "internal error in step place: KeyError" in Operation.objects.get().error
