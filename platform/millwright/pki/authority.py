@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import ipaddress
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -35,9 +39,19 @@ class Pair:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a secret file in one rename, mode 0600."""
+    _write(path, data, 0o600)
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Write a certificate in one rename, mode 0644: a killed process leaves no half of one."""
+    _write(path, data, 0o644)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    scratch.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     scratch.rename(path)
@@ -58,19 +72,35 @@ def expires_within(certificate: bytes, days: int, now: dt.datetime | None = None
 
 
 class Authority:
-    """A CA in a folder: `ca.pem`, `ca.key` (0600), `issued/NAME.{pem,key}`. Made at the first use."""
+    """A CA in a folder, made at the first use.
+
+    `ca.pem`, `ca.key` (0600), `issued/NAME.{pem,key}`, and `issued.jsonl`: a line for every certificate
+    that was ever signed (serial, name, names beside it, usages, validity), oldest first.
+    """
 
     def __init__(self, folder: Path, name: str = "Millwright plant CA") -> None:
         self.folder = folder
         self._name = name
 
     def ensure(self) -> None:
-        """Have a root; an existing one is never replaced."""
-        if self._certificate_file.exists() and self._key_file.exists():
+        """Have a root; an existing one is never replaced.
+
+        Raises:
+            PkiError: the root's certificate is there and its key is not: nothing can be signed, and a
+                new root would lock every host out.
+        """
+        with self._locked():
+            self._ensure()
+
+    def _ensure(self) -> None:
+        if self._certificate_file.exists():
+            if not self._key_file.exists():
+                raise PkiError(
+                    f"key = {str(self._key_file)!r}: missing beside its certificate; put it back, "
+                    f"or remove {self._certificate_file} to begin a new authority"
+                )
             return
-        if self._key_file.exists() != self._certificate_file.exists():
-            # The certificate is written last: a key alone is a killed first start.
-            self._key_file.unlink(missing_ok=True)
+        # The certificate is written last: a key alone is a killed first start.
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)])
         now = dt.datetime.now(dt.UTC)
@@ -89,9 +119,16 @@ class Authority:
             )
             .sign(key, hashes.SHA256())
         )
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._key_file, _key_pem(key))
-        self._certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        write_public(self._certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time: two first starts would make two roots."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / ".lock").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
 
     @property
     def _certificate_file(self) -> Path:
@@ -103,8 +140,9 @@ class Authority:
 
     @property
     def certificate(self) -> bytes:
-        """The root as PEM."""
-        self.ensure()
+        """The root as PEM; its key may be kept elsewhere."""
+        if not self._certificate_file.exists():
+            self.ensure()
         return self._certificate_file.read_bytes()
 
     def issue(
@@ -120,9 +158,10 @@ class Authority:
 
         Args:
             name: the common name; `hosts` become DNS names and addresses beside it.
+            days: how long a new one is good for, more than RENEW_DAYS.
 
         Raises:
-            PkiError: a name or address breaks a rule.
+            PkiError: a name, an address or the time breaks a rule, or the root's key is missing.
         """
         if not _NAME.fullmatch(name):
             raise PkiError(
@@ -130,28 +169,45 @@ class Authority:
             )
         if not server and not client:
             raise PkiError(f"name = {name!r}: a certificate is for a server, a client, or both")
+        if not RENEW_DAYS < days <= ROOT_DAYS:
+            # A shorter one would be renewed at every look.
+            raise PkiError(f"days = {days}: {RENEW_DAYS + 1} to {ROOT_DAYS}")
         alternatives = _alternatives([name, *hosts])
         usages = [ExtendedKeyUsageOID.SERVER_AUTH] * server + [
             ExtendedKeyUsageOID.CLIENT_AUTH
         ] * client
         paths = self.folder / "issued" / f"{name}.pem", self.folder / "issued" / f"{name}.key"
-        if all(path.exists() for path in paths):
-            pair = Pair(paths[0].read_bytes(), paths[1].read_bytes())
-            if self._still_good(pair, alternatives, usages):
-                return pair
-        pair = self._sign(name, alternatives, usages, days)
-        write_private(paths[1], pair.key)
-        paths[0].write_bytes(pair.certificate)
+        with self._locked():
+            if all(path.exists() for path in (self._certificate_file, *paths)):
+                pair = Pair(paths[0].read_bytes(), paths[1].read_bytes())
+                if self._still_good(pair, alternatives, usages):
+                    return pair
+            self._ensure()
+            pair = self._sign(name, alternatives, usages, days)
+            write_private(paths[1], pair.key)
+            write_public(paths[0], pair.certificate)
         return pair
+
+    def inventory(self) -> list[dict[str, Any]]:
+        """Every certificate ever signed, oldest first, as written at its signing."""
+        try:
+            lines = (self.folder / "issued.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
 
     def _still_good(
         self, pair: Pair, alternatives: list[x509.GeneralName], usages: list[x509.ObjectIdentifier]
     ) -> bool:
-        certificate = x509.load_pem_x509_certificate(pair.certificate)
-        key = serialization.load_pem_private_key(pair.key, password=None)
+        try:
+            certificate = x509.load_pem_x509_certificate(pair.certificate)
+            key = serialization.load_pem_private_key(pair.key, password=None)
+        except ValueError:
+            # Damaged on the disk: a new pair replaces it.
+            return False
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         there = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        root = x509.load_pem_x509_certificate(self.certificate)
+        root = x509.load_pem_x509_certificate(self._certificate_file.read_bytes())
         return (
             not expires_within(pair.certificate, RENEW_DAYS)
             and list(names) == alternatives
@@ -169,11 +225,10 @@ class Authority:
         usages: list[x509.ObjectIdentifier],
         days: int,
     ) -> Pair:
-        self.ensure()
         root_key = serialization.load_pem_private_key(self._key_file.read_bytes(), password=None)
         if not isinstance(root_key, ec.EllipticCurvePrivateKey):
             raise PkiError(f"{self._key_file}: an EC key is expected")
-        root = x509.load_pem_x509_certificate(self.certificate)
+        root = x509.load_pem_x509_certificate(self._certificate_file.read_bytes())
         key = ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
         certificate = (
@@ -194,7 +249,27 @@ class Authority:
             )
             .sign(root_key, hashes.SHA256())
         )
+        self._note(certificate, name, alternatives)
         return Pair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+    def _note(
+        self, certificate: x509.Certificate, name: str, alternatives: list[x509.GeneralName]
+    ) -> None:
+        """Write the inventory's line before the certificate is handed out: none is unknown."""
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        line = {
+            "serial": f"{certificate.serial_number:x}",
+            "name": name,
+            "names": [str(other.value) for other in alternatives],
+            "server": ExtendedKeyUsageOID.SERVER_AUTH in usages,
+            "client": ExtendedKeyUsageOID.CLIENT_AUTH in usages,
+            "not_before": certificate.not_valid_before_utc.isoformat(),
+            "not_after": certificate.not_valid_after_utc.isoformat(),
+        }
+        with (self.folder / "issued.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _signed(certificate: x509.Certificate, root: x509.Certificate) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .authority import Authority, write_private
+from .authority import Authority, write_private, write_public
 
 
 def write_host(authority: Authority, folder: Path, name: str, addresses: list[str]) -> None:
@@ -35,5 +35,4 @@ def write_client(authority: Authority, folder: Path, name: str) -> Path:
 def _write(path: Path, data: bytes) -> None:
     if path.exists() and path.read_bytes() == data:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_public(path, data)
