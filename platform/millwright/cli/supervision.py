@@ -21,7 +21,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from millwright.settings import Settings
 
@@ -228,7 +228,7 @@ class Supervision:
             ) from None
         for name in [*removed, *different]:
             rpc.stopProcessGroup(name)
-            rpc.removeProcessGroup(name)
+            self._remove(name)
         for name in [*different, *added]:
             rpc.addProcessGroup(name)
         return [
@@ -236,6 +236,22 @@ class Supervision:
             *(f"restarted {name}" for name in different),
             *(f"started {name}" for name in added),
         ]
+
+    def _remove(self, name: str) -> None:
+        """Forget a process that was told to stop. It may still be ending: refused until it has."""
+
+        def removed() -> bool:
+            try:
+                self._rpc().removeProcessGroup(name)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.STILL_RUNNING:
+                    raise
+                with contextlib.suppress(xmlrpc.client.Fault):
+                    self._rpc().stopProcessGroup(name)
+                return False
+            return True
+
+        wait_for(removed, limit_s=60, what=f"the end of {name}", every_s=0.2)
 
     def _start_stopped(self, names: set[str]) -> list[str]:
         rpc = self._rpc()
