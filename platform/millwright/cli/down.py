@@ -9,7 +9,7 @@ import click
 from millwright.settings import Settings, get_settings
 
 from .errors import CliError
-from .place import checkout
+from .place import alone, checkout
 
 
 @click.command()
@@ -21,6 +21,13 @@ from .place import checkout
 def down(pool: str, yes: bool, keep_data: bool) -> None:
     """Take everything of this installation away. Caches of images stay; they are shared."""
     settings = get_settings()
+    with alone(settings.home):
+        _down(settings, pool, yes, keep_data)
+    click.echo("down")
+
+
+def _down(settings: Settings, pool: str, yes: bool, keep_data: bool) -> None:
+    """The work of `down`."""
     if pool and not _clean_pool(settings, pool, yes):
         raise CliError("nothing was removed; add --yes (make down POOL=… YES=1)")
     from .supervision import Supervision
@@ -40,7 +47,6 @@ def down(pool: str, yes: bool, keep_data: bool) -> None:
         from .up.machine import give_instance_back
 
         give_instance_back()
-    click.echo("down")
 
 
 def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import CliError
 
 LOCKS = Path("/run/lock/millwright")
 
@@ -35,3 +40,23 @@ def adopt_instance(folder: Path = LOCKS) -> None:
         if mine:
             os.environ["MILLWRIGHT_INSTANCE"] = path.stem
             return
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Only one `up` or `down` of an installation at a time; the kernel drops the lock with the process.
+
+    Raises:
+        CliError: another one is at work.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the home, which `down` removes.
+    path = home.with_name(f".{home.name}.lock")
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CliError(
+                f"another millwright up or down is at work on {home}; wait for its end"
+            ) from None
+        yield

@@ -7,7 +7,7 @@ import pytest
 from millwright.cli.client import wait_for
 from millwright.cli.errors import CliError, StepError
 from millwright.cli.nouns.shopfloor import read_project
-from millwright.cli.place import adopt_instance, owner
+from millwright.cli.place import adopt_instance, alone, owner
 from millwright.cli.up.hosts import check_uri, policy_for
 from millwright.cli.up.steps import Done, Plan, Run
 from millwright.settings import get_settings
@@ -154,3 +154,14 @@ def test_a_pools_cpus_are_shared_out(
 def test_a_pool_that_is_not_this_machines_is_refused() -> None:
     with pytest.raises(CliError, match="expected qemu:///system"):
         check_uri("qemu+ssh://elsewhere/system")
+
+
+def test_two_runs_on_one_installation_exclude_each_other(tmp_path: Path) -> None:
+    home = tmp_path / "mw0"
+    with alone(home):
+        with pytest.raises(CliError, match="another millwright up or down is at work"), alone(home):
+            pass
+        with alone(tmp_path / "mw1"):
+            pass
+    with alone(home):
+        pass

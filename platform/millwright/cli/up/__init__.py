@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from millwright.cli.errors import CliError
-from millwright.cli.place import adopt_instance, checkout
+from millwright.cli.place import adopt_instance, alone, checkout
 from millwright.settings import get_settings
 
 from .steps import Plan, Run
@@ -72,11 +72,12 @@ def up(pool: str, hosts: int, bare: bool) -> None:
             ("Shop-floor device", device.connect),
             ("Proof", proof.prove),
         ]
-    try:
-        run.through(steps)
-    except CliError:
-        click.echo(run.split())
-        raise
+    with alone(settings.home):
+        try:
+            run.through(steps)
+        except CliError:
+            click.echo(run.split())
+            raise
     click.echo(run.split())
     for line in people.invitations(plan, bare=bare):
         click.echo(line)
