@@ -1,0 +1,237 @@
+"""The permission matrix of everything that changes something: each verb × each kind of person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.db import transaction
+from millwright.accounts.actions import issue_token
+from millwright.accounts.models import User
+from millwright.audit.models import AuditEntry
+from millwright.core.lifecycle import HostAdministration
+from millwright.environments import actions
+from millwright.environments.models import Environment, Machine, Operation
+from millwright.inventory import actions as inventory
+from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor.models import ProgramVersion
+from rest_framework.test import APIClient
+
+from tests.support.plant import Plant
+
+SOURCE = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
+DONE, NO, HIDDEN = "done", 403, 404
+#: What a stranger is told who names another project's things in a body: that they do not exist for him.
+UNKNOWN = 400
+
+PEOPLE = ("engineer", "approver", "operator", "administrator", "auditor", "stranger")
+
+
+def _row(*codes: Any) -> dict[str, Any]:
+    return dict(zip(PEOPLE, codes, strict=True))
+
+
+#: verb → (path, body, who may)
+VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "request-create": (
+        "requests/",
+        {
+            "name": "third-line",
+            "project": "line-1",
+            "template": "vplc",
+            "size": "small",
+            "cell": "line1",
+        },
+        _row(DONE, DONE, NO, DONE, NO, UNKNOWN),
+    ),
+    # It tells what the pool has, and changes nothing: whoever sees the project may ask.
+    "request-preview": (
+        "requests/preview/",
+        {
+            "name": "third-line",
+            "project": "line-1",
+            "template": "vplc",
+            "size": "small",
+            "cell": "line1",
+        },
+        _row(DONE, DONE, DONE, DONE, DONE, UNKNOWN),
+    ),
+    "request-submit": ("requests/{draft}/submit/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
+    "request-approve": ("requests/{asked}/approve/", {}, _row(NO, DONE, NO, DONE, NO, HIDDEN)),
+    "request-reject": (
+        "requests/{asked}/reject/",
+        {"reason": "no budget"},
+        _row(NO, DONE, NO, DONE, NO, HIDDEN),
+    ),
+    "request-withdraw": ("requests/{asked}/withdraw/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
+    "environment-start": ("environments/one/start/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
+    "environment-stop": ("environments/one/stop/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
+    "environment-restart": (
+        "environments/one/restart/",
+        {},
+        _row(DONE, NO, DONE, DONE, NO, HIDDEN),
+    ),
+    "environment-remove": ("environments/one/remove/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
+    "environment-extend": (
+        "environments/one/extend/",
+        {"days": 3},
+        _row(DONE, NO, NO, DONE, NO, HIDDEN),
+    ),
+    "operation-cancel": ("operations/{live}/cancel/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
+    "operation-retry": ("operations/{failed}/retry/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
+    "program-create": (
+        "programs/",
+        {"project": "line-1", "name": "other", "files": SOURCE},
+        _row(DONE, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "deployment-create": (
+        "deployments/",
+        {"machine": "{machine}", "program_version": "{version}"},
+        _row(DONE, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "device-create": (
+        "devices/",
+        {"name": "rio", "project": "line-1", "cell": "line1", "address": "10.90.1.51", "port": 502},
+        _row(DONE, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "device-destroy": ("devices/{device}/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
+    "mapping-set": (
+        "mappings/set/",
+        {
+            "machine": "{machine}",
+            "device": "{device}",
+            "points": [{"tag": "Main.level", "area": "input", "register": "0", "direction": "in"}],
+        },
+        _row(DONE, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "station-create": (
+        "stations/",
+        {"project": "line-1", "cell": "line1", "name": "desk", "cidr": "10.90.1.1/32"},
+        _row(NO, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "host-create": (
+        "hosts/",
+        {"name": "h9", "uri": "qemu+tls://h9/system"},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
+    "host-cordon": ("hosts/mw0-h1/cordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+    "host-uncordon": ("hosts/mw0-h2/uncordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+}
+
+
+@pytest.fixture
+def world(plant: Plant) -> dict[str, Any]:
+    """One of everything, each in the state in which its verb is possible."""
+    plant.project.quota_environments = 9
+    plant.project.save()
+    User.objects.create_user("audrey", plant_role="auditor")
+    erin = plant.engineer
+    for name in ("one", "two"):
+        made = actions.create_request(erin, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(erin, made))
+    Environment.objects.update(state="running")
+    one = Operation.objects.get(environment__name="one")
+    Operation.objects.filter(pk=one.pk).update(state="failed")
+    machine = Machine.objects.get(environment__name="one")
+    Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0])
+    inventory.administer_host(plant.operator, plant.hosts[1], HostAdministration.CORDONED)
+    version = shopfloor.upload_program(erin, plant.project, "filling", SOURCE)
+    ProgramVersion.objects.update(state="ready")
+    device = shopfloor.add_device(
+        erin,
+        name="station",
+        project=plant.project,
+        cell=plant.cell,
+        address="10.90.1.50",
+        port=502,
+    )
+    asked = actions.create_request(erin, **plant.request_fields("asked"))
+    return {
+        "draft": actions.create_request(erin, **plant.request_fields("draft")).pk,
+        "asked": actions.submit_request(erin, asked).pk,
+        "failed": one.pk,
+        "live": Operation.objects.get(environment__name="two").pk,
+        "machine": machine.pk,
+        "version": version.pk,
+        "device": device.pk,
+    }
+
+
+def _filled(value: Any, world: dict[str, Any]) -> Any:
+    if isinstance(value, str):
+        return value.format(**world) if value.startswith("{") or "/{" in value else value
+    if isinstance(value, dict):
+        return {key: _filled(entry, world) for key, entry in value.items()}
+    return value
+
+
+def _call(caller: APIClient, verb: str, world: dict[str, Any]) -> Any:
+    path, body, _ = VERBS[verb]
+    url = "/api/v1/" + _filled(path, world)
+    if verb.endswith("-destroy"):
+        return caller.delete(url)
+    return caller.post(url, _filled(body, world), format="json")
+
+
+def _client(user: Any, **token: Any) -> APIClient:
+    _, secret = issue_token(None, user, "test", lifetime=dt.timedelta(hours=1), **token)
+    made = APIClient()
+    made.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    return made
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_who_may(plant: Plant, world: dict[str, Any], verb: str) -> None:
+    assert _call(APIClient(), verb, world).status_code == 401
+    assert _call(_client(plant.engineer, scope="read"), verb, world).status_code == 403
+    assert _call(_client(plant.operator, scope="discovery"), verb, world).status_code == 403
+    for who, expected in VERBS[verb][2].items():
+        user = User.objects.get(username="audrey") if who == "auditor" else getattr(plant, who)
+        caller = _client(user)
+        before = AuditEntry.objects.count()
+        with transaction.atomic():
+            answer = _call(caller, verb, world)
+            written = AuditEntry.objects.count() - before
+            # Each person meets the same world.
+            transaction.set_rollback(True)
+        told = (who, answer.status_code, getattr(answer, "data", None))
+        if expected == DONE:
+            assert 200 <= answer.status_code < 300, told
+            if verb != "request-preview":
+                assert written >= 1, told
+        else:
+            assert answer.status_code == expected, told
+            assert written == 0, told
+            assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_every_verb_of_every_endpoint_is_in_the_matrix() -> None:
+    from millwright.api.urls import router
+
+    found = set()
+    for _, viewset, basename in router.registry:
+        found |= {
+            f"{basename}-{name}"
+            for name in ("create", "update", "destroy")
+            if hasattr(viewset, name)
+        }
+        found |= {
+            f"{basename}-{'set' if extra.url_name == 'set' else extra.url_path}"
+            for extra in viewset.get_extra_actions()
+            if set(extra.mapping) - {"get"}
+        }
+    assert found == set(VERBS)
+
+
+def test_a_session_changes_nothing_without_its_form_token(plant: Plant) -> None:
+    """A page of another site cannot use a signed-in browser."""
+    caller = APIClient(enforce_csrf_checks=True)
+    caller.force_login(plant.engineer, backend="django.contrib.auth.backends.ModelBackend")
+    answer = caller.post(
+        "/api/v1/devices/",
+        {"name": "rio", "project": "line-1", "cell": "line1", "address": "10.90.1.51", "port": 502},
+        format="json",
+    )
+    assert answer.status_code == 403
+    assert "CSRF" in answer.json()["detail"]
