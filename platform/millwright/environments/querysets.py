@@ -72,4 +72,4 @@ class OperationQuerySet(ByProjectQuerySet):
         return self.filter(state__in=LIVE_OPERATION_STATES)
 
     def with_names(self) -> Self:
-        return self.select_related("project", "environment", "machine", "requested_by")
+        return self.select_related("project", "environment", "machine__environment", "requested_by")

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -58,14 +59,16 @@ def _cpus(host: Host) -> list[dict[str, Any]]:
 @login_required
 def pool(request: HttpRequest) -> HttpResponse:
     """All hosts. Everyone who signed in sees states; names of others' machines need a plant-wide role."""
-    rows = Host.objects.prefetch_related("cpu_claims__machine__environment")
+    rows = Host.objects.annotate(machine_count=Count("machines")).prefetch_related(
+        "cpu_claims__machine__environment"
+    )
     free = {host.name: host for host in snapshot().hosts}
     hosts = [
         {
             "row": host,
             "cpus": _cpus(host),
             "free": free[host.name],
-            "machines": host.machines.count(),
+            "machines": host.machine_count,
         }
         for host in rows[:200]
     ]

@@ -1,0 +1,187 @@
+"""What a page or a list costs does not grow with the plant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from millwright.environments import actions
+from millwright.environments.models import Environment, Machine, Operation
+from millwright.inventory.models import AddressClaim, CpuClaim, Drift, Host
+from millwright.inventory.snapshot import snapshot
+from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor.models import Deployment, Program, ProgramVersion
+
+from tests.support.plant import Plant
+
+API = (
+    "requests",
+    "environments",
+    "machines",
+    "operations",
+    "programs",
+    "program-versions",
+    "deployments",
+    "devices",
+    "mappings",
+    "stations",
+    "hosts",
+    "cells",
+    "drifts",
+    "templates",
+    "projects",
+    "audit",
+    "status",
+)
+PAGES = (
+    "home",
+    "catalogue",
+    "requests",
+    "environments",
+    "programs",
+    "devices",
+    "pool",
+    "operations",
+    "audit",
+)
+
+
+def _grow(plant: Plant, first: int, count: int) -> None:
+    """`count` more of everything."""
+    now = timezone.now()
+    for number in range(first, first + count):
+        host = Host.objects.create(
+            name=f"more-h{number}",
+            uri=f"fake://more-h{number}",
+            agent_url=f"http://10.77.0.{number + 1}:9177/metrics",
+            policy={"housekeeping_cpus": "0", "realtime_cpus": "1", "shared_cpus": "0"},
+            topology={"cpus": [{"id": 0}, {"id": 1}]},
+            health="up",
+            memory_bytes=2**33,
+            disk_free_bytes=2**36,
+            last_seen=now,
+        )
+        Drift.objects.create(
+            host=host, kind="foreign", name=f"vm{number}", first_seen=now, last_seen=now
+        )
+        request = actions.create_request(plant.engineer, **plant.request_fields(f"line-{number}"))
+        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, request))
+        actions.submit_request(
+            plant.engineer,
+            actions.create_request(plant.engineer, **plant.request_fields(f"asked-{number}")),
+        )
+        environment = Environment.objects.get(name=f"line-{number}")
+        operation = Operation.objects.get(environment=environment)
+        for position in range(3):
+            operation.steps.create(position=position, name=f"s{position}", title="Step")
+        machine = Machine.objects.get(environment=environment)
+        Machine.objects.filter(pk=machine.pk).update(host=host, observed="running")
+        machine.refresh_from_db()
+        CpuClaim.objects.create(host=host, cpu=1, machine=machine, vcpu=1, operation=operation.pk)
+        AddressClaim.objects.create(
+            cell=plant.cell, address=f"10.90.1.{100 + number}", machine=machine
+        )
+        program = Program.objects.create(project=plant.project, name=f"program-{number}")
+        version = ProgramVersion.objects.create(
+            program=program, number=1, files={}, state="ready", uploaded_by=plant.engineer
+        )
+        Deployment.objects.create(
+            machine=machine, program_version=version, deployed_by=plant.engineer, state="active"
+        )
+        device = shopfloor.add_device(
+            plant.engineer,
+            name=f"device-{number}",
+            project=plant.project,
+            cell=plant.cell,
+            address=f"10.90.1.{20 + number}",
+            port=502,
+        )
+        shopfloor.set_mappings(
+            plant.engineer,
+            machine,
+            device,
+            [{"tag": "Main.level", "area": "input", "register": "0", "direction": "in"}],
+        )
+
+
+def _roomy(plant: Plant) -> None:
+    for field in ("vcpus", "realtime_cores", "environments"):
+        setattr(plant.project, f"quota_{field}", 90)
+    plant.project.quota_memory_bytes = plant.project.quota_disk_bytes = 2**42
+    plant.project.save()
+
+
+def _cost(caller: Client, url: str) -> tuple[int, list[str]]:
+    caller.get(url)
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        answer = caller.get(url)
+    assert answer.status_code == 200, url
+    return len(captured), [query["sql"][:160] for query in captured]
+
+
+@pytest.mark.parametrize("kind", ["api", "portal"])
+def test_no_list_asks_more_when_there_is_more(plant: Plant, kind: str) -> None:
+    _roomy(plant)
+    urls = (
+        [f"/api/v1/{name}/" for name in API] + ["/api/v1/prometheus/targets"]
+        if kind == "api"
+        else [reverse(f"portal:{name}") for name in PAGES]
+    )
+    for person in (plant.administrator, plant.engineer):
+        caller = Client()
+        caller.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+        seen = [
+            url
+            for url in urls
+            if person is plant.administrator
+            or not any(word in url for word in ("hosts", "drifts", "prometheus"))
+        ]
+        start = Environment.objects.count()
+        _grow(plant, start, 2)
+        few = {url: _cost(caller, url) for url in seen}
+        _grow(plant, start + 2, 5)
+        many = {url: _cost(caller, url) for url in seen}
+        for url in seen:
+            assert many[url][0] <= few[url][0], (url, few[url], many[url][1])
+            assert many[url][0] <= 20, (url, many[url][1])
+
+
+def test_the_pool_is_read_with_four_queries(plant: Plant, django_assert_num_queries: Any) -> None:
+    _roomy(plant)
+    _grow(plant, 0, 6)
+    with django_assert_num_queries(4):
+        read = snapshot()
+    assert len(read.hosts) == 8
+    by_name = {host.name: host for host in read.hosts}
+    assert by_name["more-h3"].claimed_cpus == frozenset({1})
+    assert by_name["more-h3"].memory_promised_bytes > by_name["mw0-h1"].memory_promised_bytes
+
+
+def test_an_environments_page_costs_the_same_with_a_long_history(plant: Plant) -> None:
+    _roomy(plant)
+    _grow(plant, 0, 1)
+    caller = Client()
+    caller.force_login(plant.engineer, backend="django.contrib.auth.backends.ModelBackend")
+    url = reverse("portal:environment", args=["line-0"])
+    short, _ = _cost(caller, url)
+    environment = Environment.objects.get(name="line-0")
+    Operation.objects.update(state="succeeded")
+    for _ in range(15):
+        operation = Operation.objects.create(
+            kind="restart",
+            state="succeeded",
+            project=plant.project,
+            environment=environment,
+            machine=environment.machines.get(),
+            requested_by=plant.engineer,
+        )
+        operation.steps.create(position=0, name="s", title="Step")
+    long, asked = _cost(caller, url)
+    assert long <= short, asked
