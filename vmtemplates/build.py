@@ -27,7 +27,8 @@ def _key(template: Template) -> str:
         paths += debian.own_files()
     for path in paths:
         if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.name).encode() + b"\0" + path.read_bytes() + b"\0")
+            name = path.relative_to(HERE.parent).as_posix()
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -57,7 +58,7 @@ def build_image(
     taken for whole; leftovers are removed at the next build.
 
     Raises:
-        BuildError: a tool failed; its last lines are in the text.
+        BuildError: a tool failed, with its last lines in the text, or the disk is full.
     """
     with _alone(cache, template.name):
         if (found := find_built(template, cache)) is not None:
@@ -67,11 +68,13 @@ def build_image(
             shutil.rmtree(leftover, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".build-{template.name}-", dir=cache))
         scratch.chmod(0o755)
+        # Before the work: sources that change meanwhile belong to the next image, not to this one.
+        key = _key(template)
         try:
             recipe = initramfs.build if template.image.recipe == "initramfs" else debian.build
             packages = recipe(template, scratch, progress)
             resolved = hashlib.sha256("\n".join(packages).encode()).hexdigest()[:8]
-            name = f"mw-{template.name}-{_key(template)}-{resolved}"
+            name = f"mw-{template.name}-{key}-{resolved}"
             seal(
                 scratch,
                 name,
@@ -83,6 +86,10 @@ def build_image(
             target = cache / name
             shutil.rmtree(target, ignore_errors=True)
             scratch.rename(target)
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            where = error.filename or cache
+            raise BuildError(f"{where}: {error.strerror or error}") from error
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise

@@ -1,0 +1,123 @@
+"""template.yaml: what is accepted, and what a person is told when something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vmtemplates import TemplateError, load_template, load_templates
+
+GOOD: dict[str, Any] = {
+    "schema": 1,
+    "name": "box",
+    "version": "1.2",
+    "title": "A box",
+    "class": "realtime",
+    "sizes": [
+        {
+            "name": "small",
+            "vcpus": [{"role": "housekeeping"}, {"role": "control"}],
+            "memory_bytes": 256 * 2**20,
+            "disk_bytes": 2**30,
+        }
+    ],
+    "image": {"recipe": "debian", "kernel_package": "linux-image-rt-amd64"},
+    "health": {"probe": "modbus"},
+}
+
+
+def written(folder: Path, data: object) -> Path:
+    path = folder / "box" / "template.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(data if isinstance(data, str) else yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    data = {**GOOD, **changes}
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def test_the_shipped_templates_are_right() -> None:
+    found = load_templates()
+    assert {"tiny", "vplc"} <= set(found)
+    vplc = found["vplc"]
+    assert vplc.service_class == "realtime"
+    assert vplc.outputs == {"modbus": 502, "opcua": 4840, "metrics": 9400}
+    assert vplc.identity == "smbios"
+    assert vplc.offered
+    assert not found["tiny"].offered
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    template = load_template(written(tmp_path, GOOD))
+    assert template.name == "box"
+    assert [vcpu.role for vcpu in template.sizes[0].vcpus] == ["housekeeping", "control"]
+    assert template.as_spec()["class"] == "realtime"
+
+
+@pytest.mark.parametrize("field", ["schema", "name", "version", "title", "class", "sizes", "image"])
+def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> None:
+    path = written(tmp_path, changed(**{field: None}))
+    with pytest.raises(TemplateError, match=f"{field}: Field required") as error:
+        load_template(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 2}, ["schema = 2", "Input should be 1"]),
+        ({"name": "Box!"}, ["name = 'Box!'", "pattern"]),
+        ({"class": "hard"}, ["class = 'hard'", "realtime"]),
+        ({"colour": "red"}, ["colour = 'red'", "not permitted"]),
+        ({"sizes": []}, ["sizes = []", "at least 1"]),
+        ({"outputs": {"modbus": 70000}}, ["outputs.modbus = 70000", "65535"]),
+        ({"outputs": {"telnet": 23}}, ["outputs.telnet", "modbus"]),
+        ({"class": "shared"}, ["sizes.small.vcpus", "control is for class realtime only"]),
+        (
+            {"sizes": [{**GOOD["sizes"][0], "memory_bytes": 100_000_001}]},
+            ["sizes.0.memory_bytes = 100000001", "multiple of 1048576"],
+        ),
+        (
+            {"sizes": [{**GOOD["sizes"][0], "vcpus": [{"role": "housekeeping"}]}]},
+            ["sizes.small.vcpus", "needs a vCPU of role control"],
+        ),
+        ({"sizes": [GOOD["sizes"][0], GOOD["sizes"][0]]}, ["sizes: names repeat"]),
+        ({"health": {"probe": "modbus", "timeout_s": 0}}, ["health.timeout_s = 0", "greater than"]),
+    ],
+)
+def test_field_value_and_rule_are_named(
+    tmp_path: Path, change: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(TemplateError) as error:
+        load_template(written(tmp_path, changed(**change)))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError) as error:
+        load_template(written(tmp_path, changed(title=None, version="one")))
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["- a\n- list\n", "name: [unclosed\n", ""])
+def test_what_is_no_mapping_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(TemplateError, match=r"template\.yaml: "):
+        load_template(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match=r"none\.yaml"):
+        load_template(tmp_path / "none.yaml")
+
+
+def test_folder_and_name_must_agree(tmp_path: Path) -> None:
+    written(tmp_path, changed(name="crate"))
+    with pytest.raises(TemplateError, match="must be the folder's name, 'box'"):
+        load_templates(tmp_path)
