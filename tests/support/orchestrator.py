@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,11 +68,12 @@ def database_url() -> str:
     """The tests' database as the setting has it."""
     from django.db import connection
 
-    conf = connection.settings_dict
+    name = connection.settings_dict["NAME"]
     if connection.vendor == "sqlite":
-        return f"sqlite:///{conf['NAME']}"
-    where = f"{conf['USER']}:{conf['PASSWORD']}@{conf['HOST']}:{conf['PORT']}"
-    return f"postgresql://{where}/{conf['NAME']}"
+        return f"sqlite:///{name}"
+    from millwright.settings import get_settings
+
+    return urlsplit(get_settings().effective_database_url)._replace(path=f"/{name}").geturl()
 
 
 def die_after(name: str, home: Path) -> None:

@@ -7,11 +7,14 @@ paused or cut off notices before it acts.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 from typing import Protocol
 
 import psycopg
+
+log = logging.getLogger(__name__)
 
 #: The key of the advisory lock: "millwrig" as eight bytes.
 LOCK_KEY = int.from_bytes(b"millwrig", "big") % 2**63
@@ -66,6 +69,7 @@ class AdvisoryLock:
     def __init__(self, url: str) -> None:
         self.url = url
         self._session: psycopg.Connection | None = None
+        self._said = ""
 
     def try_acquire(self) -> bool:
         if self.held():
@@ -76,8 +80,13 @@ class AdvisoryLock:
                 self.url, autocommit=True, connect_timeout=5, options="-c statement_timeout=5000"
             )
             row = session.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
-        except psycopg.Error:
+        except psycopg.Error as error:
+            # Said once: a standby asks every second.
+            if str(error) != self._said:
+                self._said = str(error)
+                log.warning("the database cannot be asked for the lock: %s", error)
             return False
+        self._said = ""
         if row is None or not row[0]:
             session.close()
             return False

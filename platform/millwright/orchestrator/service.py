@@ -134,7 +134,7 @@ class Service:
             if self.lock.try_acquire():
                 return True
             if not said:
-                log.info("standing by: another orchestrator is active")
+                log.info("standing by: the lock is not to be had")
                 said = True
             self.stop.wait(1.0)
         return False
