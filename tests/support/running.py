@@ -14,7 +14,7 @@ from typing import Any
 
 from millwright.cli.client import Api
 from millwright.cli.supervision import Supervision
-from millwright.lab import Lab
+from millwright.lab import Lab, claim_instance
 from millwright.settings import Settings
 
 from tests.support.lab import ROOT
@@ -51,6 +51,8 @@ class Running:
 
     def start(self) -> None:
         """Have it up; an earlier run's leftovers are taken away first."""
+        # An own number, away from those that people's installations take first.
+        self.environment["MILLWRIGHT_INSTANCE"] = claim_instance(f"{ROOT}#{HOME}", first=3).instance
         self.command("down")
         done = self.command("up", limit_s=UP_LIMIT_S)
         self.first = done.stdout

@@ -9,7 +9,7 @@ import click
 from millwright.settings import Settings, get_settings
 
 from .errors import CliError
-from .place import alone, checkout
+from .place import alone, checkout, owner, owner_of
 
 
 @click.command()
@@ -34,19 +34,30 @@ def _down(settings: Settings, pool: str, yes: bool, keep_data: bool) -> None:
 
     for name in Supervision(settings, checkout()).down():
         click.echo(f"ended {name}")
+    holder = owner_of(settings.instance)
+    if holder == owner() or (holder is None and settings.lab_dir.exists()):
+        _end_lab(settings)
+    else:
+        # The bridges and namespaces of that number are somebody else's, or nobody's.
+        click.echo(
+            f"no lab of this installation ({settings.instance} belongs to {holder or 'nobody'})"
+        )
+    if not keep_data and settings.home.exists():
+        shutil.rmtree(settings.home)
+        click.echo(f"removed {settings.home}")
+    if not keep_data and holder == owner():
+        from .up.machine import give_instance_back
+
+        give_instance_back()
+
+
+def _end_lab(settings: Settings) -> None:
     from millwright.lab import Lab, LabError
 
     try:
         Lab(settings.lab_dir, settings.pki_dir, settings.index).down(click.echo)
     except LabError as error:
         raise CliError(str(error)) from None
-    if not keep_data and settings.home.exists():
-        shutil.rmtree(settings.home)
-        click.echo(f"removed {settings.home}")
-    if not keep_data:
-        from .up.machine import give_instance_back
-
-        give_instance_back()
 
 
 def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:

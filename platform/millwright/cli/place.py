@@ -42,6 +42,14 @@ def adopt_instance(folder: Path = LOCKS) -> None:
             return
 
 
+def owner_of(instance: str, folder: Path = LOCKS) -> str | None:
+    """Who holds an instance's number; None: nobody."""
+    try:
+        return str(json.loads((folder / f"{instance}.json").read_text(encoding="utf-8"))["owner"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
     """Only one `up` or `down` of an installation at a time; the kernel drops the lock with the process.
