@@ -5,6 +5,7 @@ It listens on no network address, so that it can disturb nobody and nobody can r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -97,6 +98,30 @@ class PrivatePostgres:
         self.run("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", data)
 
 
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sweep(binaries: Path, identity: dict[str, Any]) -> None:
+    """Stop and remove the servers of runs that were killed: their owner's process is gone."""
+    for folder in Path("/tmp").glob("mw-pg-*"):
+        try:
+            owner = int((folder / "owner").read_text())
+        except (OSError, ValueError):
+            continue
+        if _alive(owner):
+            continue
+        with contextlib.suppress(RuntimeError, OSError, subprocess.TimeoutExpired):
+            PrivatePostgres(folder, binaries, identity).stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """One server for the run. As root it runs as the system's user `postgres`, since it refuses root."""
@@ -116,6 +141,8 @@ def postgres() -> Iterator[PrivatePostgres]:
                 raise
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             os.chown(folder, account.pw_uid, account.pw_gid)
+        (folder / "owner").write_text(str(os.getpid()))
+        _sweep(binaries, identity)
         server = PrivatePostgres(folder, binaries, identity)
         server.start()
         try:

@@ -20,12 +20,6 @@ class KeyReused(exceptions.APIException):
     default_code = "idempotency_key_reused"
 
 
-class InProgress(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
-    default_detail = "Idempotency-Key: the first request with this key is still being handled."
-    default_code = "in_progress"
-
-
 class IdempotentMixin:
     """For views: wraps POST. The answer is kept in the same transaction as the change."""
 
@@ -34,7 +28,14 @@ class IdempotentMixin:
         if request.method != "POST" or not key:
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         self._idempotency_key = key[:255]
-        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        # One transaction: a process killed before its answer leaves neither the change nor the key, and
+        # the same key sent again meanwhile waits at the key's constraint for the first answer.
+        with transaction.atomic():
+            response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+            if response.status_code >= 400:
+                # What failed may be tried again with the same key.
+                transaction.set_rollback(True)
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
@@ -52,8 +53,6 @@ class IdempotentMixin:
             earlier = IdempotentRequest.objects.get(user=request.user, key=key)
             if earlier.digest != digest:
                 raise KeyReused from None
-            if earlier.status is None:
-                raise InProgress from None
             raise Replay(earlier.status, earlier.body) from None
 
     def handle_exception(self, error: Exception) -> Response:
@@ -61,10 +60,6 @@ class IdempotentMixin:
             response = Response(error.body, status=error.status)
             response["Idempotent-Replay"] = "true"
             return response
-        # What failed may be tried again with the same key.
-        if (kept := getattr(self, "_idempotent", None)) is not None:
-            kept.delete()
-            self._idempotent = None
         return super().handle_exception(error)  # type: ignore[misc, no-any-return]
 
     def finalize_response(

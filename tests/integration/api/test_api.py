@@ -83,6 +83,33 @@ def test_a_failed_request_may_be_tried_again_with_its_key(plant: Plant) -> None:
         ]
 
 
+def test_a_process_killed_before_its_answer_leaves_neither_change_nor_key(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millwright.api.models import IdempotentRequest
+
+    class Killed(BaseException):
+        pass
+
+    save = IdempotentRequest.save
+
+    def killed(self: IdempotentRequest, *args: Any, **options: Any) -> None:
+        if "update_fields" in options:  # the answer; the key itself is inserted
+            raise Killed
+        save(self, *args, **options)
+
+    erin = client(plant.engineer)
+    with monkeypatch.context() as patched:
+        patched.setattr(IdempotentRequest, "save", killed)
+        with pytest.raises(Killed):
+            erin.post("/api/v1/requests/", BODY, format="json", HTTP_IDEMPOTENCY_KEY="k3")
+    assert Request.objects.count() == IdempotentRequest.objects.count() == 0
+    assert (
+        erin.post("/api/v1/requests/", BODY, format="json", HTTP_IDEMPOTENCY_KEY="k3").status_code
+        == 201
+    )
+
+
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Bearer a b"])
 def test_without_a_token_nothing_is_answered(plant: Plant, header: str) -> None:
     anonymous = APIClient()
