@@ -130,3 +130,19 @@ def test_a_machine_has_one_operation_at_a_time(plant: Plant) -> None:
     actions.approve_request(plant.approver, submitted(plant))
     with pytest.raises(ValidationError, match="is busy: provision is queued"):
         actions.remove_environment(plant.engineer, Environment.objects.get())
+
+
+def test_a_decision_is_taken_once(plant: Plant) -> None:
+    """Not even after its environment is gone does an old approval build another."""
+    request = submitted(plant)
+    actions.approve_request(plant.approver, request)
+    Environment.objects.update(state="removed")
+    with pytest.raises(LifecycleError, match="'approved' may not follow 'approved'"):
+        actions.approve_request(plant.approver, request)
+    refused = submitted(plant, "second")
+    actions.reject_request(plant.approver, refused, "no budget")
+    with pytest.raises(LifecycleError):
+        actions.reject_request(plant.approver, refused, "another reason")
+    refused.refresh_from_db()
+    assert refused.decision_reason == "no budget"
+    assert Environment.objects.count() == 1
