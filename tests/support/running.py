@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,8 +20,8 @@ from millwright.settings import Settings
 
 from tests.support.lab import ROOT
 
-#: A fixed place: what a killed run left is found and taken away by the next.
-HOME = Path("/var/tmp/millwright-e2e")  # root's own folder, mode 0700
+#: A fixed place for each checkout: what a killed run left is found and taken away by the next.
+HOME = Path(f"/var/tmp/millwright-e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}")
 #: Generous: an emulated guest boots on a busy machine.
 UP_LIMIT_S = 1500
 NODE = Path(__file__).resolve().parents[1] / "e2e/node"
