@@ -264,7 +264,7 @@ def _require_step(request: Request, wanted: RequestState) -> None:
     """Each step of a request is taken once: unlike what was observed of a machine, a decision does not repeat."""
     if request.state == wanted:
         raise LifecycleError(
-            "request", request.state, wanted, TRANSITIONS["request"][str(request.state)]
+            "request", str(request.state), str(wanted), TRANSITIONS["request"][str(request.state)]
         )
     check_transition("request", request.state, wanted)
 
