@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connections
 
 from millwright.inventory.actions import ensure_site
-from millwright.operations import Engine, Ports
+from millwright.operations import Engine, LockLost, Ports
 from millwright.settings import Settings
 
 from . import rounds
@@ -44,11 +44,15 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class FencedPorts(Ports):
-    """Ports that act only while the lock is held."""
+    """Ports that act only while the lock is held and nobody has asked to stop."""
 
     lock: Lock | None = None
+    stop: threading.Event | None = None
 
     def fence(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            # As if killed here: the next process continues.
+            raise LockLost("the orchestrator is stopping")
         if self.lock is not None and not self.lock.held():
             # No clean-up: whatever this process still did could meet the other one's work.
             log.critical("the lock is lost: ending at once")
@@ -100,6 +104,7 @@ class Service:
             prober=GatewayProber(self.settings.gateway_socket),
             builder=WorkerBuilder(key),
             lock=self.lock,
+            stop=self.stop,
         )
         ports = replace(ports, **self._given_ports)
         self.watcher = Watcher(hosts, self.stop)
@@ -113,9 +118,11 @@ class Service:
         started: set[tuple[UUID, int]] = set()
         try:
             while not self.stop.is_set():
-                ports.fence()
                 try:
+                    ports.fence()
                     pick_up(runner, started)
+                except LockLost:
+                    break
                 except Exception:
                     log.exception("the outbox could not be read")
                 connections.close_all()

@@ -129,9 +129,9 @@ def test_a_program_that_does_not_compile_fails_visibly_and_leaves_nothing(runnin
 
 
 def test_a_second_orchestrator_stands_by(running: Running) -> None:
-    from millwright.orchestrator.lock import FileLock
+    from millwright.orchestrator.service import make_lock
 
-    other = FileLock(running.service.settings.home / "orchestrator.lock")
+    other = make_lock(running.service.settings)
     assert not other.try_acquire()
     assert running.service.lock.held()
 
@@ -180,3 +180,19 @@ def test_a_fault_of_ours_is_a_failed_operation_with_words(
     environment = build(running)
     assert environment.state == "failed"
     assert "internal error in step place: KeyError" in Operation.objects.get().error
+
+
+def test_stopping_leaves_what_is_at_work_to_the_next_process(running: Running) -> None:
+    plant = running.plant
+    running.prober.problem = "no answer"
+    request = actions.create_request(plant.engineer, **plant.request_fields())
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, request))
+    operation = Operation.objects.get(kind="provision")
+    running.until(
+        lambda: operation.steps.filter(name="answer", state="running").exists(), "at the last step"
+    )
+    running.service.stop.set()
+    running.until(lambda: not running.service.lock.held(), "stopped")
+    operation.refresh_from_db()
+    assert operation.state == "running"
+    assert CpuClaim.objects.count() == 1
