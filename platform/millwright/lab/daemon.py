@@ -170,9 +170,11 @@ def answers(host: HostPlan, pki: Path, timeout_s: float = 2.0) -> bool:
     """Whether the TLS port accepts a handshake."""
     context = ssl.create_default_context(cafile=str(pki / "CA/cacert.pem"))
     try:
-        with socket.create_connection((host.address, 16514), timeout=timeout_s) as raw:
-            with context.wrap_socket(raw, server_hostname=host.address):
-                return True
+        with (
+            socket.create_connection((host.address, 16514), timeout=timeout_s) as raw,
+            context.wrap_socket(raw, server_hostname=host.address),
+        ):
+            return True
     except (OSError, ssl.SSLError):
         return False
 
