@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from millwright.lab import Lab, LabPlan, claim_instance
+from millwright.lab import Lab, LabError, LabPlan, claim_instance
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(
@@ -43,19 +45,38 @@ def need_root() -> None:
     pytest.skip("the lab needs root")
 
 
+@contextmanager
+def lab_of_its_own() -> Iterator[Lab]:
+    """An instance that nobody else uses, not up yet; everything of it is gone at the end.
+
+    Its state lies in a fixed place, so that the next run finds what a killed one left. A lock that dies with
+    its process tells a killed run's from another run's at the same time.
+    """
+    need_root()
+    for number in range(4, 10):
+        root = Path("/var/tmp") / f"millwright-tests-mw{number}"
+        with (Path("/run/lock") / f"mw-tests-mw{number}.lock").open("w") as guard:
+            try:
+                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                claim = claim_instance(f"{ROOT}#tests-mw{number}", wanted=f"mw{number}")
+            except (BlockingIOError, LabError):
+                continue
+            root.mkdir(mode=0o700, exist_ok=True)
+            lab = Lab(root / "lab", root / "pki", claim.index)
+            lab.down()
+            yield lab
+            lab.down()
+            claim.release()
+            return
+    raise AssertionError("no instance is free for the tests: mw4 to mw9 are all taken")
+
+
 @pytest.fixture(scope="session")
 def session_lab() -> Iterator[RunningLab]:
-    """Two real hosts. Its state lies in a fixed place, so that a killed run's leftovers are found."""
-    need_root()
-    claim = claim_instance(f"{ROOT}#tests", first=4)
-    root = Path("/var/tmp") / f"millwright-tests-{claim.instance}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    lab = Lab(root / "lab", root / "pki", claim.index)
-    lab.down()
-    lab.up(2)
-    yield RunningLab(lab)
-    lab.down()
-    claim.release()
+    """Two real hosts."""
+    with lab_of_its_own() as lab:
+        lab.up(2)
+        yield RunningLab(lab)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from millwright.settings import get_settings
 
 from .errors import LabError
 from .lab import Lab
+from .plan import MAX_HOSTS
 
 
 def the_lab() -> Lab:
@@ -27,50 +28,84 @@ class _Friendly(click.Group):
             raise click.ClickException(str(error)) from None
 
 
+_shape = click.option(
+    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+
+
 @click.group(cls=_Friendly)
 def lab() -> None:
     """Real libvirt hosts on this machine, each in namespaces of its own.
 
     \b
     millwright lab up --hosts 3
+    millwright lab status --format json
     millwright lab kill h1                  power loss, guests too
-    millwright lab kill h1 --only libvirtd  the daemon alone
-    millwright lab freeze h2 ; millwright lab restore h2
+    millwright lab kill h1 --only libvirtd  the daemon alone; guests live on
+    millwright lab freeze h2
+    millwright lab cut h2
+    millwright lab restore h2               whatever befell it
+    millwright lab down
+
+    A HOST is named mw0-h1, h1 or 1.
     """
 
 
 @lab.command()
-@click.option("--hosts", default=2, show_default=True, help="How many.")
-def up(hosts: int) -> None:
-    """Start the lab; running again changes nothing."""
-    the_lab().up(hosts, click.echo)
+@click.option(
+    "--hosts", default=2, show_default=True, help="How many.", type=click.IntRange(1, MAX_HOSTS)
+)
+@_shape
+def up(hosts: int, shape: str) -> None:
+    """Start the lab; running again mends what is broken and changes nothing else.
+
+    \b
+    millwright lab up --hosts 3
+    """
+    the_lab().up(hosts, lambda line: click.echo(line, err=shape == "json"))
+    if shape == "json":
+        click.echo(json.dumps(the_lab().status(), indent=1))
 
 
 @lab.command()
 def down() -> None:
-    """Take everything of the lab away."""
+    """Take everything of the lab away: guests, daemons, networks, files.
+
+    \b
+    millwright lab down
+    """
     the_lab().down(click.echo)
 
 
 @lab.command()
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table")
+@_shape
 def status(shape: str) -> None:
-    """What runs."""
+    """What runs.
+
+    \b
+    millwright lab status --format json
+    """
     found = the_lab().status()
     if shape == "json":
-        click.echo(json.dumps(found, indent=1, default=str))
+        click.echo(json.dumps(found, indent=1))
         return
     for host in found["hosts"]:
-        state = "frozen" if host["frozen"] else "up" if host["libvirtd"] else "down"
+        if host["frozen"]:
+            state = "frozen"
+        elif host["cut"]:
+            state = "cut"
+        else:
+            state = "up" if host["libvirtd"] else "down"
+        cpus = ",".join(map(str, host["cpus"]))
         click.echo(
-            f"{host['name']:10} {state:7} {host['address']:14} CPUs {host['cpus']} {host['processes']} processes"
+            f"{host['name']:10} {state:7} {host['address']:14} CPUs {cpus:8} {host['processes']} processes"
         )
     if not found["hosts"]:
         click.echo("there is no lab; start one with: millwright lab up")
 
 
 def _verb(name: str, text: str) -> None:
-    @lab.command(name, help=text)
+    @lab.command(name, help=f"{text}\n\n\b\nmillwright lab {name} h1")
     @click.argument("host")
     def command(host: str) -> None:
         click.echo(getattr(the_lab(), name)(host))
@@ -88,5 +123,10 @@ for _name, _text in (
 @click.argument("host")
 @click.option("--only", type=click.Choice(["libvirtd"]), help="Kill this alone; guests live on.")
 def kill(host: str, only: str | None) -> None:
-    """Power loss of a host, its guests too."""
+    """Power loss of a host, its guests too.
+
+    \b
+    millwright lab kill h1
+    millwright lab kill h1 --only libvirtd
+    """
     click.echo(the_lab().kill(host, only))

@@ -11,9 +11,10 @@ import time
 import uuid
 from pathlib import Path
 
+from . import groups
 from .errors import LabError
 from .plan import HostPlan, LabPlan
-from .system import controllers, group_paths, is_v2, make_groups, pids, run
+from .system import in_netns, run
 
 #: The host's own folders → where it finds them.
 BINDS = {
@@ -49,7 +50,7 @@ security_driver = "none"
 namespaces = []
 remember_owner = 0
 stdio_handler = "file"
-cgroup_controllers = [ "cpuset", "cpuacct", "memory", "devices", "blkio" ]
+cgroup_controllers = [ {controllers} ]
 default_tls_x509_cert_dir = "{pki}/qemu"
 default_tls_x509_verify = 1
 migration_address = "{address}"
@@ -72,6 +73,7 @@ def write_files(root: Path, plan: LabPlan, host: HostPlan) -> None:
         "address": host.address,
         "pki": home / "pki",
         "client": CLIENT,
+        "controllers": ", ".join(f'"{name}"' for name in groups.libvirt_controllers()),
         "uuid": uuid.uuid5(uuid.NAMESPACE_URL, f"urn:millwright:lab:{root}:{host.name}"),
     }
     (home / "etc/libvirtd.conf").write_text(LIBVIRTD.format(**values))
@@ -90,15 +92,7 @@ def _inner(home: Path, host: HostPlan) -> str:
         "mount -t sysfs sysfs /sys",
         "mount --bind '" + str(home / "hosts") + "' /etc/hosts",
     ]
-    if is_v2():
-        lines.append("mount -t cgroup2 cgroup2 /sys/fs/cgroup")
-    else:
-        lines.append("mount -t tmpfs -o size=1m tmpfs /sys/fs/cgroup")
-        for options, path in controllers():
-            lines += [
-                f"mkdir /sys/fs/cgroup/{path.name}",
-                f"mount -t cgroup -o {options} cgroup /sys/fs/cgroup/{path.name}",
-            ]
+    lines += groups.mount_script()
     for name, target in BINDS.items():
         lines += [f"mkdir -p {target}", f"mount --bind '{home / name}' {target}"]
     for hidden in ("/run/dbus", "/run/systemd"):
@@ -114,9 +108,11 @@ def daemon_pid(root: Path, host: HostPlan) -> int | None:
     """The running libvirtd's pid, if it is in this host's group."""
     try:
         pid = int((folder(root, host) / "run/mw-libvirtd.pid").read_text())
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError):
         return None
-    return pid if pid in pids(host.name) else None
+    # After a crash the number may be another's: a guest's, or a stranger's outside the group.
+    return pid if name == "libvirtd" and pid in groups.pids(host.name) else None
 
 
 def start(root: Path, host: HostPlan) -> None:
@@ -128,20 +124,21 @@ def start(root: Path, host: HostPlan) -> None:
     if daemon_pid(root, host) is not None:
         return
     home = folder(root, host)
-    if not pids(host.name):
+    if not groups.pids(host.name):
         # Nothing of this host is alive: it booted. What a reboot empties is emptied.
         shutil.rmtree(home / "run", ignore_errors=True)
         (home / "run").mkdir()
-    make_groups(host.name, ",".join(map(str, sorted(host.cpus))))
-    enter = "\n".join(
-        [f"echo $$ > '{path}/cgroup.procs'" for path in group_paths(host.name)]
-        + [
-            f"exec nsenter --net=/run/netns/{host.netns} unshare --mount --uts --cgroup --propagation private sh '{home / 'start'}'"
-        ]
-    )
+        in_netns(host.netns, "nft", "flush", "ruleset")
+    groups.make(host.name, ",".join(map(str, sorted(host.cpus))))
+    enter, unshare = groups.enter_namespace(host.name)
+    script = [
+        *groups.enter_script(host.name),
+        f"exec nsenter --net=/run/netns/{host.netns} {enter} "
+        f"unshare --mount --uts {unshare} --propagation private sh '{home / 'start'}'",
+    ]
     with (home / "log/start.log").open("ab") as log:
         process = subprocess.Popen(
-            ["sh", "-ec", enter],
+            ["sh", "-ec", "\n".join(script)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -180,19 +177,19 @@ def answers(host: HostPlan, pki: Path, timeout_s: float = 2.0) -> bool:
 
 
 def ensure_pool(root: Path, host: HostPlan) -> None:
-    """The storage pool `default` in the host's own folder."""
+    """The storage pool `default` in the host's own folder.
+
+    Raises:
+        LabError: libvirtd does not answer, or refused.
+    """
     uri = f"qemu:///system?socket={folder(root, host)}/run/libvirt-sock"
-    if "default" in run("virsh", "-c", uri, "pool-list", "--all", "--name").stdout.split():
+
+    def virsh(*words: str) -> list[str]:
+        return run("virsh", "-c", uri, *words).stdout.split()
+
+    if "default" in virsh("pool-list", "--name"):
         return
-    run(
-        "virsh",
-        "-c",
-        uri,
-        "pool-define-as",
-        "default",
-        "dir",
-        "--target",
-        "/var/lib/libvirt/images",
-    )
-    run("virsh", "-c", uri, "pool-start", "default")
-    run("virsh", "-c", uri, "pool-autostart", "default")
+    if "default" not in virsh("pool-list", "--all", "--name"):
+        virsh("pool-define-as", "default", "dir", "--target", "/var/lib/libvirt/images")
+    virsh("pool-start", "default")
+    virsh("pool-autostart", "default")
