@@ -13,19 +13,30 @@ from millwright.lab import HostPlan, Lab
 from tests.support.lab import CACHE
 from vmtemplates import build_image, load_templates
 
+FILTER = """\
+<filter name='mw-test' chain='root'><uuid>6e0c3cf1-6d0f-4b8e-9a4c-5c1a0f1f2a77</uuid>
+<rule action='accept' direction='in' priority='400'><tcp dstportstart='7'/></rule>
+<rule action='accept' direction='out' priority='400'><tcp srcportstart='7'/></rule>
+<rule action='accept' direction='inout' priority='400'><arp/></rule>
+<rule action='drop' direction='inout' priority='900'><all/></rule></filter>
+"""
+
 
 def virsh(
     lab: Lab, host: HostPlan, *words: str, check: bool = True, uri: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a virsh command as the orchestrator, or with another URI."""
-    return subprocess.run(
+    done = subprocess.run(
         ["virsh", "-q", "-c", uri or lab.uri(host), *words],
         capture_output=True,
         text=True,
         timeout=90,
-        check=check,
+        check=False,
         stdin=subprocess.DEVNULL,
     )
+    if check and done.returncode != 0:
+        raise AssertionError(f"virsh {' '.join(words)}: {done.stderr.strip()}")
+    return done
 
 
 def until(what: str, condition: Callable[[], object], limit_s: float = 120.0) -> None:
@@ -50,7 +61,8 @@ class Guest:
         kernel, initrd = (image["files"][name]["path"] for name in ("kernel", "initrd"))
         word = f"ip={self.address}::{plan.cell_address(1)}:255.255.255.0:tiny:eth0:off"
         self.xml = (
-            f"<domain type='qemu'><name>{self.name}</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>"
+            f"<domain type='qemu'><name>{self.name}</name><uuid>{uuid4()}</uuid>"
+            "<memory unit='MiB'>192</memory><vcpu>1</vcpu>"
             f"<cputune><vcpupin vcpu='0' cpuset='{max(host.cpus)}'/>"
             f"<emulatorpin cpuset='{min(host.cpus)}'/></cputune>"
             f"<os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel>"
@@ -59,13 +71,17 @@ class Guest:
             "<emulator>/usr/bin/qemu-system-x86_64</emulator>"
             f"<serial type='file'><source path='/var/log/libvirt/{self.name}.log'/></serial>"
             f"<interface type='bridge'><source bridge='{plan.host_cell_bridge}'/>"
-            "<model type='virtio'/><filterref filter='no-mac-spoofing'/></interface>"
+            f"<mac address='52:54:00:00:{plan.index:02x}:{last:02x}'/>"
+            "<model type='virtio'/><filterref filter='mw-test'/></interface>"
             "</devices></domain>"
         )
 
     def start(self) -> None:
         """Start it as a transient domain."""
         path = self.lab.root / f"{self.name}.xml"
+        for host in self.lab.plan().hosts:
+            path.write_text(FILTER)
+            virsh(self.lab, host, "nwfilter-define", str(path))
         path.write_text(self.xml)
         virsh(self.lab, self.host, "create", str(path))
         path.unlink()

@@ -19,15 +19,24 @@ from tests.support.virsh import Guest, until, virsh
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture
-def guest(real_lab: RunningLab) -> Iterator[Guest]:
-    """A guest on the first host, up and answering."""
-    made = Guest(real_lab.lab, real_lab.plan.hosts[0])
-    made.boots()
+@pytest.fixture(scope="module")
+def _guest(session_lab: RunningLab) -> Iterator[Guest]:
+    made = Guest(session_lab.lab, session_lab.plan.hosts[0])
     yield made
-    real_lab.heal()
-    for host in real_lab.plan.hosts:
+    session_lab.heal()
+    for host in session_lab.plan.hosts:
         made.destroy(host)
+
+
+@pytest.fixture
+def guest(_guest: Guest, real_lab: RunningLab) -> Guest:
+    """A guest on the first host, answering; booted again only if the test before took it."""
+    if _guest.state() != "running":
+        for host in real_lab.plan.hosts:
+            _guest.destroy(host)
+        _guest.start()
+    until("the guest answers", _guest.answers)
+    return _guest
 
 
 @pytest.fixture
@@ -256,27 +265,6 @@ def test_a_killed_libvirtd_takes_its_guest_back_with_its_pins(guest: Guest) -> N
     assert len(processes & groups.pids(host.name)) == len(processes) - 1
 
 
-def test_power_loss_takes_guests_and_filters(guest: Guest) -> None:
-    lab, host = guest.lab, guest.host
-    assert "ether" in _rules(host) or "chain" in _rules(host)
-    assert "power lost" in lab.kill(host.name)
-    assert groups.pids(host.name) == set()
-    assert not guest.answers()
-    lab.restore(host.name)
-    assert "chain libvirt-I" not in _rules(host)
-    assert guest.state() == ""
-    guest.boots()
-
-
-def _rules(host: HostPlan) -> str:
-    return subprocess.run(
-        ["ip", "netns", "exec", host.netns, "nft", "list", "ruleset"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-
 def test_a_frozen_host_stands_with_its_guests(guest: Guest) -> None:
     lab, host = guest.lab, guest.host
     lab.freeze(host.name)
@@ -314,6 +302,27 @@ def test_a_cut_host_runs_on_alone(guest: Guest) -> None:
     lab.restore(host.name)
     until("it answers again", guest.answers)
     assert guest.state() == "running"
+
+
+def test_power_loss_takes_guests_and_filters(guest: Guest) -> None:
+    lab, host = guest.lab, guest.host
+    assert "ether" in _rules(host) or "chain" in _rules(host)
+    assert "power lost" in lab.kill(host.name)
+    assert groups.pids(host.name) == set()
+    assert not guest.answers()
+    lab.restore(host.name)
+    assert "chain libvirt-I" not in _rules(host)
+    assert guest.state() == ""
+    guest.boots()
+
+
+def _rules(host: HostPlan) -> str:
+    return subprocess.run(
+        ["ip", "netns", "exec", host.netns, "nft", "list", "ruleset"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_a_guest_moves_live_to_the_other_host_over_tls(guest: Guest) -> None:
