@@ -1,6 +1,6 @@
 // Browse and read a vPLC with node-opcua: `node read.mjs opc.tcp://host:4840 level valve`.
 // Prints one JSON object: variable's browse name → value, and what writing to the first one answers.
-import { AttributeIds, MessageSecurityMode, NodeClass, OPCUAClient, SecurityPolicy, DataType, coerceNodeId } from "node-opcua-client";
+import { AttributeIds, MessageSecurityMode, NodeClass, OPCUAClient, SecurityPolicy, coerceNodeId } from "node-opcua-client";
 
 const [url, ...wanted] = process.argv.slice(2);
 const client = OPCUAClient.create({
@@ -12,11 +12,12 @@ const client = OPCUAClient.create({
 await client.connect(url);
 const session = await client.createSession();
 const found = {};
-const waiting = [coerceNodeId("ObjectsFolder")];
+let own = null;
+const waiting = [coerceNodeId("i=85")];
 let seen = 0;
 while (waiting.length && seen < 5000) {
   const nodeId = waiting.shift();
-  const browsed = await session.browse({ nodeId, browseDirection: 0, includeSubtypes: true, referenceTypeId: "HierarchicalReferences", resultMask: 63 });
+  const browsed = await session.browse({ nodeId, browseDirection: 0, includeSubtypes: true, referenceTypeId: "i=33", resultMask: 63 });
   for (const reference of browsed.references ?? []) {
     seen += 1;
     if (reference.nodeId.namespace === 0) continue;
@@ -24,6 +25,7 @@ while (waiting.length && seen < 5000) {
       const name = reference.browseName.name;
       if (wanted.some((word) => name.toLowerCase().endsWith(word.toLowerCase()))) {
         const value = await session.read({ nodeId: reference.nodeId, attributeId: AttributeIds.Value });
+        own ??= { dataType: value.value.dataType, value: value.value.value };
         found[name] = { id: reference.nodeId.toString(), value: value.value.value, status: value.statusCode.name };
       }
     } else {
@@ -34,7 +36,7 @@ while (waiting.length && seen < 5000) {
 const first = Object.values(found)[0];
 let write = null;
 if (first) {
-  const answer = await session.write({ nodeId: first.id, attributeId: AttributeIds.Value, value: { value: { dataType: DataType.Int16, value: 1 } } });
+  const answer = await session.write({ nodeId: first.id, attributeId: AttributeIds.Value, value: { value: own } });
   write = answer.name;
 }
 await session.close();
