@@ -53,12 +53,12 @@ class Running:
     def start(self) -> None:
         """Have it up; an earlier run's leftovers are taken away first."""
         # An own number, away from those that people's installations take first.
-        self.environment["MILLWRIGHT_INSTANCE"] = claim_instance(f"{ROOT}#{HOME}", first=3).instance
+        self.environment["MILLWRIGHT_INSTANCE"] = claim_instance(f"{ROOT}#{HOME}", first=1).instance
         self.command("down")
         done = self.command("up", limit_s=UP_LIMIT_S)
         self.first = done.stdout
         if done.returncode:
-            raise AssertionError(f"millwright up failed:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"millwright up ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
 
     @property
     def instance(self) -> str:
