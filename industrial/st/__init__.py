@@ -1,0 +1,20 @@
+"""Structured Text: parse, check, emit C, build. What stands here is public."""
+
+from .build import build_shared_object
+from .compiler import CheckReport, Compiled, Config, PouReport, TaskConfig, check, compile_project
+from .errors import BuildError, Diagnostic, ProjectError, StError
+
+__all__ = [
+    "BuildError",
+    "CheckReport",
+    "Compiled",
+    "Config",
+    "Diagnostic",
+    "PouReport",
+    "ProjectError",
+    "StError",
+    "TaskConfig",
+    "build_shared_object",
+    "check",
+    "compile_project",
+]

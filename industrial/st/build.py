@@ -1,0 +1,101 @@
+"""C to a shared object, by tcc at once or by gcc -O1; and whether tcc accepts a source at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .errors import BuildError
+
+#: Arithmetic that wraps and is never fused or re-ordered: both compilers must give the same bits.
+FLAGS = (
+    "-w",
+    "-std=c99",
+    "-fPIC",
+    "-shared",
+    "-fwrapv",
+    "-fno-strict-aliasing",
+    "-fno-builtin",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-fno-ident",
+    "-Wl,--build-id=none",
+)
+TIMEOUT_S = 120
+
+
+class CompilerRefusal(BuildError):
+    """The C compiler found errors in what was emitted."""
+
+
+def find_compiler(wanted: str = "") -> str:
+    """`wanted`, or gcc, or tcc.
+
+    Raises:
+        BuildError: neither is installed.
+    """
+    for name in [wanted] if wanted else ["gcc", "tcc"]:
+        if name not in ("gcc", "tcc"):
+            raise BuildError(f"compiler = {name!r}: gcc or tcc")
+        if shutil.which(name):
+            return name
+    raise BuildError(f"{wanted or 'gcc or tcc'} is not installed")
+
+
+def build_shared_object(c_source: str, out: Path, compiler: str = "gcc", opt: str = "-O1") -> Path:
+    """Compile to `out`, which appears complete or not at all.
+
+    Raises:
+        BuildError: the compiler is missing, took too long, or refused.
+    """
+    compiler = find_compiler(compiler)
+    with tempfile.TemporaryDirectory(prefix="mw-st-") as scratch:
+        folder = Path(scratch)
+        (folder / "program.c").write_text(c_source, encoding="ascii")
+        if compiler == "gcc":
+            command = ["gcc", *FLAGS, opt, "-o", "program.so", "program.c", "-lm"]
+        else:
+            command = ["tcc", "-w", "-shared", "-o", "program.so", "program.c", "-lm"]
+        _run(command, folder)
+        target = out.with_name(f".{out.name}.{os.getpid()}")
+        shutil.copyfile(folder / "program.so", target)
+        target.replace(out)
+    return out
+
+
+def accept(c_source: str) -> None:
+    """Let tcc read the source.
+
+    Raises:
+        CompilerRefusal: it found errors.
+        BuildError: tcc is missing or took too long.
+    """
+    find_compiler("tcc")
+    with tempfile.TemporaryDirectory(prefix="mw-st-") as scratch:
+        folder = Path(scratch)
+        (folder / "program.c").write_text(c_source, encoding="ascii")
+        _run(["tcc", "-w", "-c", "-o", "program.o", "program.c"], folder)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise BuildError(f"{command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} took longer than {TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        raise CompilerRefusal(
+            done.stderr.strip()[:20_000] or f"{command[0]} ended with {done.returncode}"
+        )

@@ -1,0 +1,412 @@
+"""From sources to C and symbols, and the report of a check."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import types as t
+from .build import CompilerRefusal, accept
+from .declare import Resolver, check_all, collect
+from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, recursive
+from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
+from .library import standard
+from .model import Pou
+from .parser import parse
+from .scope import Project
+
+DIALECTS = ("iec", "codesys23")
+SUFFIXES = frozenset([".st", ".exp", ".iecst", ".pou"])
+#: The tree is walked recursively; its depth is bounded by the parser.
+_RECURSION = 20_000
+_TCC_LINE = re.compile(r"program\.c:(\d+): (?:error: )?(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """A task of a project: microseconds; a watchdog of 0 takes the engine's limit."""
+
+    name: str
+    interval_us: int
+    priority: int = 1
+    watchdog_us: int = 0
+    programs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How a project is compiled. Without tasks here, those of a CONFIGURATION count, else one of 10 ms for all."""
+
+    name: str = "program"
+    version: str = "0.0.0"
+    dialect: str = "iec"
+    tasks: tuple[TaskConfig, ...] = ()
+
+
+@dataclass(slots=True)
+class Compiled:
+    """The result; `c_source` is empty when `ok` is False."""
+
+    c_source: str
+    symbols: dict[str, Any]
+    diagnostics: list[Diagnostic]
+
+    @property
+    def ok(self) -> bool:
+        """No errors."""
+        return bool(self.c_source)
+
+
+@dataclass(slots=True)
+class PouReport:
+    """One POU or type of a check."""
+
+    pou: str
+    kind: str
+    file: str
+    errors: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Checked, emitted, accepted by tcc."""
+        return not self.errors
+
+    def as_dict(self) -> dict[str, object]:
+        """One line of the JSON report."""
+        errors = [
+            {
+                "file": e.file,
+                "line": e.line,
+                "column": e.column,
+                "code": e.code,
+                "message": e.message,
+            }
+            for e in self.errors
+        ]
+        return {
+            "pou": self.pou,
+            "kind": self.kind,
+            "file": self.file,
+            "ok": self.ok,
+            "errors": errors,
+        }
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """All POUs and types of the checked files, and what was said."""
+
+    rows: list[PouReport]
+    diagnostics: list[Diagnostic]
+
+    @property
+    def ok(self) -> bool:
+        """No row failed."""
+        return all(row.ok for row in self.rows)
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, Resolver]:
+    if dialect not in DIALECTS:
+        raise StError(f"dialect = {dialect!r}: one of {', '.join(DIALECTS)}")
+    codesys = dialect == "codesys23"
+    files = [SourceFile(path, text, number) for number, (path, text) in enumerate(sources)]
+    files.append(SourceFile("(standard)", standard(codesys=codesys), len(files), library=True))
+    sink = Sink(files)
+    units = [parse(file, sink, codesys=codesys) for file in files]
+    broken = {item.pou.upper() for item in sink.items if item.pou}
+    project = collect(files, units, sink, codesys=codesys)
+    project.broken = broken
+    resolver = check_all(project)
+    for pou in project.all_pous:
+        if (pou.owner or pou).name.upper() in broken:
+            pou.broken = True
+    _refuse_recursion(project)
+    return project, resolver
+
+
+def _refuse_recursion(project: Project) -> None:
+    checked = [pou for pou in project.all_pous if pou.checked]
+    for pou in recursive(checked):
+        if pou.kind in ("FUNCTION", "FUNCTION_BLOCK", "PROGRAM") and not any(
+            called.owner for called in pou.calls
+        ):
+            project.sink.pou = pou.name
+            project.error(
+                pou.node.pos,
+                "recursive",
+                f"{pou.name} calls itself, directly or through others",
+                hint="the standard forbids recursion; a loop can do it",
+                length=len(pou.name),
+            )
+            pou.broken = True
+    project.sink.pou = ""
+
+
+def _tasks(project: Project, resolver: Resolver, config: Config) -> list[Task]:
+    programs = {key: pou for key, pou in project.pous.items() if pou.kind == "PROGRAM"}
+
+    def program(name: str, where: str) -> Pou | None:
+        found = programs.get(name.upper())
+        if found is None:
+            project.error(
+                0,
+                "task",
+                f"{where}: there is no program {name}",
+                hint=f"programs: {', '.join(p.name for p in programs.values()) or 'none'}",
+            )
+        return found
+
+    if config.tasks:
+        rows = []
+        for task in config.tasks:
+            chosen = [
+                (name, found)
+                for name in task.programs
+                if (found := program(name, f"task {task.name}"))
+            ]
+            rows.append(
+                Task(
+                    task.name,
+                    task.interval_us,
+                    task.priority,
+                    task.watchdog_us,
+                    tuple((found.name, found) for _, found in chosen),
+                )
+            )
+        return rows
+    if project.tasks or project.instances:
+        return _configured(project, resolver, program)
+    if not programs:
+        return []
+    return [Task("main", 10_000, 1, 0, tuple((pou.name, pou) for pou in programs.values()))]
+
+
+def _configured(project: Project, resolver: Resolver, program: Any) -> list[Task]:
+    checker = resolver.checker()
+    members: dict[str, list[tuple[str, Pou]]] = {task.name.upper(): [] for task in project.tasks}
+    for instance in project.instances:
+        found = program(instance.type_name, f"PROGRAM {instance.name}")
+        key = instance.task.upper()
+        if key not in members:
+            hint = f"tasks: {', '.join(task.name for task in project.tasks) or 'none'}"
+            project.error(
+                instance.pos,
+                "task",
+                f"{instance.name} needs a task" if not key else f"{instance.task} is not a task",
+                hint=hint,
+            )
+            continue
+        if found is not None:
+            members[key].append((instance.name, found))
+    rows: list[Task] = []
+    for task in project.tasks:
+        interval = (
+            checker.constant(task.settings["INTERVAL"], t.LTIME)
+            if "INTERVAL" in task.settings
+            else None
+        )
+        if "INTERVAL" not in task.settings:
+            project.error(task.pos, "task", f"task {task.name} needs an INTERVAL")
+        priority = (
+            checker.constant_int(task.settings["PRIORITY"]) if "PRIORITY" in task.settings else 1
+        )
+        if interval is None or priority is None or not isinstance(interval.value, int):
+            continue
+        if interval.value < 100_000:
+            project.error(task.pos, "task", f"task {task.name}: the shortest interval is 100 us")
+        rows.append(
+            Task(task.name, interval.value // 1000, priority, 0, tuple(members[task.name.upper()]))
+        )
+    return rows
+
+
+def compile_project(
+    sources: Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]],
+    config: Config | None = None,
+) -> Compiled:
+    """Compile sources (path → text) to one C file. Never raises for what is in the sources.
+
+    Raises:
+        StError: an unknown dialect.
+    """
+    config = config or Config()
+    pairs = list(sources.items()) if isinstance(sources, Mapping) else list(sources)
+    texts = [(path, text if isinstance(text, str) else decode_source(text)) for path, text in pairs]
+    with _deep():
+        project, resolver = _front(texts, config.dialect)
+        tasks = _tasks(project, resolver, config)
+        sink = project.sink
+        if not any(task.programs for task in tasks) and not sink.failed:
+            project.error(
+                0,
+                "task",
+                "no PROGRAM runs",
+                hint="declare a PROGRAM, and name it in a task when tasks are given",
+            )
+        if sink.failed:
+            return Compiled("", {}, sink.items)
+        emitted = ProgramEmitter(project, tasks, config.name, config.version).emit()
+    if emitted.arena_size > MAX_ARENA:
+        project.error(
+            0, "size", f"the variables take {emitted.arena_size} bytes: at most {MAX_ARENA}"
+        )
+        return Compiled("", {}, sink.items)
+    return Compiled(emitted.c_source, emitted.symbols, sink.items)
+
+
+# --- checking -----------------------------------------------------------------------------------------------
+
+
+def find_sources(paths: Sequence[Path]) -> list[Path]:
+    """The source files below the paths, sorted; a file that is named is always taken.
+
+    Raises:
+        StError: a path that does not exist.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.is_file() and file.suffix.lower() in SUFFIXES:
+                    found[file] = None
+        elif path.exists():
+            found[path] = None
+        else:
+            raise StError(f"{path}: there is no such file or folder")
+    return list(found)
+
+
+def check(
+    paths: Sequence[Path | str],
+    *,
+    dialect: str = "iec",
+    with_files: Sequence[Path | str] = (),
+    use_tcc: bool = True,
+) -> CheckReport:
+    """Check every POU and type of the files; `with_files` are known but not reported on.
+
+    Raises:
+        StError: a path does not exist, or the dialect is unknown.
+        BuildError: tcc is missing.
+    """
+    own = find_sources([Path(path) for path in paths])
+    extra = [path for path in find_sources([Path(path) for path in with_files]) if path not in own]
+    sources = [(str(path), decode_source(path.read_bytes())) for path in [*own, *extra]]
+    return check_sources(sources, len(own), dialect=dialect, use_tcc=use_tcc)
+
+
+def check_sources(
+    sources: Sequence[tuple[str, str]], own: int, *, dialect: str = "iec", use_tcc: bool = True
+) -> CheckReport:
+    """As `check`, on texts; the first `own` are reported on."""
+    with _deep():
+        project, resolver = _front(sources, dialect)
+        tasks = _tasks(project, resolver, Config())
+        if use_tcc:
+            _accept(project, tasks)
+    return CheckReport(_rows(project, own), project.sink.items)
+
+
+def _accept(project: Project, tasks: list[Task]) -> None:
+    """Emit what is right and let tcc read it; whom it refuses is told and taken out."""
+    for _ in range(20):
+        emitted = ProgramEmitter(project, tasks, "check", "0").emit()
+        try:
+            accept(emitted.c_source)
+            return
+        except CompilerRefusal as refusal:
+            if not _blame(project, emitted, str(refusal)):
+                raise BuildError(f"tcc refused what was emitted: {refusal}") from None
+
+
+def _blame(project: Project, emitted: Emitted, text: str) -> bool:
+    blamed = False
+    for found in _TCC_LINE.finditer(text):
+        if "warning" in found[2]:
+            continue
+        line = int(found[1])
+        owner = next((pou for start, pou in reversed(emitted.lines) if start <= line), None)
+        if owner is not None and not owner.broken:
+            owner.broken = blamed = True
+            project.sink.pou = (owner.owner or owner).name
+            project.error(
+                owner.node.pos, "internal", f"the C compiler refused {owner.label}: {found[2]}"
+            )
+    project.sink.pou = ""
+    return blamed
+
+
+def _rows(project: Project, own: int) -> list[PouReport]:
+    files = project.files
+    rows: dict[tuple[str, str], PouReport] = {}
+    for entry in project.types.values():
+        index = entry.node.pos >> 32
+        if index < own:
+            row = rows[files[index].path, entry.node.name.upper()] = PouReport(
+                entry.node.name, "TYPE", files[index].path
+            )
+            if entry.broken:
+                row.errors = [
+                    item
+                    for item in project.sink.items
+                    if item.severity == "error"
+                    and item.pou.upper() == row.pou.upper()
+                    and item.file == row.file
+                ]
+    broken: set[str] = set()
+    for pou in project.all_pous:
+        top = pou.owner or pou
+        if pou.broken:
+            broken.add(top.name.upper())
+        index = top.node.pos >> 32
+        if index < own:
+            rows.setdefault(
+                (files[index].path, top.name.upper()),
+                PouReport(top.name, top.kind, files[index].path),
+            )
+    by_name = {row.pou.upper(): row for row in rows.values()}
+    known = {files[index].path for index in range(own)}
+    for item in project.sink.items:
+        if item.severity != "error" or item.file not in known:
+            continue
+        target = rows.get((item.file, item.pou.upper())) or by_name.get(item.pou.upper())
+        if target is None:
+            target = rows.setdefault(
+                (item.file, item.pou.upper()),
+                PouReport(item.pou, "FILE" if not item.pou else "POU", item.file),
+            )
+        if item not in target.errors:
+            target.errors.append(item)
+    for row in rows.values():
+        if row.pou.upper() in broken and not row.errors and row.kind != "TYPE":
+            pou_node = project.pous[row.pou.upper()].node
+            line, column = files[pou_node.pos >> 32].locate(pou_node.pos & 0xFFFFFFFF)
+            row.errors.append(
+                Diagnostic(
+                    "error",
+                    "depends",
+                    f"{row.pou} uses something that has errors",
+                    row.file,
+                    line,
+                    column,
+                    pou=row.pou,
+                )
+            )
+    return sorted(
+        rows.values(), key=lambda row: (row.file, row.errors[0].line if row.errors else 0, row.pou)
+    )

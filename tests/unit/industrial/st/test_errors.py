@@ -1,0 +1,90 @@
+"""What is wrong is told with its place, many per run, and nothing is emitted."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from industrial.st import Config, compile_project
+from tests.support.st_harness import errors, program
+
+CASES = [
+    ("x : INT;", "x := 'a';", (5, 6, "type")),
+    ("x : INT;", "x := 70000;", (5, 6, "range")),
+    ("x : INT;", "x := 1 / 0;", (5, 8, "division")),
+    ("x : INT;", "y := 1;", (5, 1, "undeclared")),
+    ("x : INT;", "x := x + ;", (5, 10, "syntax")),
+    ("x : INT;", "x = 3;", (5, 3, "syntax")),
+    ("x : INT;", "IF x THEN x := 1; END_IF;", (5, 4, "type")),
+    ("x : INT;", "EXIT;", (5, 1, "loop")),
+    ("x : INT;", "foo(1);", (5, 1, "undeclared")),
+    ("x : ARRAY[1..3] OF INT;", "x[4] := 1;", (5, 3, "range")),
+    ("x : TON;", "x(IM := TRUE);", (5, 3, "call")),
+    ("x AT %IX0.0 : BOOL;", "x := TRUE;", (5, 1, "access")),
+    ("x AT %QW0 : BOOL;", ";", (3, 1, "address")),
+    ("x : BOOL R_EDGE;", ";", (3, 1, "unsupported")),
+    ("x : ARRAY[3..1] OF INT;", ";", (3, 11, "range")),
+    ("x : Nix;", ";", (3, 5, "undeclared")),
+]
+
+
+@pytest.mark.parametrize(("declarations", "body", "wanted"), CASES)
+def test_error(declarations: str, body: str, wanted: tuple[int, int, str]) -> None:
+    assert wanted in errors(program(declarations, body))
+
+
+def test_many_are_told_in_one_run() -> None:
+    found = errors(program("x : INT;", "x := 'a';\ny := 1\nx := x + ;\nz := 2;"))
+    assert [line for line, _, _ in sorted(found)] == [5, 6, 6, 7, 8]
+
+
+def test_recursion_is_refused() -> None:
+    source = "FUNCTION f : INT\nVAR_INPUT x : INT; END_VAR\nf := f(x);\nEND_FUNCTION\n"
+    assert (1, 10, "recursive") in errors(source + program("x : INT;", "x := f(1);"))
+
+
+def test_nothing_of_the_source_reaches_c_as_it_is() -> None:
+    source = program("x : STRING;", "x := '*/ #include <x> \"; system(1);';")
+    result = compile_project({'a"; int x = 1; //.st': source}, Config(name='n"; system("x'))
+    assert result.ok
+    assert "system(" not in result.c_source and "include <x>" not in result.c_source
+
+
+@pytest.mark.parametrize("dialect", ["iec", "codesys23"])
+def test_damaged_sources_never_raise(dialect: str) -> None:
+    good = program(
+        "x : INT; s : STRING[5]; a : ARRAY[1..2] OF TON;",
+        "IF x > 1 THEN a[1](IN := TRUE, PT := T#1s); END_IF;",
+    )
+    pieces = [
+        "END_IF",
+        ";",
+        "(",
+        "[",
+        "'",
+        "$",
+        "16#",
+        "T#",
+        "/*",
+        "{",
+        "^",
+        "..",
+        "STRUCT",
+        "END_VAR",
+        "9" * 40,
+        "#include",
+        "-",
+        "é",
+    ]
+    chance = random.Random(20)  # noqa: S311 - not for secrets
+    for _ in range(60):
+        text = good
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(text))
+            text = text[:at] + (
+                chance.choice(pieces) + text[at:]
+                if chance.random() < 0.6
+                else text[at + chance.randint(1, 9) :]
+            )
+        compile_project({"a.st": text}, Config(dialect=dialect))
