@@ -39,8 +39,12 @@ _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def _locked(queryset: Any, pk: Any) -> Any:
-    """The row, locked until the transaction's end (SQLite's transactions already are exclusive)."""
-    return queryset.select_for_update().get(pk=pk)
+    """The row, locked until the transaction's end (SQLite's transactions already are exclusive).
+
+    Without its key: rows that refer to it may be written meanwhile, or two actions that lock the
+    environment and its machine in different order would wait for each other for ever.
+    """
+    return queryset.select_for_update(no_key=True).get(pk=pk)
 
 
 def validate_request(request: Request) -> None:
@@ -310,7 +314,7 @@ def power(
             }
         )
     operations = []
-    for machine in environment.machines.select_for_update():
+    for machine in environment.machines.select_for_update(no_key=True):
         if machine.host_id is None:
             raise ValidationError(
                 {
@@ -344,7 +348,7 @@ def remove_environment(actor: Any, environment: Environment, reason: str = "") -
             }
         )
     operations = []
-    for machine in environment.machines.select_for_update():
+    for machine in environment.machines.select_for_update(no_key=True):
         Machine.objects.filter(pk=machine.pk).update(desired=MachineDesired.ABSENT)
         operations.append(
             enqueue(
