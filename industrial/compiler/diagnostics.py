@@ -48,6 +48,8 @@ def render(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
     place = diagnostic.place
     lines = sources.get(place.file, "").splitlines()
     text = f"{place.file}:{place.line}:{place.column}: {diagnostic.code}: {diagnostic.message}"
+    if place.line == len(lines) + 1 and place.column == 1:
+        lines.append("")  # the end of the file
     if 1 <= place.line <= len(lines):
         source = lines[place.line - 1].replace("\t", " ")
         text += f"\n    {source}\n    {' ' * (place.column - 1)}^"

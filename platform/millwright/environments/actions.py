@@ -314,7 +314,7 @@ def power(
             }
         )
     operations = []
-    for machine in environment.machines.select_for_update(no_key=True):
+    for machine in environment.machines.select_for_update(no_key=True, of=("self",)).order_by("pk"):
         if machine.host_id is None:
             raise ValidationError(
                 {
@@ -348,7 +348,7 @@ def remove_environment(actor: Any, environment: Environment, reason: str = "") -
             }
         )
     operations = []
-    for machine in environment.machines.select_for_update(no_key=True):
+    for machine in environment.machines.select_for_update(no_key=True, of=("self",)).order_by("pk"):
         Machine.objects.filter(pk=machine.pk).update(desired=MachineDesired.ABSENT)
         operations.append(
             enqueue(

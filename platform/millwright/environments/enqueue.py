@@ -15,7 +15,9 @@ from .models import Environment, Machine, Operation
 
 def lock_machine(machine_id: UUID) -> None:
     """Hold the machine's row to the transaction's end: two callers never both find it idle."""
-    list(Machine.objects.select_for_update(no_key=True).filter(pk=machine_id).values_list("pk"))
+    # Of itself alone and unsorted: the usual order joins the environment, whose row would be locked too.
+    rows = Machine.objects.select_for_update(no_key=True, of=("self",)).order_by()
+    list(rows.filter(pk=machine_id).values_list("pk"))
 
 
 def enqueue(

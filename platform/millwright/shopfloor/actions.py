@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import MachineDesired, OperationKind, OperationState
-from millwright.environments.enqueue import enqueue
+from millwright.environments.enqueue import enqueue, lock_machine
 from millwright.environments.models import Machine, Operation
 
 from .models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
@@ -152,6 +152,9 @@ def deploy(actor: Any, machine: Machine, version: ProgramVersion, reason: str = 
         )
     if machine.host_id is None:
         raise ValidationError({"machine": _("%(machine)s is not built yet") % {"machine": machine}})
+    # Before the deployment refers to the machine: a weak lock that grows to a strong one
+    # is how two deployments and a stop came to wait for each other.
+    lock_machine(machine.pk)
     deployment = Deployment.objects.create(
         machine=machine, program_version=version, deployed_by=actor
     )
