@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from . import debian, initramfs
 from .errors import BuildError
-from .image import BuiltImage, read, seal
+from .image import MANIFEST, BuiltImage, read, seal
 from .loader import HERE
 from .schema import Template
 
 Progress = Callable[[str], None]
+#: What `prune` leaves alone: so many of the newest, and whatever was asked for in this time.
+_ALWAYS_KEPT, _UNUSED_S = 2, 30 * 24 * 3600
 
 
 def _key(template: Template) -> str:
@@ -49,6 +54,23 @@ def _alone(cache: Path, name: str) -> Iterator[None]:
         yield
 
 
+def prune(cache: Path, template: str, keep: str) -> list[str]:
+    """Remove images of a template that nobody asked for in a month, but the two newest; returns their names.
+
+    Hosts have copies of their own; an image of the catalogue that is gone here is built again when wanted.
+    """
+    pattern = re.compile(rf"mw-{re.escape(template)}-[0-9a-f]{{16}}-[0-9a-f]{{8}}")
+    images = [folder for folder in cache.iterdir() if pattern.fullmatch(folder.name)]
+    images.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    removed = []
+    for folder in images[_ALWAYS_KEPT:]:
+        if folder.name != keep and time.time() - folder.stat().st_mtime > _UNUSED_S:
+            (folder / MANIFEST).unlink(missing_ok=True)  # first: what is left is no image
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder.name)
+    return removed
+
+
 def build_image(
     template: Template, cache: Path, progress: Progress = lambda _line: None
 ) -> BuiltImage:
@@ -63,6 +85,7 @@ def build_image(
     with _alone(cache, template.name):
         if (found := find_built(template, cache)) is not None:
             progress(f"{found.name}: present")
+            os.utime(cache / found.name)  # in use: `prune` counts from here
             return found
         for leftover in cache.glob(f".build-{template.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -97,4 +120,6 @@ def build_image(
     if built is None:
         raise BuildError(f"{target}: the image just built is not complete")
     progress(f"{built.name}: built")
+    for name in prune(cache, template.name, built.name):
+        progress(f"{name}: removed, unused for a month")
     return built

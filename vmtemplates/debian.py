@@ -5,9 +5,15 @@ Made as root by mmdebstrap, mke2fs -d and qemu-img: no loop device, nothing moun
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import runpy
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from . import initramfs
 from .errors import BuildError
@@ -16,15 +22,53 @@ from .schema import Template
 from .tools import run
 
 ROOT = HERE.parent
+#: How long a kept bare system serves: two weeks of the distribution's corrections at most are missing.
+_SYSTEM_LASTS_S = 14 * 24 * 3600
 
 
 def own_files() -> list[Path]:
     """Our own code that goes into the image."""
-    found = [ROOT / "requirements/plc.lock", ROOT / "pyproject.toml"]
+    found = [ROOT / "requirements/plc.lock"]
     found += [
         path for path in (ROOT / "industrial").rglob("*") if path.suffix in {".py", ".c", ".h"}
     ]
     return sorted(path for path in found if path.exists())
+
+
+def _setup(template: Template) -> dict[str, Any]:
+    path = HERE / template.name / "setup.py"
+    return runpy.run_path(str(path)) if path.exists() else {}
+
+
+def _system(template: Template, scratch: Path, progress: Callable[[str], None]) -> Path:
+    """The tree of the bare system: unpacked from the cache, or made and kept there.
+
+    It changes with the list of packages, the lock and the way it is made, and it ages, since the
+    distribution mends its packages; what we write ourselves comes on top and costs seconds.
+    """
+    tree = scratch / "tree"
+    digest = hashlib.sha256(repr(_mmdebstrap(template, Path("tree"))[:-1]).encode())
+    for path in (ROOT / "requirements/plc.lock", HERE / template.name / "setup.py"):
+        digest.update(path.read_bytes() if path.exists() else b"-")
+    kept = scratch.parent / f"system-{template.name}-{digest.hexdigest()[:16]}.tar.zst"
+    with contextlib.suppress(OSError):
+        if time.time() - kept.stat().st_mtime < _SYSTEM_LASTS_S:
+            progress("unpacking the bare system")
+            tree.mkdir()
+            run(["tar", "--zstd", "--xattrs", "--numeric-owner", "-xpf", kept, "-C", tree])
+            return tree
+    progress("installing Debian (about two minutes)")
+    run(_mmdebstrap(template, tree), timeout_s=1500)
+    setup = _setup(template)
+    if "prepare" in setup:
+        progress("installing Python packages")
+        setup["prepare"](tree, ROOT)
+    for outdated in scratch.parent.glob(f"system-{template.name}-*.tar.zst*"):
+        outdated.unlink()
+    fresh = kept.with_suffix(".part")
+    run(["tar", "--zstd", "--xattrs", "--numeric-owner", "-cpf", fresh, "-C", tree, "."])
+    fresh.rename(kept)
+    return tree
 
 
 def build(template: Template, scratch: Path, progress: Callable[[str], None]) -> list[str]:
@@ -33,24 +77,18 @@ def build(template: Template, scratch: Path, progress: Callable[[str], None]) ->
     Raises:
         BuildError: no root, or a tool failed.
     """
-    import os
-
     if os.geteuid() != 0:
         raise BuildError(
             "building a Debian image needs root (mmdebstrap keeps owners and device files)"
         )
-    tree = scratch / "tree"
-    progress("installing Debian (about two minutes)")
-    run(_mmdebstrap(template, tree), timeout_s=1500)
+    tree = _system(template, scratch, progress)
     packages = run(
         ["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f", "${Package}=${Version}\\n"]
     ).split()
-    setup = HERE / template.name / "setup.py"
-    if setup.exists():
-        import runpy
-
+    setup = _setup(template)
+    if "install" in setup:
         progress("installing our part")
-        runpy.run_path(str(setup))["install"](tree, ROOT)
+        setup["install"](tree, ROOT)
     kernels = sorted((tree / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise BuildError("the image has no kernel")

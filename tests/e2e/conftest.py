@@ -7,14 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab import need_root
+from tests.support.postgres import PrivatePostgres, postgres
 from tests.support.running import Running
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Running]:
-    """The main job has been run."""
+def running(postgres: PrivatePostgres) -> Iterator[Running]:
+    """The main job has been run, on a PostgreSQL of its own."""
     need_root()
-    made = Running()
+    made = Running(postgres)
     try:
         made.start()
         yield made

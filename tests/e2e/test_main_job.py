@@ -202,10 +202,12 @@ def test_the_whole_control_plane_may_die(running: Running) -> None:
     states = running.supervision.states()
     for name in ("portal", "orchestrator", "gateway", "prometheus"):
         os.kill(states[name]["pid"], signal.SIGKILL)
+    running.postgres.kill()
     first = _registers(machine["address"])
     assert first[0] > 0
     time.sleep(5)  # the time that the vPLC is to survive, not a wait for anything
     _no_gap(before, _pulse(machine))
+    running.postgres.start_again()
     running.supervision.wait_running(["portal", "orchestrator", "gateway", "prometheus"])
 
     def answers() -> bool:
@@ -281,4 +283,3 @@ def _page_time(running: Running) -> float:
     started = time.monotonic()
     running.api("olga").get("status/")
     return time.monotonic() - started
-

@@ -34,6 +34,7 @@ class Guest:
         ports: tuple[int, ...] = (),
         credentials: Mapping[str, str] | None = None,
         cmdline: str = "",
+        disk_size: str = "",
     ) -> None:
         self.image = image
         self.folder = folder
@@ -48,7 +49,8 @@ class Guest:
         if image.disk is not None:
             self.disk = folder / "disk.qcow2"
             subprocess.run(
-                ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.disk[0], self.disk],
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.disk[0], self.disk,
+                 *([disk_size] if disk_size else [])],
                 check=True,
             )  # fmt: skip
 

@@ -9,8 +9,10 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,10 @@ class PrivatePostgres:
             "initdb", "--pgdata", data, "--username", "millwright", "--auth", "trust",
             "--encoding", "UTF8", "--no-locale", "--no-sync",
         )  # fmt: skip
+        self._start()
+
+    def _start(self) -> None:
+        data = str(self.folder / "data")
         # Nothing here must outlive a power cut, so nothing waits for the disk.
         options = (
             f"-c listen_addresses='' -c unix_socket_directories={self.folder} "
@@ -91,6 +97,22 @@ class PrivatePostgres:
         )
         log = str(self.folder / "server.log")
         self.run("pg_ctl", "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
+
+    def kill(self) -> None:
+        """SIGKILL to the server; its processes end as they notice."""
+        pid = int((self.folder / "data/postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    def start_again(self, limit_s: float = 60.0) -> None:
+        """Start after `kill`; the dead server's last processes may hold its memory a while."""
+        end = time.monotonic() + limit_s
+        while True:
+            try:
+                return self._start()
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def stop(self) -> None:
         """Stop it at once; whoever is still connected is cut off."""

@@ -19,6 +19,7 @@ from millwright.lab import Lab, claim_instance
 from millwright.settings import Settings
 
 from tests.support.lab import ROOT
+from tests.support.postgres import PrivatePostgres
 
 #: A fixed place for each checkout: what a killed run left is found and taken away by the next.
 HOME = Path(f"/var/tmp/millwright-e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}")
@@ -30,10 +31,14 @@ NODE = Path(__file__).resolve().parents[1] / "e2e/node"
 class Running:
     """Commands, the API, and what lies behind them."""
 
-    def __init__(self) -> None:
+    def __init__(self, postgres: PrivatePostgres) -> None:
+        self.postgres = postgres
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("MILLWRIGHT_")
-        } | {"MILLWRIGHT_HOME": str(HOME)}
+        } | {
+            "MILLWRIGHT_HOME": str(HOME),
+            "MILLWRIGHT_DATABASE_URL": postgres.create_database("mw_e2e"),
+        }
         if cache := os.environ.get("MILLWRIGHT_CACHE_DIR"):
             self.environment["MILLWRIGHT_CACHE_DIR"] = cache
         self.first = ""
@@ -58,7 +63,9 @@ class Running:
         done = self.command("up", limit_s=UP_LIMIT_S)
         self.first = done.stdout
         if done.returncode:
-            raise AssertionError(f"millwright up ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"millwright up ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
 
     @property
     def instance(self) -> str:

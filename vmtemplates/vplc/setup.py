@@ -1,6 +1,7 @@
 """Puts our part into the unpacked Debian: the runtime, its units, and nothing that starts needlessly.
 
-Run by vmtemplates.debian with `install(tree, root)`: `tree` is the guest's root folder, `root` our sources.
+Run by vmtemplates.debian: `prepare(tree, root)` makes the part that lasts (other people's code, kept with the
+bare system), `install(tree, root)` adds ours. `tree` is the guest's root folder, `root` our sources.
 """
 
 from __future__ import annotations
@@ -54,11 +55,10 @@ MASKED = (
 )
 
 
-def install(tree: Path, root: Path) -> None:
-    """Install the runtime and its units."""
-    target = tree / "opt/vplc"
-    library = target / "lib"
-    (target / "bin").mkdir(parents=True)
+def prepare(tree: Path, root: Path) -> None:
+    """Install the Python packages of the lock and compile everything once."""
+    library = tree / "opt/vplc/lib"
+    library.mkdir(parents=True)
     run(
         [
             sys.executable,
@@ -76,6 +76,19 @@ def install(tree: Path, root: Path) -> None:
         ],
         timeout_s=600,
     )
+    _compile(tree, "/opt/vplc/lib", "/usr/lib/python3.11")
+
+
+def _compile(tree: Path, *folders: str) -> None:
+    """Here and not there: a controller must not spend its first half minute on it."""
+    run(["chroot", tree, "/usr/bin/python3", "-m", "compileall", "-q", "-j", "2", *folders])
+
+
+def install(tree: Path, root: Path) -> None:
+    """Install the runtime and its units."""
+    target = tree / "opt/vplc"
+    library = target / "lib"
+    (target / "bin").mkdir(parents=True)
     shutil.copytree(
         root / "industrial", library / "industrial", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -88,21 +101,7 @@ def install(tree: Path, root: Path) -> None:
     shutil.copy(HERE / "files/vplc-network", target / "bin/vplc-network")
     for name in ("vplc", "vplc-network", "vplc-scan"):
         (target / "bin" / name).chmod(0o755)
-    # Compiled here: a controller must not spend its first half minute on it.
-    run(
-        [
-            "chroot",
-            tree,
-            "/usr/bin/python3",
-            "-m",
-            "compileall",
-            "-q",
-            "-j",
-            "2",
-            "/opt/vplc/lib",
-            "/usr/lib/python3.11",
-        ]
-    )
+    _compile(tree, "/opt/vplc/lib/industrial")
     units = tree / "etc/systemd/system"
     wanted = units / "sysinit.target.wants"
     wanted.mkdir(parents=True, exist_ok=True)
@@ -122,7 +121,7 @@ def _settle(tree: Path) -> None:
     """Identity is made at the first boot; nobody can log in; the journal stays in memory."""
     (tree / "etc/machine-id").write_text("")
     (tree / "etc/hostname").write_text("vplc\n")
-    (tree / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime 0 0\n")
+    (tree / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime,x-systemd.growfs 0 0\n")
     (tree / "var/lib/systemd/random-seed").unlink(missing_ok=True)
     run(["chroot", tree, "passwd", "--lock", "root"])
     configured = tree / "etc/systemd"

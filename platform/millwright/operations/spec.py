@@ -106,8 +106,15 @@ def domain_spec(
 
 
 def _cmdline(machine: MachineRecord) -> str:
-    """The template's command line with the address: ip=client::gateway:netmask:host:device:off."""
+    """The template's command line with identity and address: ip=client::gateway:netmask:host:device:off.
+
+    The guest's system takes both from here before anything of it runs: copies of one image never
+    share a machine-id, whatever was written to the image.
+    """
     parts = [machine.image.cmdline] if machine.image.cmdline else []
+    if machine.image.disk_virtual_bytes:
+        host = machine.domain_name.removeprefix("mw-")[:63]
+        parts.append(f"systemd.machine_id={machine.id.hex} systemd.hostname={host}")
     if machine.address:
         mask = ipaddress.ip_network(f"0.0.0.0/{machine.prefix_length}").netmask
         host = machine.domain_name.removeprefix("mw-")[:63]

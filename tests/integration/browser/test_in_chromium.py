@@ -15,21 +15,12 @@ from millwright.accounts.actions import make_login_link
 from millwright.environments import actions
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support.chromium import FLAGS
 from tests.support.plant import Plant, build_plant
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 WIDTHS = (1280, 400)
-#: Without these Chromium asks the network for updates.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(autouse=True)

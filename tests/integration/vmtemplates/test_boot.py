@@ -31,6 +31,9 @@ def test_tiny_says_that_it_runs(tmp_path: Path) -> None:
         guest.kill()
 
 
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+
+
 @pytest.fixture(scope="module")
 def vplc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     need_root()
@@ -41,6 +44,8 @@ def vplc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         memory_mib=512,
         ports=(22, 502),
         credentials={"vplc.trust": trust, "vplc.identity": "{}"},
+        cmdline=f"systemd.machine_id={MACHINE_ID} systemd.hostname=guest",
+        disk_size="3G",
     )
     try:
         guest.start()
@@ -60,8 +65,25 @@ class TestVplc:
         modbus_s = vplc.age_s
         assert answer[0] & 0x7F == 3, answer
         vplc.until(lambda: vplc.agent("guest-ping") == {})
-        _, uptime = vplc.run("/bin/sh", "-c", "systemctl show -p UserspaceTimestampMonotonic; systemctl show vplc-scan vplc-protocols -p ActiveEnterTimestampMonotonic")  # fmt: skip
-        print(f"Modbus after {modbus_s:.1f} s of {os.cpu_count()} CPUs; {uptime}")
+        _, text = vplc.run(
+            "/bin/sh", "-c",
+            "systemctl show --value -p UserspaceTimestampMonotonic; systemctl show --value "
+            "-p ExecMainStartTimestampMonotonic vplc-scan vplc-protocols",
+        )  # fmt: skip
+        kernel, scan, protocols = (int(word) / 1e6 for word in text.split())
+        print(
+            f"Modbus after {modbus_s:.1f} s on {os.cpu_count()} CPUs: kernel and initrd {kernel:.1f} s, "
+            f"userspace until the scan {scan - kernel:.1f} s, until the protocols "
+            f"{protocols - kernel:.1f} s, the rest the runtime's start"
+        )
+        assert kernel < scan <= protocols
+
+    def test_the_file_system_fills_the_disk(self, vplc: Guest) -> None:
+        def size() -> int:
+            blocks, block = vplc.run("/usr/bin/stat", "-f", "-c", "%b %S", "/")[1].split()
+            return int(blocks) * int(block)
+
+        assert vplc.until(lambda: size() > 2.5 * 2**30)
 
     def test_the_kernel_is_a_realtime_one(self, vplc: Guest) -> None:
         code, text = vplc.run("/bin/uname", "-v")
@@ -89,7 +111,7 @@ class TestVplc:
 
     def test_it_has_an_identity_of_its_own(self, vplc: Guest) -> None:
         _, text = vplc.run("/bin/cat", "/etc/machine-id")
-        assert len(text.strip()) == 32
+        assert text.strip() == MACHINE_ID
         assert vplc.run("/bin/hostname")[1].strip() == "guest"
 
     def test_the_image_names_no_source_of_packages(self, vplc: Guest) -> None:

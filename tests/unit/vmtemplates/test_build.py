@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +194,23 @@ def test_a_tool_that_fails_is_told_with_its_last_lines() -> None:
         run(["sh", "-c", "echo last words >&2; exit 3"])
     with pytest.raises(BuildError, match="mw-no-such-tool is not installed"):
         run(["mw-no-such-tool"])
+
+
+def test_only_what_nobody_wanted_for_long_is_pruned(tmp_path: Path) -> None:
+    long_ago = time.time() - 40 * 24 * 3600
+    for index in range(5):
+        folder = tmp_path / f"mw-tiny-{index:016x}-{index:08x}"
+        folder.mkdir()
+        (folder / "image.json").write_text("{}")
+        if index < 4:
+            os.utime(folder, (long_ago + index, long_ago + index))
+    other = tmp_path / "mw-vplc-0000000000000000-00000000"
+    other.mkdir()
+    os.utime(other, (long_ago, long_ago))
+    kept = "mw-tiny-0000000000000001-00000001"
+    assert sorted(building.prune(tmp_path, "tiny", kept)) == [
+        "mw-tiny-0000000000000000-00000000",
+        "mw-tiny-0000000000000002-00000002",
+    ]
+    assert other.exists()
+    assert (tmp_path / kept).exists()
