@@ -30,20 +30,18 @@ def main() -> None:
 )
 def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | None) -> None:
     """Modbus, OPC UA, metrics and deliveries, beside a running vplc-scan."""
-    from industrial.runtime.inbox import Inbox, trusted_keys
-    from industrial.runtime.protocols import Ports, Protocols
+    from industrial.runtime.protocols import Ports
+    from industrial.runtime.protocols import serve as serve_all
 
     paths = Paths.default()
     paths.prepare()
-    keys = trusted_keys(trust.read_text()) if trust and trust.exists() else []
-    server = Protocols(paths, Inbox(paths, keys), Ports(host, modbus, opcua, metrics))
 
     async def serve() -> None:
         task = asyncio.current_task()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, lambda: task and task.cancel())
         try:
-            await server.run()
+            await serve_all(paths, trust, Ports(host, modbus, opcua, metrics))
         except asyncio.CancelledError:
             return
 

@@ -1,9 +1,13 @@
 """Modbus TCP: the server towards SCADA and HMI, the scanner towards devices."""
 
+from typing import TYPE_CHECKING, Any
+
 from .access import AccessList, Grant
 from .image import ModbusImage
-from .scanner import Device, DeviceError, Point, Scanner, load_devices
 from .server import ModbusServer
+
+if TYPE_CHECKING:
+    from .scanner import Device, DeviceError, Point, Scanner, load_devices
 
 __all__ = [
     "AccessList",
@@ -16,3 +20,12 @@ __all__ = [
     "Scanner",
     "load_devices",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The scanner brings a Modbus client with it, which the server's start does not wait for."""
+    if name in __all__:
+        from . import scanner
+
+        return getattr(scanner, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from industrial.modbus import AccessList, ModbusImage, ModbusServer, Scanner, load_devices
+from industrial.modbus import AccessList, ModbusServer, Scanner, load_devices
 
-from .inbox import Inbox, write_atomic
+from .front import Front
+from .inbox import Inbox, trusted_keys, write_atomic
 from .metrics import Metrics
 from .paths import Paths
 from .shm import Command, SharedMemory, ShmError, State
@@ -38,49 +39,48 @@ class Ports:
 class Protocols:
     """One vPLC's protocols."""
 
-    def __init__(self, paths: Paths, inbox: Inbox, ports: Ports) -> None:
+    def __init__(
+        self, paths: Paths, inbox: Inbox, ports: Ports, front: Front | None = None
+    ) -> None:
         self.paths, self.inbox, self.ports = paths, inbox, ports
-        self._shm: SharedMemory | None = None
-        self.symbols: list[dict[str, Any]] = []
-        self.access = AccessList()
-        self.image: ModbusImage | None = None
+        self.front = front or Front(paths)
         self.scanner = Scanner(self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0)
-        self.modbus = ModbusServer(self._the_image, lambda: self.access)
         self.metrics = Metrics(self)
         self._opcua: Any = None
-        self.bound: dict[str, int] = {}
+        #: A front that was handed over listens already.
+        self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.message = ""
 
     def shm(self) -> SharedMemory:
         """The memory of the scan process there is now."""
-        if self._shm is None or self._shm.replaced:
-            self._shm = SharedMemory(self.paths.shm)
-            self.image = None
-        return self._shm
+        return self.front.shm()
 
-    def _the_image(self) -> ModbusImage:
-        shm = self.shm()
-        if self.image is None:
-            self.image = ModbusImage(shm, self.symbols)
-        return self.image
+    @property
+    def symbols(self) -> list[dict[str, Any]]:
+        """The running program's variables."""
+        return self.front.symbols
+
+    @property
+    def access(self) -> AccessList:
+        """Who may write what."""
+        return self.front.access
+
+    @property
+    def modbus(self) -> ModbusServer:
+        """The Modbus server."""
+        return self.front.modbus
 
     # --- what is in force ---------------------------------------------------------------------------
 
     def load(self) -> None:
         """Read program and configuration. A configuration overrides what the program brought."""
-        self.symbols = self._json(self.paths.active / "symbols.json").get("symbols", [])
-        self.image = None
-        source = self.paths.config if self.paths.config.exists() else self.paths.active
         self.message = ""
         try:
-            security = source / "security.toml"
-            self.access = (
-                AccessList.parse(security.read_text()) if security.exists() else AccessList()
-            )
+            self.front.load()
             files = {
                 f"io/{path.name}": path.read_text()
-                for path in sorted((source / "io").glob("*.toml"))
+                for path in sorted((self.front.source / "io").glob("*.toml"))
             }
             devices = load_devices(files, self.symbols) if self.symbols else []
         except (OSError, ValueError) as error:
@@ -90,18 +90,12 @@ class Protocols:
             return
         self.scanner.start(devices)
 
-    @staticmethod
-    def _json(path: Path) -> dict[str, Any]:
-        try:
-            return dict(json.loads(path.read_text()))
-        except (OSError, ValueError):
-            return {}
-
     # --- life -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self.bound["modbus"] = await self.modbus.start(self.ports.host, self.ports.modbus)
+        if "modbus" not in self.bound:
+            self.bound["modbus"] = await self.modbus.start(self.ports.host, self.ports.modbus)
         with contextlib.suppress(ShmError):
             self.load()
         self.bound["metrics"] = await self.metrics.start(self.ports.host, self.ports.metrics)
@@ -187,6 +181,12 @@ class Protocols:
                 "task": tasks[task].name if task < len(tasks) else "",
             }
         return found
+
+
+async def serve(paths: Paths, trust: Path | None, ports: Ports, front: Front | None = None) -> None:
+    """Serve until cancelled, taking deliveries that the keys of the file `trust` have signed."""
+    keys = trusted_keys(trust.read_text()) if trust and trust.exists() else []
+    await Protocols(paths, Inbox(paths, keys), ports, front).run()
 
 
 def read_manifest(project: Path) -> dict[str, Any]:

@@ -98,8 +98,11 @@ def install(tree: Path, root: Path) -> None:
     (target / "bin/vplc").write_text(
         '#!/bin/sh\nPYTHONPATH=/opt/vplc/lib exec /usr/bin/python3 -s -m industrial.cli "$@"\n'
     )
+    (target / "bin/vplc-protocols").write_text(
+        '#!/bin/sh\nPYTHONPATH=/opt/vplc/lib exec /usr/bin/python3 -s -m industrial.runtime "$@"\n'
+    )
     shutil.copy(HERE / "files/vplc-network", target / "bin/vplc-network")
-    for name in ("vplc", "vplc-network", "vplc-scan"):
+    for name in ("vplc", "vplc-network", "vplc-protocols", "vplc-scan"):
         (target / "bin" / name).chmod(0o755)
     _compile(tree, "/opt/vplc/lib/industrial")
     units = tree / "etc/systemd/system"
