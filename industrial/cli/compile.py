@@ -7,46 +7,49 @@ from pathlib import Path
 
 import click
 
-from industrial.compiler import (
-    ToolchainError,
+from industrial.st import (
+    BuildError,
+    StError,
     build_shared_object,
-    check_paths,
-    compile_project,
-    render,
+    compile_folder,
+    read_folder,
 )
-
-
-def project_files(project: Path) -> dict[str, str]:
-    """Text files of a project folder."""
-    found = {}
-    for path in sorted(project.rglob("*")):
-        if path.is_file() and path.suffix.lower() in {".st", ".toml", ".yaml"}:
-            found[path.relative_to(project).as_posix()] = path.read_text(
-                encoding="utf-8", errors="replace"
-            )
-    return found
+from industrial.st import (
+    check as check_paths,
+)
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--with",
+    "extra",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Sources that are known but not reported on, for example globals.",
+)
+@click.option(
+    "--dialect", type=click.Choice(["iec", "codesys23"]), default="iec", show_default=True
+)
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
-def check(paths: tuple[Path, ...], shape: str) -> None:
-    """Check Structured Text: one verdict for each POU and type."""
-    sources = {}
-    for path in paths:
-        for file in sorted(path.rglob("*.st")) if path.is_dir() else [path]:
-            sources[str(file)] = file.read_text(encoding="utf-8", errors="replace")
-    rows, loose = check_paths(sources)
+def check(paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str, shape: str) -> None:
+    """Check Structured Text: one verdict for each POU and type.
+
+    `ok` means checked, C emitted, and accepted by tcc. Ends with 1 when something is wrong.
+    """
+    try:
+        report = check_paths(paths, dialect=dialect, with_files=extra)
+    except StError as error:
+        raise click.ClickException(str(error)) from None
     if shape == "json":
-        for row in rows:
+        for row in report.rows:
             click.echo(json.dumps(row.as_dict()))
     else:
-        for error in [*loose, *(error for row in rows for error in row.errors)]:
-            click.echo(render(error, sources))
-        wrong = sum(1 for row in rows if row.errors)
-        click.echo(f"{len(rows) - wrong} of {len(rows)} are fine")
-    if loose or any(row.errors for row in rows):
-        raise SystemExit(1)
+        for item in report.diagnostics:
+            click.echo(item.render())
+        good = sum(row.ok for row in report.rows)
+        click.echo(f"{good} of {len(report.rows)} are fine")
+    raise SystemExit(0 if report.ok else 1)
 
 
 @click.command()
@@ -61,8 +64,7 @@ def check(paths: tuple[Path, ...], shape: str) -> None:
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
 def build(project: Path, output: Path, compiler: str | None, shape: str) -> None:
     """Compile a project folder."""
-    files = project_files(project)
-    compiled = compile_project(files)
+    compiled = compile_folder(read_folder(project))
     report: dict[str, object] = {
         "ok": compiled.ok,
         "diagnostics": [row.as_dict() for row in compiled.diagnostics],
@@ -73,12 +75,12 @@ def build(project: Path, output: Path, compiler: str | None, shape: str) -> None
         try:
             build_shared_object(compiled.c_source, output / "program.so", compiler=compiler or "")
             (output / "symbols.json").write_text(json.dumps(compiled.symbols), encoding="utf-8")
-        except ToolchainError as error:
+        except BuildError as error:
             report |= {"ok": False, "error": str(error)}
     if shape == "json":
         click.echo(json.dumps(report))
     else:
         for row in compiled.diagnostics:
-            click.echo(render(row, files), err=True)
+            click.echo(row.render(), err=True)
         click.echo("built" if report["ok"] else f"not built {report['error']}")
     raise SystemExit(0 if report["ok"] else 1)

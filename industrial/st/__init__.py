@@ -3,6 +3,7 @@
 from .build import build_shared_object
 from .compiler import CheckReport, Compiled, Config, PouReport, TaskConfig, check, compile_project
 from .errors import BuildError, Diagnostic, ProjectError, StError
+from .project import Folder, compile_folder, load_folder, load_paths, read_folder
 
 __all__ = [
     "BuildError",
@@ -10,11 +11,16 @@ __all__ = [
     "Compiled",
     "Config",
     "Diagnostic",
+    "Folder",
     "PouReport",
     "ProjectError",
     "StError",
     "TaskConfig",
     "build_shared_object",
     "check",
+    "compile_folder",
     "compile_project",
+    "load_folder",
+    "load_paths",
+    "read_folder",
 ]

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from industrial.compiler import build_shared_object, compile_project
+from industrial.st import build_shared_object, compile_folder
 
 FORMATS = {
     "BOOL": "<B",
@@ -94,7 +94,7 @@ class RunningProgram:
         self, source: str, folder: Path, *, compiler: str = "", interval_us: int = 10000
     ) -> None:
         manifest = f'name = "t"\nversion = "1"\n[[task]]\nname = "main"\ninterval_us = {interval_us}\nprograms = ["P"]\n'
-        compiled = compile_project({"vplc.toml": manifest, "src/p.st": source})
+        compiled = compile_folder({"vplc.toml": manifest, "src/p.st": source})
         assert compiled.ok, [row.message for row in compiled.diagnostics]
         target = folder / f"program-{compiler or 'cc'}.so"
         build_shared_object(compiled.c_source, target, compiler=compiler)
