@@ -138,11 +138,26 @@ def _meeting(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> t.
             else probe
         )
     if kind in (t.LIT_INT, t.LIT_REAL):
+        if c.wanted is not None and _holds(c.wanted, args):
+            return c.wanted
         settled = [settle(a, codesys=c.codesys) for a in args]
         kind = settled[0].type
         for e in settled[1:]:
             kind = common(ir.Load(kind, ir.Place(kind)), e, codesys=c.codesys) or kind
     return kind
+
+
+def _holds(kind: t.Type, args: list[ir.Expr]) -> bool:
+    """Whether a type holds all of these bare numbers."""
+    base = t.base_of(kind)
+    if t.is_real(base):
+        return True
+    return (t.is_int(base) or t.is_bits(base)) and all(
+        isinstance(a, ir.Const)
+        and isinstance(a.value, int)
+        and t.scalar(base).low <= a.value <= t.scalar(base).high
+        for a in args
+    )
 
 
 def _into(c: CallChecker, e: ir.Expr, kind: t.Type, pos: int) -> ir.Expr:
@@ -450,7 +465,9 @@ def _trunc(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.E
     if not t.is_real(e.type):
         c.error(call.pos, "type", f"TRUNC needs a real number, this is {e.type.name}")
         return zero(t.ERROR)
-    return ir.Convert(t.DINT, e, "trunc")
+    # The older tools' TRUNC gives an INT where an INT is asked for, and libraries rely on it.
+    narrow = c.codesys and c.wanted in (t.SINT, t.USINT, t.INT, t.UINT, t.BYTE, t.WORD)
+    return ir.Convert(t.INT if narrow else t.DINT, e, "trunc")
 
 
 #: name → (handler, parameter names or None when any number is taken, least, most arguments)

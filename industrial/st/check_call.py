@@ -16,6 +16,9 @@ Bound = dict[str, tuple[Var, n.Arg]]
 class CallChecker(ExprChecker):
     """Checks calls."""
 
+    #: The type that the standard function being checked is asked for, where one is known.
+    wanted: t.Type | None = None
+
     def hoist(self, e: ir.Expr) -> ir.Expr:
         """A value that will be used more than once."""
         return e if isinstance(e, ir.Const | ir.Temp) or e.type is t.ERROR else ir.Temp(e.type, e)
@@ -125,6 +128,7 @@ class CallChecker(ExprChecker):
                 const(t.REAL, a.value) if isinstance(a, ir.Const) and a.type is t.LIT_REAL else a
                 for a in args
             ]
+        self.wanted = want
         return handler(self, args, node, up)
 
     def _unknown_function(self, callee: n.Name) -> None:

@@ -94,6 +94,8 @@ class PlaceChecker:
         pou = self.pou
         if pou is not None:
             found = pou.variables.get(up)
+            if found is not None and found.decl is not None:
+                self.resolver.settle(found, pou)  # a constant that is declared further down
             if found is None and pou.result is not None and up == pou.name.upper():
                 found = pou.result
             if found is None and pou.owner is not None:

@@ -6,14 +6,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import types as t
 from .build import CompilerRefusal, accept
 from .declare import Resolver, check_all, collect
-from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, recursive
+from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, recursive
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
 from .library import standard
 from .model import Pou
@@ -40,12 +40,17 @@ class TaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How a project is compiled. Without tasks here, those of a CONFIGURATION count, else one of 10 ms for all."""
+    """How a project is compiled. Without tasks here, those of a CONFIGURATION count, else one of 10 ms for all.
+
+    With `only_reachable`, errors in what no task's program calls are warnings: a library that is not wholly
+    understood can still be used.
+    """
 
     name: str = "program"
     version: str = "0.0.0"
     dialect: str = "iec"
     tasks: tuple[TaskConfig, ...] = ()
+    only_reachable: bool = False
 
 
 @dataclass(slots=True)
@@ -258,6 +263,8 @@ def compile_project(
                 "no PROGRAM runs",
                 hint="declare a PROGRAM, and name it in a task when tasks are given",
             )
+        if config.only_reachable:
+            _forgive(project, tasks)
         if sink.failed:
             return Compiled("", {}, sink.items)
         emitted = ProgramEmitter(project, tasks, config.name, config.version).emit()
@@ -267,6 +274,18 @@ def compile_project(
         )
         return Compiled("", {}, sink.items)
     return Compiled(emitted.c_source, emitted.symbols, sink.items)
+
+
+def _forgive(project: Project, tasks: list[Task]) -> None:
+    """Errors in what nobody calls become warnings, when all that is called is right."""
+    used = reachable(tasks)
+    names = {(pou.owner or pou).name.upper() for pou in used} | {""}
+    items = project.sink.items
+    if any(pou.broken for pou in used) or any(
+        item.severity == "error" and item.pou.upper() in names for item in items
+    ):
+        return
+    items[:] = [replace(item, severity="warning") for item in items]
 
 
 # --- checking -----------------------------------------------------------------------------------------------
@@ -325,7 +344,7 @@ def check_sources(
 def _accept(project: Project, tasks: list[Task]) -> None:
     """Emit what is right and let tcc read it; whom it refuses is told and taken out."""
     for _ in range(20):
-        emitted = ProgramEmitter(project, tasks, "check", "0").emit()
+        emitted = ProgramEmitter(project, tasks, "check", "0", everything=True).emit()
         try:
             accept(emitted.c_source)
             return

@@ -130,7 +130,9 @@ class Resolver(TypeResolver):
                 f"{var.edge} is not supported",
                 hint="use an instance of R_TRIG or F_TRIG",
             )
-        if decl.constant and (t.is_scalar(var.type) or t.is_string(var.type)):
+        # A VAR_INPUT CONSTANT is an input all the same: its caller says what it holds.
+        fixed = decl.constant and decl.kind not in ("VAR_INPUT", "VAR_OUTPUT", "VAR_IN_OUT")
+        if fixed and (t.is_scalar(var.type) or t.is_string(var.type)):
             if isinstance(var.init, int | float | tuple):
                 var.value = var.init
             elif decl.init is None and t.is_scalar(var.type):
@@ -236,33 +238,43 @@ class Resolver(TypeResolver):
                     length=len(decl.name),
                 )
             var = Var(decl.name, t.ERROR, decl.kind, decl.pos, number=len(pou.variables) + 1)
+            var.decl = decl
             if is_call or decl.kind == "VAR_TEMP":
                 var.storage = "auto"
             pou.variables[up] = var
-            self._fill(var, decl, pou)
-            if decl.kind == "VAR_IN_OUT":
-                var.by_reference = True
-            elif decl.kind == "VAR_EXTERNAL":
-                var.storage = "external"
-            elif is_call and var.type is not t.ERROR:
-                self.complete(var.type)
-            if is_call and decl.retain:
-                self.error(
-                    decl.pos,
-                    "retain",
-                    f"a {pou.kind.lower()} keeps nothing: RETAIN has no meaning here",
-                )
-            if decl.located and (
-                is_call or decl.kind not in ("VAR", "VAR_GLOBAL") or pou.kind == "FUNCTION_BLOCK"
-            ):
-                self.error(
-                    decl.pos, "address", "only variables of programs and globals have an address"
-                )
-            if var.type is t.ERROR:
-                pou.broken = True
+        for var in pou.variables.values():
+            self.settle(var, pou)
         if any(item.severity == "error" for item in self.project.sink.items[before:]):
             pou.broken = True
         self.project.sink.pou = outer
+
+    def settle(self, var: Var, pou: Pou) -> None:
+        """Resolve a variable of a POU, in its turn or when another declaration asks for it. Idempotent."""
+        decl, var.decl = var.decl, None
+        if decl is None:
+            return
+        is_call = pou.kind in ("FUNCTION", "METHOD", "PROPERTY_GET", "PROPERTY_SET")
+        self._fill(var, decl, pou)
+        if decl.kind == "VAR_IN_OUT":
+            var.by_reference = True
+        elif decl.kind == "VAR_EXTERNAL":
+            var.storage = "external"
+        elif is_call and var.type is not t.ERROR:
+            self.complete(var.type)
+        if is_call and decl.retain:
+            self.error(
+                decl.pos,
+                "retain",
+                f"a {pou.kind.lower()} keeps nothing: RETAIN has no meaning here",
+            )
+        if decl.located and (
+            is_call or decl.kind not in ("VAR", "VAR_GLOBAL") or pou.kind == "FUNCTION_BLOCK"
+        ):
+            self.error(
+                decl.pos, "address", "only variables of programs and globals have an address"
+            )
+        if var.type is t.ERROR:
+            pou.broken = True
 
     def _ancestors(self, pou: Pou) -> None:
         node = pou.node

@@ -59,8 +59,17 @@ def c_bytes(data: bytes) -> str:
 class ProgramEmitter:
     """Emits everything that is not broken."""
 
-    def __init__(self, project: Project, tasks: list[Task], name: str, version: str) -> None:
+    def __init__(
+        self,
+        project: Project,
+        tasks: list[Task],
+        name: str,
+        version: str,
+        *,
+        everything: bool = False,
+    ) -> None:
         self.project, self.tasks, self.name, self.version = project, tasks, name, version
+        self.everything = everything
         self.texts: dict[tuple[bool, tuple[int, ...]], int] = {}
         self.blobs: dict[bytes, int] = {}
         self.instances: list[Var] = []
@@ -131,7 +140,8 @@ class ProgramEmitter:
                     broken.add(pou)
                     pou.broken = True
                     changed = True
-        return [pou for pou in self.project.all_pous if pou not in broken]
+        wanted = set(self.project.all_pous) if self.everything else reachable(self.tasks)
+        return [pou for pou in self.project.all_pous if pou not in broken and pou in wanted]
 
     @staticmethod
     def _broken_call(called: Pou, broken: set[Pou]) -> bool:
@@ -406,6 +416,22 @@ def _segments(image: bytes, ranges: list[tuple[int, int, int]]) -> Iterator[tupl
                 stop += 1
             yield at, stop - quiet - at, kept
             at = stop
+
+
+def reachable(tasks: list[Task]) -> set[Pou]:
+    """What the programs of the tasks can call, directly or through others."""
+    found: set[Pou] = set()
+    waiting = [pou for task in tasks for _, pou in task.programs]
+    while waiting:
+        pou = waiting.pop()
+        if pou in found:
+            continue
+        found.add(pou)
+        for called in pou.calls:
+            waiting += [called, *implementations(called)]
+        if pou.base is not None:
+            waiting.append(pou.base)
+    return found
 
 
 def recursive(pous: list[Pou]) -> set[Pou]:
