@@ -7,6 +7,7 @@ from . import nodes as n
 from . import types as t
 from .check_call import CallChecker
 from .convert import zero
+from .lower_sfc import Hidden
 from .model import Pou, Var
 
 
@@ -76,7 +77,7 @@ class Checker(CallChecker):
             return None
         if node.op in ("?=", "REF="):
             return self._reference_assign(node, target)
-        if not self.writable(target, node.target.pos):
+        if not self.writable(target, node.target.pos) or self._of_the_chart(node.target):
             return None
         if isinstance(target.type, t.BlockType) and not self.codesys:
             self.error(node.pos, "type", "a function block instance cannot be assigned")
@@ -86,6 +87,25 @@ class Checker(CallChecker):
             self.error(node.value.pos, "type", "this call gives no value")
             return None
         return ir.Assign(node.pos, target, self.coerce(value, target.type, node.value.pos))
+
+    def _of_the_chart(self, target: n.Expr) -> bool:
+        """Whether the program writes a step, which only the chart's evolution does."""
+        pou = self.pou.owner or self.pou if self.pou else None
+        if pou is None or pou.node.sfc is None:
+            return False
+        while isinstance(target, n.Member | n.Index):
+            target = target.base
+        if not isinstance(target, n.Name) or isinstance(target, Hidden):
+            return False
+        if target.name.upper() not in (step.name.upper() for step in pou.node.sfc.steps):
+            return False
+        self.error(
+            target.pos,
+            "sfc",
+            f"{target.name} is a step: transitions make it active, nothing else",
+            length=len(target.name),
+        )
+        return True
 
     def _reference_assign(self, node: n.Assign, target: ir.Place) -> ir.Stmt | None:
         if not isinstance(target.type, t.PointerType | t.InterfaceType):

@@ -16,6 +16,8 @@ from .declare import Resolver, check_all, collect
 from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, recursive
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
 from .library import standard
+from .lower_edges import lower_edges
+from .lower_sfc import lower
 from .model import Pou
 from .parser import parse
 from .scope import Project
@@ -133,6 +135,11 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
     files.append(SourceFile("(standard)", standard(codesys=codesys), len(files), library=True))
     sink = Sink(files)
     units = [parse(file, sink, codesys=codesys) for file in files]
+    for unit in units:
+        for node in unit.pous:
+            for part in (node, *node.methods):
+                lower(part, sink)
+                lower_edges(part, sink)
     broken = {item.pou.upper() for item in sink.items if item.pou}
     project = collect(files, units, sink, codesys=codesys)
     project.broken = broken

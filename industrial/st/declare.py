@@ -115,7 +115,7 @@ class Resolver(TypeResolver):
         """Type, place and initial value of a variable."""
         checker = self.checker(pou)
         var.type = self.spec(decl.spec, pou)
-        var.comment, var.edge = decl.comment, decl.edge
+        var.comment = decl.comment
         var.retain, var.constant = decl.retain, decl.constant
         if decl.located:
             self._locate(var, decl)
@@ -123,13 +123,6 @@ class Resolver(TypeResolver):
             var.init = self.initial(decl.init, var.type, checker)
         else:
             var.init = self.default_of(decl.spec)
-        if var.edge:
-            self.error(
-                decl.pos,
-                "unsupported",
-                f"{var.edge} is not supported",
-                hint="use an instance of R_TRIG or F_TRIG",
-            )
         # A VAR_INPUT CONSTANT is an input all the same: its caller says what it holds.
         fixed = decl.constant and decl.kind not in ("VAR_INPUT", "VAR_OUTPUT", "VAR_IN_OUT")
         if fixed and (t.is_scalar(var.type) or t.is_string(var.type)):
@@ -404,16 +397,13 @@ def check_all(project: Project) -> Resolver:
         for method in pou.methods.values():
             resolver.resolve(method)
     from .check_oop import check_contracts
-    from .check_sfc import check_chart
 
     def check(pou: Pou) -> None:
         project.sink.pou = (pou.owner or pou).name
         resolver.resolve(pou)
         before = len(project.sink.items)
         checker = resolver.checker(pou)
-        if pou.node.sfc is not None:
-            check_chart(checker, pou)
-        pou.body.statements = [*pou.body.statements, *checker.body(pou.node.body)]
+        pou.body.statements = checker.body(pou.node.body)
         for action in pou.node.actions:
             pou.body.actions[action.name.upper()] = checker.body(action.body)
         if pou.kind == "FUNCTION_BLOCK":

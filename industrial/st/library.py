@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from .lower_sfc import SUPPORT
+
 _EDGES = """
 FUNCTION_BLOCK R_TRIG
 VAR_INPUT CLK : BOOL; END_VAR
@@ -131,7 +133,7 @@ def standard(*, codesys: bool) -> str:
         else {"S1": "S1", "R": "R", "S": "S", "R1": "R1"}
     )
     reset, load = ("RESET", "LOAD") if codesys else ("R", "LD")
-    parts = [_EDGES.format_map(names)]
+    parts = [SUPPORT, _EDGES.format_map(names)]
     for suffix, time, zero, now in (
         ("", "TIME", "T#0s", "TIME()"),
         ("_TIME", "TIME", "T#0s", "TIME()"),

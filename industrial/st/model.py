@@ -36,7 +36,6 @@ class Var:
     #: The value of a scalar constant.
     value: int | float | tuple[int, ...] | None = None
     init: object = None
-    edge: str = ""
     comment: str = ""
     written: bool = False
     addressed: bool = False
@@ -74,7 +73,6 @@ class Pou:
     laid_out: int = 0
     checked: bool = False
     broken: bool = False
-    chart: Chart | None = None
     library: bool = False
 
     @property
@@ -122,13 +120,6 @@ class Pou:
         """Everything an instance holds, inherited first."""
         own = [var for var in self.variables.values() if var.storage == "self"]
         return (self.base.instance_variables() if self.base else []) + own
-
-
-@dataclass(eq=False, slots=True)
-class Chart:
-    """A checked chart: flags and clocks are hidden variables of the instance."""
-
-    steps: list[str]
 
 
 def align(offset: int, to: int) -> int:

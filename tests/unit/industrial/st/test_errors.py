@@ -23,7 +23,7 @@ CASES = [
     ("x : TON;", "x(IM := TRUE);", (5, 3, "call")),
     ("x AT %IX0.0 : BOOL;", "x := TRUE;", (5, 1, "access")),
     ("x AT %QW0 : BOOL;", ";", (3, 1, "address")),
-    ("x : BOOL R_EDGE;", ";", (3, 1, "unsupported")),
+    ("x : BOOL R_EDGE;", ";", (3, 1, "type")),
     ("x : ARRAY[3..1] OF INT;", ";", (3, 11, "range")),
     ("x : Nix;", ";", (3, 5, "undeclared")),
 ]

@@ -177,3 +177,25 @@ f(step:=4); d:=BITS(1.0); s:=UP('abC'); b:= n>7 OR x[n]=0; END_PROGRAM""",
     assert not p.scan()
     got = [p.get("Main." + k) for k in ("f.set", "d", "s", "a[3]", "b")]
     assert got == [5, 0x3F800000, "ABC", 7, True], got
+
+
+def test_inputs_with_edges_are_seen_for_one_call(cc: str) -> None:
+    source = """
+FUNCTION_BLOCK Count
+VAR_INPUT up : BOOL R_EDGE; down : BOOL F_EDGE; END_VAR
+VAR_OUTPUT n, m : INT; END_VAR
+IF up THEN n := n + 1; END_IF;
+IF down THEN m := m + 1; END_IF;
+END_FUNCTION_BLOCK
+PROGRAM Main
+VAR c : Count; i : BOOL := TRUE; END_VAR
+c(up := i, down := i);
+END_PROGRAM
+"""
+    p = plc(source, compiler=cc)
+    seen = []
+    for value in (1, 1, 0, 0, 1, 0):
+        p.set("Main.i", value)
+        p.scan()
+        seen.append((p.get("Main.c.n"), p.get("Main.c.m")))
+    assert seen == [(1, 0), (1, 0), (1, 1), (1, 1), (2, 1), (2, 2)]
