@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from industrial.modbus.scanner import DeviceError, load_devices
 from industrial.package import Bundle, BundleError, unpack
 
 from .paths import Paths
+
+#: An announcement that is not whole after this long never will be, and is answered as damaged.
+ANNOUNCING_S = 10.0
 
 
 def trusted_keys(text: str) -> list[Ed25519PublicKey]:
@@ -35,6 +39,17 @@ def write_atomic(path: Path, data: bytes) -> None:
     scratch.rename(path)
 
 
+def _announced(ready: Path) -> bool:
+    """Whether the announcement is written to its end: the guest agent creates the file first."""
+    try:
+        text = ready.read_text()
+        if text.endswith("}"):
+            return True
+        return time.time() - ready.stat().st_mtime > ANNOUNCING_S
+    except OSError:
+        return False
+
+
 class Inbox:
     """Looks for announced deliveries. `take_all` returns the kinds that became active."""
 
@@ -47,7 +62,7 @@ class Inbox:
         taken = []
         for ready in sorted(self.paths.inbox.glob("*.ready")):
             result = ready.with_suffix(".result")
-            if result.exists():
+            if result.exists() or not _announced(ready):
                 continue
             try:
                 bundle = self._verify(ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from millwright.hypervisor import (
     Retryable,
     Unsupported,
 )
-from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
+from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor, handshake
 from millwright.hypervisor.driver.calls import Calls
 from millwright.hypervisor.driver.deadline import Deadline
 from millwright.hypervisor.driver.handshake import check_tls
@@ -288,3 +289,29 @@ def test_a_migrating_guest_takes_the_destination_s_pins_and_mark() -> None:
     bare = target_xml("<domain><uuid>u</uuid><vcpu>3</vcpu></domain>", target)
     assert parse_metadata(bare) == target.metadata
     assert parse_pins(bare, all_cpus=frozenset(range(8))).vcpus[1] == {6}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1, HostUnreachable), (2, AccessDenied)])
+def test_a_host_that_hangs_up_is_asked_once_more(
+    times: int, expected: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "_SECOND_TRY_S", 0.3)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    def hang_up() -> None:
+        for _ in range(times):
+            connection, _peer = listener.accept()
+            connection.recv(1)
+            # Closed at once with a reset, as by a process that was killed.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if times == 1:
+                listener.close()
+            connection.close()
+
+    thread = threading.Thread(target=hang_up, daemon=True)
+    thread.start()
+    with pytest.raises(expected):
+        shake(address(port, pki(tmp_path)), 20.0)
+    thread.join(10)
+    listener.close()

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from millwright.hypervisor.errors import AccessDenied, DeadlineExceeded, HostUnreachable
 
 TLS_PORT = 16514
+#: Between the two tries at a host that hung up.
+_SECOND_TRY_S = 0.5
 
 
 def check_tls(host: str, uri: str, timeout_s: float) -> None:
@@ -31,12 +33,26 @@ def check_tls(host: str, uri: str, timeout_s: float) -> None:
     except (OSError, ssl.SSLError) as error:
         raise AccessDenied(f"certificate files: {error}", host=host) from error
     end = time.monotonic() + timeout_s
+    address = (parts.hostname, parts.port or TLS_PORT)
     try:
-        with socket.create_connection(
-            (parts.hostname, parts.port or TLS_PORT), timeout=timeout_s
-        ) as plain:
+        _shake(host, context, address, end)
+    except ConnectionResetError:
+        # A daemon that refuses us hangs up like this, and so does one that dies at this moment.
+        # The first does so again a moment later; of the second nothing listens any more, or a new one admits us.
+        time.sleep(min(_SECOND_TRY_S, max(0.0, end - time.monotonic())))
+        try:
+            _shake(host, context, address, end)
+        except ConnectionResetError as error:
+            raise AccessDenied("the host closed the TLS connection", host=host) from error
+
+
+def _shake(host: str, context: ssl.SSLContext, address: tuple[str, int], end: float) -> None:
+    """One attempt; a connection reset is left to the caller."""
+    timeout_s = max(0.1, end - time.monotonic())
+    try:
+        with socket.create_connection(address, timeout=timeout_s) as plain:
             plain.settimeout(max(0.1, end - time.monotonic()))
-            with context.wrap_socket(plain, server_hostname=parts.hostname) as secure:
+            with context.wrap_socket(plain, server_hostname=address[0]) as secure:
                 secure.settimeout(max(0.1, end - time.monotonic()))
                 if secure.recv(1) != b"\x01":
                     raise AccessDenied("the host refuses our certificate", host=host)
@@ -48,8 +64,8 @@ def check_tls(host: str, uri: str, timeout_s: float) -> None:
         ) from error
     except ssl.SSLError as error:
         raise AccessDenied(f"TLS: {error.reason or error}", host=host) from error
-    except ConnectionResetError as error:
-        raise AccessDenied("the host closed the TLS connection", host=host) from error
+    except ConnectionResetError:
+        raise
     except OSError as error:
         raise HostUnreachable(f"{error.strerror or error}", host=host) from error
 
