@@ -7,7 +7,17 @@ from . import literals as lit
 from . import nodes as n
 from . import types as t
 from .check_place import PlaceChecker
-from .convert import common, const, derives, settle, widens, wrap, zero
+from .convert import (
+    common,
+    const,
+    derives,
+    is_whole,
+    natural_bits,
+    settle,
+    widens,
+    wrap,
+    zero,
+)
 
 _COMPARE = {"=": "eq", "<>": "ne", "<": "lt", ">": "gt", "<=": "le", ">=": "ge"}
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "MOD": "mod", "**": "pow"}
@@ -326,6 +336,8 @@ class ExprChecker(PlaceChecker):
 
     def _logic(self, op: str, left: ir.Expr, right: ir.Expr, pos: int) -> ir.Expr:
         kind = common(left, right, codesys=self.codesys)
+        if self.codesys and is_whole(left.type) and is_whole(right.type):
+            kind = self._widest_bits(left, right) or kind
         if kind is t.LIT_INT:
             left, right = settle(left, codesys=True), settle(right, codesys=True)
             kind = common(left, right, codesys=self.codesys)
@@ -344,6 +356,15 @@ class ExprChecker(PlaceChecker):
         return fold.binary(
             ir.Binary(kind, _LOGIC[op], self.meet(left, kind, pos), self.meet(right, kind, pos))
         )
+
+    @staticmethod
+    def _widest_bits(left: ir.Expr, right: ir.Expr) -> t.Type | None:
+        """Of a bit string and a number the wider one, and the bit string when both are alike."""
+        a, b = t.scalar(left.type), t.scalar(right.type)
+        if {a.family, b.family} != {"bits", "int"} or t.LIT_INT in (a, b):
+            return None
+        bits, number = (a, b) if a.family == "bits" else (b, a)
+        return bits if bits.bits >= number.bits else number
 
     def _time_arithmetic(self, op: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
         """Durations and points in time: what may be added to what."""
@@ -467,7 +488,15 @@ class ExprChecker(PlaceChecker):
             if source is (t.WCHAR if target.wide else t.CHAR):
                 return self._as_string(e, target)
         elif isinstance(target, t.Elementary) and isinstance(source, t.Elementary):
-            if widens(source, target, codesys=self.codesys):
+            # Older tools promote signed with unsigned; what came of it still fits where its operands fit.
+            promoted = (
+                self.codesys
+                and not isinstance(e, ir.Const)
+                and is_whole(source)
+                and is_whole(target)
+                and natural_bits(e) <= target.bits
+            )
+            if promoted or widens(source, target, codesys=self.codesys):
                 return self.to_time(e, target) or fold.convert(ir.Convert(target, e))
         elif (
             target in (t.CHAR, t.WCHAR)

@@ -162,6 +162,24 @@ def _meet_references(a: t.Type, b: t.Type, *, codesys: bool) -> t.Type | None:
     return None
 
 
+def natural_bits(e: ir.Expr) -> int:
+    """How many bits the widest operand has that went into a whole-number expression, promotions left aside."""
+    if isinstance(e, ir.Binary) and e.op in ("add", "sub", "mul", "div", "mod", "and", "or", "xor"):
+        return max(natural_bits(e.left), natural_bits(e.right))
+    if isinstance(e, ir.Unary):
+        return natural_bits(e.operand)
+    if isinstance(e, ir.Convert) and e.mode == "cast" and is_whole(e.operand.type):
+        return natural_bits(e.operand)
+    if isinstance(e, ir.Const) and isinstance(e.value, int):
+        return min(t.scalar(e.type).bits, max(8, e.value.bit_length()))
+    return t.scalar(e.type).bits
+
+
+def is_whole(kind: t.Type) -> bool:
+    """Whole numbers and bit strings."""
+    return t.is_int(kind) or t.is_bits(kind)
+
+
 def widens(source: t.Elementary, target: t.Elementary, *, codesys: bool) -> bool:
     """Whether a value becomes the target type without being asked to."""
     a, b = source.family, target.family

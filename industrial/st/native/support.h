@@ -83,7 +83,7 @@ static float vp_div_f32(vplc_ctx *c, float a, float b) { if (b == 0.0f) vp_fault
 static double vp_div_f64(vplc_ctx *c, double a, double b) { if (b == 0.0) vp_fault(c, VPLC_FAULT_DIV_ZERO); return a / b; }
 
 /* Real to whole number. VP_ROUND is rint (half to even) or vp_half_away, by dialect. NaN and what 64 bits cannot hold is a fault. */
-static double vp_half_away(double v) { return v < 0 ? -floor(-v + 0.5) : floor(v + 0.5); }
+static double vp_half_away(double v) { double r = trunc(v); return fabs(v - r) < 0.5 ? r : v < 0 ? r - 1.0 : r + 1.0; }
 static int64_t vp_whole(vplc_ctx *c, double v) {
     if (!(v >= -9223372036854775808.0 && v < 9223372036854775808.0)) vp_fault(c, VPLC_FAULT_CONVERSION);
     return (int64_t)v;

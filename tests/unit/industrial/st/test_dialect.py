@@ -65,3 +65,27 @@ def test_errors_in_what_nobody_calls_can_be_forgiven() -> None:
     refused = compile_project(sources, Config(only_reachable=True))
     assert not refused.ok
     assert refused.diagnostics[0].severity == "error"
+
+
+def test_signed_and_unsigned_meet_and_fit_where_their_operands_fit() -> None:
+    p = plc(
+        program(
+            "w : WORD := 65535; i : INT := -1; b : BYTE := 16#F0; d : DWORD := 5; less : BOOL; x, y : WORD; z : DWORD;",
+            "x := w + i; y := b OR i; z := d + i; less := d < i;",
+        ),
+        dialect="codesys23",
+    )
+    p.scan()
+    assert [p.get(f"Main.{n}") for n in ("x", "y", "z", "less")] == [65534, 65535, 4, False]
+
+
+def test_halves_are_rounded_away_from_zero_and_nothing_else_is() -> None:
+    p = plc(
+        program(
+            "a, b, c, d : INT; e : DINT; x : LREAL := 0.49999999999999994; y : REAL := 8388609.0;",
+            "a := REAL_TO_INT(2.5); b := REAL_TO_INT(-2.5); c := REAL_TO_INT(1.4); d := LREAL_TO_INT(x); e := REAL_TO_DINT(y);",
+        ),
+        dialect="codesys23",
+    )
+    p.scan()
+    assert [p.get(f"Main.{n}") for n in "abcde"] == [3, -3, 1, 0, 8388609]
