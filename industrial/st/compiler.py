@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from industrial.library import sources as ours
+
 from . import types as t
 from .build import CompilerRefusal, accept
 from .declare import Resolver, check_all, collect
@@ -132,7 +134,8 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
         raise StError(f"dialect = {dialect!r}: one of {', '.join(DIALECTS)}")
     codesys = dialect == "codesys23"
     files = [SourceFile(path, text, number) for number, (path, text) in enumerate(sources)]
-    files.append(SourceFile("(standard)", standard(codesys=codesys), len(files), library=True))
+    for name, text in (("standard", standard(codesys=codesys)), *ours()):
+        files.append(SourceFile(f"({name})", text, len(files), library=True))
     sink = Sink(files)
     units = [parse(file, sink, codesys=codesys) for file in files]
     for unit in units:

@@ -30,9 +30,9 @@ def collect(files: list[SourceFile], units: list[n.Unit], sink: Sink, *, codesys
         for node in unit.pous:
             key = node.name.upper()
             earlier = project.pous.get(key)
-            if earlier is not None and earlier.library and not files[node.pos >> 32].library:
-                pass  # a project's own block goes before one of the library that comes with us
-            elif earlier is not None or key in project.types:
+            if files[node.pos >> 32].library and (earlier is not None or key in project.types):
+                continue  # a project's own declaration goes before one of the library that comes with us
+            if earlier is not None or key in project.types:
                 sink.error(
                     node.pos, "duplicate", f"{node.name} is declared twice", length=len(node.name)
                 )
