@@ -460,6 +460,38 @@ def _fits(c: CallChecker, e: ir.Expr, source: t.Elementary) -> bool:
     return isinstance(kind, t.Elementary) and widens(kind, source, codesys=c.codesys)
 
 
+def _is_valid(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
+    """FALSE for infinity and for what is not a number: only there x - x is not 0."""
+    e = settle(args[0], codesys=c.codesys)
+    if not t.is_real(e.type):
+        c.error(call.pos, "type", f"IS_VALID needs a real number, this is {e.type.name}")
+        return zero(t.ERROR)
+    e = c.hoist(e)
+    return ir.Binary(t.BOOL, "eq", ir.Binary(e.type, "sub", e, e), const(e.type, 0))
+
+
+def _is_bcd(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
+    e = settle(args[0], codesys=c.codesys)
+    if not t.is_bits(e.type):
+        c.error(call.pos, "type", f"IS_VALID_BCD needs a bit string, this is {e.type.name}")
+        return zero(t.ERROR)
+    return ir.Builtin(t.BOOL, "is_bcd", [ir.Convert(t.ULINT, e)])
+
+
+def _endian(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
+    """The machines this runs on are little-endian: to and from big-endian turns the bytes round."""
+    e = settle(args[0], codesys=c.codesys)
+    base = t.base_of(e.type)
+    if not isinstance(base, t.Elementary) or base.family in ("null", "void", "real"):
+        c.error(call.pos, "type", f"{name} needs a whole number or a bit string, not {e.type.name}")
+        return zero(t.ERROR)
+    if "LITTLE" in name or base.size == 1:
+        return e
+    wide = ir.Convert(t.ULINT, ir.Convert(t.UNSIGNED[(1, 2, 4, 8).index(base.size)], e))
+    swapped = ir.Builtin(t.ULINT, "swap", [wide, ir.Const(t.DINT, base.size)])
+    return ir.Convert(base, swapped)
+
+
 def _trunc(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
     e = settle(args[0], codesys=c.codesys)
     if not t.is_real(e.type):
@@ -492,5 +524,7 @@ TABLE: dict[str, tuple[Handler, tuple[str, ...] | None, int, int]] = {
        "SUB_TOD_TOD", "SUB_LTOD_LTOD", "SUB_DT_TIME", "SUB_LDT_LTIME", "SUB_DT_DT", "SUB_LDT_LDT")},
     **{name: (_fixed("*"), ("IN1", "IN2"), 2, 2) for name in ("MUL_TIME", "MUL_LTIME", "MULTIME")},
     **{name: (_fixed("/"), ("IN1", "IN2"), 2, 2) for name in ("DIV_TIME", "DIV_LTIME", "DIVTIME")},
+    "IS_VALID": (_is_valid, ("IN",), 1, 1), "IS_VALID_BCD": (_is_bcd, ("IN",), 1, 1),
+    **dict.fromkeys(("TO_BIG_ENDIAN", "FROM_BIG_ENDIAN", "TO_LITTLE_ENDIAN", "FROM_LITTLE_ENDIAN", "BIG_ENDIAN_TO", "LITTLE_ENDIAN_TO"), (_endian, ("IN",), 1, 1)),
     "CONCAT_DATE_TOD": (_concat_date_tod, ("DATE", "TOD"), 2, 2),
 }  # fmt: skip

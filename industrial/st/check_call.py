@@ -7,7 +7,7 @@ from . import nodes as n
 from . import types as t
 from .builtins import TABLE, by_name
 from .check_expr import ExprChecker
-from .convert import const, zero
+from .convert import const, settle, zero
 from .model import Pou, Var
 
 Bound = dict[str, tuple[Var, n.Arg]]
@@ -79,6 +79,14 @@ class CallChecker(ExprChecker):
                     self.expr(arg.value)
             return zero(t.ERROR)
         handler, names, least, most = spec
+        guards = [arg for arg in node.args if arg.name.upper() in ("EN", "ENO")]
+        if guards:
+            plain = [arg for arg in node.args if arg not in guards]
+            value = self._builtin(up, callee, n.Call(node.pos, callee, plain), want)
+            if isinstance(value, ir.Const) and value.type in (t.LIT_INT, t.LIT_REAL):
+                value = self.coerce(value, want, node.pos) if want else value
+                value = settle(value, codesys=self.codesys)
+            return self._guarded(value, guards, node.pos)
         nodes: list[n.Expr] = []
         slots: dict[int, n.Expr] = {}
         for position, arg in enumerate(node.args):
@@ -130,6 +138,35 @@ class CallChecker(ExprChecker):
             ]
         self.wanted = want
         return handler(self, args, node, up)
+
+    def _guarded(self, value: ir.Expr, guards: list[n.Arg], pos: int) -> ir.Expr:
+        """A standard function with EN or ENO."""
+        enable: ir.Expr = ir.Const(t.BOOL, 1)
+        eno: ir.Place | None = None
+        for arg in guards:
+            if arg.name.upper() == "EN" and not arg.output and arg.value is not None:
+                enable = self.value(arg.value, t.BOOL, "EN")
+            else:
+                eno = self.eno(arg)
+        if value.type is t.ERROR:
+            return value
+        if not (t.is_scalar(value.type) or t.is_string(value.type)):
+            self.error(pos, "unsupported", f"EN does not go with a value of {value.type.name}")
+            return zero(t.ERROR)
+        return ir.Guarded(value.type, value, enable, eno)
+
+    def eno(self, arg: n.Arg) -> ir.Place | None:
+        """The BOOL behind ENO =>."""
+        if not arg.output or arg.value is None:
+            self.error(arg.pos, "call", f"{arg.name} is an output: write {arg.name} => …")
+            return None
+        place = self.place(arg.value)
+        if place is None or not self.writable(place, arg.pos):
+            return None
+        if place.type is not t.BOOL:
+            self.error(arg.pos, "type", f"ENO is BOOL, this is {place.type.name}")
+            return None
+        return place
 
     def _unknown_function(self, callee: n.Name) -> None:
         from difflib import get_close_matches
@@ -281,13 +318,16 @@ class CallChecker(ExprChecker):
             result.instance, result.virtual = reference, virtual
         return result
 
-    def bind(self, pou: Pou, args: list[n.Arg], pos: int) -> tuple[Bound, n.Expr | None]:
-        """Arguments by parameter, and the EN input."""
+    def bind(
+        self, pou: Pou, args: list[n.Arg], pos: int
+    ) -> tuple[Bound, n.Expr | None, ir.Place | None]:
+        """Arguments by parameter, the EN input, and what stands behind ENO."""
         parameters = self._parameters(pou)
         by_name_map = {var.name.upper(): var for var in parameters}
         inputs = [var for var in parameters if var.kind in ("VAR_INPUT", "VAR_IN_OUT")]
         bound: Bound = {}
         enable: n.Expr | None = None
+        eno: ir.Place | None = None
         position = 0
         for arg in args:
             if not arg.name:
@@ -308,12 +348,7 @@ class CallChecker(ExprChecker):
                     continue
                 found = by_name_map.get(up)
                 if found is None and up == "ENO" and arg.output:
-                    self.error(
-                        arg.pos,
-                        "unsupported",
-                        "ENO is not supported here",
-                        hint="test the condition that EN gets",
-                    )
+                    eno = self.eno(arg)
                     continue
                 if found is None:
                     hint = (
@@ -340,7 +375,7 @@ class CallChecker(ExprChecker):
             if var.name.upper() in bound:
                 self.error(arg.pos, "call", f"{var.name} is given twice")
             bound[var.name.upper()] = (var, arg)
-        return bound, enable
+        return bound, enable, eno
 
     def _parameters(self, pou: Pou) -> list[Var]:
         chain = list(pou.chain())
@@ -356,7 +391,7 @@ class CallChecker(ExprChecker):
         self.resolver.resolve(pou)
         if self.pou is not None:
             self.pou.calls.add(pou)
-        bound, enable_node = self.bind(pou, args, pos)
+        bound, enable_node, eno = self.bind(pou, args, pos)
         ready: list[tuple[Var, ir.Expr | ir.Place]] = []
         outputs: list[tuple[Var, ir.Place]] = []
         for var in self._parameters(pou):
@@ -382,7 +417,7 @@ class CallChecker(ExprChecker):
                 continue
             ready.append((var, self.value(given[1].value, var.type, f"{pou.name}'s {var.name}")))
         enable = self.value(enable_node, t.BOOL, "EN") if enable_node is not None else None
-        return ir.Call(pou.returns, pou, ready, outputs, enable=enable)
+        return ir.Call(pou.returns, pou, ready, outputs, enable=enable, eno=eno)
 
     def _default(self, var: Var) -> ir.Expr:
         if t.is_scalar(var.type):

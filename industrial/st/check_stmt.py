@@ -86,6 +86,11 @@ class Checker(CallChecker):
         if value.type is t.VOID:
             self.error(node.value.pos, "type", "this call gives no value")
             return None
+        guarded = isinstance(value, ir.Guarded) or (
+            isinstance(value, ir.Call) and value.enable is not None
+        )
+        if guarded and t.same(value.type, target.type) and t.is_scalar(target.type):
+            value.otherwise = ir.Load(target.type, target)  # type: ignore[attr-defined]  # see above
         return ir.Assign(node.pos, target, self.coerce(value, target.type, node.value.pos))
 
     def _of_the_chart(self, target: n.Expr) -> bool:
@@ -294,7 +299,7 @@ class Checker(CallChecker):
             root.written = True
         if self.pou is not None:
             self.pou.calls.add(pou)
-        bound, enable_node = self.bind(pou, args, pos)
+        bound, enable_node, eno = self.bind(pou, args, pos)
         inputs: list[tuple[Var, ir.Expr]] = []
         inouts: list[tuple[Var, ir.Place]] = []
         outputs: list[tuple[ir.Place, ir.Expr]] = []
@@ -323,7 +328,7 @@ class Checker(CallChecker):
                     (target, self.coerce(value, target.type, given[1].pos, f"output {var.name}"))
                 )
         enable = self.value(enable_node, t.BOOL, "EN") if enable_node is not None else None
-        return ir.CallBlock(pos, place, pou, inputs, inouts, outputs, enable)
+        return ir.CallBlock(pos, place, pou, inputs, inouts, outputs, enable, eno)
 
     # --- control ----------------------------------------------------------------------------------------------
 

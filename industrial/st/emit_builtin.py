@@ -77,6 +77,10 @@ def builtin(emit: EmitExpr, e: ir.Builtin) -> str:
         return "c->wall_ns"
     if e.name == "first_scan":
         return "(uint8_t)(c->flags & 1u)"
+    if e.name == "is_bcd":
+        return f"vp_is_bcd({args[0]})"
+    if e.name == "swap":
+        return f"vp_swap({args[0]}, {args[1]})"
     if e.name == "from_bcd":
         return f"vp_from_bcd(c, {args[0]})"
     if e.name == "to_bcd":

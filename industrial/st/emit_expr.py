@@ -65,6 +65,8 @@ class EmitExpr(EmitBase):
             return self.temps[id(e)]
         if isinstance(e, ir.Select):
             return self._select(e)
+        if isinstance(e, ir.Guarded):
+            return self._guarded(e)
         raise AssertionError(type(e))
 
     def load(self, place: ir.Place) -> str:
@@ -202,17 +204,36 @@ class EmitExpr(EmitBase):
         ]
         return name
 
+    def _guarded(self, e: ir.Guarded) -> str:
+        enable = self.save(t.BOOL, self.expr(e.enable))
+        if e.eno is not None:
+            self.store(e.eno, f"!!{enable}")
+        name = self.fresh()
+        empty = "vp_w_make(0, 0u)" if self.ctype(e.type) == "vp_w" else "vp_s_make(0, 0u)"
+        start = empty if t.is_string(e.type) else self.expr(e.otherwise) if e.otherwise else "0"
+        self.out.append(f"{self.ctype(e.type)} {name} = {start};")
+        self.out.append(f"if ({enable}) {{")
+        text = self.expr(e.operand)
+        self.out += [f"{name} = {text};", "}"]
+        return name
+
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def call(self, e: ir.Call) -> str:
         """A call as statements; the value that came back."""
         pou = e.pou
         result = ""
+        if e.enable is None and e.eno is not None:
+            self.store(e.eno, "1")
         if e.enable is not None:
             enable = self.expr(e.enable)
+            if e.eno is not None:
+                enable = self.save(t.BOOL, enable)
+                self.store(e.eno, f"!!{enable}")
             if t.is_scalar(pou.returns) and pou.returns is not t.VOID:
                 result = self.fresh()
-                self.out.append(f"{self.ctype(pou.returns)} {result} = 0;")
+                start = self.expr(e.otherwise) if e.otherwise else "0"
+                self.out.append(f"{self.ctype(pou.returns)} {result} = {start};")
             self.out.append(f"if ({enable}) {{")
         text = self._plain_call(e)
         if e.enable is not None:

@@ -91,8 +91,14 @@ class EmitStmt(EmitExpr):
     def _call_block(self, s: ir.CallBlock) -> None:
         size = s.pou.type.size if s.pou.type else 4
         self.out.append("{")
+        if s.enable is None and s.eno is not None:
+            self.store(s.eno, "1")
         if s.enable is not None:
-            self.out.append(f"if ({self.expr(s.enable)}) {{")
+            enable = self.expr(s.enable)
+            if s.eno is not None:
+                enable = self.save(t.BOOL, enable)
+                self.store(s.eno, f"!!{enable}")
+            self.out.append(f"if ({enable}) {{")
         where = self.address(s.instance)
         inst = self.save(t.UDINT, self.instance(where, size))
         values = self.ordered(

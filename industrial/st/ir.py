@@ -91,6 +91,20 @@ class Call(Expr):
     instance: Expr | None = None
     virtual: bool = False
     enable: Expr | None = None
+    eno: Place | None = None
+    #: As in Guarded.
+    otherwise: Expr | None = None
+
+
+@dataclass(slots=True)
+class Guarded(Expr):
+    """A standard function with EN and ENO: nothing is computed when `enable` is FALSE."""
+
+    operand: Expr
+    enable: Expr
+    eno: Place | None
+    #: What the value is when EN is FALSE; zero when None.
+    otherwise: Expr | None = None
 
 
 # --- places -------------------------------------------------------------------------------------------------
@@ -192,6 +206,7 @@ class CallBlock(Stmt):
     inouts: list[tuple[Var, Place]]
     outputs: list[tuple[Place, Expr]]
     enable: Expr | None = None
+    eno: Place | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from .library_calendar import calendar
 from .lower_sfc import SUPPORT
 
 _EDGES = """
@@ -133,7 +134,7 @@ def standard(*, codesys: bool) -> str:
         else {"S1": "S1", "R": "R", "S": "S", "R1": "R1"}
     )
     reset, load = ("RESET", "LOAD") if codesys else ("R", "LD")
-    parts = [SUPPORT, _EDGES.format_map(names)]
+    parts = [SUPPORT, calendar(), _EDGES.format_map(names)]
     for suffix, time, zero, now in (
         ("", "TIME", "T#0s", "TIME()"),
         ("_TIME", "TIME", "T#0s", "TIME()"),

@@ -110,7 +110,7 @@ def duration_ns(text: str) -> int:
 
 
 def _day_ns(text: str) -> int:
-    hours, minutes, *rest = text.split(":")
+    hours, minutes, *rest = text.replace("_", "").split(":")
     seconds = Decimal(rest[0]) if rest else Decimal(0)
     if int(hours) > 23 or int(minutes) > 59 or seconds >= 60:
         raise ValueError("a time of day lies between 00:00:00 and 23:59:59.999")

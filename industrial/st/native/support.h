@@ -111,6 +111,9 @@ static uint64_t vp_to_bcd(vplc_ctx *c, uint64_t v, int32_t digits) {
     return r;
 }
 
+static uint8_t vp_is_bcd(uint64_t v) { for (; v; v >>= 4) if ((v & 15) > 9) return 0; return 1; }
+static uint64_t vp_swap(uint64_t v, int32_t size) { uint64_t r = 0; for (; size > 0; size--, v >>= 8) r = r << 8 | (v & 255); return r; }
+
 /* --- texts: a pointer and a length, never beyond the variable they lie in -------------------------------------- */
 #define VP_TEXT(X, CH) \
     typedef struct vp_##X { const CH *p; uint32_t n; } vp_##X; \
