@@ -56,7 +56,7 @@ def test_a_second_request_by_hand_with_an_own_program(running: Running, browser:
     engineer.get_by_label("Name of the program").fill("mixer")
     engineer.get_by_label("Structured Text", exact=True).fill(PROGRAM.replace("n MOD", "m MOD"))
     engineer.get_by_role("button", name="Upload and compile").click()
-    engineer.get_by_text("'m' is not declared").first.wait_for(timeout=120_000)
+    engineer.get_by_text("m is not declared").first.wait_for(timeout=120_000)
     engineer.goto(f"{url}/programs/new/")
     engineer.get_by_label("Name of the program").fill("mixer")
     engineer.get_by_label("Structured Text", exact=True).fill(PROGRAM)

@@ -7,6 +7,7 @@ not the vPLC's own code.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -44,6 +45,10 @@ def read_registers(address: str, port: int, count: int = 4) -> list[int]:
         raise CliError(f"Modbus at {address}:{port}: {error}") from None
     finally:
         client.close()
+
+
+# It warns of every session that lasts shorter than it asked for, which is of no use to people here.
+logging.getLogger("asyncua").setLevel(logging.ERROR)
 
 
 async def find_tag(url: str, tag: str) -> tuple[str, Any]:
