@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "user",
         "People of this installation: links and tokens.",
     ),
+    "plant": ("millwright.cli.nouns.plant", "plant", "The plant as a file; its tables."),
     "pki": ("millwright.cli.nouns.pki", "pki", "Certificates that this installation made."),
     "plan": (
         "millwright.cli.nouns.requests",
