@@ -57,6 +57,4 @@ docs:
 
 # The same sources give the same bytes: dates in the archives are the last commit's.
 release: test-full
-	rm -rf dist
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PY) -m hatchling build
-	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+	$(PY) scripts/release
