@@ -104,6 +104,8 @@ def scan() -> None:
 
 
 from .compile import build, check  # noqa: E402 - commands register on the group above
+from .simulate import simulate  # noqa: E402
 
 main.add_command(check)
 main.add_command(build)
+main.add_command(simulate)

@@ -12,6 +12,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -128,7 +129,9 @@ def _read(data: bytes) -> dict[str, bytes]:
                     raise BundleError(f"content: more than {MAX_BYTES} bytes or {MAX_FILES} files")
                 stream = archive.extractfile(entry)
                 parts[entry.name] = stream.read() if stream is not None else b""
-    except (tarfile.TarError, EOFError, OSError, gzip.BadGzipFile) as error:
+    except BundleError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise BundleError(f"archive: {error}") from None
     return parts
 

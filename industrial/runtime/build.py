@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent / "native"
-SOURCES = ("main.c", "engine.c", "retain.c")
+SOURCES = ("engine.c", "retain.c")
 FLAGS = (
     "-std=c11",
     "-O2",
@@ -37,24 +37,30 @@ def ensure_engine(cache: Path | None = None) -> Path:
     Raises:
         EngineBuildError: no compiler, or it found an error.
     """
+    return _ensure("vplc-scan", (*SOURCES, "main.c"), (), cache)
+
+
+def ensure_simulator(cache: Path | None = None) -> Path:
+    """The same engine as a library that runs in virtual time (`industrial.simulation`).
+
+    Raises:
+        EngineBuildError: no compiler, or it found an error.
+    """
+    return _ensure("libvplc-sim", (*SOURCES, "simulate.c"), ("-shared", "-fPIC"), cache)
+
+
+def _ensure(name: str, sources: tuple[str, ...], more: tuple[str, ...], cache: Path | None) -> Path:
     cache = cache or default_cache()
-    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    digest = hashlib.sha256(" ".join((*FLAGS, *more)).encode())
     for path in sorted(NATIVE.iterdir()):
         digest.update(path.read_bytes())
-    target = cache / f"vplc-scan-{digest.hexdigest()[:16]}"
+    target = cache / f"{name}-{digest.hexdigest()[:16]}"
     if target.exists():
         return target
     cache.mkdir(parents=True, exist_ok=True)
     scratch = target.with_suffix(f".{os.getpid()}")
-    command = [
-        "gcc",
-        *FLAGS,
-        "-o",
-        str(scratch),
-        *(str(NATIVE / name) for name in SOURCES),
-        "-ldl",
-        "-lpthread",
-    ]
+    command = ["gcc", *FLAGS, *more, "-o", str(scratch)]
+    command += [*(str(NATIVE / source) for source in sources), "-ldl", "-lpthread"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -13,17 +13,23 @@
 
 static __thread task *current;
 
-uint64_t now_ns(void) {
+static uint64_t monotonic_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static int64_t wall_ns(void) {
+static int64_t realtime_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+/* The machine's clocks, or a simulation's. */
+engine_clocks clocks = {monotonic_ns, realtime_ns};
+
+uint64_t now_ns(void) { return clocks.monotonic_ns(); }
+static int64_t wall_ns(void) { return clocks.realtime_ns(); }
 
 static void fault(vplc_ctx *ctx, uint32_t code) {
     task *t = (task *)(void *)ctx;
@@ -252,6 +258,14 @@ refuse:
     return -1;
 }
 
+/* One scan of one task in the calling thread, which catches its faults meanwhile. */
+int engine_step(engine *e, uint32_t index) {
+    current = &e->tasks[index];
+    int code = scan(current);
+    current = NULL;
+    return code;
+}
+
 static int initialise(engine *e) {
     task *t = &e->tasks[0];
     current = t;
@@ -262,9 +276,10 @@ static int initialise(engine *e) {
     return code;
 }
 
-int engine_start(engine *e) {
+int engine_prepare(engine *e) {
     vplc_shm *s = e->shm;
-    if (initialise(e) != 0) return -1;
+    int code = initialise(e);
+    if (code != 0) return code;
     retain_load(e);
     e->epoch_ns = 0;
     atomic_fetch_add(&s->seq, 1);
@@ -281,6 +296,12 @@ int engine_start(engine *e) {
     atomic_store(&e->quit, false);
     atomic_store(&s->state, VPLC_RUN);
     atomic_fetch_add(&s->generation, 1);
+    return 0;
+}
+
+int engine_start(engine *e) {
+    vplc_shm *s = e->shm;
+    if (engine_prepare(e) != 0) return -1;
     for (uint32_t i = 0; i < e->n_tasks; i++) {
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);

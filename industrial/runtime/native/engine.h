@@ -37,10 +37,18 @@ typedef struct engine {
     const char *retain_path;
 } engine;
 
+typedef struct engine_clocks {
+    uint64_t (*monotonic_ns)(void);
+    int64_t (*realtime_ns)(void);
+} engine_clocks;
+
+extern engine_clocks clocks;
 uint64_t now_ns(void);
 int engine_load(engine *e, const char *path, char *why, size_t why_size);
 void engine_unload(engine *e);
-int engine_start(engine *e);
+int engine_prepare(engine *e); /* initial values and images; 0, or the fault's code */
+int engine_start(engine *e);   /* the same, and the tasks' threads */
+int engine_step(engine *e, uint32_t index);
 void engine_stop(engine *e);
 void engine_fault_handlers(void);
 void engine_watch(engine *e);
