@@ -104,8 +104,10 @@ def scan() -> None:
 
 
 from .compile import build, check  # noqa: E402 - commands register on the group above
+from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
 
 main.add_command(check)
 main.add_command(build)
+main.add_command(run)
 main.add_command(simulate)

@@ -1,0 +1,74 @@
+"""`vplc run`: a project folder as a controller, on any Linux."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("project", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all."
+)
+@click.option("--modbus", type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
+@click.option("--opcua", type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
+@click.option("--metrics", type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
+@click.option("--compiler", type=click.Choice(["gcc", "tcc"]), default=None)
+def run(
+    project: Path,
+    host: str,
+    modbus: int | None,
+    opcua: int | None,
+    metrics: int | None,
+    compiler: str | None,
+) -> None:
+    """Compile PROJECT, scan it and serve Modbus, OPC UA and metrics until Ctrl-C.
+
+    Ports are those of vplc.toml ([modbus] port and so on; 502, 4840 and 9400 by default). What is retained,
+    and the key that signs what is built here, lie in PROJECT/state.
+    """
+    import tomllib
+
+    from industrial.runtime.build import EngineBuildError
+    from industrial.runtime.local import LocalController, LocalError, project_ports
+    from industrial.runtime.protocols import Protocols
+    from industrial.st import StError
+
+    def say(protocols: Protocols) -> None:
+        found = protocols.bound
+        click.echo(
+            f"runs: Modbus {host}:{found['modbus']}, metrics http://{host}:{found['metrics']}/metrics, "
+            f"OPC UA at port {ports.opcua or 'of its choice'}; Ctrl-C ends it"
+        )
+
+    manifest_file = project / "vplc.toml"
+    try:
+        text = manifest_file.read_text(encoding="utf-8") if manifest_file.exists() else ""
+        ports = project_ports(tomllib.loads(text), host)
+        ports = replace(
+            ports,
+            modbus=ports.modbus if modbus is None else modbus,
+            opcua=ports.opcua if opcua is None else opcua,
+            metrics=ports.metrics if metrics is None else metrics,
+        )
+        controller = LocalController(project, ports, compiler or "")
+        controller.deliver()
+
+        async def serve() -> None:
+            task = asyncio.current_task()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(
+                    number, lambda: task and task.cancel()
+                )
+            with contextlib.suppress(asyncio.CancelledError):
+                await controller.run(say)
+
+        asyncio.run(serve())
+    except (LocalError, StError, EngineBuildError, tomllib.TOMLDecodeError) as error:
+        raise click.ClickException(str(error)) from None

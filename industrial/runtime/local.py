@@ -1,0 +1,213 @@
+"""A controller on any Linux: a project folder compiled, signed with a key of this place, scanned and served.
+
+State lies in `state/` of the project (retained values, the key, the packages); it is never packed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from industrial.package import pack
+from industrial.st import BuildError, Diagnostic, build_shared_object, compile_folder, read_folder
+from industrial.st.build import find_compiler
+
+from .build import ensure_engine
+from .inbox import Inbox
+from .paths import Paths
+from .protocols import Ports, Protocols
+
+
+class LocalError(RuntimeError):
+    """It does not start; the text says why."""
+
+
+class CompileFailed(LocalError):
+    """The project does not compile; what was found is in `diagnostics`."""
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        super().__init__("\n".join(row.render() for row in diagnostics if row.severity == "error"))
+        self.diagnostics = diagnostics
+
+
+def project_ports(manifest: Mapping[str, Any], host: str) -> Ports:
+    """Ports of vplc.toml: [modbus] port, [opcua] port, [metrics] port.
+
+    Raises:
+        LocalError: names key and value.
+    """
+
+    def port(table: str, default: int) -> int:
+        value = manifest.get(table, {}).get("port", default)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+            raise LocalError(f"vplc.toml: {table}.port = {value!r}: 0 (any) to 65535")
+        return value
+
+    return Ports(host, port("modbus", 502), port("opcua", 4840), port("metrics", 9400))
+
+
+def local_key(state: Path) -> Ed25519PrivateKey:
+    """The key that signs what is built here; made at the first run, readable by its owner alone."""
+    path = state / "keys" / "local.pem"
+    if path.exists():
+        key = load_pem_private_key(path.read_bytes(), None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise LocalError(f"{path}: not an Ed25519 key")
+        return key
+    key = Ed25519PrivateKey.generate()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    return key
+
+
+def build_bundle(project: Path, key: Ed25519PrivateKey, compiler: str = "") -> bytes:
+    """Compile and sign a project folder.
+
+    Raises:
+        CompileFailed: with the compiler's findings.
+        LocalError: no C compiler.
+    """
+    files = read_folder(project)
+    compiled = compile_folder(files)
+    if not compiled.ok:
+        raise CompileFailed(compiled.diagnostics)
+    with tempfile.TemporaryDirectory(prefix="vplc-build-") as scratch:
+        target = Path(scratch) / "program.so"
+        try:
+            build_shared_object(compiled.c_source, target, find_compiler(compiler))
+        except BuildError as error:
+            raise LocalError(str(error)) from None
+        content = {"program.so": target.read_bytes()}
+    content["symbols.json"] = json.dumps(compiled.symbols).encode()
+    for path, text in files.items():
+        if path.split("/", 1)[0] in ("io", "src", "lib", "security.toml", "vplc.toml"):
+            content[path] = text.encode()
+    symbols = compiled.symbols
+    name, version = str(symbols.get("program") or project.name), str(symbols.get("version") or "0")
+    return pack("program", name, version, content, key)
+
+
+class LocalController:
+    """The scan as a child process, the protocols in this one."""
+
+    def __init__(self, project: Path, ports: Ports, compiler: str = "") -> None:
+        self.project, self.ports, self.compiler = project, ports, compiler
+        state = project / "state"
+        self._scratch = tempfile.TemporaryDirectory(prefix="vplc-run-")
+        self.paths = Paths(state, Path(self._scratch.name))
+        self.paths.prepare()
+        self.key = local_key(state)
+        self.inbox = Inbox(self.paths, [self.key.public_key()])
+        self._scan: subprocess.Popen[bytes] | None = None
+
+    def deliver(self) -> None:
+        """Build, and hand the package to the inbox as a delivery from outside would be.
+
+        Raises:
+            LocalError: it does not compile, or is not acceptable.
+        """
+        bundle = build_bundle(self.project, self.key, self.compiler)
+        digest = hashlib.sha256(bundle).hexdigest()
+        result = self.paths.inbox / f"{digest}.result"
+        result.unlink(missing_ok=True)
+        (self.paths.inbox / f"{digest}.bundle").write_bytes(bundle)
+        ready = json.dumps({"sha256": digest, "size": len(bundle)})
+        (self.paths.inbox / f"{digest}.ready").write_text(ready)
+        self.inbox.take_all()
+        answer = json.loads(result.read_text())
+        for path in self.paths.inbox.glob(f"{digest}.*"):
+            path.unlink()
+        if not answer["ok"]:
+            raise LocalError(str(answer["message"]))
+
+    def _start_scan(self) -> subprocess.Popen[bytes]:
+        command = [str(ensure_engine()), "--shm", str(self.paths.shm)]
+        command += ["--program", str(self.paths.active / "program.so")]
+        command += ["--retain", str(self.paths.retain)]
+        self._scan = subprocess.Popen(command, stderr=subprocess.PIPE)
+        return self._scan
+
+    async def run(self, ready: Callable[[Protocols], None] = lambda _protocols: None) -> None:
+        """Scan and serve until cancelled; `ready` is called once everything listens.
+
+        Raises:
+            LocalError: a port is not to be had, or the scan process ended.
+        """
+        scan = self._start_scan()
+        try:
+            await self._until_shm(scan)
+            protocols = Protocols(self.paths, self.inbox, self.ports)
+            tasks = [
+                asyncio.create_task(protocols.run()),
+                asyncio.create_task(_watch(scan, protocols, ready)),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
+        except PermissionError as error:
+            raise LocalError(
+                f"{error.strerror}: ports below 1024 need a privilege; try --modbus 1502"
+            ) from None
+        except OSError as error:
+            raise LocalError(str(error.strerror or error)) from None
+        finally:
+            self.stop()
+
+    async def _until_shm(self, scan: subprocess.Popen[bytes]) -> None:
+        for _ in range(500):
+            if self.paths.shm.exists():
+                return
+            if scan.poll() is not None:
+                break
+            await asyncio.sleep(0.02)
+        text = scan.stderr.read() if scan.poll() is not None and scan.stderr else b""
+        raise LocalError(f"the scan did not start: {text.decode(errors='replace').strip()}")
+
+    def stop(self) -> None:
+        """End the scan; it saves what is retained first."""
+        if self._scan is not None:
+            self._scan.terminate()
+            try:
+                self._scan.wait(10)
+            except subprocess.TimeoutExpired:
+                self._scan.kill()
+                self._scan.wait()
+            if self._scan.stderr is not None:
+                self._scan.stderr.close()
+            self._scan = None
+        self._scratch.cleanup()
+
+
+async def _watch(
+    scan: subprocess.Popen[bytes], protocols: Protocols, ready: Callable[[Protocols], None]
+) -> None:
+    """Tell once that everything listens; end when the scan does."""
+    told = False
+    while scan.poll() is None:
+        if not told and "metrics" in protocols.bound:
+            told = True
+            ready(protocols)
+        await asyncio.sleep(0.1)
+    raise LocalError(f"the scan process ended with {scan.returncode}")
