@@ -104,10 +104,15 @@ def scan() -> None:
 
 
 from .compile import build, check  # noqa: E402 - commands register on the group above
+from .describe import describe, diff  # noqa: E402
 from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
+from .test import test  # noqa: E402
 
 main.add_command(check)
 main.add_command(build)
+main.add_command(describe)
+main.add_command(diff)
 main.add_command(run)
 main.add_command(simulate)
+main.add_command(test)
