@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import mixins, viewsets
 
+from .etags import ETagMixin
 from .idempotency import IdempotentMixin
+from .ordering import OrderingParameter
+from .throttles import Changes, Reads
+
+
+class _Endpoint(IdempotentMixin, ETagMixin):
+    """Replays, entity tags, filters and orderings, rate limits."""
+
+    filter_backends = (DjangoFilterBackend, OrderingParameter)
+    throttle_classes = (Reads, Changes)
+    cursor_ordering: tuple[str, ...] = ()
+    #: Columns that `?ordering=` offers; never one that may be null, which a cursor cannot pass.
+    ordering_fields: tuple[str, ...] = ()
 
 
 class ProjectRows(
-    IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+    _Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
 ):
     """A list and its entries, as far as the user may see them. Changes go through actions."""
 
     rows: Any = None
-    cursor_ordering: tuple[str, ...] = ()
 
     def get_queryset(self) -> Any:
         queryset = self.rows.all()
@@ -25,8 +38,6 @@ class ProjectRows(
 
 
 class Readable(
-    IdempotentMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
+    _Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
 ):
     """What everyone who signed in may read: catalogue, cells, hosts' names."""
-
-    cursor_ordering: tuple[str, ...] = ()

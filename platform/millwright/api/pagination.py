@@ -1,6 +1,10 @@
 """Cursor pages: constant cost at any depth."""
 
+from typing import Any
+
 from rest_framework.pagination import CursorPagination
+
+from .ordering import ordering_of
 
 
 class Pages(CursorPagination):
@@ -10,10 +14,20 @@ class Pages(CursorPagination):
     ordering = "-pk"
 
     def get_ordering(self, request, queryset, view):  # type: ignore[no-untyped-def]
-        """The view's own ordering, made total by the key."""
+        """The asked-for ordering or the view's own, made total by the key."""
         ordering = (
-            tuple(getattr(view, "cursor_ordering", ()))
+            ordering_of(request, view)
+            or tuple(getattr(view, "cursor_ordering", ()))
             or tuple(queryset.model._meta.ordering)
             or ("-pk",)
         )
         return ordering if ordering[-1].lstrip("-") in {"pk", "id"} else (*ordering, "pk")
+
+    def _get_position_from_instance(self, instance: Any, ordering: Any) -> str | None:
+        """The first column's value, across relations too, which the base class does not follow."""
+        value = instance
+        for part in ordering[0].lstrip("-").split("__"):
+            value = getattr(value, part)
+        # A relation is ordered and filtered by its key, and named by its words.
+        value = getattr(value, "pk", value)
+        return None if value is None else str(value)

@@ -4,6 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
+from .events import EventsView
 from .views import environments, metrics, plant, shopfloor
 
 router = SimpleRouter()
@@ -27,6 +28,7 @@ router.register("audit", plant.AuditViewSet, "audit")
 app_name = "api"
 urlpatterns = [
     path("v1/status/", plant.StatusView.as_view(), name="status"),
+    path("v1/events", EventsView.as_view(), name="events"),
     path("v1/prometheus/targets", plant.TargetsView.as_view(), name="targets"),
     path("v1/prometheus/metrics", metrics.MetricsView.as_view(), name="metrics"),
     path("v1/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -104,6 +104,7 @@ class RequestViewSet(ProjectRows):
     serializer_class = RequestSerializer
     filterset_fields = ("state", "name", "project__slug")
     cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at", "name")
 
     @extend_schema(request=RequestInput, responses={201: RequestSerializer})
     def create(self, request: HttpRequest) -> Response:
@@ -191,6 +192,7 @@ class EnvironmentViewSet(ProjectRows):
     filterset_fields = ("state", "name", "project__slug")
     lookup_field = "name"
     cursor_ordering = ("name", "pk")
+    ordering_fields = ("name", "created_at", "state_since")
 
     def get_queryset(self) -> Any:
         queryset = super().get_queryset()
@@ -255,6 +257,7 @@ class OperationViewSet(ProjectRows):
     serializer_class = OperationSerializer
     filterset_fields = ("state", "kind", "environment__name")
     cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at",)
 
     @extend_schema(request=None, responses={200: OperationSerializer})
     @action(detail=True, methods=["post"])

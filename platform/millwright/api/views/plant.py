@@ -51,6 +51,7 @@ class HostViewSet(Readable):
     permission_classes = (permissions.IsAuthenticated, PoolPermission)
     lookup_field = "name"
     cursor_ordering = ("name", "pk")
+    ordering_fields = ("name",)
 
     @extend_schema(request=HostInput, responses={201: HostSerializer})
     def create(self, request: HttpRequest) -> Response:
@@ -84,6 +85,7 @@ class CellViewSet(Readable):
     serializer_class = CellSerializer
     lookup_field = "slug"
     cursor_ordering = ("slug", "pk")
+    ordering_fields = ("slug",)
 
 
 class DriftViewSet(Readable):
@@ -93,6 +95,7 @@ class DriftViewSet(Readable):
     serializer_class = DriftSerializer
     permission_classes = (permissions.IsAuthenticated, PoolPermission)
     cursor_ordering = ("host__name", "kind", "name", "pk")
+    ordering_fields = ("name", "first_seen", "last_seen")
 
 
 class TemplateSerializer(serializers.ModelSerializer):
@@ -113,6 +116,7 @@ class TemplateViewSet(Readable):
     serializer_class = TemplateSerializer
     filterset_fields = ("template__name", "image_state")
     cursor_ordering = ("template__name", "-created_at", "pk")
+    ordering_fields = ("created_at",)
 
 
 class ProjectSerializer(serializers.ModelSerializer):
@@ -139,6 +143,7 @@ class ProjectViewSet(ProjectRows):
     serializer_class = ProjectSerializer
     lookup_field = "slug"
     cursor_ordering = ("slug", "pk")
+    ordering_fields = ("slug", "name")
 
 
 class AuditSerializer(serializers.ModelSerializer):
@@ -169,6 +174,7 @@ class AuditViewSet(ProjectRows):
     serializer_class = AuditSerializer
     filterset_fields = ("action", "object_type", "object_id", "actor_name", "project__slug")
     cursor_ordering = ("-at", "-pk")
+    ordering_fields = ("at",)
 
 
 class StatusView(APIView):

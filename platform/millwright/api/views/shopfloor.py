@@ -95,6 +95,7 @@ class ProgramViewSet(ProjectRows):
     serializer_class = ProgramSerializer
     filterset_fields = ("name", "project__slug")
     cursor_ordering = ("name", "pk")
+    ordering_fields = ("name",)
 
     @extend_schema(request=UploadInput, responses={201: ProgramVersionSerializer})
     def create(self, request: HttpRequest) -> Response:
@@ -112,6 +113,7 @@ class ProgramVersionViewSet(ProjectRows):
     serializer_class = ProgramVersionSerializer
     filterset_fields = ("state", "program__name", "program__project__slug")
     cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at",)
 
 
 class DeploymentViewSet(ProjectRows):
@@ -123,6 +125,7 @@ class DeploymentViewSet(ProjectRows):
     serializer_class = DeploymentSerializer
     filterset_fields = ("state", "machine")
     cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at",)
 
     @extend_schema(request=DeployInput, responses={202: OperationSerializer})
     def create(self, request: HttpRequest) -> Response:
@@ -147,6 +150,7 @@ class DeviceViewSet(ProjectRows):
     serializer_class = DeviceSerializer
     filterset_fields = ("name", "cell__slug", "project__slug")
     cursor_ordering = ("name", "pk")
+    ordering_fields = ("name", "address")
 
     @extend_schema(request=DeviceSerializer, responses={201: DeviceSerializer})
     def create(self, request: HttpRequest) -> Response:
@@ -171,7 +175,7 @@ class MappingViewSet(ProjectRows):
     rows = TagMapping.objects.select_related("machine__environment", "device")
     serializer_class = MappingSerializer
     filterset_fields = ("machine", "device", "tag")
-    cursor_ordering = ("machine", "device", "tag", "pk")
+    cursor_ordering = ("machine_id", "device_id", "tag", "pk")
 
     @extend_schema(request=MappingsInput, responses={200: MappingSerializer(many=True)})
     @action(detail=False, methods=["post"], url_path="set")
@@ -195,6 +199,7 @@ class StationViewSet(ProjectRows):
     serializer_class = StationSerializer
     filterset_fields = ("name", "project__slug")
     cursor_ordering = ("name", "pk")
+    ordering_fields = ("name",)
 
     @extend_schema(request=StationInput, responses={200: StationSerializer})
     def create(self, request: HttpRequest) -> Response:
