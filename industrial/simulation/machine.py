@@ -192,6 +192,16 @@ class Machine:
             Machine._open = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def library_path(self) -> Path:
+        """The loaded program's file."""
+        return self._folder / "program.so"
+
+    @property
+    def next_us(self) -> int:
+        """When the next task is due."""
+        return min(self._due)
+
     # --- time -----------------------------------------------------------------------------------------
 
     def scan(self, count: int = 1) -> None:
