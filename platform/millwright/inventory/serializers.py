@@ -26,6 +26,7 @@ class HostSerializer(serializers.ModelSerializer):
             "name",
             "uri",
             "address",
+            "agent_url",
             "state",
             "health_reason",
             "administration",
