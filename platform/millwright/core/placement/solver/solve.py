@@ -1,0 +1,190 @@
+"""Search for the cheapest assignment: settle what must move, anneal, descend, take back."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import tables as tb
+from .check import check
+from .errors import ProblemError
+from .problem import UNPLACED, Checked, Ints, Problem
+
+#: Proposals between two looks at the clock.
+CHUNK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How the annealing runs. The defaults were chosen on the public ROADEF instances."""
+
+    #: first temperature: this quantile of sampled price rises, times `hot`
+    quantile: float = 0.5
+    hot: float = 0.05
+    #: last temperature over the first
+    cold: float = 1e-6
+    #: share of proposals that exchange two machines
+    swaps: float = 0.5
+    #: share of proposals that send a machine home
+    homing: float = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An assignment with its price (recomputed by `check`) and what changes.
+
+    ``unplaced``: machines for which no host was found, or that had to leave and could not.
+    """
+
+    assignment: Ints
+    cost: float
+    parts: Mapping[str, float]
+    moves: tuple[tuple[int, int, int], ...]
+    unplaced: tuple[int, ...]
+    proposals: int
+
+
+def solve(
+    problem: Problem | Checked,
+    budget_seconds: float | None = None,
+    *,
+    rounds: int | None = None,
+    seed: int = 1,
+    threads: int = 1,
+    tuning: Tuning | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Solution:
+    """The best assignment found within the budget.
+
+    Give either ``budget_seconds`` (wall time, the kernel's compilation on its first use included)
+    or ``rounds`` (proposals per thread): only with rounds the same seed gives the same plan.
+
+    Raises `ProblemError` for a problem that is not well formed.
+    """
+    started = clock()
+    if (budget_seconds is None) == (rounds is None):
+        raise ProblemError("budget", (budget_seconds, rounds), "give either seconds or rounds")
+    if threads < 1:
+        raise ProblemError("threads", threads, "must be at least 1")
+    known = problem if isinstance(problem, Checked) else problem.validate()
+    search = _Search(known, seed, threads, tuning or Tuning())
+    if budget_seconds is not None:
+        search.until(started + budget_seconds, clock)
+    else:
+        search.rounds(rounds or 0)
+    return search.result()
+
+
+class _Search:
+    def __init__(self, known: Checked, seed: int, threads: int, tuning: Tuning) -> None:
+        from . import kernel  # compiled code is loaded only where it is needed
+
+        self.kernel = kernel
+        self.known = known
+        self.tuning = tuning
+        self.tables = tb.build(known)
+        start = known.home
+        first = tb.state(self.tables, start, seed, check_cost(known, start))
+        self.failed = _settle(kernel, known, self.tables, first)
+        self.states = [first]
+        for index in range(1, threads):
+            at = first.at.astype(np.int64)
+            self.states.append(
+                tb.state(self.tables, at, seed + index * 7919, float(first.cost[0]))
+            )
+        self.best = first.at.copy()
+        self.best_cost = float(first.cost[0])
+        self.proposals = 0
+        found = np.empty(2000)
+        number = kernel.sample(self.tables, first, 200_000, found)
+        scale = float(np.quantile(found[:number], tuning.quantile)) if number else 1.0
+        self.hot = max(scale, 1e-12) * tuning.hot
+
+    def temperature(self, share: float) -> float:
+        return self.hot * math.exp(min(1.0, share) * math.log(self.tuning.cold))
+
+    def _pass(self, state: tb.State, temperature: float) -> None:
+        tuning = self.tuning
+        self.kernel.anneal(self.tables, state, temperature, CHUNK, tuning.swaps, tuning.homing)
+
+    def until(self, deadline: float, clock: Callable[[], float]) -> None:
+        begun = clock()
+        # The last look at the result takes a moment as well.
+        span = (deadline - begun) * 0.98
+
+        def run(state: tb.State) -> int:
+            chunks = 0
+            if not len(self.tables.movable):
+                return 0
+            while (share := (clock() - begun) / span if span > 0 else 1.0) < 1.0:
+                self._pass(state, self.temperature(share))
+                chunks += 1
+            return chunks
+
+        self._spread(run)
+
+    def rounds(self, rounds: int) -> None:
+        chunks = -(-rounds // CHUNK)
+
+        def run(state: tb.State) -> int:
+            if not len(self.tables.movable):
+                return 0
+            for index in range(chunks):
+                self._pass(state, self.temperature((index + 1) / chunks))
+            return chunks
+
+        self._spread(run)
+
+    def _spread(self, run: Callable[[tb.State], int]) -> None:
+        if len(self.states) == 1:
+            chunks = [run(self.states[0])]
+        else:
+            with ThreadPoolExecutor(len(self.states)) as pool:
+                chunks = list(pool.map(run, self.states))
+        self.proposals += sum(chunks) * CHUNK
+        for state in self.states:
+            if state.cost[0] < self.best_cost:
+                self.best_cost = float(state.cost[0])
+                self.best = state.at.copy()
+
+    def result(self) -> Solution:
+        at = self.best.astype(np.int64)
+        verdict = check(self.known, at)
+        home = self.known.home
+        moves = tuple(
+            (int(p), int(home[p]), int(at[p])) for p in np.flatnonzero((at != home) & (at != UNPLACED))
+        )
+        stuck = at == UNPLACED
+        if self.known.eligible is not None:
+            placed = np.flatnonzero(~stuck)
+            stuck[placed] = ~self.known.eligible[placed, at[placed]]
+        unplaced = tuple(np.flatnonzero(stuck).tolist())
+        return Solution(at, verdict.cost, verdict.parts, moves, unplaced, self.proposals)
+
+
+def check_cost(known: Checked, at: Ints) -> float:
+    """The price of an assignment, whatever rules it breaks."""
+    from .check import _parts, _usage
+
+    return sum(_parts(known, at, _usage(known, at, known.demand)).values())
+
+
+def _settle(kernel: object, known: Checked, tables: tb.Tables, state: tb.State) -> int:
+    """Largest first: place what has no host, move what must not stay, relieve overfull hosts."""
+    at = state.at
+    must = at == UNPLACED
+    if known.eligible is not None:
+        placed = np.flatnonzero(~must & known.movable)
+        must[placed] = ~known.eligible[placed, at[placed]]
+    size = (known.demand / np.maximum(known.capacity.max(axis=0, initial=1), 1)).max(axis=1, initial=0)
+    order = np.flatnonzero(must)
+    order = order[np.argsort(-size[order], kind="stable")]
+    overfull = np.flatnonzero((state.free < 0).any(axis=1))
+    if not len(order) and not len(overfull):
+        return 0
+    return int(kernel.settle(tables, state, order, overfull))  # type: ignore[attr-defined]

@@ -1,0 +1,235 @@
+"""From a checked problem to the flat tables that the kernel reads and the state that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .problem import UNPLACED, Checked, Floats, Ints
+
+Shorts = NDArray[np.int32]
+
+
+class Tables(NamedTuple):
+    """Constant during a solve, shared by all threads. Lists of lists are (start, items) pairs."""
+
+    demand: Floats
+    capacity: Floats
+    safety: Floats
+    load_weight: Floats
+    even_price: Floats
+    has_even: bool
+    transient: NDArray[np.bool_]
+    balance: Floats  # rows: first, second, target, weight
+    home: Shorts
+    location: Shorts
+    neighbourhood: Shorts
+    movable: Shorts  # indexes of the machines that may move
+    move_price: Floats
+    distance: Shorts
+    has_distance: bool
+    distance_weight: float
+    eligible: NDArray[np.bool_]
+    has_eligible: bool
+    affinity: Floats
+    has_affinity: bool
+    exclusive_start: Shorts
+    exclusive: Shorts
+    spread_start: Shorts
+    spread: Shorts
+    spread_min: Shorts
+    near_start: Shorts
+    near: Shorts
+    needs_start: Shorts
+    needs: Shorts
+    needed_start: Shorts
+    needed: Shorts
+    pair_start: Shorts
+    pair: Shorts
+    pair_price: Floats
+    counted: Shorts
+    group_price: float
+
+
+class State(NamedTuple):
+    """What moves change; one per thread."""
+
+    at: Shorts  # V: host now
+    free: Floats  # H x R: capacity left, transient use included
+    room: Floats  # H x R: safety capacity left
+    left: Floats  # H x R: capacity left, transient use not included
+    present: NDArray[np.int16]  # exclusive group x H
+    in_location: Shorts  # spread group x locations
+    locations: Shorts  # spread group: locations with a member
+    in_area: Shorts  # near group x neighbourhoods
+    moved: Shorts  # counted group: machines away from home
+    histogram: Shorts  # number of counted groups with so many moved
+    most: Shorts  # [0]: the largest of `moved`
+    cost: Floats  # [0]: running cost
+    random: NDArray[np.uint64]  # [0]: generator's state
+
+
+def _lists(machines: int, groups: Sequence[Sequence[int]]) -> tuple[Shorts, Shorts]:
+    """For each machine the groups that hold it."""
+    if not groups:
+        return np.zeros(machines + 1, np.int32), np.zeros(0, np.int32)
+    members = np.concatenate([np.asarray(group, np.int64) for group in groups])
+    index = np.repeat(np.arange(len(groups), dtype=np.int32), [len(group) for group in groups])
+    order = np.argsort(members, kind="stable")
+    start = np.zeros(machines + 1, np.int32)
+    np.cumsum(np.bincount(members, minlength=machines), out=start[1:])
+    return start, index[order]
+
+
+def _flat(lists: Sequence[Sequence[int]]) -> tuple[Shorts, Shorts]:
+    start = np.zeros(len(lists) + 1, np.int32)
+    np.cumsum([len(items) for items in lists], out=start[1:])
+    return start, np.asarray([item for items in lists for item in items], np.int32)
+
+
+def build(problem: Checked) -> Tables:
+    """The constant tables of a problem."""
+    source = problem.source
+    machines, resources = problem.demand.shape
+    groups = source.groups
+    exclusive = [group.members for group in groups if group.exclusive and len(group.members) > 1]
+    spread = [group for group in groups if group.spread > 1]
+    tied = {index for index, group in enumerate(groups) if group.depends_on}
+    tied |= {other for group in groups for other in group.depends_on}
+    order = sorted(tied)
+    place = {group: index for index, group in enumerate(order)}
+    needs = [
+        sorted({place[o] for o in groups[g].depends_on if o != g}) for g in order
+    ]
+    needed: list[list[int]] = [[] for _ in order]
+    for index, others in enumerate(needs):
+        for other in others:
+            needed[other].append(index)
+    counted = np.full(machines, -1, np.int32)
+    number = 0
+    for group in groups:
+        if group.counted:
+            counted[np.asarray(group.members, np.int64)] = number
+            number += 1
+    both = [(a, b, w) for a, b, w in source.pairs] + [(b, a, w) for a, b, w in source.pairs]
+    both.sort()
+    pair_start = np.zeros(machines + 1, np.int32)
+    if both:
+        counts = np.bincount([a for a, _, _ in both], minlength=machines)
+        np.cumsum(counts, out=pair_start[1:])
+    exclusive_start, exclusive_items = _lists(machines, exclusive)
+    spread_start, spread_items = _lists(machines, [group.members for group in spread])
+    near_start, near_items = _lists(machines, [groups[g].members for g in order])
+    needs_start, needs_items = _flat(needs)
+    needed_start, needed_items = _flat(needed)
+    capacity = problem.capacity.astype(np.float64)
+    square = np.maximum(capacity, 1.0) ** 2
+    return Tables(
+        demand=problem.demand.astype(np.float64),
+        capacity=capacity,
+        safety=problem.safety.astype(np.float64),
+        load_weight=problem.load_weight,
+        even_price=problem.even_weight / square,
+        has_even=bool(problem.even_weight.any()),
+        transient=problem.transient,
+        balance=np.array(
+            [[b.first, b.second, b.target, b.weight] for b in source.balances], np.float64
+        ).reshape(-1, 4),
+        home=problem.home.astype(np.int32),
+        location=problem.location.astype(np.int32),
+        neighbourhood=problem.neighbourhood.astype(np.int32),
+        movable=np.flatnonzero(problem.movable).astype(np.int32),
+        move_price=problem.move_cost * source.move_weight,
+        distance=np.zeros((1, 1), np.int32) if problem.distance is None else problem.distance,
+        has_distance=problem.distance is not None and source.distance_weight > 0,
+        distance_weight=float(source.distance_weight),
+        eligible=np.ones((1, 1), np.bool_) if problem.eligible is None else problem.eligible,
+        has_eligible=problem.eligible is not None,
+        affinity=np.zeros((1, 1)) if problem.affinity is None else problem.affinity,
+        has_affinity=problem.affinity is not None,
+        exclusive_start=exclusive_start,
+        exclusive=exclusive_items,
+        spread_start=spread_start,
+        spread=spread_items,
+        spread_min=np.asarray([group.spread for group in spread], np.int32),
+        near_start=near_start,
+        near=near_items,
+        needs_start=needs_start,
+        needs=needs_items,
+        needed_start=needed_start,
+        needed=needed_items,
+        pair_start=pair_start,
+        pair=np.asarray([b for _, b, _ in both], np.int32),
+        pair_price=np.asarray([w for _, _, w in both], np.float64),
+        counted=counted,
+        group_price=float(source.group_move_weight),
+    )
+
+
+def state(tables: Tables, at: Ints, seed: int, cost: float) -> State:
+    """The state that an assignment leads to. `cost` is the assignment's, from the checker."""
+    hosts, resources = tables.capacity.shape
+    machines = len(tables.home)
+    placed = at != UNPLACED
+    used = _sum_by(at[placed], tables.demand[placed], hosts)
+    away = placed & (tables.home != UNPLACED) & (at != tables.home)
+    ghost = _sum_by(tables.home[away], tables.demand[away], hosts) * tables.transient
+    left = tables.capacity - used
+    exclusive = int(tables.exclusive.max(initial=-1)) + 1
+    present = np.zeros((exclusive, hosts), np.int16)
+    _count(present, tables.exclusive_start, tables.exclusive, at)
+    locations = int(tables.location.max(initial=0)) + 1
+    in_location = np.zeros((len(tables.spread_min), locations), np.int32)
+    _count(in_location, tables.spread_start, tables.spread, _through(tables.location, at))
+    areas = int(tables.neighbourhood.max(initial=0)) + 1
+    in_area = np.zeros((len(tables.needs_start) - 1, areas), np.int32)
+    _count(in_area, tables.near_start, tables.near, _through(tables.neighbourhood, at))
+    groups = int(tables.counted.max(initial=-1)) + 1
+    mine = tables.counted[away]
+    moved = np.bincount(mine[mine >= 0], minlength=groups).astype(np.int32)
+    histogram = np.zeros(machines + 2, np.int32)
+    histogram[: int(moved.max(initial=0)) + 1] = np.bincount(moved)[: machines + 1] if groups else 0
+    return State(
+        at=at.astype(np.int32),
+        free=left - ghost,
+        room=tables.safety - used,
+        left=left,
+        present=present,
+        in_location=in_location,
+        locations=(in_location > 0).sum(axis=1).astype(np.int32),
+        in_area=in_area,
+        moved=moved,
+        histogram=histogram,
+        most=np.array([moved.max(initial=0)], np.int32),
+        cost=np.array([cost]),
+        random=np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 or 1], np.uint64),
+    )
+
+
+def copy_into(source: State, target: State) -> None:
+    """Make `target` stand where `source` stands; its random numbers stay its own."""
+    for name, value in source._asdict().items():
+        if name != "random":
+            getattr(target, name)[...] = value
+
+
+def _sum_by(where: NDArray[np.integer], what: Floats, hosts: int) -> Floats:
+    total = np.zeros((hosts, what.shape[1]))
+    np.add.at(total, where, what)
+    return total
+
+
+def _through(labels: Shorts, at: Ints) -> Ints:
+    return np.where(at == UNPLACED, UNPLACED, labels[at]).astype(np.int64)
+
+
+def _count(
+    table: NDArray[np.int16] | Shorts, start: Shorts, items: Shorts, where: Ints
+) -> None:
+    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    column = where[owner]
+    known = column != UNPLACED
+    np.add.at(table, (items[known], column[known]), 1)
