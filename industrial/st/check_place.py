@@ -375,9 +375,10 @@ class PlaceChecker:
         kind, indices = base.type, list(node.indices)
         place = base
         while indices:
+            if isinstance(kind, t.StringType) and len(indices) == 1:
+                kind = self._characters(kind)
+                place = ir.FieldPlace(kind, place, 0)
             if not isinstance(kind, t.ArrayType):
-                if self.codesys and isinstance(kind, t.StringType) and len(indices) == 1:
-                    pass
                 self.error(
                     node.pos,
                     "type",
@@ -422,6 +423,14 @@ class PlaceChecker:
             place = ir.IndexPlace(kind.element, place, checked)
             kind, indices = kind.element, indices[dims:]
         return place
+
+    def _characters(self, kind: t.StringType) -> t.ArrayType:
+        """A text as its characters: from 1 as in the standard, from 0 and as numbers in the older tools."""
+        first = 0 if self.codesys else 1
+        wide = (t.WORD, t.WCHAR) if kind.wide else (t.BYTE, t.CHAR)
+        element = wide[0 if self.codesys else 1]
+        ranges = [(first, first + kind.length - 1)]
+        return t.ArrayType(kind.name, kind.size, kind.align, ranges, element)
 
     # --- what is done to places ---------------------------------------------------------------------------------
 

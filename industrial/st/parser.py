@@ -346,6 +346,17 @@ class Parser(SfcParser):
                 pou.methods.extend(self._property(interface=pou.kind == "INTERFACE"))
             elif self.is_word("ACTION") and self.peek().kind == "id" and self.peek(2).text == ":":
                 pou.actions.append(self._action())
+            elif self.is_word("_LD_BODY", "_FBD_BODY", "_SFC_BODY", "_CFC_BODY", "_IL_BODY"):
+                language = self.token.text.split("_")[1]
+                self.sink.error(
+                    self.token.pos,
+                    "unsupported",
+                    f"{pou.name} is written in {language}: only Structured Text is read",
+                    hint="export it as Structured Text",
+                    length=len(self.token.text),
+                )
+                while self.token.kind != "end" and not self.is_word(*ends):
+                    self.advance()
             elif self.is_word("INITIAL_STEP"):
                 pou.sfc = self.sfc(pou)
             elif self.is_word(*ends):
@@ -434,6 +445,9 @@ class Parser(SfcParser):
         while not self.word("END_CONFIGURATION"):
             if self.op(";"):
                 continue
+            if self.is_word("VAR_CONFIG", "VAR_ACCESS"):
+                self._unsupported_block()
+                continue
             if self.is_word("VAR_GLOBAL"):
                 unit.variables.extend(self._var_block())
             elif self.word("RESOURCE"):
@@ -446,6 +460,18 @@ class Parser(SfcParser):
             elif not self._resource_item(unit):
                 raise self.fail("RESOURCE, TASK, PROGRAM, VAR_GLOBAL or END_CONFIGURATION")
         self.op(";")
+
+    def _unsupported_block(self) -> None:
+        """VAR_CONFIG and VAR_ACCESS: told once, then left out as a whole."""
+        self.sink.error(
+            self.token.pos,
+            "unsupported",
+            f"{self.token.up} is not supported",
+            hint="write the address at the variable; protocols reach every variable by its path",
+            length=len(self.token.text),
+        )
+        while self.token.kind != "end" and not self.word("END_VAR"):
+            self.advance()
 
     def _resource_item(self, unit: n.Unit) -> bool:
         if self.op(";"):

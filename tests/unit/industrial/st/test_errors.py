@@ -88,3 +88,26 @@ def test_damaged_sources_never_raise(dialect: str) -> None:
                 else text[at + chance.randint(1, 9) :]
             )
         compile_project({"a.st": text}, Config(dialect=dialect))
+
+
+MAIN = program("x : BOOL;", "x := TRUE;")
+CONFIGURED = "CONFIGURATION c\n{}\nRESOURCE r ON PLC\nTASK t(INTERVAL := T#10ms, PRIORITY := 1);\nPROGRAM p WITH t : Main{};\nEND_RESOURCE\nEND_CONFIGURATION\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("CLASS c END_CLASS\n" + MAIN, 1),
+        ("\nNAMESPACE n END_NAMESPACE\n" + MAIN, 2),
+        (program("x : INT;", "LD x\nADD 1\nST x"), 5),
+        ("PROGRAM Main VAR x : BOOL; END_VAR\n_LD_BODY\n_NETWORKS : 1\nEND_PROGRAM\n", 2),
+        (program("x : INT;", "again: x := 1;"), 5),
+        (program("x : INT;", "JMP again;"), 5),
+        ("FUNCTION f : INT\nVAR_IN_OUT a : ARRAY[*] OF INT; END_VAR\nEND_FUNCTION\n" + MAIN, 2),
+        (MAIN + CONFIGURED.format("VAR_ACCESS a : r.p.x : BOOL; END_VAR", ""), 8),
+        (MAIN + CONFIGURED.format("VAR_CONFIG r.p.x AT %QX0.0 : BOOL; END_VAR", ""), 8),
+        (MAIN + CONFIGURED.format("", "(x := TRUE)"), 11),
+    ],
+)
+def test_what_is_not_supported_is_told_with_its_line(source: str, line: int) -> None:
+    assert (line, "unsupported") in {(row, code) for row, _, code in errors(source)}

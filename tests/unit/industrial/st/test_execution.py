@@ -199,3 +199,24 @@ END_PROGRAM
         p.scan()
         seen.append((p.get("Main.c.n"), p.get("Main.c.m")))
     assert seen == [(1, 0), (1, 0), (1, 1), (1, 1), (2, 1), (2, 2)]
+
+
+def test_single_characters_of_a_text(cc: str) -> None:
+    p = plc(
+        program(
+            "s : STRING[5] := 'abc'; c, d : CHAR; i : INT := 6;",
+            "c := s[1]; s[2] := CHAR#'X'; d := s[3];\nIF c = CHAR#'q' THEN s[i] := c; END_IF;",
+        ),
+        compiler=cc,
+    )
+    assert p.scan() == ""
+    assert (p.get("Main.s"), p.get("Main.c"), p.get("Main.d")) == ("aXc", 97, 99)
+    p = plc(program("s : STRING[5]; i : INT := 6;", "s[i] := CHAR#'a';"), compiler=cc)
+    assert p.scan() == "bounds"
+    p = plc(
+        program("s : STRING(5) := 'abc'; b : BYTE;", "b := s[0]; s[0] := 65;"),
+        dialect="codesys23",
+        compiler=cc,
+    )
+    p.scan()
+    assert (p.get("Main.s"), p.get("Main.b")) == ("Abc", 97)
