@@ -149,15 +149,18 @@ def test_expressions_read_as_structured_text(text: str, value: Any) -> None:
     assert Expression(text, "here").value(tags.__getitem__) == value
 
 
-def test_the_examples_suites_pass_and_junit_tells(tmp_path: Path) -> None:
-    example = Path(__file__).resolve().parents[4] / "examples/filling_line"
+@pytest.mark.parametrize("name", ["filling_line", "conveyor_sorting", "temperature_zone"])
+def test_the_examples_suites_pass_and_junit_tells(tmp_path: Path, name: str) -> None:
+    example = Path(__file__).resolve().parents[4] / "examples" / name
     junit = tmp_path / "junit.xml"
     done = CliRunner().invoke(main, ["test", str(example), "--junit", str(junit), "--format", "json", "--cover", "90"])  # fmt: skip
     assert done.exit_code == 0, done.output
-    report = json.loads(done.output)
-    tests = report["suites"][0]["tests"]
+    tests = json.loads(done.output)["suites"][0]["tests"]
     assert len(tests) >= 6
     assert all(test["ok"] for test in tests)
     root = fromstring(junit.read_bytes())  # noqa: S314 - written a moment ago
     assert root[0].attrib["failures"] == "0"
+
+
+def test_junit_names_what_failed() -> None:
     assert b"failure message" in junit_xml([run({"expect": {"Main.pump": True}})])
