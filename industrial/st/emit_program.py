@@ -79,6 +79,8 @@ class ProgramEmitter:
         """The C source and the symbols."""
         pous = self._reachable()
         self._layout()
+        if self.data_end > MAX_ARENA:  # no use in writing down what nobody can hold
+            return Emitted("", {}, [], self.data_end)
         for pou in pous:
             layout_frame(pou)
         circles = recursive(pous)
