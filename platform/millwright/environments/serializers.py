@@ -13,10 +13,14 @@ class RequestSerializer(serializers.ModelSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
     template = serializers.CharField(source="template_version.template.name", read_only=True)
     template_version = serializers.CharField(source="template_version.version", read_only=True)
-    cell = serializers.SlugRelatedField("slug", read_only=True)
+    cell = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
     requester = serializers.CharField(source="requester.username", read_only=True)
-    decided_by = serializers.CharField(source="decided_by.username", read_only=True, default=None)
-    environment = serializers.CharField(source="environment.name", read_only=True, default=None)
+    decided_by = serializers.CharField(
+        source="decided_by.username", read_only=True, default=None, allow_null=True
+    )
+    environment = serializers.CharField(
+        source="environment.name", read_only=True, default=None, allow_null=True
+    )
 
     class Meta:
         model = Request
@@ -47,8 +51,8 @@ class RequestSerializer(serializers.ModelSerializer):
 
 class MachineSerializer(serializers.ModelSerializer):
     environment = serializers.CharField(source="environment.name", read_only=True)
-    host = serializers.CharField(source="host.name", read_only=True, default=None)
-    cell = serializers.SlugRelatedField("slug", read_only=True)
+    host = serializers.CharField(source="host.name", read_only=True, default=None, allow_null=True)
+    cell = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
     state = serializers.CharField(source="observed", read_only=True)
     address = serializers.SerializerMethodField()
     modbus = serializers.SerializerMethodField()
@@ -150,10 +154,14 @@ class StepSerializer(serializers.ModelSerializer):
 
 
 class OperationSerializer(serializers.ModelSerializer):
-    environment = serializers.CharField(source="environment.name", read_only=True, default=None)
-    machine = serializers.CharField(source="machine.name", read_only=True, default=None)
+    environment = serializers.CharField(
+        source="environment.name", read_only=True, default=None, allow_null=True
+    )
+    machine = serializers.CharField(
+        source="machine.name", read_only=True, default=None, allow_null=True
+    )
     requested_by = serializers.CharField(
-        source="requested_by.username", read_only=True, default=None
+        source="requested_by.username", read_only=True, default=None, allow_null=True
     )
     steps = StepSerializer(many=True, read_only=True)
 

@@ -207,6 +207,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "millwright.api.schema.add_problems",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "PointAreaEnum": "millwright.shopfloor.models.TagMapping.AREAS",
         "WriteAreaEnum": [("holding", "holding"), ("coil", "coil")],

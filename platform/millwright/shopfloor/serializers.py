@@ -44,7 +44,9 @@ class DeploymentSerializer(serializers.ModelSerializer):
     environment = serializers.CharField(source="machine.environment.name", read_only=True)
     program = serializers.CharField(source="program_version.program.name", read_only=True)
     number = serializers.IntegerField(source="program_version.number", read_only=True)
-    deployed_by = serializers.CharField(source="deployed_by.username", read_only=True, default=None)
+    deployed_by = serializers.CharField(
+        source="deployed_by.username", read_only=True, default=None, allow_null=True
+    )
 
     class Meta:
         model = Deployment

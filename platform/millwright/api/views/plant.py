@@ -147,7 +147,7 @@ class ProjectViewSet(ProjectRows):
 
 
 class AuditSerializer(serializers.ModelSerializer):
-    project = serializers.SlugRelatedField("slug", read_only=True)
+    project = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
 
     class Meta:
         model = AuditEntry
@@ -212,12 +212,17 @@ class DiscoveryPermission(permissions.BasePermission):
         return getattr(request.auth, "scope", "") == "discovery" or may(request.user, "pool")
 
 
+class TargetSerializer(serializers.Serializer):
+    targets = serializers.ListField(child=serializers.CharField())
+    labels = serializers.DictField(child=serializers.CharField())
+
+
 class TargetsView(APIView):
     """Prometheus' HTTP service discovery: host agents and vPLCs."""
 
     permission_classes = (permissions.IsAuthenticated, DiscoveryPermission)
 
-    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(responses={200: TargetSerializer(many=True)})
     def get(self, request: HttpRequest) -> Response:
         targets = [
             {

@@ -1,0 +1,218 @@
+"""Every route of the portal and the API × every kind of person. A route without an expectation fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.db import transaction
+from django.test import Client
+from django.urls import get_resolver, reverse
+from django.utils import timezone
+from millwright.accounts.models import User
+from millwright.audit.models import AuditEntry
+from millwright.environments import actions
+from millwright.environments.models import Environment, Machine, Operation
+from millwright.inventory.models import Drift
+from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor.models import Deployment, EngineeringStation, ProgramVersion
+
+from tests.support.plant import Plant
+
+FOLDER = Path(__file__).parent / "expectations"
+PEOPLE = ("engineer", "approver", "operator", "administrator", "auditor", "stranger")
+DONE = "done"
+
+
+def _row(*codes: Any) -> dict[str, Any]:
+    return dict(zip(PEOPLE, codes, strict=True))
+
+
+ROWS = {
+    "public": _row(200, 200, 200, 200, 200, 200),
+    "everyone": _row(200, 200, 200, 200, 200, 200),
+    "stream": _row(200, 200, 200, 200, 200, 404),
+    "own": _row(200, 200, 200, 200, 200, 404),
+    "pool": _row(403, 403, 200, 200, 403, 403),
+    "pool_readers": _row(403, 403, 200, 200, 200, 403),
+    # One's own entries are read by everyone: this one is the engineer's.
+    "audited": _row(200, 404, 404, 200, 200, 404),
+    "not_by_get": _row(405, 405, 405, 405, 405, 405),
+    "pool_not_by_get": _row(403, 403, 405, 405, 403, 403),
+    # Forms that offer only what one may choose answer 422; what is another's is not there at all.
+    "requesters": _row(DONE, DONE, 422, DONE, 422, 422),
+    "uploaders": _row(DONE, 422, 422, DONE, 422, 422),
+    "approvers": _row(403, DONE, 403, DONE, 403, 404),
+    "operators": _row(DONE, 403, DONE, DONE, 403, 404),
+    "engineers": _row(DONE, 403, 403, DONE, 403, 404),
+    "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
+}
+#: Where one may be without having signed in, or where the library behind the route decides.
+LIBRARIES = (
+    "account_",
+    "mfa_",
+    "set_language",
+    "socialaccount_",
+    "openid_connect_",
+    "usersessions_",
+)
+
+EXPECTED: dict[str, dict[str, Any]] = {}
+for _file in sorted(FOLDER.glob("*.yaml")):
+    EXPECTED |= yaml.safe_load(_file.read_text())
+
+
+def _routes(resolver: Any = None, namespace: str = "") -> Iterator[str]:
+    for pattern in (resolver or get_resolver()).url_patterns:
+        if hasattr(pattern, "url_patterns"):
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from _routes(pattern, inner)
+        elif pattern.name:
+            yield f"{namespace}{pattern.name}"
+        else:
+            # Only redirects may go without a name.
+            assert pattern.callback.view_class.__name__ == "RedirectView", pattern
+
+
+def test_every_route_has_an_expectation_and_every_expectation_a_route() -> None:
+    routes = {name for name in _routes() if not name.startswith(LIBRARIES)}
+    assert routes == set(EXPECTED)
+    assert {entry["get"] for entry in EXPECTED.values()} <= set(ROWS)
+
+
+@pytest.fixture
+def world(plant: Plant) -> dict[str, Any]:
+    """One of everything, each in the state in which its verb is possible."""
+    plant.project.quota_environments = 9
+    plant.project.save()
+    plant.auditor = User.objects.create_user("audrey", plant_role="auditor")  # type: ignore[attr-defined]
+    erin = plant.engineer
+    for name in ("one", "two"):
+        made = actions.create_request(erin, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(erin, made))
+    Environment.objects.update(state="running")
+    failed = Operation.objects.get(environment__name="one")
+    Operation.objects.filter(pk=failed.pk).update(state="failed")
+    machine = Machine.objects.get(environment__name="one")
+    Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0])
+    sources = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
+    version = shopfloor.upload_program(erin, plant.project, "filling", sources)
+    ProgramVersion.objects.update(state="ready")
+    devices = [
+        shopfloor.add_device(
+            erin,
+            name=f"station-{number}",
+            project=plant.project,
+            cell=plant.cell,
+            address=f"10.90.1.{50 + number}",
+            port=502,
+        )
+        for number in (3, 4)
+    ]
+    two = Machine.objects.get(environment__name="two")
+    point = {"tag": "Main.level", "area": "input", "register": "0", "direction": "in"}
+    (mapping,) = shopfloor.set_mappings(erin, two, devices[1], [point])
+    deployment = Deployment.objects.create(
+        machine=two, program_version=version, deployed_by=erin, state="active"
+    )
+    station = EngineeringStation.objects.create(
+        project=plant.project, cell=plant.cell, name="desk", cidr="10.90.1.1/32"
+    )
+    now = timezone.now()
+    drift = Drift.objects.create(
+        host=plant.hosts[0], kind="foreign", name="vm", first_seen=now, last_seen=now
+    )
+    asked = actions.create_request(erin, **plant.request_fields("asked"))
+    return {
+        "project": plant.project.pk,
+        "cell": plant.cell.pk,
+        "template": plant.template.pk,
+        "draft": actions.create_request(erin, **plant.request_fields("draft")).pk,
+        "asked": actions.submit_request(erin, asked).pk,
+        "failed": failed.pk,
+        "live": Operation.objects.filter(environment__name="two", kind="provision").get().pk,
+        "machine": machine.pk,
+        "version": version.pk,
+        "program": version.program_id,
+        "device": devices[0].pk,
+        "mapping": mapping.pk,
+        "deployment": deployment.pk,
+        "station": station.pk,
+        "drift": drift.pk,
+        "audit": AuditEntry.objects.filter(actor=erin).first().pk,  # type: ignore[union-attr]
+    }
+
+
+def _client(user: Any) -> Client:
+    made = Client()
+    if user is not None:
+        made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return made
+
+
+def _filled(value: Any, world: dict[str, Any]) -> Any:
+    if isinstance(value, str):
+        return value.format(**world) if "{" in value else value
+    return {key: _filled(entry, world) for key, entry in (value or {}).items()}
+
+
+def _url(name: str, world: dict[str, Any]) -> str:
+    entry = EXPECTED[name]
+    return reverse(name, kwargs=_filled(entry.get("kwargs"), world)) + _filled(
+        entry.get("query", ""), world
+    )
+
+
+def test_who_reads_what(plant: Plant, world: dict[str, Any]) -> None:
+    clients = {who: _client(getattr(plant, who)) for who in PEOPLE}
+    wrong = []
+    for name, entry in EXPECTED.items():
+        if name == "portal:environment_events":
+            continue  # an endless stream under a test client; its rights are tested below
+        url = _url(name, world)
+        expected = ROWS[entry["get"]]
+        met = {who: clients[who].get(url).status_code for who in PEOPLE}
+        if met != expected:
+            wrong.append((name, met, expected))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_nobody_without_a_name_gets_in(plant: Plant, world: dict[str, Any]) -> None:
+    nobody = _client(None)
+    for name, entry in EXPECTED.items():
+        if entry["get"] == "public":
+            continue
+        url = _url(name, world)
+        for answer in (nobody.get(url), nobody.post(url, _filled(entry.get("body"), world))):
+            if name.startswith("portal:") and answer.status_code == 302:
+                assert answer["Location"].startswith("/accounts/login/"), name
+            else:
+                assert answer.status_code in (401, 405), (name, answer.status_code)
+    assert Operation.objects.exclude(kind__in=("provision", "build_program")).count() == (
+        Operation.objects.filter(kind="deliver_config").count()
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, entry in EXPECTED.items() if "post" in entry])
+def test_who_changes_what(plant: Plant, world: dict[str, Any], name: str) -> None:
+    body = _filled(EXPECTED[name].get("body"), world)
+    for who, expected in ROWS[EXPECTED[name]["post"]].items():
+        caller = _client(getattr(plant, who))
+        before = AuditEntry.objects.count()
+        with transaction.atomic():
+            answer = caller.post(_url(name, world), body)
+            written = AuditEntry.objects.count() - before
+            transaction.set_rollback(True)
+        told = (name, who, answer.status_code)
+        assert answer.status_code == (302 if expected == DONE else expected), told
+        assert (written > 0) == (expected == DONE), told
+
+
+def test_every_form_of_the_portal_is_in_the_matrix_of_changes() -> None:
+    """Whoever takes only POST changes something."""
+    for name, entry in EXPECTED.items():
+        if name.startswith("portal:") and entry["get"] == "not_by_get":
+            assert "post" in entry, name
