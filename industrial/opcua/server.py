@@ -69,9 +69,12 @@ class TagServer:
         )
         parents = {"": folder}
         self._nodes = []
-        for symbol in [row for row in symbols if row["type"] in TYPES and not row.get("dims")][
-            :MAX_NODES
-        ]:
+        shown = [
+            row
+            for row in symbols
+            if row["type"] in TYPES and not row.get("dims") and not row.get("hidden")
+        ]
+        for symbol in shown[:MAX_NODES]:
             parent = folder
             parts = str(symbol["path"]).split(".")
             for depth in range(1, len(parts)):

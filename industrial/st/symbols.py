@@ -50,6 +50,9 @@ def flatten(path: str, kind: t.Type, offset: int, row: dict[str, Any]) -> Iterat
                     "retain": row["retain"] or var.retain,
                     "constant": var.constant,
                     "comment": var.comment,
+                    "hidden": row["hidden"]
+                    or var.name.startswith("__")
+                    or (kind.pou.library and var.kind == "VAR"),
                 }
                 yield from flatten(f"{path}.{var.name}", var.type, offset + var.offset, inner)
         return
@@ -96,5 +99,7 @@ def variable_symbols(path: str, var: Var, base: int) -> Iterator[dict[str, Any]]
         "path": path, "type": "", "area": var.area if image else "arena", "offset": 0, "bit": var.bit if image else None, "size": 0,
         "dims": None, "string_len": None, "direction": _DIRECTIONS.get(var.kind, "var"), "retain": var.retain, "constant": var.constant,
         "located": var.located or None, "comment": var.comment, "enum": None, "driven": image and var.written,
+        # what charts and our own blocks keep for themselves: state, but nothing to look at
+        "hidden": var.name.startswith("__"),
     }  # fmt: skip
     yield from flatten(path, var.type, var.offset if image else base + var.offset, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.st_harness import errors, plc
+from tests.support.st_harness import compiled, errors, plc, program
 
 CHART = """
 FUNCTION_BLOCK Lamp
@@ -156,3 +156,18 @@ def test_what_a_chart_refuses(old: str, new: str, code: str) -> None:
 def test_a_function_holds_no_chart() -> None:
     source = "FUNCTION f : INT\nINITIAL_STEP A: END_STEP\nEND_FUNCTION\nPROGRAM Main VAR x : INT; END_VAR x := f(); END_PROGRAM"
     assert (2, 1, "sfc") in errors(source)
+
+
+def test_what_a_chart_keeps_for_itself_is_marked() -> None:
+    symbols = {row["path"]: row["hidden"] for row in compiled(CHART).symbols["symbols"]}
+    assert not symbols["Main.Run.X"]
+    assert not symbols["Main.motor"]
+    assert symbols["Main.__SFC_ON"]
+    assert symbols["Main.fb.__A_LIT.Q"]
+    timer = compiled(program("t : TON;", "t(IN := TRUE, PT := T#1s);")).symbols["symbols"]
+    assert [row["path"] for row in timer if not row["hidden"]] == [
+        "Main.t.IN",
+        "Main.t.PT",
+        "Main.t.Q",
+        "Main.t.ET",
+    ]
