@@ -13,19 +13,27 @@ double asin(double), acos(double), atan(double), atan2(double, double), fabs(dou
 /* Values lie where the layout puts them; a pointer of the program may lie anywhere: no alignment is assumed. */
 #ifdef __TINYC__
 #define VP_ANY
+#define VP_SMALL static
+#define VP_RARE(x) (x)
 #else
 #define VP_ANY __attribute__((aligned(1), may_alias))
+/* Checks in the middle of everything: -O1 inlines only what it is told to. */
+#define VP_SMALL static inline __attribute__((always_inline))
+#define VP_RARE(x) __builtin_expect(!!(x), 0)
 #endif
 typedef uint8_t vp_u8 VP_ANY; typedef uint16_t vp_u16 VP_ANY; typedef uint32_t vp_u32 VP_ANY; typedef uint64_t vp_u64 VP_ANY;
 typedef int8_t vp_i8 VP_ANY; typedef int16_t vp_i16 VP_ANY; typedef int32_t vp_i32 VP_ANY; typedef int64_t vp_i64 VP_ANY;
 typedef float vp_f32 VP_ANY; typedef double vp_f64 VP_ANY;
 
+#ifndef __TINYC__
+__attribute__((noreturn, noinline, cold))
+#endif
 static void vp_fault(vplc_ctx *c, uint32_t code) { c->fault(c, code); for (;;) {} }
 
-#define VP_LOOP(c) do { if (*(c)->stop) vp_fault((c), VPLC_FAULT_WATCHDOG); } while (0)
+#define VP_LOOP(c) do { if (VP_RARE(*(c)->stop)) vp_fault((c), VPLC_FAULT_WATCHDOG); } while (0)
 #define VP_NULL_ZONE 16u
 
-static uint8_t *vp_at(vplc_ctx *c, uint32_t ref, uint32_t add, uint32_t size) {
+VP_SMALL uint8_t *vp_at(vplc_ctx *c, uint32_t ref, uint32_t add, uint32_t size) {
     uint32_t offset = ref & 0x3fffffffu, limit;
     uint8_t *base;
     switch (ref >> 30) {
@@ -39,19 +47,19 @@ static uint8_t *vp_at(vplc_ctx *c, uint32_t ref, uint32_t add, uint32_t size) {
 }
 
 /* An instance of a block behind a reference: it must lie in the arena as a whole. */
-static uint32_t vp_instance(vplc_ctx *c, uint32_t ref, uint32_t size) {
+VP_SMALL uint32_t vp_instance(vplc_ctx *c, uint32_t ref, uint32_t size) {
     if (ref >> 30 || ref < VP_NULL_ZONE || (uint64_t)ref + size > c->arena_size) vp_fault(c, VPLC_FAULT_REFERENCE);
     return ref;
 }
 
-static uint32_t vp_index(vplc_ctx *c, int64_t i, int64_t low, uint32_t count) {
+VP_SMALL uint32_t vp_index(vplc_ctx *c, int64_t i, int64_t low, uint32_t count) {
     uint64_t k = (uint64_t)i - (uint64_t)low;
-    if (k >= count) vp_fault(c, VPLC_FAULT_BOUNDS);
+    if (VP_RARE(k >= count)) vp_fault(c, VPLC_FAULT_BOUNDS);
     return (uint32_t)k;
 }
 
-static int64_t vp_within(vplc_ctx *c, int64_t v, int64_t low, int64_t high) {
-    if (v < low || v > high) vp_fault(c, VPLC_FAULT_CONVERSION);
+VP_SMALL int64_t vp_within(vplc_ctx *c, int64_t v, int64_t low, int64_t high) {
+    if (VP_RARE(v < low || v > high)) vp_fault(c, VPLC_FAULT_CONVERSION);
     return v;
 }
 
@@ -61,30 +69,30 @@ static void vp_frame(vplc_ctx *c, uint32_t sp, uint32_t size) {
 }
 
 #define VP_SIGNED(S, T, U, N) \
-    static T vp_div_##S(vplc_ctx *c, T a, T b) { if (b == 0) vp_fault(c, VPLC_FAULT_DIV_ZERO); return b == -1 ? (T)(0 - (U)a) : (T)(a / b); } \
-    static T vp_mod_##S(vplc_ctx *c, T a, T b) { (void)c; return b == 0 || b == -1 ? 0 : (T)(a % b); } \
-    static T vp_abs_##S(T a) { return a < 0 ? (T)(0 - (U)a) : a; } \
-    static T vp_shl_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)((U)a << n); } \
-    static T vp_shr_##S(T a, int64_t n) { return (T)(n < 0 ? 0 : a >> (n >= N ? N - 1 : n)); } \
-    static T vp_rol_##S(T a, int64_t n) { U u = (U)a; n = ((n % N) + N) % N; return n ? (T)(U)((u << n) | (u >> (N - n))) : a; } \
-    static T vp_ror_##S(T a, int64_t n) { return vp_rol_##S(a, N - ((n % N) + N) % N); }
+    VP_SMALL T vp_div_##S(vplc_ctx *c, T a, T b) { if (VP_RARE(b == 0)) vp_fault(c, VPLC_FAULT_DIV_ZERO); return b == -1 ? (T)(0 - (U)a) : (T)(a / b); } \
+    VP_SMALL T vp_mod_##S(vplc_ctx *c, T a, T b) { (void)c; return b == 0 || b == -1 ? 0 : (T)(a % b); } \
+    VP_SMALL T vp_abs_##S(T a) { return a < 0 ? (T)(0 - (U)a) : a; } \
+    VP_SMALL T vp_shl_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)((U)a << n); } \
+    VP_SMALL T vp_shr_##S(T a, int64_t n) { return (T)(n < 0 ? 0 : a >> (n >= N ? N - 1 : n)); } \
+    VP_SMALL T vp_rol_##S(T a, int64_t n) { U u = (U)a; n = ((n % N) + N) % N; return n ? (T)(U)((u << n) | (u >> (N - n))) : a; } \
+    VP_SMALL T vp_ror_##S(T a, int64_t n) { return vp_rol_##S(a, N - ((n % N) + N) % N); }
 #define VP_UNSIGNED(S, T, N) \
-    static T vp_div_##S(vplc_ctx *c, T a, T b) { if (b == 0) vp_fault(c, VPLC_FAULT_DIV_ZERO); return (T)(a / b); } \
-    static T vp_mod_##S(vplc_ctx *c, T a, T b) { (void)c; return b == 0 ? 0 : (T)(a % b); } \
-    static T vp_abs_##S(T a) { return a; } \
-    static T vp_shl_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)(a << n); } \
-    static T vp_shr_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)(a >> n); } \
-    static T vp_rol_##S(T a, int64_t n) { n = ((n % N) + N) % N; return n ? (T)((T)(a << n) | (T)(a >> (N - n))) : a; } \
-    static T vp_ror_##S(T a, int64_t n) { return vp_rol_##S(a, N - ((n % N) + N) % N); }
+    VP_SMALL T vp_div_##S(vplc_ctx *c, T a, T b) { if (VP_RARE(b == 0)) vp_fault(c, VPLC_FAULT_DIV_ZERO); return (T)(a / b); } \
+    VP_SMALL T vp_mod_##S(vplc_ctx *c, T a, T b) { (void)c; return b == 0 ? 0 : (T)(a % b); } \
+    VP_SMALL T vp_abs_##S(T a) { return a; } \
+    VP_SMALL T vp_shl_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)(a << n); } \
+    VP_SMALL T vp_shr_##S(T a, int64_t n) { return n < 0 || n >= N ? 0 : (T)(a >> n); } \
+    VP_SMALL T vp_rol_##S(T a, int64_t n) { n = ((n % N) + N) % N; return n ? (T)((T)(a << n) | (T)(a >> (N - n))) : a; } \
+    VP_SMALL T vp_ror_##S(T a, int64_t n) { return vp_rol_##S(a, N - ((n % N) + N) % N); }
 VP_SIGNED(i8, int8_t, uint8_t, 8) VP_SIGNED(i16, int16_t, uint16_t, 16) VP_SIGNED(i32, int32_t, uint32_t, 32) VP_SIGNED(i64, int64_t, uint64_t, 64)
 VP_UNSIGNED(u8, uint8_t, 8) VP_UNSIGNED(u16, uint16_t, 16) VP_UNSIGNED(u32, uint32_t, 32) VP_UNSIGNED(u64, uint64_t, 64)
 
-static float vp_div_f32(vplc_ctx *c, float a, float b) { if (b == 0.0f) vp_fault(c, VPLC_FAULT_DIV_ZERO); return (float)(a / b); }
-static double vp_div_f64(vplc_ctx *c, double a, double b) { if (b == 0.0) vp_fault(c, VPLC_FAULT_DIV_ZERO); return a / b; }
+VP_SMALL float vp_div_f32(vplc_ctx *c, float a, float b) { if (b == 0.0f) vp_fault(c, VPLC_FAULT_DIV_ZERO); return (float)(a / b); }
+VP_SMALL double vp_div_f64(vplc_ctx *c, double a, double b) { if (b == 0.0) vp_fault(c, VPLC_FAULT_DIV_ZERO); return a / b; }
 
 /* Real to whole number. VP_ROUND is rint (half to even) or vp_half_away, by dialect. NaN and what 64 bits cannot hold is a fault. */
-static double vp_half_away(double v) { double r = trunc(v); return fabs(v - r) < 0.5 ? r : v < 0 ? r - 1.0 : r + 1.0; }
-static int64_t vp_whole(vplc_ctx *c, double v) {
+VP_SMALL double vp_half_away(double v) { double r = trunc(v); return fabs(v - r) < 0.5 ? r : v < 0 ? r - 1.0 : r + 1.0; }
+VP_SMALL int64_t vp_whole(vplc_ctx *c, double v) {
     if (!(v >= -9223372036854775808.0 && v < 9223372036854775808.0)) vp_fault(c, VPLC_FAULT_CONVERSION);
     return (int64_t)v;
 }
