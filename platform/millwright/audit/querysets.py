@@ -20,8 +20,11 @@ class AuditQuerySet(models.QuerySet):
         return self.filter(models.Q(project__in=projects) | models.Q(actor=user))
 
     def search(self, text: str) -> AuditQuerySet:
-        """Entries whose actor, action, object or reason holds the text."""
-        query = models.Q()
-        for field in ("actor_name", "action", "object_name", "reason"):
-            query |= models.Q(**{f"{field}__icontains": text})
-        return self.filter(query)
+        """Entries that hold every word of the text, in whatever of actor, action, object and reason."""
+        found = self
+        for word in text.split()[:8]:
+            query = models.Q()
+            for field in ("actor_name", "action", "object_name", "reason"):
+                query |= models.Q(**{f"{field}__icontains": word})
+            found = found.filter(query)
+        return found

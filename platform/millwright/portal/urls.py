@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from .views import account, environments, home, live, pool, records, requests, shopfloor
+from .views import (
+    account,
+    audit,
+    environments,
+    home,
+    live,
+    pool,
+    records,
+    requests,
+    search,
+    shopfloor,
+    tokens,
+)
 
 app_name = "portal"
 urlpatterns = [
@@ -35,6 +47,10 @@ urlpatterns = [
     path("operations/", records.OperationList.as_view(), name="operations"),
     path("operations/<uuid:pk>/", records.operation, name="operation"),
     path("operations/<uuid:pk>/act/", records.operation_act, name="operation_act"),
-    path("audit/", records.AuditList.as_view(), name="audit"),
+    path("audit/", audit.AuditList.as_view(), name="audit"),
+    path("audit/export/", audit.export, name="audit_export"),
+    path("search/", search.search, name="search"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<uuid:pk>/revoke/", tokens.revoke, name="token_revoke"),
     path("enter/<str:secret>/", account.enter, name="enter"),
 ]

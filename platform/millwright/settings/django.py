@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.usersessions",
     "axes",
     "django_filters",
     "rest_framework",
@@ -172,7 +173,11 @@ CONTENT_SECURITY_POLICY = {
 }
 
 LANGUAGE_CODE = _settings.language
-LANGUAGES = [("en", _("English")), ("zh-hans", _("Chinese (simplified)"))]
+LANGUAGES = [
+    ("en", _("English")),
+    ("zh-hans", _("Chinese (simplified)")),
+    ("de", _("German")),
+]
 LOCALE_PATHS = [Path(__file__).parents[1] / "locale"]
 USE_I18N = True
 USE_TZ = True

@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from millwright.portal.words import ACTIONS, STEPS, WORDS
+
 register = template.Library()
 
 #: State → colour of the design system. A colour never stands alone: the word is always printed.
@@ -126,6 +128,24 @@ def step_mark(value: object) -> str:
 @register.filter
 def state_word(value: object) -> str:
     return str(STATE_WORDS.get(str(value), value))
+
+
+@register.filter
+def word(value: object) -> str:
+    """A code's word: kinds of operations and objects, service classes, areas."""
+    return str(WORDS.get(str(value), value))
+
+
+@register.filter
+def action_word(value: object) -> str:
+    """What an audited action's code says."""
+    return str(ACTIONS.get(str(value), value))
+
+
+@register.filter
+def step_title(value: object) -> str:
+    """A step's title in the reader's language."""
+    return str(STEPS.get(str(value), value))
 
 
 @register.filter

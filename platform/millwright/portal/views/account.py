@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse
@@ -40,5 +41,6 @@ def enter(request: HttpRequest, secret: str) -> HttpResponse:
             status=410,
         )
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    UserSession.objects.create_from_request(request)
     messages.success(request, _("Signed in as %(user)s.") % {"user": user})
     return redirect("portal:home")

@@ -1,4 +1,4 @@
-"""Operations and the audit trail."""
+"""Operations: the list, one of them, cancel and retry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may
-from millwright.audit.models import AuditEntry
 from millwright.core.lifecycle import LIVE_OPERATION_STATES, OperationState
 from millwright.environments import actions
 from millwright.environments.models import Operation
@@ -69,18 +68,3 @@ def operation_act(request: HttpRequest, pk: Any) -> HttpResponse:
     elif request.POST.get("verb") == "retry":
         attempt(request, lambda: actions.retry_operation(request.user, row), _("Queued again."))
     return redirect("portal:operation", pk)
-
-
-class AuditList(Rows):
-    """Who did what: one search over person, action, object and reason."""
-
-    rows = AuditEntry.objects.select_related("project")
-    template_name = "portal/audit.html"
-
-    def get_queryset(self) -> Any:
-        queryset = super().get_queryset()
-        text = self.request.GET.get("q", "").strip()
-        return queryset.search(text) if text else queryset
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_context_data(**kwargs), "text": self.request.GET.get("q", "")}

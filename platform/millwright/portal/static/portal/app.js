@@ -22,6 +22,27 @@
   // A stream that broke must not look live.
   document.addEventListener("htmx:sseError", (event) => event.target.classList.add("mw-stale"));
   document.addEventListener("htmx:sseOpen", (event) => event.target.classList.remove("mw-stale"));
+  // Ctrl-K, and the loupe in the menu, open the search; without this script the loupe is a link.
+  const dialog = document.getElementById("search-dialog");
+  const openSearch = (event) => {
+    if (!dialog) return;
+    event.preventDefault();
+    if (!dialog.open) dialog.showModal();
+    dialog.querySelector("input").select();
+  };
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") openSearch(event);
+    if (dialog?.open && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      const stops = [dialog.querySelector("input"), ...dialog.querySelectorAll("a")];
+      const step = event.key === "ArrowDown" ? 1 : stops.length - 1;
+      stops[(stops.indexOf(document.activeElement) + step) % stops.length].focus();
+      event.preventDefault();
+    }
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-search-open]")) openSearch(event);
+    else if (event.target === dialog) dialog.close();
+  });
   // Copies addresses that engineers paste into their tools.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

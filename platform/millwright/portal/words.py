@@ -1,0 +1,106 @@
+"""Words for the codes that programs write: kinds of operations, audited actions, steps, reasons, probes.
+
+Codes stay codes in the database and the API; pages show these words, in the reader's language.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+#: Kinds of operations, drifts and objects.
+WORDS = {
+    "provision": _("Build"),
+    "start": _("Start"),
+    "stop": _("Stop"),
+    "restart": _("Restart"),
+    "remove": _("Remove"),
+    "migrate": _("Move"),
+    "evacuate": _("Evacuate"),
+    "recover": _("Recover"),
+    "build_program": _("Compile program"),
+    "deliver_program": _("Deliver program"),
+    "deliver_config": _("Deliver configuration"),
+    "environment": _("Environment"),
+    "request": _("Request"),
+    "machine": _("Machine"),
+    "operation": _("Operation"),
+    "host": _("Host"),
+    "program": _("Program"),
+    "programversion": _("Program version"),
+    "device": _("Device"),
+    "project": _("Project"),
+    "user": _("Person"),
+    "apitoken": _("API token"),
+    "cell": _("Cell"),
+    "engineeringstation": _("Engineering station"),
+    "templateversion": _("Template version"),
+    "template": _("Template"),
+    "tagmapping": _("Mapping"),
+    "realtime": _("realtime"),
+    "guaranteed": _("guaranteed"),
+    "shared": _("shared"),
+    "modbus": "Modbus",
+    "opcua": "OPC UA",
+    "holding": _("holding register"),
+    "input": _("input register"),
+    "coil": _("coil"),
+    "discrete": _("discrete input"),
+    "node": _("node"),
+}
+
+#: What the audit trail says was done.
+ACTIONS = {
+    "audit.export": _("took the audit trail"),
+    "cell.create": _("created cell"),
+    "device.add": _("added device"),
+    "device.remove": _("removed device"),
+    "environment.start": _("started environment"),
+    "environment.stop": _("stopped environment"),
+    "environment.restart": _("restarted environment"),
+    "environment.extend": _("extended lease"),
+    "environment.lease_ended": _("lease ended"),
+    "environment.remove": _("removed environment"),
+    "host.register": _("registered host"),
+    "host.update": _("changed host"),
+    "host.schedulable": _("let host take machines"),
+    "host.cordoned": _("cordoned host"),
+    "host.draining": _("drained host"),
+    "host.maintenance": _("put host in maintenance"),
+    "login_link.make": _("made sign-in link"),
+    "login_link.use": _("signed in by link"),
+    "mapping.set": _("mapped registers"),
+    "operation.cancel": _("cancelled operation"),
+    "operation.retry": _("retried operation"),
+    "program.deploy": _("deployed program"),
+    "program.upload": _("uploaded program"),
+    "project.create": _("created project"),
+    "project.member": _("added member"),
+    "request.approve": _("approved request"),
+    "request.create": _("wrote request"),
+    "request.expire": _("request expired"),
+    "request.reject": _("rejected request"),
+    "request.submit": _("submitted request"),
+    "request.update": _("changed request"),
+    "request.withdraw": _("withdrew request"),
+    "station.set": _("set engineering station"),
+    "template.image": _("image of template"),
+    "template.sync": _("read template"),
+    "token.issue": _("made API token"),
+    "token.revoke": _("revoked API token"),
+    "user.create": _("created person"),
+}
+
+#: Titles of steps, as the operations write them.
+STEPS = {
+    "Define the machine": _("Define the machine"),
+    "Delete the disk": _("Delete the disk"),
+    "Disk": _("Disk"),
+    "Find the machine": _("Find the machine"),
+    "Firewall": _("Firewall"),
+    "Forget machine and firewall": _("Forget machine and firewall"),
+    "Power off": _("Power off"),
+    "Choose a host and claim": _("Choose a host and claim"),
+    "Give CPU and address back": _("Give CPU and address back"),
+    "Start again": _("Start again"),
+    "Start": _("Start"),
+}
