@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 from pathlib import Path
@@ -74,17 +73,6 @@ def filling_line(host: str, port: int) -> None:
 
 
 @main.command()
-@click.argument("ctl", type=click.Choice(["run", "stop", "reload"]))
-def ctl(ctl: str) -> None:
-    """Order the scan: run, stop or take the active program over."""
-    from industrial.runtime.shm import Command, SharedMemory
-
-    if not SharedMemory(Paths.default().shm).command(Command[ctl.upper()]):
-        raise click.ClickException("the scan did not obey within 10 s")
-    click.echo(json.dumps({"ok": True}))
-
-
-@main.command()
 def scan() -> None:
     """The scan process alone, in the foreground."""
     from industrial.runtime import ensure_engine
@@ -108,6 +96,7 @@ from .describe import describe, diff  # noqa: E402
 from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .test import test  # noqa: E402
+from .tools import ctl, force, monitor, trace  # noqa: E402
 
 main.add_command(check)
 main.add_command(build)
@@ -116,3 +105,5 @@ main.add_command(diff)
 main.add_command(run)
 main.add_command(simulate)
 main.add_command(test)
+for _command in (ctl, force, monitor, trace):
+    main.add_command(_command)

@@ -110,9 +110,9 @@ class LocalController:
     def __init__(self, project: Path, ports: Ports, compiler: str = "") -> None:
         self.project, self.ports, self.compiler = project, ports, compiler
         state = project / "state"
-        self._scratch = tempfile.TemporaryDirectory(prefix="vplc-run-")
-        self.paths = Paths(state, Path(self._scratch.name))
+        self.paths = Paths.of_project(project)
         self.paths.prepare()
+        self.paths.shm.unlink(missing_ok=True)  # of a run that was killed
         self.key = local_key(state)
         self.inbox = Inbox(self.paths, [self.key.public_key()])
         self._scan: subprocess.Popen[bytes] | None = None
@@ -197,7 +197,7 @@ class LocalController:
             if self._scan.stderr is not None:
                 self._scan.stderr.close()
             self._scan = None
-        self._scratch.cleanup()
+        self.paths.shm.unlink(missing_ok=True)
 
 
 async def _watch(

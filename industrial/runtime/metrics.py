@@ -46,6 +46,9 @@ class _VplcCollector(Collector):
             "vplc_running", "1 if the program runs", value=float(shm.state == 1)
         )
         yield GaugeMetricFamily("vplc_fifo", "1 if tasks have FIFO priority", value=float(shm.fifo))
+        yield GaugeMetricFamily(
+            "vplc_forced_variables", "Variables that are forced", value=len(shm.forces())
+        )
         program = protocols.inbox.active_program() or {"name": "", "version": "", "sha256": ""}
         info = GaugeMetricFamily(
             "vplc_info", "The program that runs", labels=("program", "version", "sha256")

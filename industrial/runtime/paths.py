@@ -22,6 +22,11 @@ class Paths:
             Path(os.environ.get("VPLC_RUN", "/run/vplc")),
         )
 
+    @classmethod
+    def of_project(cls, project: Path) -> Paths:
+        """Those of a project folder that `vplc run` runs."""
+        return cls(project / "state", project / "state" / "run")
+
     @property
     def shm(self) -> Path:
         return self.run / "shm"

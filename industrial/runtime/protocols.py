@@ -160,6 +160,7 @@ class Protocols:
             "scans": {row.name: row.scans for row in tasks},
             "overruns": {row.name: row.overruns for row in tasks},
             "fifo": shm.fifo,
+            "forced": len(shm.forces()),
             "heartbeat_age_s": round(shm.heartbeat_age_s, 3),
             "message": self.message,
             "at": time.time(),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-MAGIC, VERSION = 0x434C5056, 1
+MAGIC, VERSION = 0x434C5056, 2
 IN_SIZE, OUT_SIZE, MEM_SIZE, MAX_ARENA, JOURNAL, BUCKETS = 4096, 4096, 65536, 1 << 20, 1024, 24
 TASKS_AT, TASK_SIZE = 1024, 480
 IN_AT = 20480
@@ -19,7 +19,13 @@ MEM_AT = OUT_AT + OUT_SIZE
 STAGE_AT = MEM_AT + MEM_SIZE
 JOURNAL_AT = STAGE_AT + IN_SIZE
 ARENA_AT = JOURNAL_AT + JOURNAL * 16
-SIZE = ARENA_AT + MAX_ARENA
+FORCES_AT = ARENA_AT + MAX_ARENA
+FORCES, TRACED, TRACE = 256, 16, 4096
+TRACED_AT = FORCES_AT + 16 + FORCES * 16
+TRACE_HEAD_AT = TRACED_AT + 16 + TRACED * 16
+TRACE_AT = TRACE_HEAD_AT + 8
+SAMPLE_SIZE = 16 + TRACED * 8
+SIZE = TRACE_AT + TRACE * SAMPLE_SIZE
 
 _GENERATION, _STATE, _PID, _N_TASKS, _ARENA_SIZE, _FIFO = 8, 12, 16, 20, 24, 28
 _LAYOUT, _HEARTBEAT, _SEQ, _COMMAND, _DONE = 32, 64, 72, 80, 84
@@ -37,6 +43,7 @@ class Command(IntEnum):
     RUN = 1
     STOP = 2
     RELOAD = 3
+    STEP = 4
 
 
 class Area(IntEnum):
@@ -232,6 +239,60 @@ class SharedMemory:
                 old = self._map[STAGE_AT + offset]
                 self._map[STAGE_AT + offset] = old | 1 << bit if value else old & ~(1 << bit) & 0xFF
         struct.pack_into("<Q", self._map, _IN_SEQ, sequence + 2)
+
+    # --- forces and the trace: written by one tool at a time -------------------------------------------
+
+    def forces(self) -> list[Write]:
+        """What is forced now."""
+        (count,) = struct.unpack_from("<I", self._map, FORCES_AT + 8)
+        return [self._entry(FORCES_AT + 16 + n * 16) for n in range(min(count, FORCES))]
+
+    def set_forces(self, entries: Iterable[Write]) -> None:
+        """Force exactly these from the next scan on: they go before the program, and it before clients.
+
+        Raises:
+            ShmError: more than the table holds.
+        """
+        self._table(FORCES_AT, list(entries), FORCES, "forces")
+
+    def start_trace(self, entries: Iterable[Write], task: int = 0) -> int:
+        """Note these after every scan of a task; no entries end it. Returns the number of the next record.
+
+        Raises:
+            ShmError: more than a trace holds.
+        """
+        self._table(TRACED_AT, list(entries), TRACED, "traced variables", task)
+        return self._u64(TRACE_HEAD_AT)
+
+    def trace(self, since: int) -> list[tuple[int, int, int, tuple[int, ...]]]:
+        """Records from a number on that are still there: (number, scan, time in ns, values)."""
+        head = self._u64(TRACE_HEAD_AT)
+        found = []
+        for number in range(max(since, head - TRACE + 1, 0), head):
+            at = TRACE_AT + (number % TRACE) * SAMPLE_SIZE
+            scan, now_ns, *values = struct.unpack_from(f"<{2 + TRACED}Q", self._map, at)
+            found.append((number, scan, now_ns, tuple(values)))
+        # What the scan wrote over meanwhile is not told.
+        lost = self._u64(TRACE_HEAD_AT) - TRACE
+        return [row for row in found if row[0] > lost]
+
+    def _entry(self, at: int) -> Write:
+        area, size, bit, _, offset, value = struct.unpack_from("<BBBBIQ", self._map, at)
+        return Write(Area(area), offset, size, value, bit)
+
+    def _table(self, at: int, entries: list[Write], most: int, what: str, extra: int = 0) -> None:
+        if len(entries) > most:
+            raise ShmError(f"{len(entries)} {what}: at most {most}")
+        sequence = self._u64(at) | 1
+        struct.pack_into("<Q", self._map, at, sequence)
+        for number, entry in enumerate(entries):
+            value = entry.value & ((1 << 64) - 1)
+            struct.pack_into(
+                "<BBBBIQ", self._map, at + 16 + number * 16,
+                entry.area, entry.size, entry.bit, 0, entry.offset, value,
+            )  # fmt: skip
+        struct.pack_into("<II", self._map, at + 8, len(entries), extra)
+        struct.pack_into("<Q", self._map, at, sequence + 1)
 
     def command(self, verb: Command, *, timeout_s: float = 10.0) -> bool:
         """Give the scan process an order and wait until it has obeyed; False when it did not in time."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import difflib
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from industrial.runtime.build import ensure_simulator
+from industrial.runtime.variables import Place, VariableError, Variables
 from industrial.st import Compiled, build_shared_object
 
 from .errors import SimulationError
-from .values import decode, encode, width
 
 FAULTS = {
     1: "division by zero",
@@ -29,11 +27,6 @@ FAULTS = {
     7: "value out of range in a conversion",
 }
 _AREAS = {"I": 0, "Q": 1, "M": 2, "arena": 3}
-_IMAGE = {"I": 4096, "Q": 4096, "M": 65536}
-_ADDRESS = re.compile(r"%([IQM])([XBWDL]?)(\d+)(?:\.([0-7]))?", re.IGNORECASE)
-_ADDRESS_TYPES = {"X": "BOOL", "B": "BYTE", "W": "WORD", "D": "DWORD", "L": "LWORD"}
-_INDEX = re.compile(r"\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\]$")
-_BIT = re.compile(r"(.+)\.(\d{1,2})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +54,6 @@ class Fault:
             "file": self.file,
             "line": self.line,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    area: str
-    offset: int
-    type: str
-    string_len: int | None = None
-    bit: int | None = None
-    enum: Mapping[str, int] | None = None
-    dims: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def count(self) -> int:
-        count = 1
-        for low, high in self.dims:
-            count *= high - low + 1
-        return count
 
 
 @cache
@@ -140,7 +115,7 @@ class Machine:
         if Machine._open is not None:
             raise SimulationError("another simulation is open in this process; close it first")
         self._folder = Path(tempfile.mkdtemp(prefix="mw-sim-"))
-        self._pending: list[tuple[_Place, int, Any]] = []
+        self._pending: list[tuple[Place, bytes]] = []
         self.now_us, self.scans = 0, 0
         self.fault: Fault | None = None
         self._handle = None
@@ -156,10 +131,7 @@ class Machine:
             if why := self._library.simulation_why(self._handle):
                 raise SimulationError(why.decode(errors="replace"))
             Machine._open = self
-            self.symbols: dict[str, dict[str, Any]] = {
-                row["path"].upper(): row for row in compiled.symbols["symbols"]
-            }
-            self._known = [row["path"] for row in compiled.symbols["symbols"]]
+            self.variables = Variables(compiled.symbols["symbols"])
             code = self._library.simulation_prepare(self._handle)
             if code:
                 raise SimulationError(f"initial values: {FAULTS.get(code, code)}")
@@ -261,18 +233,14 @@ class Machine:
         Raises:
             SimulationError: no such variable.
         """
-        place, single = self._find(path)
-        if place is not None:
-            return self._read(place, single)
-        prefix = path.upper() + "."
-        members = {
-            row["path"][len(prefix) :]: self.get(row["path"])
-            for key, row in self.symbols.items()
-            if key.startswith(prefix) and "." not in key[len(prefix) :]
-        }
-        if members:
-            return members
-        raise SimulationError(self._unknown(path))
+        if members := self.variables.members(path):
+            return {name: self.get(f"{path}.{name}") for name in members}
+        try:
+            place = self.variables.find(path)
+        except VariableError as error:
+            raise SimulationError(str(error)) from None
+        base = self._library.simulation_read(self._handle, _AREAS[place.area])
+        return place.decode(ctypes.string_at(base + place.offset, place.width * place.count))
 
     def set(self, path: str, value: Any) -> None:
         """Give a variable a value at the next input latch, that is at the beginning of the next scan.
@@ -280,124 +248,22 @@ class Machine:
         Raises:
             SimulationError: no such variable, or a value that it cannot hold.
         """
-        place, single = self._find(path)
-        if place is None:
-            prefix = path.upper() + "."
-            if isinstance(value, Mapping) and any(key.startswith(prefix) for key in self.symbols):
-                for name, inner in value.items():
-                    self.set(f"{path}.{name}", inner)
-                return
-            raise SimulationError(self._unknown(path))
-        row = self.symbols.get(path.upper())
-        if row is not None and row["constant"]:
-            raise SimulationError(f"{path} is a constant")
-        values = [value] if single or not place.dims else list(_flat(value, place.dims, path))
-        size = width(place.type, place.string_len)
-        for number, one in enumerate(values):
-            try:
-                data = encode(place.type, one, string_len=place.string_len, names=dict(place.enum or {}))  # fmt: skip
-            except ValueError as error:
-                raise SimulationError(f"{path} = {one!r}: {error}") from None
-            self._pending.append((place, place.offset + number * size, data))
+        if isinstance(value, Mapping) and self.variables.members(path):
+            for name, inner in value.items():
+                self.set(f"{path}.{name}", inner)
+            return
+        try:
+            place = self.variables.find(path)
+            self._pending.append((place, place.encode(value)))
+        except VariableError as error:
+            raise SimulationError(str(error)) from None
 
     def _latch(self) -> None:
-        for place, offset, data in self._pending:
-            base = self._library.simulation_write(self._handle, _AREAS[place.area])
+        for place, data in self._pending:
+            at = self._library.simulation_write(self._handle, _AREAS[place.area]) + place.offset
             if place.bit is None:
-                ctypes.memmove(base + offset, data, len(data))
+                ctypes.memmove(at, data, len(data))
             else:
-                byte = ctypes.c_uint8.from_address(base + offset + place.bit // 8)
-                mask = 1 << place.bit % 8
+                byte, mask = ctypes.c_uint8.from_address(at), 1 << place.bit
                 byte.value = byte.value | mask if data[0] else byte.value & ~mask & 0xFF
         self._pending.clear()
-
-    def _read(self, place: _Place, single: bool) -> Any:
-        base = self._library.simulation_read(self._handle, _AREAS[place.area])
-        size = width(place.type, place.string_len)
-        if place.bit is not None:
-            byte = ctypes.c_uint8.from_address(base + place.offset + place.bit // 8).value
-            return bool(byte >> place.bit % 8 & 1)
-        count = 1 if single else place.count
-        data = ctypes.string_at(base + place.offset, size * count)
-        values = [decode(place.type, data[n * size : (n + 1) * size]) for n in range(count)]
-        return values[0] if single or not place.dims else _nested(values, place.dims)
-
-    def _find(self, path: str) -> tuple[_Place | None, bool]:
-        """Where a variable lies, and whether it is one value rather than a whole array."""
-        path = path.strip()
-        if path.startswith("%"):
-            return self._address(path), True
-        row = self.symbols.get(path.upper())
-        if row is not None:
-            place = _place(row)
-            return place, not place.dims
-        if found := _INDEX.search(path):
-            row = self.symbols.get(path[: found.start()].rstrip().upper())
-            if row is not None and row["dims"]:
-                return self._element(path, row, [int(part) for part in found[1].split(",")]), True
-            # Written with spaces, or as a[1][2] for a[1,2].
-            tidy = re.sub(r"\s+", "", path).replace("][", ",")
-            if tidy != path:
-                return self._find(tidy)
-        if found := _BIT.fullmatch(path):
-            inner, single = self._find(found[1])
-            if inner is not None and single and inner.bit is None and inner.type not in ("REAL", "LREAL", "STRING", "WSTRING", "BOOL"):  # fmt: skip
-                bit = int(found[2])
-                bits = 8 * width(inner.type, None)
-                if bit >= bits:
-                    raise SimulationError(f"{path}: {inner.type} has bits 0 to {bits - 1}")
-                return _Place(inner.area, inner.offset, "BOOL", None, bit), True
-        return None, False
-
-    def _element(self, path: str, row: dict[str, Any], indices: list[int]) -> _Place:
-        place = _place(row)
-        if len(indices) != len(place.dims):
-            raise SimulationError(f"{path}: {len(place.dims)} indices are wanted")
-        position = 0
-        for index, (low, high) in zip(indices, place.dims, strict=True):
-            if not low <= index <= high:
-                raise SimulationError(f"{path}: index {index} is not in {low}..{high}")
-            position = position * (high - low + 1) + index - low
-        size = width(place.type, place.string_len)
-        return _Place(place.area, place.offset + position * size, place.type, place.string_len, None, place.enum)  # fmt: skip
-
-    @staticmethod
-    def _address(path: str) -> _Place:
-        found = _ADDRESS.fullmatch(path)
-        if found is None:
-            raise SimulationError(f"{path}: an address is written like %IX0.0, %QW3 or %MD8")
-        area, kind = found[1].upper(), (found[2] or "X").upper()
-        size = {"X": 1, "B": 1, "W": 2, "D": 4, "L": 8}[kind]
-        offset = int(found[3]) * size
-        if (kind == "X") != (found[4] is not None) or offset + size > _IMAGE[area]:
-            raise SimulationError(f"{path}: bits have a .0 to .7, and {area} has {_IMAGE[area]} bytes")  # fmt: skip
-        return _Place(area, offset, _ADDRESS_TYPES[kind], None, int(found[4]) if found[4] else None)
-
-    def _unknown(self, path: str) -> str:
-        near = difflib.get_close_matches(path.upper(), list(self.symbols), 3, 0.6)
-        names = [self.symbols[key]["path"] for key in near]
-        hint = f"did you mean {' or '.join(names)}?" if names else f"variables: {', '.join(self._known[:12])}{' …' if len(self._known) > 12 else ''}"  # fmt: skip
-        return f"{path!r} is not a variable of the program; {hint}"
-
-
-def _place(row: dict[str, Any]) -> _Place:
-    dims = tuple((low, high) for low, high in row["dims"] or ())
-    return _Place(row["area"], row["offset"], row["type"], row["string_len"], row["bit"], row["enum"], dims)  # fmt: skip
-
-
-def _flat(value: Any, dims: tuple[tuple[int, int], ...], path: str) -> Iterator[Any]:
-    low, high = dims[0]
-    if not isinstance(value, list) or len(value) != high - low + 1:
-        raise SimulationError(f"{path} = {value!r}: a list of {high - low + 1} values")
-    for one in value:
-        if len(dims) > 1:
-            yield from _flat(one, dims[1:], path)
-        else:
-            yield one
-
-
-def _nested(values: list[Any], dims: tuple[tuple[int, int], ...]) -> list[Any]:
-    for low, high in reversed(dims[1:]):
-        size = high - low + 1
-        values = [values[n : n + size] for n in range(0, len(values), size)]
-    return values

@@ -238,6 +238,7 @@ class LocalVplc:
         return pack("program", "hand", version, files, self.key)
 
     def status(self) -> dict[str, Any]:
+        until(self.paths.status.exists, "the first status")
         return dict(json.loads(self.paths.status.read_text()))
 
     def shm(self) -> SharedMemory:

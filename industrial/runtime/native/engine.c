@@ -105,6 +105,58 @@ static void apply_journal(engine *e) {
     atomic_store_explicit(&s->journal_tail, tail, memory_order_release);
 }
 
+/* The table of forces, if it has changed and is whole. */
+static void take_forces(engine *e) {
+    vplc_shm *s = e->shm;
+    uint64_t before = atomic_load_explicit(&s->force_seq, memory_order_acquire);
+    if (before == e->force_seq || (before & 1u)) return;
+    uint32_t count = s->n_forces < VPLC_FORCES ? s->n_forces : VPLC_FORCES;
+    vplc_write copy[VPLC_FORCES];
+    memcpy(copy, s->forces, count * sizeof *copy);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&s->force_seq, memory_order_relaxed) != before) return;
+    memcpy(e->forces, copy, count * sizeof *copy);
+    e->n_forces = count;
+    e->force_seq = before;
+}
+
+/* Before the program, so that it sees them, and after it, so that nothing else leaves: force > program > client. */
+static void apply_forces(task *t) {
+    engine *e = t->engine;
+    for (uint32_t i = 0; i < e->n_forces; i++) {
+        const vplc_write *w = &e->forces[i];
+        switch (w->area) {
+        case VPLC_AREA_IN: put(t->in, VPLC_IN_SIZE, w); break;
+        case VPLC_AREA_OUT: put(t->out, VPLC_OUT_SIZE, w); break;
+        case VPLC_AREA_MEM: put(t->mem, VPLC_MEM_SIZE, w); break;
+        case VPLC_AREA_ARENA: put(e->arena, e->program->arena_size, w); break;
+        default: break;
+        }
+    }
+}
+
+static void trace(task *t) {
+    engine *e = t->engine;
+    vplc_shm *s = e->shm;
+    uint64_t before = atomic_load_explicit(&s->trace_seq, memory_order_acquire);
+    uint32_t count = s->n_traced < VPLC_TRACED ? s->n_traced : VPLC_TRACED;
+    if (count == 0 || (before & 1u) || s->traced_task != t->index) return;
+    uint64_t head = atomic_load_explicit(&s->trace_head, memory_order_relaxed);
+    vplc_sample *sample = &s->trace[head & (VPLC_TRACE - 1)];
+    sample->scan = t->ctx.scan;
+    sample->now_ns = t->ctx.now_ns;
+    for (uint32_t i = 0; i < count; i++) {
+        const vplc_write *w = &s->traced[i];
+        const uint8_t *base = w->area == VPLC_AREA_IN ? t->in : w->area == VPLC_AREA_OUT ? t->out : w->area == VPLC_AREA_MEM ? t->mem : e->arena;
+        uint32_t limit = w->area == VPLC_AREA_IN ? VPLC_IN_SIZE : w->area == VPLC_AREA_OUT ? VPLC_OUT_SIZE : w->area == VPLC_AREA_MEM ? VPLC_MEM_SIZE : e->program->arena_size;
+        uint32_t size = w->size ? w->size : 1;
+        uint64_t value = 0;
+        if (size <= 8 && w->offset <= limit && size <= limit - w->offset) memcpy(&value, base + w->offset, size);
+        sample->values[i] = w->size ? value : value >> (w->bit & 7u) & 1u;
+    }
+    atomic_store_explicit(&s->trace_head, head + 1, memory_order_release);
+}
+
 /* One scan. Returns the fault's code, 0 when all is well. A faulted scan publishes nothing. */
 static int scan(task *t) {
     engine *e = t->engine;
@@ -113,14 +165,16 @@ static int scan(task *t) {
     uint64_t begun;
     pthread_mutex_lock(&e->boundary);
     begun = now_ns();
-    latch_inputs(e);
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
+    latch_inputs(e);
     apply_journal(e);
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
     memcpy(t->in, s->in, sizeof t->in);
     memcpy(t->out, s->out, sizeof t->out);
     memcpy(t->mem, s->mem, sizeof t->mem);
+    take_forces(e);
     memcpy(e->scratch, e->arena, e->program->arena_size);
+    apply_forces(t);
     if (e->epoch_ns == 0) e->epoch_ns = begun;
     t->ctx.now_ns = begun - e->epoch_ns;
     t->ctx.wall_ns = wall_ns();
@@ -136,7 +190,10 @@ static int scan(task *t) {
     t->in_scan = 0;
     atomic_store_explicit(&t->running_since_ns, 0, memory_order_release);
     if (code == 0) {
+        apply_forces(t);
+        trace(t);
         atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
+        memcpy(s->in, t->in, sizeof t->in); /* what clients see is what the program saw */
         memcpy(s->out, t->out, sizeof t->out);
         memcpy(s->mem, t->mem, sizeof t->mem);
         memcpy(s->arena, e->arena, e->program->arena_size);
@@ -176,7 +233,9 @@ static void *task_thread(void *argument) {
         atomic_fetch_add_explicit(&t->stats->late_ns_sum, late, memory_order_relaxed);
         atomic_fetch_add_explicit(&t->stats->late_buckets[bucket(late)], 1, memory_order_relaxed);
         raise_max(&t->stats->late_ns_max, late);
-        if (!atomic_load(&e->paused) && !atomic_load(&e->quit) && scan(t) != 0) break;
+        bool due = !atomic_load(&e->paused);
+        if (!due && atomic_load(&t->steps) > 0) { atomic_fetch_sub(&t->steps, 1); due = true; }
+        if (due && !atomic_load(&e->quit) && scan(t) != 0) break;
         next += interval;
         woken = now_ns();
         if (woken > next) {

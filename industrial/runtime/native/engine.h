@@ -21,6 +21,7 @@ typedef struct task {
     _Atomic uint64_t running_since_ns;  /* 0 between scans */
     sigjmp_buf jump;
     volatile sig_atomic_t in_scan;
+    _Atomic uint32_t steps;             /* single cycles that are still to be run while paused */
     uint8_t in[VPLC_IN_SIZE], out[VPLC_OUT_SIZE], mem[VPLC_MEM_SIZE];
 } task;
 
@@ -35,6 +36,9 @@ typedef struct engine {
     _Atomic bool quit, paused;
     uint64_t epoch_ns;
     const char *retain_path;
+    vplc_write forces[VPLC_FORCES]; /* the last whole table */
+    uint32_t n_forces;
+    uint64_t force_seq;
 } engine;
 
 typedef struct engine_clocks {

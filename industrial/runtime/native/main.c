@@ -54,6 +54,10 @@ static void obey(engine *e, const char *link, uint32_t command) {
     switch (command & 0xffu) {
     case VPLC_CMD_RUN: atomic_store(&e->paused, false); if (e->program && atomic_load(&e->shm->state) == VPLC_STOP) atomic_store(&e->shm->state, VPLC_RUN); break;
     case VPLC_CMD_STOP: atomic_store(&e->paused, true); if (e->program && atomic_load(&e->shm->state) == VPLC_RUN) atomic_store(&e->shm->state, VPLC_STOP); break;
+    case VPLC_CMD_STEP: /* one cycle of every task; only while stopped */
+        if (e->program && atomic_load(&e->shm->state) == VPLC_STOP)
+            for (uint32_t i = 0; i < e->n_tasks; i++) atomic_fetch_add(&e->tasks[i].steps, 1);
+        break;
     case VPLC_CMD_RELOAD:
         if (e->program) { engine_stop(e); retain_save(e); engine_unload(e); }
         atomic_store(&e->shm->state, VPLC_NO_PROGRAM);

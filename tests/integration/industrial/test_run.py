@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -76,3 +77,54 @@ def test_what_does_not_compile_does_not_start(tmp_path: Path) -> None:
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "turn is not declared" in text
+
+
+def _tool(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "industrial.cli", *words, "--project", str(project)]
+    if words[0] == "force":
+        command = [*command[:4], "--project", str(project), *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_what_an_engineer_does_to_a_running_program(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.st").write_text(SOURCE)
+    (tmp_path / "vplc.toml").write_text(
+        'format = 1\nname = "p"\nversion = "1"\n[[task]]\nname = "main"\ninterval_us = 10000\nprograms = ["Main"]\n'
+    )
+    process = _start(tmp_path)
+
+    def read(*paths: str) -> dict[str, object]:
+        done = _tool(tmp_path, "monitor", *paths)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    try:
+        assert process.stdout is not None
+        assert "Modbus" in process.stdout.readline()
+        # Forced: before the program, which reads it, and after it, so that nothing else is seen.
+        assert json.loads(_tool(tmp_path, "force", "set", "Main.seen=4711", "%QX40.1=true").stdout) == {"Main.seen": 4711, "%QX40.1": True}  # fmt: skip
+        until(lambda: read("Main.seen")["Main.seen"] == 4711, "the force")
+        assert read("%QX40.1", "%QW1") == {"%QX40.1": True, "%QW1": 4711}
+        assert json.loads(_tool(tmp_path, "force").stdout)["Main.seen"] == 4711
+        assert "not forced" in _tool(tmp_path, "force", "clear", "Main.once").stderr
+        assert json.loads(_tool(tmp_path, "force", "clear", "--all").stdout) == {}
+        until(lambda: read("Main.seen")["Main.seen"] == 1, "the program's own value")
+        # Every scan is in the trace, and no other.
+        done = _tool(tmp_path, "trace", "Main.turns", "Main.once", "--scans", "20")
+        rows = [line.split(",") for line in done.stdout.split()[1:]]
+        assert len(rows) == 20
+        assert [int(row[0]) for row in rows] == list(range(int(rows[0][0]), int(rows[0][0]) + 20))
+        assert len({int(row[2]) - int(row[0]) for row in rows}) == 1, "one turn a scan"
+        assert {row[3] for row in rows} == {"True"}
+        # Single cycles want a stop, and are just that.
+        assert "want a stopped program" in _tool(tmp_path, "ctl", "step").stderr
+        assert _tool(tmp_path, "ctl", "stop").returncode == 0
+        before = int(str(read("Main.turns")["Main.turns"]))
+        assert _tool(tmp_path, "ctl", "step", "--count", "3").returncode == 0
+        until(lambda: read("Main.turns")["Main.turns"] == before + 3, "three cycles")
+        assert _tool(tmp_path, "ctl", "run").returncode == 0
+        until(lambda: int(str(read("Main.turns")["Main.turns"])) > before + 3, "more cycles")
+        assert "did you mean Main.turns" in _tool(tmp_path, "monitor", "Main.turn").stderr
+    finally:
+        _stop(process)

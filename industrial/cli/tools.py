@@ -1,0 +1,152 @@
+"""`vplc ctl`, `monitor`, `force` and `trace`: what an engineer does to a running program."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from industrial.runtime.paths import Paths
+
+_project = click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A project that `vplc run` runs; without it, the controller of this machine.",
+)
+
+
+def _tools(project: Path | None) -> Any:
+    from industrial.runtime.shm import ShmError
+    from industrial.runtime.tools import Tools
+
+    try:
+        return Tools(Paths.of_project(project) if project else Paths.default())
+    except ShmError as error:
+        raise click.ClickException(
+            f"no vPLC runs here ({error}); --project names one that `vplc run` runs"
+        ) from None
+
+
+def _refuse(error: Exception) -> click.ClickException:
+    return click.ClickException(str(error))
+
+
+@click.command()
+@click.argument("verb", type=click.Choice(["run", "stop", "step", "reload"]))
+@click.option("--count", type=click.IntRange(1, 10_000), default=1, help="Cycles of `step`.")
+@_project
+def ctl(verb: str, count: int, project: Path | None) -> None:
+    """Order the scan: run, stop, single cycles while stopped, or take the active program over."""
+    from industrial.runtime.shm import Command, State
+
+    tools = _tools(project)
+    if verb == "step" and tools.shm.state is not State.STOP:
+        raise click.ClickException(
+            f"state = {tools.shm.state.name}: single cycles want a stopped program (vplc ctl stop)"
+        )
+    for _ in range(count if verb == "step" else 1):
+        if not tools.shm.command(Command[verb.upper()]):
+            raise click.ClickException("the scan did not obey within 10 s")
+    click.echo(json.dumps({"ok": True, "state": tools.shm.state.name.lower()}))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.01), help="Again and again, in seconds."
+)
+@click.option("--times", type=click.IntRange(1), default=1, help="How often, with --every.")
+@_project
+def monitor(
+    paths: tuple[str, ...], every_s: float | None, times: int, project: Path | None
+) -> None:
+    """Print variables by path, one JSON object a line, each of one scan."""
+    from industrial.runtime.variables import VariableError
+
+    tools = _tools(project)
+    try:
+        for number in range(times if every_s else 1):
+            if number and every_s:
+                time.sleep(every_s)
+            click.echo(json.dumps(tools.read(list(paths))))
+    except VariableError as error:
+        raise _refuse(error) from None
+
+
+@click.group(invoke_without_command=True)
+@_project
+@click.pass_context
+def force(context: click.Context, project: Path | None) -> None:
+    """Force variables against the program and clients; without a verb, list what is forced.
+
+    Forces end with the scan process.
+    """
+    context.obj = project
+    if context.invoked_subcommand is None:
+        click.echo(json.dumps(_tools(project).forced()))
+
+
+@force.command("set")
+@click.argument("assignments", nargs=-1, required=True)
+@click.pass_obj
+def force_set(project: Path | None, assignments: tuple[str, ...]) -> None:
+    """Force PATH=VALUE …; a value is written as in JSON, or as a literal (T#1s)."""
+    from industrial.runtime.variables import VariableError
+
+    values: dict[str, Any] = {}
+    for text in assignments:
+        path, sign, value = text.partition("=")
+        if not sign or not path:
+            raise click.ClickException(f"{text!r}: written as PATH=VALUE")
+        try:
+            values[path] = json.loads(value)
+        except ValueError:
+            values[path] = value
+    try:
+        click.echo(json.dumps(_tools(project).force(values)))
+    except VariableError as error:
+        raise _refuse(error) from None
+
+
+@force.command("clear")
+@click.argument("paths", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="End all forces.")
+@click.pass_obj
+def force_clear(project: Path | None, paths: tuple[str, ...], everything: bool) -> None:
+    """End forces."""
+    from industrial.runtime.variables import VariableError
+
+    if bool(paths) == everything:
+        raise click.ClickException("name variables, or --all")
+    try:
+        click.echo(json.dumps(_tools(project).unforce(None if everything else list(paths))))
+    except VariableError as error:
+        raise _refuse(error) from None
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--scans", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option("--task", type=click.IntRange(0, 15), default=0, show_default=True)
+@click.option("--limit", "limit_s", type=click.FloatRange(0.1), default=60.0, show_default=True)
+@_project
+def trace(
+    paths: tuple[str, ...], scans: int, task: int, limit_s: float, project: Path | None
+) -> None:
+    """Note up to 16 variables after every scan, as CSV: scan, time in microseconds, values."""
+    from industrial.runtime.shm import ShmError
+    from industrial.runtime.variables import VariableError
+
+    out = csv.writer(sys.stdout)
+    try:
+        out.writerow(["scan", "time_us", *paths])
+        rows = _tools(project).trace(list(paths), scans, task=task, limit_s=limit_s)
+        for scan, time_us, values in rows:
+            out.writerow([scan, time_us, *values])
+    except (VariableError, ShmError, TimeoutError) as error:
+        raise _refuse(error) from None
