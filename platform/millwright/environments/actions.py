@@ -35,6 +35,10 @@ from .placement import preview
 from .quota import require_quota
 from .sizes import size_of
 
+#: What one request form asks for at most.
+MAX_COPIES = 10
+#: What an approver may grant differently; everything else is the requester's to say.
+APPROVER_MAY_CHANGE = ("size", "lease_days", "strict_realtime")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -162,10 +166,56 @@ def submit_request(actor: Any, request: Request) -> Request:
 
 
 @transaction.atomic
-def approve_request(actor: Any, request: Request, reason: str = "") -> Request:
-    """Approve: the environment, its machine and the operation that builds it are written at once."""
+def request_copies(actor: Any, copies: int, *, submit: bool, **fields: Any) -> list[Request]:
+    """Ask for several identical environments, `name-1`, `name-2`, …: all of them or none.
+
+    Raises:
+        ValidationError: the number, a field, or the quota after all of them.
+    """
+    if not 1 <= copies <= MAX_COPIES:
+        raise ValidationError(
+            {
+                "copies": _("%(value)s: ask for 1 to %(most)s at once")
+                % {"value": copies, "most": MAX_COPIES}
+            }
+        )
+    base = fields.pop("name")
+    names = [base] if copies == 1 else [f"{base}-{number}" for number in range(1, copies + 1)]
+    made = [create_request(actor, name=name, **fields) for name in names]
+    if submit:
+        # Each alone may fit where all of them do not.
+        size = size_of(fields["template_version"].spec, fields["size"])
+        require_quota(fields["project"], size, environments=copies)
+        made = [submit_request(actor, request) for request in made]
+    return made
+
+
+@transaction.atomic
+def approve_request(
+    actor: Any, request: Request, reason: str = "", changes: dict[str, Any] | None = None
+) -> Request:
+    """Approve: the environment, its machine and the operation that builds it are written at once.
+
+    `changes` are what the approver grants in place of what was asked (of `APPROVER_MAY_CHANGE`).
+    """
     request = _locked(Request.objects, request.pk)
     _require_decider(actor, request)
+    _require_step(request, RequestState.APPROVED)
+    changed = {
+        name: [getattr(request, name), value]
+        for name, value in (changes or {}).items()
+        if value is not None and getattr(request, name) != value
+    }
+    if unknown := sorted(set(changed) - set(APPROVER_MAY_CHANGE)):
+        raise ValidationError(
+            {name: _("an approver cannot change this; reject with a reason") for name in unknown}
+        )
+    if changed:
+        for name, (_asked, granted) in changed.items():
+            setattr(request, name, granted)
+        validate_request(request)
+        request.save(update_fields=list(changed))
+        record(actor, "request.change", request, project=request.project, **changed)
     _approve(actor, request, reason)
     return request
 

@@ -68,9 +68,11 @@ def quota_after(project: Any, size: Size | None, *, environments: int = 1) -> li
     return rows
 
 
-def require_quota(project: Any, size: Size) -> None:
+def require_quota(project: Any, size: Size, *, environments: int = 1) -> None:
     """Raise `ValidationError` naming each exceeded resource with the numbers."""
-    exceeded = [row for row in quota_after(project, size) if row.exceeded]
+    exceeded = [
+        row for row in quota_after(project, size, environments=environments) if row.exceeded
+    ]
     if exceeded:
         raise ValidationError(
             {

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import projects_with
 from millwright.catalog.models import TemplateVersion
+from millwright.environments.actions import MAX_COPIES
 from millwright.environments.sizes import sizes_of
 from millwright.inventory.models import Cell
 from millwright.shopfloor.models import Device, ProgramVersion
@@ -63,6 +64,14 @@ class RequestForm(forms.Form):
     )
     lease_days = forms.IntegerField(
         label=_("Lease in days"), min_value=1, max_value=3660, initial=30
+    )
+    copies = forms.IntegerField(
+        label=_("How many alike"),
+        min_value=1,
+        max_value=MAX_COPIES,
+        initial=1,
+        required=False,
+        help_text=_("Several get numbers after their name, and are approved together"),
     )
     justification = forms.CharField(
         label=_("Justification"), required=False, widget=forms.Textarea(attrs={"rows": 3})

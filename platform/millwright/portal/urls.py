@@ -22,6 +22,7 @@ urlpatterns = [
     path("catalogue/", requests.catalogue, name="catalogue"),
     path("requests/", requests.RequestList.as_view(), name="requests"),
     path("requests/new/", requests.new, name="request_new"),
+    path("requests/decide/", requests.decide_many, name="requests_decide"),
     path("requests/preview/", requests.preview_fragment, name="request_preview"),
     path("requests/<uuid:pk>/", requests.detail, name="request"),
     path("requests/<uuid:pk>/decide/", requests.decide, name="request_decide"),

@@ -76,6 +76,7 @@ ACTIONS = {
     "project.create": _("created project"),
     "project.member": _("added member"),
     "request.approve": _("approved request"),
+    "request.change": _("granted with changes"),
     "request.create": _("wrote request"),
     "request.expire": _("request expired"),
     "request.reject": _("rejected request"),

@@ -46,6 +46,8 @@ ROWS = {
     # Forms that offer only what one may choose answer 422; what is another's is not there at all.
     "requesters": _row(DONE, DONE, 422, DONE, 422, 422),
     "uploaders": _row(DONE, 422, 422, DONE, 422, 422),
+    # Ticked rows that one may not see are not there; those one may only see are refused.
+    "deciders": _row(403, DONE, 403, DONE, 403, 302),
     "anyone": dict.fromkeys(PEOPLE, DONE),
     "owner": _row(DONE, 404, 404, 404, 404, 404),
     "approvers": _row(403, DONE, 403, DONE, 403, 404),

@@ -36,6 +36,14 @@ class ReasonInput(serializers.Serializer):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
 
 
+class ApproveInput(ReasonInput):
+    """What the approver grants in place of what was asked; left out: as asked."""
+
+    size = serializers.CharField(required=False, max_length=32)
+    lease_days = serializers.IntegerField(required=False, min_value=1, max_value=3660)
+    strict_realtime = serializers.BooleanField(required=False)
+
+
 class ExtendInput(serializers.Serializer):
     days = serializers.IntegerField(min_value=1, max_value=3660)
 
@@ -155,12 +163,21 @@ class RequestViewSet(ProjectRows):
         """Ask for approval."""
         return self._answer(actions.submit_request(request.user, self.get_object()))
 
-    @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
+    @extend_schema(request=ApproveInput, responses={200: RequestSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: HttpRequest, pk: str) -> Response:
-        """Approve: the environment is built."""
+        """Approve, as asked or with changes: the environment is built."""
+        data = ApproveInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        granted = {
+            name: value
+            for name, value in data.validated_data.items()
+            # A form without the box says False for it; only JSON says it on purpose.
+            if name in actions.APPROVER_MAY_CHANGE and name in request.data
+        }
+        reason = data.validated_data["reason"]
         return self._answer(
-            actions.approve_request(request.user, self.get_object(), _reason(request))
+            actions.approve_request(request.user, self.get_object(), reason, granted)
         )
 
     @extend_schema(request=ReasonInput, responses={200: RequestSerializer})

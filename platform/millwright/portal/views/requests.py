@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may
@@ -77,6 +80,11 @@ class RequestList(Rows):
             **super().get_context_data(**kwargs),
             "states": list(RequestState),
             "selected": self.request.GET.get("state", ""),
+            "decidable": set(
+                Request.objects.to_decide_by(self.request.user)
+                .filter(pk__in=[row.pk for row in self.object_list[:500]])
+                .values_list("pk", flat=True)
+            ),
         }
 
 
@@ -103,13 +111,23 @@ def new(request: HttpRequest) -> HttpResponse:
         }
     form = RequestForm(request.user, request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
+        fields = dict(form.cleaned_data)
+        copies, submit = fields.pop("copies") or 1, request.POST.get("save") == "submit"
         try:
-            made = actions.create_request(request.user, **form.cleaned_data)
+            if copies > 1:
+                actions.request_copies(request.user, copies, submit=submit, **fields)
+                messages.success(
+                    request,
+                    ngettext("%(n)s request written.", "%(n)s requests written.", copies)
+                    % {"n": copies},
+                )
+                return redirect("portal:requests")
+            made = actions.create_request(request.user, **fields)
         except ValidationError as error:
             for field, texts in error.message_dict.items():
                 form.add_error(field if field in form.fields else None, texts)
         else:
-            if request.POST.get("save") == "submit":
+            if submit:
                 attempt(
                     request,
                     lambda: actions.submit_request(request.user, made),
@@ -141,7 +159,12 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
                 cell=cell.slug if cell else "",
                 strict=bool(request.GET.get("strict_realtime")),
             )
-            report = {**plan.as_dict(), "quota": quota_rows(project, size) if project else []}
+            report = {
+                **plan.as_dict(),
+                "quota": quota_rows(project, size, _cleaned(form, "copies") or 1)
+                if project
+                else [],
+            }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
     return render(request, "portal/parts/placement.html", {"report": report})
@@ -154,10 +177,10 @@ def _cleaned(form: RequestForm, name: str) -> Any:
         return None
 
 
-def quota_rows(project: Any, size: Any) -> list[dict[str, Any]]:
-    """Quota after one more machine of this size, for the page."""
+def quota_rows(project: Any, size: Any, copies: int = 1) -> list[dict[str, Any]]:
+    """Quota after so many more machines of this size, for the page."""
     rows = []
-    for row in quota_after(project, size):
+    for row in quota_after(project, size, environments=copies):
         show = binary_size if row.resource.endswith("_bytes") else str
         rows.append(
             {
@@ -213,6 +236,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
         "facts": facts,
         "report": report,
         "environment_name": item.environment.name if item.environment else None,
+        "sizes": sizes_of(item.template_version.spec),
         "can_decide": waiting and not own and may(request.user, "decide", item.project),
         "can_submit": own and item.state == RequestState.DRAFT,
         "can_withdraw": own and item.state in (RequestState.DRAFT, RequestState.SUBMITTED),
@@ -227,6 +251,7 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
     item = get_object_or_404(Request.objects.for_user(request.user), pk=pk)
     reason = request.POST.get("reason", "")
     user = request.user
+    granted = _granted(request)
     changes: dict[str, tuple[Any, str]] = {
         "submit": (
             lambda: actions.submit_request(user, item),
@@ -234,7 +259,7 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
         ),
         "withdraw": (lambda: actions.withdraw_request(user, item), _("Withdrawn.")),
         "approve": (
-            lambda: actions.approve_request(user, item, reason),
+            lambda: actions.approve_request(user, item, reason, granted),
             _("Approved. It is being built."),
         ),
         "reject": (lambda: actions.reject_request(user, item, reason), _("Rejected.")),
@@ -242,3 +267,47 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
     if chosen := changes.get(request.POST.get("decision", "")):
         attempt(request, *chosen)
     return redirect("portal:request", pk)
+
+
+def _granted(request: HttpRequest) -> dict[str, Any]:
+    """What the approver's form says in place of what was asked; nothing where a field is missing."""
+    granted: dict[str, Any] = {}
+    if size := request.POST.get("size"):
+        granted["size"] = size
+    days = request.POST.get("lease_days", "")
+    if days:
+        # Nonsense is refused by the action's own rule, with its bounds.
+        granted["lease_days"] = int(days) if days.isascii() and days.isdigit() else 0
+    return granted
+
+
+@login_required
+@require_POST
+def decide_many(request: HttpRequest) -> HttpResponse:
+    """Approve or reject the ticked requests: each decided alone, all told about at the end."""
+    ticked = [pk for pk in request.POST.getlist("pk") if _is_uuid(pk)][:100]
+    reason, verb = request.POST.get("reason", ""), request.POST.get("decision", "")
+    if verb not in ("approve", "reject"):
+        return redirect("portal:requests")
+    change = actions.approve_request if verb == "approve" else actions.reject_request
+    rows = Request.objects.for_user(request.user).filter(pk__in=ticked).order_by("submitted_at")
+    done = sum(
+        attempt(request, lambda item=item: change(request.user, item, reason)) is not None
+        for item in rows
+    )
+    if done:
+        messages.success(
+            request,
+            ngettext("%(n)s request decided.", "%(n)s requests decided.", done) % {"n": done},
+        )
+    elif not ticked:
+        messages.warning(request, _("Tick what you want to decide."))
+    return redirect("portal:requests")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
