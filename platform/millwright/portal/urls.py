@@ -27,6 +27,7 @@ urlpatterns = [
     path("requests/<uuid:pk>/", requests.detail, name="request"),
     path("requests/<uuid:pk>/decide/", requests.decide, name="request_decide"),
     path("environments/", environments.EnvironmentList.as_view(), name="environments"),
+    path("environments/act-on-many/", environments.act_on_many, name="environments_act"),
     path("environments/<slug:name>/", environments.detail, name="environment"),
     path("environments/<slug:name>/act/", environments.act, name="environment_act"),
     path("environments/<slug:name>/events/", live.environment_events, name="environment_events"),

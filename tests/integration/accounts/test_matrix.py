@@ -48,6 +48,7 @@ ROWS = {
     "uploaders": _row(DONE, 422, 422, DONE, 422, 422),
     # Ticked rows that one may not see are not there; those one may only see are refused.
     "deciders": _row(403, DONE, 403, DONE, 403, 302),
+    "many_operators": _row(DONE, 403, DONE, DONE, 403, 302),
     "anyone": dict.fromkeys(PEOPLE, DONE),
     "owner": _row(DONE, 404, 404, 404, 404, 404),
     "approvers": _row(403, DONE, 403, DONE, 403, 404),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from millwright.accounts.permissions import may
+from millwright.accounts.models import Project
+from millwright.accounts.permissions import may, projects_with
 from millwright.core.lifecycle import EnvironmentState, OperationKind
 from millwright.environments import actions
 from millwright.environments.models import Environment, StateTransition
@@ -33,6 +36,12 @@ class EnvironmentList(Rows):
         queryset = (
             queryset.filter(state=state) if state in set(EnvironmentState) else queryset.present()
         )
+        if project := self.request.GET.get("project", ""):
+            queryset = queryset.filter(project__slug=project)
+        if self.request.GET.get("mine") == "1":
+            queryset = queryset.filter(owner=self.request.user)
+        if self.request.GET.get("ending") == "1":
+            queryset = queryset.filter(lease_ending=True)
         return queryset.filter(name__icontains=text) if text else queryset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -41,6 +50,11 @@ class EnvironmentList(Rows):
             "states": list(EnvironmentState),
             "selected": self.request.GET.get("state", ""),
             "text": self.request.GET.get("q", ""),
+            "projects": Project.objects.for_user(self.request.user)[:200],
+            "project": self.request.GET.get("project", ""),
+            "mine": self.request.GET.get("mine") == "1",
+            "ending": self.request.GET.get("ending") == "1",
+            "operable": projects_with(self.request.user, "operate"),
         }
 
 
@@ -98,6 +112,34 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
 
 @login_required
 @require_POST
+def act_on_many(request: HttpRequest) -> HttpResponse:
+    """Start, stop or restart the ticked environments: each alone, all told about at the end."""
+    verb, reason = request.POST.get("verb", ""), request.POST.get("reason", "")
+    ticked = request.POST.getlist("name")[:100]
+    if verb not in ("start", "stop", "restart"):
+        return redirect("portal:environments")
+    rows = Environment.objects.for_user(request.user).present().filter(name__in=ticked)
+    done = sum(
+        attempt(
+            request,
+            lambda item=item: actions.power(request.user, item, OperationKind(verb), reason),
+        )
+        is not None
+        for item in rows.select_related("project").order_by("name")
+    )
+    if done:
+        messages.success(
+            request,
+            ngettext("%(n)s environment is under way.", "%(n)s environments are under way.", done)
+            % {"n": done},
+        )
+    elif not ticked:
+        messages.warning(request, _("Tick the environments first."))
+    return redirect("portal:environments")
+
+
+@login_required
+@require_POST
 def act(request: HttpRequest, name: str) -> HttpResponse:
     """Start, stop, restart, remove, extend."""
     environment = find(request, name)
@@ -111,8 +153,6 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
         )
     elif verb == "remove":
         if request.POST.get("confirm") != environment.name:
-            from django.contrib import messages
-
             messages.error(
                 request, _("Nothing was removed: type the environment's name to confirm.")
             )

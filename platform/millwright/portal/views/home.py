@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from millwright.accounts.permissions import may
-from millwright.environments.models import Environment, Request
+from millwright.environments.models import Environment, Operation, Request
 from millwright.inventory.models import Host
+
+#: A failure older than this is history, found among the operations.
+LATELY = dt.timedelta(days=1)
 
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """Inbox, unhealthy hosts, environments, own requests."""
+    """Inbox, the pool and what failed lately, environments worst first, own requests."""
     user = request.user
     hosts = Host.objects.exclude(health="up") if may(user, "pool") else Host.objects.none()
     worst_first = {
@@ -29,7 +36,22 @@ def home(request: HttpRequest) -> HttpResponse:
         Environment.objects.for_user(user).present().select_related("project")[:50],
         key=lambda row: (worst_first.get(row.state, 9), row.name),
     )
+    failed = (
+        Operation.objects.with_names()
+        .for_user(user)
+        .filter(state="failed", ended_at__gte=timezone.now() - LATELY)
+        .order_by("-ended_at")[:10]
+    )
+    pool = None
+    if may(user, "pool"):
+        pool = Host.objects.aggregate(
+            all=Count("pk"),
+            up=Count("pk", filter=Q(health="up")),
+            closed=Count("pk", filter=~Q(administration="schedulable")),
+        )
     context = {
+        "failed": failed,
+        "pool": pool,
         "inbox": Request.objects.with_names().to_decide_by(user)[:20],
         "unhealthy_hosts": hosts[:20],
         "environments": environments,
