@@ -24,6 +24,15 @@ FLAGS = (
     "-fno-ident",
     "-Wl,--build-id=none",
 )
+#: What of -O2 pays for code like ours, at a seventh of -O1's time more; none of it touches real arithmetic.
+TUNED = (
+    "-fgcse",
+    "-ftree-pre",
+    "-ftree-vrp",
+    "-fexpensive-optimizations",
+    "-finline-small-functions",
+    "-fstore-merging",
+)
 TIMEOUT_S = 120
 
 
@@ -56,7 +65,7 @@ def build_shared_object(c_source: str, out: Path, compiler: str = "gcc", opt: st
         folder = Path(scratch)
         (folder / "program.c").write_text(c_source, encoding="ascii")
         if compiler == "gcc":
-            command = ["gcc", *FLAGS, opt, "-o", "program.so", "program.c", "-lm"]
+            command = ["gcc", *FLAGS, opt, *TUNED, "-o", "program.so", "program.c", "-lm"]
         else:
             command = ["tcc", "-w", "-shared", "-o", "program.so", "program.c", "-lm"]
         _run(command, folder)

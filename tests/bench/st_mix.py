@@ -17,7 +17,7 @@ valve{n} := (high{n} OR delay{n}.Q) AND NOT count{n}.Q;
 history[pointer] := raw{n};
 pointer := (pointer + 1) MOD 64;
 CASE raw{n} MOD 4 OF 0: a := a + 1; 1: b := b + raw{n}; 2: c := c - 1; ELSE a := a - b MOD 17; END_CASE;
-FOR i := 0 TO 3 DO sum := sum + history[i * 16]; END_FOR;
+FOR i := 0 TO 3 DO sum := sum + INT_TO_DINT(history[i * 16]); END_FOR;
 bits := (bits * 3) + 7;
 IF valve{n} AND high{n} THEN level := level + value{n}; ELSIF valve{n} THEN level := level - 1.0; END_IF;
 level := LIMIT(-1000000.0, level, 1000000.0);
