@@ -7,19 +7,23 @@ from .check import Verdict, Violation, check
 from .errors import ProblemError, SolverError
 from .problem import UNPLACED, Balance, Checked, Group, Problem
 from .solve import Solution, Tuning, solve
+from .steps import Prices, Step, steps
 
 __all__ = [
     "UNPLACED",
     "Balance",
     "Checked",
     "Group",
+    "Prices",
     "Problem",
     "ProblemError",
     "Solution",
     "SolverError",
+    "Step",
     "Tuning",
     "Verdict",
     "Violation",
     "check",
     "solve",
+    "steps",
 ]

@@ -51,6 +51,11 @@ def check(problem: Problem | Checked, assignment: ArrayLike) -> Verdict:
     return Verdict(sum(parts.values()), parts, tuple(_violations(known, at, used)))
 
 
+def price(known: Checked, assignment: Ints) -> float:
+    """The price alone, whatever rules are broken."""
+    return sum(_parts(known, assignment, _usage(known, assignment, known.demand)).values())
+
+
 def _usage(known: Checked, at: Ints, demand: Ints) -> Ints:
     used = np.zeros_like(known.capacity)
     placed = at != UNPLACED
@@ -100,9 +105,7 @@ def _violations(known: Checked, at: Ints, used: Ints) -> list[Violation]:
     if known.eligible is not None:
         placed = np.flatnonzero(at != UNPLACED)
         for p in placed[~known.eligible[placed, at[placed]]]:
-            found.append(
-                Violation("eligible", int(p), f"machine {p} must not be on host {at[p]}")
-            )
+            found.append(Violation("eligible", int(p), f"machine {p} must not be on host {at[p]}"))
     ghosts = np.zeros_like(used)
     away = (at != known.home) & (known.home != UNPLACED) & (at != UNPLACED)
     np.add.at(ghosts, known.home[away], known.demand[away] * known.transient)
@@ -141,7 +144,9 @@ def _group_violations(known: Checked, at: Ints) -> list[Violation]:
             lies = len(set(known.location[hosts].tolist()))
             if lies < group.spread:
                 found.append(
-                    Violation("spread", index, f"group {index}: in {lies} of {group.spread} locations")
+                    Violation(
+                        "spread", index, f"group {index}: in {lies} of {group.spread} locations"
+                    )
                 )
         for other in group.depends_on:
             if missing := area(index) - area(other):

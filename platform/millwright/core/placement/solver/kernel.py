@@ -24,7 +24,7 @@ _STAR = np.uint64(2685821657736338717)
 _UNIT = 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _draw(s: State) -> int:
     x = s.random[0]
     x ^= x >> _A
@@ -34,22 +34,28 @@ def _draw(s: State) -> int:
     return x * _STAR
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _unit(s: State) -> float:
     return (_draw(s) >> _D) * _UNIT
 
 
-@njit(cache=True, nogil=True)
-def _below(s: State, n: int) -> int:
+@njit(cache=True, nogil=True, forceinline=True)
+def _below(s: State, n: int) -> np.int64:
     return np.int64(((_draw(s) >> _E) * np.uint64(n)) >> _E)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
+def _above(x: float) -> float:
+    # Not max(): that looks for NaN at every call.
+    return x if x > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def _allowed(t: Tables, p: int, b: int) -> bool:
     return not t.has_eligible or t.eligible[p, b]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _room_for(t: Tables, s: State, p: int, q: int, b: int) -> bool:
     """Does host b hold p once q (or -1) has left it? Never makes an overfull resource worse."""
     p_home = t.home[p] == b
@@ -69,7 +75,7 @@ def _room_for(t: Tables, s: State, p: int, q: int, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _load_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     """Change of load, deviation and balance prices when p goes a → b and q (or -1) b → a.
 
@@ -84,10 +90,10 @@ def _load_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
         if q >= 0:
             d -= t.demand[q, r]
         room = s.room[b, r]
-        delta += w * (max(0.0, d - room) - max(0.0, -room))
+        delta += w * (_above(d - room) - _above(-room))
         if a >= 0:
             room = s.room[a, r]
-            delta += w * (max(0.0, -room - d) - max(0.0, -room))
+            delta += w * (_above(-room - d) - _above(-room))
     if t.has_even:
         for r in range(t.demand.shape[1]):
             d = t.demand[p, r]
@@ -109,15 +115,15 @@ def _load_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
             d2 -= t.demand[q, second]
         d = target * d1 - d2
         now = target * s.left[b, first] - s.left[b, second]
-        change = max(0.0, now - d) - max(0.0, now)
+        change = _above(now - d) - _above(now)
         if a >= 0:
             now = target * s.left[a, first] - s.left[a, second]
-            change += max(0.0, now + d) - max(0.0, now)
+            change += _above(now + d) - _above(now)
         delta += t.balance[k, 3] * change
     return delta
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _own_price(t: Tables, p: int, b: int) -> float:
     """What it costs that p is on b, whoever else is there."""
     price = 0.0
@@ -131,7 +137,7 @@ def _own_price(t: Tables, p: int, b: int) -> float:
     return price
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _pair_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     delta = 0.0
     for i in range(t.pair_start[p], t.pair_start[p + 1]):
@@ -144,7 +150,7 @@ def _pair_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     return delta
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _bump(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Count in p's group that p went a → b."""
     g = t.counted[p]
@@ -158,13 +164,11 @@ def _bump(t: Tables, s: State, p: int, a: int, b: int) -> None:
     s.moved[g] = old + change
     s.histogram[old] -= 1
     s.histogram[old + change] += 1
-    if old + change > s.most[0]:
-        s.most[0] = old + change
-    elif s.histogram[s.most[0]] == 0:
+    if old + change > s.most[0] or s.histogram[s.most[0]] == 0:
         s.most[0] = old + change
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     """Change of the whole cost when p goes a → b and q (or -1) comes back."""
     delta = _load_delta(t, s, p, q, a, b) + _own_price(t, p, b)
@@ -188,7 +192,7 @@ def _delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     return delta
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _rules_hold(t: Tables, s: State, p: int, a: int, b: int) -> bool:
     """May p go a → b as far as its groups are concerned?"""
     for i in range(t.exclusive_start[p], t.exclusive_start[p + 1]):
@@ -221,7 +225,7 @@ def _rules_hold(t: Tables, s: State, p: int, a: int, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _recount(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Group counters of p's going a → b (either may be -1)."""
     for i in range(t.exclusive_start[p], t.exclusive_start[p + 1]):
@@ -250,7 +254,7 @@ def _recount(t: Tables, s: State, p: int, a: int, b: int) -> None:
             s.in_area[g, t.neighbourhood[b]] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _carry(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Amounts and position of p's going a → b (either may be -1)."""
     home = t.home[p]
@@ -271,7 +275,7 @@ def _carry(t: Tables, s: State, p: int, a: int, b: int) -> None:
         _bump(t, s, p, a, b)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _try_swap_rules(t: Tables, s: State, p: int, q: int, a: int, b: int) -> bool:
     """Change the counters for the exchange if the rules hold after it."""
     if not _rules_hold(t, s, p, a, b):
@@ -285,7 +289,9 @@ def _try_swap_rules(t: Tables, s: State, p: int, q: int, a: int, b: int) -> bool
 
 
 @njit(cache=True, nogil=True)
-def anneal(t: Tables, s: State, temperature: float, rounds: int, swaps: float, homing: float) -> int:
+def anneal(
+    t: Tables, s: State, temperature: float, rounds: int, swaps: float, homing: float
+) -> int:
     """So many proposals of a shift or an exchange at one temperature. Returns those accepted."""
     movable = t.movable.shape[0]
     hosts = t.capacity.shape[0]
@@ -296,7 +302,6 @@ def anneal(t: Tables, s: State, temperature: float, rounds: int, swaps: float, h
         if a < 0:
             continue
         kind = _unit(s)
-        limit = -temperature * log(1.0 - _unit(s)) if temperature > 0.0 else 0.0
         if kind < swaps:
             q = t.movable[_below(s, movable)]
             b = s.at[q]
@@ -304,6 +309,7 @@ def anneal(t: Tables, s: State, temperature: float, rounds: int, swaps: float, h
                 continue
             if not (_room_for(t, s, p, q, b) and _room_for(t, s, q, p, a)):
                 continue
+            limit = -temperature * log(1.0 - _unit(s))
             delta = _delta(t, s, p, q, a, b)
             if delta > limit or not _try_swap_rules(t, s, p, q, a, b):
                 continue
@@ -313,6 +319,7 @@ def anneal(t: Tables, s: State, temperature: float, rounds: int, swaps: float, h
             b = t.home[p] if kind > 1.0 - homing else _below(s, hosts)
             if b < 0 or a == b or not _allowed(t, p, b) or not _room_for(t, s, p, -1, b):
                 continue
+            limit = -temperature * log(1.0 - _unit(s))
             delta = _delta(t, s, p, -1, a, b)
             if delta > limit or not _rules_hold(t, s, p, a, b):
                 continue
@@ -321,27 +328,6 @@ def anneal(t: Tables, s: State, temperature: float, rounds: int, swaps: float, h
         s.cost[0] += delta
         accepted += 1
     return accepted
-
-
-@njit(cache=True, nogil=True)
-def sample(t: Tables, s: State, rounds: int, found: np.ndarray) -> int:
-    """Price rises of random feasible shifts, as many as `found` holds. Returns how many."""
-    number = 0
-    for _ in range(rounds):
-        if number == found.shape[0]:
-            break
-        p = t.movable[_below(s, t.movable.shape[0])]
-        a = s.at[p]
-        b = _below(s, t.capacity.shape[0])
-        if a < 0 or a == b or not _allowed(t, p, b) or not _room_for(t, s, p, -1, b):
-            continue
-        if not _rules_hold(t, s, p, a, b):
-            continue
-        delta = _delta(t, s, p, -1, a, b)
-        if delta > 0.0:
-            found[number] = delta
-            number += 1
-    return number
 
 
 @njit(cache=True, nogil=True)
@@ -387,7 +373,7 @@ def descend(t: Tables, s: State, limit: int, least_gain: float, moves: np.ndarra
         target[i], least = _best_host(t, s, t.movable[i])
         gain[i] = -least
     while number < limit:
-        i = np.argmax(gain) if count else 0
+        i = int(np.argmax(gain)) if count else 0
         if count == 0 or gain[i] <= least_gain:
             break
         p = t.movable[i]
@@ -409,7 +395,7 @@ def descend(t: Tables, s: State, limit: int, least_gain: float, moves: np.ndarra
         for j in range(count):
             q = t.movable[j]
             home = s.at[q]
-            if j == i or home == a or home == b or target[j] == a or target[j] == b:
+            if j == i or home in (a, b) or target[j] in (a, b):
                 target[j], least = _best_host(t, s, q)
                 gain[j] = -least
                 continue

@@ -154,7 +154,9 @@ class Checked:
             load_weight=_prices("load_weight", problem.load_weight, (resources,), minimum=0),
             even_weight=_prices("even_weight", problem.even_weight, (resources,), minimum=0),
             location=_labels("location", problem.location, np.arange(hosts)),
-            neighbourhood=_labels("neighbourhood", problem.neighbourhood, np.zeros(hosts, np.int64)),
+            neighbourhood=_labels(
+                "neighbourhood", problem.neighbourhood, np.zeros(hosts, np.int64)
+            ),
             eligible=eligible,
             movable=_or(movable, np.ones(machines, np.bool_)),
             move_cost=_prices("move_cost", problem.move_cost, (machines,), minimum=0),
@@ -197,7 +199,9 @@ class Checked:
                 raise ProblemError(name, value, "must be finite and not negative")
         pinned = np.flatnonzero(~self.movable & (self.home == UNPLACED))
         if len(pinned):
-            raise ProblemError("movable", int(pinned[0]), "a machine without a home cannot be pinned")
+            raise ProblemError(
+                "movable", int(pinned[0]), "a machine without a home cannot be pinned"
+            )
 
 
 def _whole(
@@ -207,7 +211,9 @@ def _whole(
     if raw.size == 0 and raw.ndim != dimensions:
         raw = raw.reshape((0,) * dimensions)
     if raw.ndim != dimensions or (shape is not None and raw.shape != shape):
-        raise ProblemError(name, raw.shape, f"must have the shape {shape or f'of {dimensions} axes'}")
+        raise ProblemError(
+            name, raw.shape, f"must have the shape {shape or f'of {dimensions} axes'}"
+        )
     if raw.dtype.kind not in "iub" and raw.size and not np.array_equal(raw, np.floor(raw)):
         raise ProblemError(name, str(raw.dtype), "must be whole numbers; choose a smaller unit")
     array = np.ascontiguousarray(raw, dtype=np.int64)

@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import tables as tb
-from .check import check
+from .check import check, price
 from .errors import ProblemError
 from .problem import UNPLACED, Checked, Ints, Problem
+from .settle import settle
 
 #: Proposals between two looks at the clock.
 CHUNK = 20_000
@@ -46,7 +47,23 @@ class Solution:
     parts: Mapping[str, float]
     moves: tuple[tuple[int, int, int], ...]
     unplaced: tuple[int, ...]
-    proposals: int
+    proposals: int = 0
+
+    @classmethod
+    def of(cls, known: Checked, at: Ints, proposals: int = 0) -> Solution:
+        """The solution that an assignment is, priced by the checker."""
+        verdict = check(known, at)
+        home = known.home
+        moves = tuple(
+            (int(p), int(home[p]), int(at[p]))
+            for p in np.flatnonzero((at != home) & (at != UNPLACED))
+        )
+        stuck = at == UNPLACED
+        if known.eligible is not None:
+            placed = np.flatnonzero(~stuck)
+            stuck[placed] = ~known.eligible[placed, at[placed]]
+        unplaced = tuple(np.flatnonzero(stuck).tolist())
+        return cls(at, verdict.cost, verdict.parts, moves, unplaced, proposals)
 
 
 def solve(
@@ -89,21 +106,17 @@ class _Search:
         self.tuning = tuning
         self.tables = tb.build(known)
         start = known.home
-        first = tb.state(self.tables, start, seed, check_cost(known, start))
-        self.failed = _settle(kernel, known, self.tables, first)
+        first = tb.state(self.tables, start, seed, price(known, start))
+        settle(known, self.tables, first)
         self.states = [first]
         for index in range(1, threads):
             at = first.at.astype(np.int64)
-            self.states.append(
-                tb.state(self.tables, at, seed + index * 7919, float(first.cost[0]))
-            )
+            self.states.append(tb.state(self.tables, at, seed + index * 7919, float(first.cost[0])))
         self.best = first.at.copy()
         self.best_cost = float(first.cost[0])
         self.proposals = 0
-        found = np.empty(2000)
-        number = kernel.sample(self.tables, first, 200_000, found)
-        scale = float(np.quantile(found[:number], tuning.quantile)) if number else 1.0
-        self.hot = max(scale, 1e-12) * tuning.hot
+        rise = tb.typical_rise(self.tables, first, seed, tuning.quantile)
+        self.hot = rise * tuning.hot
 
     def temperature(self, share: float) -> float:
         return self.hot * math.exp(min(1.0, share) * math.log(self.tuning.cold))
@@ -153,38 +166,4 @@ class _Search:
                 self.best = state.at.copy()
 
     def result(self) -> Solution:
-        at = self.best.astype(np.int64)
-        verdict = check(self.known, at)
-        home = self.known.home
-        moves = tuple(
-            (int(p), int(home[p]), int(at[p])) for p in np.flatnonzero((at != home) & (at != UNPLACED))
-        )
-        stuck = at == UNPLACED
-        if self.known.eligible is not None:
-            placed = np.flatnonzero(~stuck)
-            stuck[placed] = ~self.known.eligible[placed, at[placed]]
-        unplaced = tuple(np.flatnonzero(stuck).tolist())
-        return Solution(at, verdict.cost, verdict.parts, moves, unplaced, self.proposals)
-
-
-def check_cost(known: Checked, at: Ints) -> float:
-    """The price of an assignment, whatever rules it breaks."""
-    from .check import _parts, _usage
-
-    return sum(_parts(known, at, _usage(known, at, known.demand)).values())
-
-
-def _settle(kernel: object, known: Checked, tables: tb.Tables, state: tb.State) -> int:
-    """Largest first: place what has no host, move what must not stay, relieve overfull hosts."""
-    at = state.at
-    must = at == UNPLACED
-    if known.eligible is not None:
-        placed = np.flatnonzero(~must & known.movable)
-        must[placed] = ~known.eligible[placed, at[placed]]
-    size = (known.demand / np.maximum(known.capacity.max(axis=0, initial=1), 1)).max(axis=1, initial=0)
-    order = np.flatnonzero(must)
-    order = order[np.argsort(-size[order], kind="stable")]
-    overfull = np.flatnonzero((state.free < 0).any(axis=1))
-    if not len(order) and not len(overfull):
-        return 0
-    return int(kernel.settle(tables, state, order, overfull))  # type: ignore[attr-defined]
+        return Solution.of(self.known, self.best.astype(np.int64), self.proposals)

@@ -93,7 +93,7 @@ def _flat(lists: Sequence[Sequence[int]]) -> tuple[Shorts, Shorts]:
 def build(problem: Checked) -> Tables:
     """The constant tables of a problem."""
     source = problem.source
-    machines, resources = problem.demand.shape
+    machines = len(problem.demand)
     groups = source.groups
     exclusive = [group.members for group in groups if group.exclusive and len(group.members) > 1]
     spread = [group for group in groups if group.spread > 1]
@@ -101,9 +101,7 @@ def build(problem: Checked) -> Tables:
     tied |= {other for group in groups for other in group.depends_on}
     order = sorted(tied)
     place = {group: index for index, group in enumerate(order)}
-    needs = [
-        sorted({place[o] for o in groups[g].depends_on if o != g}) for g in order
-    ]
+    needs = [sorted({place[o] for o in groups[g].depends_on if o != g}) for g in order]
     needed: list[list[int]] = [[] for _ in order]
     for index, others in enumerate(needs):
         for other in others:
@@ -171,7 +169,7 @@ def build(problem: Checked) -> Tables:
 
 def state(tables: Tables, at: Ints, seed: int, cost: float) -> State:
     """The state that an assignment leads to. `cost` is the assignment's, from the checker."""
-    hosts, resources = tables.capacity.shape
+    hosts = len(tables.capacity)
     machines = len(tables.home)
     placed = at != UNPLACED
     used = _sum_by(at[placed], tables.demand[placed], hosts)
@@ -226,10 +224,41 @@ def _through(labels: Shorts, at: Ints) -> Ints:
     return np.where(at == UNPLACED, UNPLACED, labels[at]).astype(np.int64)
 
 
-def _count(
-    table: NDArray[np.int16] | Shorts, start: Shorts, items: Shorts, where: Ints
-) -> None:
+def _count(table: NDArray[np.int16] | Shorts, start: Shorts, items: Shorts, where: Ints) -> None:
     owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
     column = where[owner]
     known = column != UNPLACED
     np.add.at(table, (items[known], column[known]), 1)
+
+
+def typical_rise(tables: Tables, start: State, seed: int, quantile: float) -> float:
+    """A quantile of what random shifts with room add to load, deviation and balance prices.
+
+    The annealing's first temperature is measured in it. 1.0 where no shift costs anything.
+    """
+    movable = tables.movable[start.at[tables.movable] != UNPLACED]
+    if not len(movable):
+        return 1.0
+    dice = np.random.default_rng(seed)
+    p = dice.choice(movable, 20_000)
+    b = dice.integers(0, len(tables.capacity), len(p))
+    a = start.at[p]
+    fits = (a != b) & (tables.demand[p] <= start.free[b]).all(axis=1)
+    p, a, b = p[fits], a[fits], b[fits]
+    d = tables.demand[p]
+    over = np.maximum(0, d - start.room[b]) - np.maximum(0, -start.room[b])
+    over += np.maximum(0, -start.room[a] - d) - np.maximum(0, -start.room[a])
+    rise = over @ tables.load_weight
+    used_b = tables.capacity[b] - start.left[b]
+    used_a = tables.capacity[a] - start.left[a]
+    rise += (tables.even_price[b] * d * (2 * used_b + d)).sum(axis=1)
+    rise += (tables.even_price[a] * d * (d - 2 * used_a)).sum(axis=1)
+    for first, second, target, weight in tables.balance:
+        one, two = int(first), int(second)
+        change = target * d[:, one] - d[:, two]
+        on_b = target * start.left[b, one] - start.left[b, two]
+        on_a = target * start.left[a, one] - start.left[a, two]
+        rise += weight * (np.maximum(0, on_b - change) - np.maximum(0, on_b))
+        rise += weight * (np.maximum(0, on_a + change) - np.maximum(0, on_a))
+    rise = rise[rise > 0]
+    return float(np.quantile(rise, quantile)) if len(rise) else 1.0

@@ -1,0 +1,31 @@
+"""Before any search: a host for what has none, a way out for what must leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import tables as tb
+from .problem import UNPLACED, Checked
+
+
+def settle(known: Checked, tables: tb.Tables, state: tb.State) -> int:
+    """Place machines without a host, move those that must not stay, relieve overfull hosts.
+
+    Largest first, each to its cheapest host; where none has room, one other machine is sent away.
+    Returns how many found no place; they stay where they were.
+    """
+    at = state.at
+    must = at == UNPLACED
+    if known.eligible is not None:
+        placed = np.flatnonzero(~must & known.movable)
+        must[placed] = ~known.eligible[placed, at[placed]]
+    order = np.flatnonzero(must)
+    overfull = np.flatnonzero((state.free < 0).any(axis=1))
+    if not len(order) and not len(overfull):
+        return 0
+    from . import kernel  # compiled code is loaded only where it is needed
+
+    largest = np.maximum(known.capacity.max(axis=0, initial=1), 1)
+    size = (known.demand / largest).max(axis=1, initial=0)
+    order = order[np.argsort(-size[order], kind="stable")]
+    return int(kernel.settle(tables, state, order, overfull))
