@@ -154,6 +154,8 @@ def time_literal(prefix: str, text: str) -> tuple[t.Elementary, int]:
         raise ValueError(f"{text} is not a number") from None
     if kind.bits == 32:
         value = value // 1_000_000 if family in ("time", "tod") else value // 1_000_000_000
+    if kind is t.TIME and value < 0:
+        raise ValueError("TIME holds no negative durations, LTIME does: LT#-14ms")
     if not kind.low <= value <= kind.high:
         raise ValueError(f"out of the range of {kind.name}")
     return kind, value
