@@ -2,7 +2,7 @@
 
 from .build import build_shared_object
 from .compiler import CheckReport, Compiled, Config, PouReport, TaskConfig, check, compile_project
-from .errors import BuildError, Diagnostic, ProjectError, StError
+from .errors import BuildError, Diagnostic, StError
 from .project import Folder, compile_folder, load_folder, load_paths, read_folder
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Diagnostic",
     "Folder",
     "PouReport",
-    "ProjectError",
     "StError",
     "TaskConfig",
     "build_shared_object",

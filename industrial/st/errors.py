@@ -18,10 +18,6 @@ class BuildError(StError):
     """The C compiler is missing or refused what was emitted; its words are in the text."""
 
 
-class ProjectError(StError):
-    """A project folder breaks a rule; the text names file, field, value and rule."""
-
-
 class SourceFile:
     """One source text and its line starts."""
 
