@@ -1,0 +1,172 @@
+"""Modules and inventory against a portal that listens: idempotent, true in check mode, errors with words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from millwright.accounts.actions import issue_token
+from millwright.environments import actions
+from millwright.environments.models import Environment, Request
+from millwright.inventory.models import Host
+
+from tests.support import collection
+from tests.support.plant import Plant, build_plant
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Portal:
+    """A plant, its listening portal, and Ansible's modules as Ansible runs them."""
+
+    def __init__(self, url: str, plant: Plant, folder: Path) -> None:
+        self.url, self.plant, self.folder = url, plant, folder
+        self.environment = collection.link(folder)
+
+    def token(self, user: Any, scope: str = "write") -> Path:
+        path = self.folder / f"{user.username}.token"
+        path.write_text(issue_token(None, user, "ansible", scope=scope)[1])
+        return path
+
+    def module(self, kind: str, user: Any, /, *, check: bool = False, **options: Any) -> Any:
+        arguments = {
+            "url": self.url,
+            "token_file": str(self.token(user)),
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": str(self.folder),
+            **options,
+        }
+        done = collection.run(
+            self.environment,
+            collection.PYTHON,
+            "-m",
+            f"ansible_collections.millwright.plant.plugins.modules.{kind}",
+            json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        )
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def portal(live_server: Any, tmp_path: Path) -> Portal:
+    return Portal(live_server.url, build_plant(), tmp_path)
+
+
+HOST = {"name": "press-1", "uri": "qemu+tls://10.0.0.9/system", "address": "10.0.0.9"}
+
+
+def test_a_host_is_registered_once_and_changed_where_it_differs(portal: Portal) -> None:
+    ada = portal.plant.administrator
+    said = portal.module("host", ada, check=True, **HOST)
+    assert said["changed"] and said["diff"]["after"]["uri"] == HOST["uri"]
+    assert not Host.objects.filter(name="press-1").exists()
+    assert portal.module("host", ada, **HOST)["changed"]
+    assert not portal.module("host", ada, **HOST)["changed"]
+    changed = portal.module("host", ada, name="press-1", policy={"housekeeping_cpus": "0"})
+    assert changed["changed"] and changed["diff"]["before"]["policy"] == {}
+    row = Host.objects.get(name="press-1")
+    assert row.policy == {"housekeeping_cpus": "0"} and row.address == "10.0.0.9"
+
+
+def test_a_host_is_cordoned_and_returned(portal: Portal) -> None:
+    ada = portal.plant.administrator
+    for wanted in ("cordoned", "schedulable"):
+        options = {"name": "mw0-h1", "administration": wanted}
+        assert portal.module("host", ada, check=True, **options)["changed"]
+        assert portal.module("host", ada, **options)["changed"]
+        assert not portal.module("host", ada, **options)["changed"]
+        assert Host.objects.get(name="mw0-h1").administration == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "new-1"}, "uri is missing"),
+        ({**HOST, "uri": "http://x"}, "expected qemu+tls://"),
+        ({**HOST, "policy": {"cores": "1"}}, "policy"),
+    ],
+)
+def test_a_wrong_host_is_refused_with_field_and_rule(
+    portal: Portal, options: dict[str, Any], words: str
+) -> None:
+    answer = portal.module("host", portal.plant.administrator, **options)
+    assert answer["failed"] and words in answer["msg"]
+
+
+def test_who_may_not_is_refused(portal: Portal) -> None:
+    answer = portal.module("host", portal.plant.engineer, **HOST)
+    assert answer["failed"] and answer["status"] == 403
+    assert not Host.objects.filter(name="press-1").exists()
+
+
+WANTED = {
+    "name": "filling-line-1",
+    "project": "line-1",
+    "template": "vplc",
+    "size": "small",
+    "cell": "line1",
+    "wait_s": 0,
+}
+
+
+def test_an_environment_is_requested_once_and_waits_for_approval(portal: Portal) -> None:
+    erin = portal.plant.engineer
+    assert portal.module("environment", erin, check=True, **WANTED)["changed"]
+    assert not Request.objects.exists()
+    made = portal.module("environment", erin, **WANTED)
+    assert made["changed"] and made["request"]["state"] == "submitted"
+    assert not portal.module("environment", erin, **WANTED)["changed"]
+    assert Request.objects.count() == 1
+    approved = portal.module("environment", portal.plant.approver, approve=True, **WANTED)
+    assert approved["changed"] and approved["request"]["state"] == "approved"
+    again = portal.module("environment", erin, **WANTED)
+    assert not again["changed"] and again["environment"]["name"] == WANTED["name"]
+    other = portal.module("environment", erin, **{**WANTED, "size": "large"})
+    assert other["failed"] and "size = 'large'" in other["msg"]
+
+
+def test_an_environment_that_is_not_there_is_absent_already(portal: Portal) -> None:
+    answer = portal.module("environment", portal.plant.engineer, name="nothing", state="absent")
+    assert not answer.get("failed") and not answer["changed"]
+
+
+def test_a_device_is_registered_and_forgotten(portal: Portal) -> None:
+    erin = portal.plant.engineer
+    device = {"name": "filler", "project": "line-1", "cell": "line1", "address": "10.90.1.50"}
+    assert portal.module("device", erin, check=True, **device)["changed"]
+    made = portal.module("device", erin, **device)
+    assert made["changed"], made
+    assert not portal.module("device", erin, **device)["changed"]
+    other = portal.module("device", erin, **{**device, "address": "10.90.1.51"})
+    assert other["failed"] and "address = '10.90.1.51': it has '10.90.1.50'" in other["msg"]
+    assert portal.module("device", erin, **device, state="absent")["changed"]
+    assert not portal.module("device", erin, **device, state="absent")["changed"]
+
+
+def test_without_a_portal_the_error_says_so(portal: Portal) -> None:
+    answer = portal.module("host", portal.plant.operator, **{**HOST, "url": "http://127.0.0.1:9"})
+    assert answer["failed"] and "does not answer" in answer["msg"]
+
+
+def test_the_inventory_groups_machines(portal: Portal) -> None:
+    plant = portal.plant
+    made = actions.create_request(plant.engineer, **plant.request_fields())
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    machine = Environment.objects.get().machines.get()
+    source = portal.folder / "plant.millwright.yml"
+    source.write_text(
+        f"plugin: millwright.plant.environments\nurl: {portal.url}\nonly_with_address: false\n"
+        f"token_file: {portal.token(plant.operator, 'read')}\n"
+    )
+    done = collection.run(
+        portal.environment, "ansible-inventory", "-i", str(source), "--list", limit_s=60
+    )
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)
+    name = f"filling-line-1-{machine.name}"
+    assert listed["project_line_1"]["hosts"] == [name]
+    assert listed["line_line1"]["hosts"] == [name]
+    assert listed["template_vplc"]["hosts"] == [name]
+    assert listed["_meta"]["hostvars"][name]["millwright_environment"] == "filling-line-1"
