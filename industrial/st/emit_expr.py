@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from . import ir
 from . import types as t
 from .emit_base import Address, EmitBase
@@ -127,14 +129,14 @@ class EmitExpr(EmitBase):
         return f"({scalar.ctype})({left} {_C_OPERATORS[e.op]} {right})"
 
     def _short(self, e: ir.Binary) -> str:
-        """AND and OR: an operand that does not matter cannot fault; a call in it still happens, unless _THEN or _ELSE says otherwise."""
+        """AND and OR: an operand that does not matter cannot fault; a call with effects in it still happens, unless _THEN or _ELSE says otherwise."""
         sign = "&&" if e.op.startswith("and") else "||"
         left = self.expr(e.left)
         mark = len(self.out)
         right = self.expr(e.right)
         if len(self.out) == mark:
             return f"({left} {sign} {right})"
-        if e.op in ("and", "or"):
+        if e.op in ("and", "or") and has_effects(e.right):
             name = self.save(t.BOOL, left, mark)
             return f"({name} {sign} {right})"
         inner = self.out[mark:]
@@ -142,7 +144,7 @@ class EmitExpr(EmitBase):
         name = self.fresh()
         self.out += [
             f"uint8_t {name} = !!{left};",
-            f"if ({name if e.op == 'and_then' else '!' + name}) {{",
+            f"if ({name if e.op.startswith('and') else '!' + name}) {{",
             *inner,
             f"{name} = !!{right};",
             "}",
@@ -403,6 +405,28 @@ class EmitExpr(EmitBase):
             place.base,
             f"({inner.ctype})((({unsigned}){old} & ({unsigned})~{mask}ULL) | ({unsigned}){name})",
         )
+
+
+def has_effects(node: object) -> bool:
+    """Whether an expression calls what may change more than its own result: methods, in-outs, outputs, ENO."""
+    if isinstance(node, list | tuple):
+        return any(has_effects(item) for item in node)
+    if isinstance(node, ir.Call) and (
+        node.pou.owner is not None
+        or node.outputs
+        or node.eno is not None
+        or any(var.by_reference for var, _ in node.args)
+    ):
+        return True
+    if isinstance(node, ir.Guarded) and node.eno is not None:
+        return True
+    if isinstance(node, ir.Expr | ir.Place):
+        return any(
+            has_effects(getattr(node, item.name))
+            for item in fields(node)
+            if item.name not in ("type", "pou", "var")
+        )
+    return False
 
 
 class _CalleePlace(ir.Place):

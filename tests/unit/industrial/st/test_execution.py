@@ -220,3 +220,28 @@ def test_single_characters_of_a_text(cc: str) -> None:
     )
     p.scan()
     assert (p.get("Main.s"), p.get("Main.b")) == ("Abc", 97)
+
+
+def test_an_operand_that_does_not_matter_does_not_fault_even_behind_a_call(cc: str) -> None:
+    source = """
+FUNCTION Half : INT VAR_INPUT x : INT; END_VAR Half := x / 2; END_FUNCTION
+FUNCTION Bump : BOOL VAR_IN_OUT n : INT; END_VAR n := n + 1; Bump := TRUE; END_FUNCTION
+PROGRAM Main
+VAR a : ARRAY[0..3] OF INT := [2, 4, 6, 8]; t : ARRAY[0..3] OF STRING[4] := ['a', 'b']; i, n, d : INT; p, q, r, s, f : BOOL; END_VAR
+p := i <= 3 AND Half(a[i]) > 0;
+q := i > 3 OR CONCAT(t[i], 'x') = 'ax';
+r := d <> 0 AND Half(10 / d) > 1;
+s := f AND Bump(n);
+END_PROGRAM
+"""
+    p = plc(source, compiler=cc)
+    for i, d, expected in (
+        (0, 2, (True, True, True)),
+        (9, 0, (False, True, False)),
+        (1, 9, (True, False, False)),
+    ):
+        p.set("Main.i", i)
+        p.set("Main.d", d)
+        assert p.scan() == ""
+        assert tuple(p.get(f"Main.{name}") for name in "pqr") == expected
+    assert p.get("Main.n") == 3
