@@ -97,6 +97,7 @@ from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .test import test  # noqa: E402
 from .tools import ctl, force, monitor, trace  # noqa: E402
+from .trust import trust  # noqa: E402
 
 main.add_command(check)
 main.add_command(build)
@@ -105,5 +106,5 @@ main.add_command(diff)
 main.add_command(run)
 main.add_command(simulate)
 main.add_command(test)
-for _command in (ctl, force, monitor, trace):
+for _command in (ctl, force, monitor, trace, trust):
     main.add_command(_command)

@@ -1,24 +1,39 @@
-"""OPC UA: the program's variables as nodes, written only when they change.
+"""OPC UA: the program's variables as nodes `ns=2;s=<path>`, published when they change, written by role.
 
-Anonymous reading without encryption is open only where security.toml says so in words; nobody writes here yet.
+Basic256Sha256 with Sign or SignAndEncrypt, where there is a user or a trusted application to use it; a channel
+without security only where security.toml opens reading in words. Nothing is written to the program at start-up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from asyncua import Server, ua
 
-from industrial.modbus.scanner import decode
-from industrial.runtime.shm import SharedMemory, ShmError
+from industrial.runtime.shm import Area, Command, SharedMemory, ShmError, Snapshot, State, Write
+from industrial.runtime.variables import Place, Variables
+from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
+
+from .methods import add_methods
+from .sessions import PlcInternalServer, Users
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "urn:millwright:vplc"
 #: More variables than this are not published: an OPC UA client drowns, and start-up takes minutes.
 MAX_NODES = 5000
+#: Elements of an array that are published as one value.
+MAX_ARRAY = 1024
+PERIOD_S = 0.1
+#: Sessions at once.
+MAX_SESSIONS = 40
 TYPES = {
     "BOOL": ua.VariantType.Boolean,
     "SINT": ua.VariantType.SByte,
@@ -31,52 +46,115 @@ TYPES = {
     "UDINT": ua.VariantType.UInt32,
     "DWORD": ua.VariantType.UInt32,
     "TIME": ua.VariantType.UInt32,
+    "TOD": ua.VariantType.UInt32,
+    "DATE": ua.VariantType.UInt32,
+    "DT": ua.VariantType.UInt32,
     "LINT": ua.VariantType.Int64,
+    "LTIME": ua.VariantType.Int64,
     "ULINT": ua.VariantType.UInt64,
     "LWORD": ua.VariantType.UInt64,
     "REAL": ua.VariantType.Float,
     "LREAL": ua.VariantType.Double,
+    "STRING": ua.VariantType.String,
 }
+_AREAS = {"I": Area.IN, "Q": Area.OUT, "M": Area.MEM, "arena": Area.ARENA}
+_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 class TagServer:
-    """Publishes symbols as `ns=2;s=<path>`."""
+    """The OPC UA server of one program."""
 
     def __init__(
-        self, shm: Callable[[], SharedMemory], host: str, port: int, *, anonymous_read: str
+        self,
+        shm: Callable[[], SharedMemory],
+        host: str,
+        port: int,
+        *,
+        policy: OpcUaPolicy,
+        state: Path,
+        quality: Callable[[str], bool] = lambda _path: True,
     ) -> None:
         self._shm = shm
         self._url = f"opc.tcp://{host}:{port}/"
-        self._open = bool(anonymous_read)
+        self._policy, self._state, self._quality = policy, state, quality
+        self._trust = TrustStore(state / "trust", policy.clients)
+        self.users = Users(lambda: self._policy, lambda: self._trust)
         self._server: Server | None = None
-        self._nodes: list[tuple[ua.NodeId, Mapping[str, Any]]] = []
+        self._nodes: list[tuple[ua.NodeId, Place]] = []
         self._last: list[object] = []
         self._task: asyncio.Task[None] | None = None
+        self._events: Any = None
+        self.port = port
+
+    @property
+    def served(self) -> bool:
+        """Whether there is anybody to serve: a user, a trusted application, or words that open reading."""
+        return bool(self._policy.users or self._policy.clients or self._policy.anonymous_read)
 
     async def start(self, program: str, symbols: Iterable[Mapping[str, Any]]) -> None:
-        """Make the nodes and listen; nothing at all is served where reading was not opened."""
-        if not self._open:
+        """Make the nodes and listen; nothing at all is served where nobody may come."""
+        if not self.served:
             return
-        logging.getLogger("asyncua").setLevel(logging.ERROR)
-        server = Server()
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+        internal = PlcInternalServer(self.users, lambda: self._trust)
+        server = Server(iserver=internal)
         await server.init()
         server.set_endpoint(self._url)
         server.set_server_name(f"Millwright vPLC {socket.gethostname()}")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        await self._secure(server)
         index = await server.register_namespace(NAMESPACE)
+        rows = list(symbols)
+        shown = await self._add_nodes(server, index, program, rows)
+        attributes = internal.attribute_service
+        attributes.symbols = {node: row for (node, _), row in zip(self._nodes, shown, strict=True)}
+        attributes.may_write = lambda role, row: self._policy.may_write(role, row)
+        attributes.writer = self._write
+        self._last = [None] * len(self._nodes)
+        self._events = await add_methods(server, index, self._shm, self._order)
+        # The program's values and not zeros are what the first client sees.
+        with contextlib.suppress(ShmError):
+            await self._changes(server, self._shm().snapshot(arena=True))
+        await server.start()
+        self._server = server
+        self.port = server.bserver.port if server.bserver else self.port
+        self._task = asyncio.create_task(self._publish())
+
+    async def _secure(self, server: Server) -> None:
+        """Certificate, policies and the kinds of tokens."""
+        identity = await asyncio.to_thread(ensure_identity, self._state / "keys")
+        await server.set_application_uri(identity.uri)
+        await server.load_certificate(str(identity.certificate))
+        await server.load_private_key(str(identity.key))
+        policies = []
+        tokens: list[type] = []
+        if self._policy.users or self._policy.clients:
+            policies = [
+                ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+                ua.SecurityPolicyType.Basic256Sha256_Sign,
+            ]
+            tokens += [ua.UserNameIdentityToken, ua.X509IdentityToken]
+        if self._policy.anonymous_read:
+            policies.append(ua.SecurityPolicyType.NoSecurity)
+            tokens.append(ua.AnonymousIdentityToken)
+        server.set_security_policy(policies)
+        server.set_identity_tokens(tokens)
+
+    async def _add_nodes(
+        self, server: Server, index: int, program: str, rows: list[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
         folder = await server.nodes.objects.add_folder(
             ua.NodeId("Program", index), f"{index}:{program}"
         )
+        variables = Variables(rows)
         parents = {"": folder}
         self._nodes = []
-        shown = [
-            row
-            for row in symbols
-            if row["type"] in TYPES and not row.get("dims") and not row.get("hidden")
-        ]
-        for symbol in shown[:MAX_NODES]:
+        shown = [row for row in rows if row["type"] in TYPES and not row.get("hidden")]
+        shown = [row for row in shown if variables.find(str(row["path"])).count <= MAX_ARRAY]
+        shown = shown[:MAX_NODES]
+        for symbol in shown:
+            place = variables.find(str(symbol["path"]))
             parent = folder
-            parts = str(symbol["path"]).split(".")
+            parts = place.path.split(".")
             for depth in range(1, len(parts)):
                 path = ".".join(parts[:depth])
                 if path not in parents:
@@ -84,24 +162,18 @@ class TagServer:
                         ua.NodeId(path, index), f"{index}:{parts[depth - 1]}"
                     )
                 parent = parents[path]
-            kind = TYPES[symbol["type"]]
-            initial = (
-                False
-                if kind is ua.VariantType.Boolean
-                else 0.0
-                if kind in (ua.VariantType.Float, ua.VariantType.Double)
-                else 0
-            )
+            kind = TYPES[place.type]
             node = await parent.add_variable(
-                ua.NodeId(str(symbol["path"]), index), f"{index}:{parts[-1]}", initial, kind
+                ua.NodeId(place.path, index), f"{index}:{parts[-1]}", _initial(place, kind), kind
             )
-            self._nodes.append((node.nodeid, symbol))
-        self._last = [None] * len(self._nodes)
-        await server.start()
-        self._server = server
-        self._task = asyncio.create_task(self._publish())
+            if any(self._policy.may_write(role, symbol) for role in Role):
+                # The role decides at the write; here it is said that it can be written at all.
+                await node.set_writable()
+            self._nodes.append((node.nodeid, place))
+        return shown
 
     async def stop(self) -> None:
+        """End sessions and the port."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -109,21 +181,101 @@ class TagServer:
             await self._server.stop()
             self._server = None
 
+    # --- from clients ------------------------------------------------------------------------------------
+
+    def _write(self, symbol: Mapping[str, Any], variant: ua.Variant) -> ua.StatusCode:
+        """Queue a client's value for the next scan boundary."""
+        place = Variables([symbol]).find(str(symbol["path"]))
+        if variant.VariantType is not TYPES[place.type]:
+            return ua.StatusCode(ua.StatusCodes.BadTypeMismatch)
+        try:
+            data = place.encode(variant.Value)
+            self._shm().write(_writes(place, data))
+        except LookupError:
+            return ua.StatusCode(ua.StatusCodes.BadOutOfRange)
+        except ShmError:
+            return ua.StatusCode(ua.StatusCodes.BadResourceUnavailable)
+        return ua.StatusCode()
+
+    async def _order(self, command: Command) -> bool:
+        return await asyncio.to_thread(self._shm().command, command)
+
+    # --- to clients ----------------------------------------------------------------------------------------
+
     async def _publish(self) -> None:
-        """Ten times a second, what changed."""
+        """Ten times a second, what changed, with the quality of the device that it came from."""
+        before = State.NO_PROGRAM
         while True:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(PERIOD_S)
             server = self._server
             if server is None:
                 return
             try:
-                images = self._shm().snapshot(arena=True)
+                shm = self._shm()
+                images = shm.snapshot(arena=True)
+                state = shm.state
             except ShmError:
                 continue
-            for number, (node, symbol) in enumerate(self._nodes):
-                value = decode(symbol, images)
-                if value != self._last[number]:
-                    self._last[number] = value
-                    await server.write_attribute_value(
-                        node, ua.DataValue(ua.Variant(value, TYPES[symbol["type"]]))
+            if state is State.FAULT and before is not State.FAULT and self._events is not None:
+                await self._events(shm.fault)
+            before = state
+            await self._changes(server, images)
+
+    async def _changes(self, server: Server, images: Snapshot) -> None:
+        now = dt.datetime.now(dt.UTC)
+        for number, (node, place) in enumerate(self._nodes):
+            data = images.area(_AREAS[place.area])
+            raw = data[place.offset : place.offset + place.width * place.count]
+            good = self._quality(place.path)
+            # Bytes are compared, not values: most do not change, and need not be decoded.
+            seen = (raw[0] >> place.bit & 1 if place.bit is not None else raw, good)
+            if seen == self._last[number]:
+                continue
+            self._last[number] = seen
+            code = ua.StatusCodes.Good if good else ua.StatusCodes.BadNoCommunication
+            value = ua.Variant(_native(place.decode(raw)), TYPES[place.type])
+            if not good:
+                # With a bad status asyncua drops the value; the last one is told as uncertain.
+                code = ua.StatusCodes.UncertainLastUsableValue
+            await server.write_attribute_value(
+                node,
+                ua.DataValue(value, StatusCode=ua.StatusCode(code), SourceTimestamp=now, ServerTimestamp=now),
+            )  # fmt: skip
+
+
+def _native(value: Any) -> Any:
+    """Numbers for which JSON has texts."""
+    if isinstance(value, list):
+        return [_native(one) for one in value]
+    return _NUMBERS.get(value, value) if isinstance(value, str) else value
+
+
+def _initial(place: Place, kind: ua.VariantType) -> Any:
+    zero: Any = False if kind is ua.VariantType.Boolean else ""
+    if kind in (ua.VariantType.Float, ua.VariantType.Double):
+        zero = 0.0
+    elif kind not in (ua.VariantType.Boolean, ua.VariantType.String):
+        zero = 0
+    for low, high in reversed(place.dims):
+        zero = [zero] * (high - low + 1)
+    return zero
+
+
+def _writes(place: Place, data: bytes) -> list[Write]:
+    """A value as writes of at most eight bytes, all applied at the same boundary."""
+    area = _AREAS[place.area]
+    if place.bit is not None:
+        return [Write(area, place.offset, 0, data[0], place.bit)]
+    parts: list[Write] = []
+    for at in range(0, len(data), 8):
+        chunk = data[at : at + 8]
+        for size in (8, 4, 2, 1):
+            while len(chunk) >= size:
+                number = int.from_bytes(chunk[:size], "little")
+                parts.append(
+                    Write(
+                        area, place.offset + at + len(data[at : at + 8]) - len(chunk), size, number
                     )
+                )
+                chunk = chunk[size:]
+    return parts

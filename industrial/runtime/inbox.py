@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from industrial.modbus.access import AccessError, AccessList
 from industrial.modbus.scanner import DeviceError, load_devices
 from industrial.package import Bundle, BundleError, unpack
+from industrial.security.policy import OpcUaPolicy
 
 from .paths import Paths
 
@@ -97,6 +98,7 @@ class Inbox:
             raise BundleError("program.so is missing")
         if "security.toml" in bundle.files:
             AccessList.parse(bundle.files["security.toml"].decode())
+            OpcUaPolicy.parse(bundle.files["security.toml"].decode())
         devices = {
             path: data.decode() for path, data in bundle.files.items() if path.startswith("io/")
         }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from industrial.modbus import AccessList, ModbusServer, Scanner, load_devices
+from industrial.modbus import AccessList, Device, ModbusServer, Scanner, load_devices
 
 from .front import Front
 from .inbox import Inbox, trusted_keys, write_atomic
@@ -47,6 +47,8 @@ class Protocols:
         self.scanner = Scanner(self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0)
         self.metrics = Metrics(self)
         self._opcua: Any = None
+        #: tag in lower case → the device that feeds it
+        self._sources: dict[str, Device] = {}
         #: A front that was handed over listens already.
         self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -89,6 +91,12 @@ class Protocols:
             log.error("configuration: %s", error)
             return
         self.scanner.start(devices)
+        self._sources = {
+            point.tag.lower(): device
+            for device in devices
+            for point in device.points
+            if not point.output
+        }
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -129,6 +137,14 @@ class Protocols:
             await asyncio.sleep(0.5)
 
     async def _restart_opcua(self) -> None:
+        try:
+            await self._start_opcua()
+        except Exception as error:
+            # Control and the other protocols go on; the status and the log say what is missing.
+            self.message = f"OPC UA: {error or type(error).__name__}"
+            log.exception("OPC UA does not start")
+
+    async def _start_opcua(self) -> None:
         # Imported here: it takes seconds under emulation, and Modbus need not wait for it.
         from industrial.opcua import TagServer
 
@@ -136,9 +152,32 @@ class Protocols:
             await self._opcua.stop()
         program = self.inbox.active_program()
         self._opcua = TagServer(
-            self.shm, self.ports.host, self.ports.opcua, anonymous_read=self.access.anonymous_read
+            self.shm,
+            self.ports.host,
+            self.ports.opcua,
+            policy=self._policy(),
+            state=self.paths.state,
+            quality=self._quality,
         )
         await self._opcua.start(program["name"] if program else "none", self.symbols)
+        self.bound["opcua"] = self._opcua.port
+
+    def _policy(self) -> Any:
+        """The OPC UA part of security.toml; one that breaks a rule lets nobody in, and the status says why."""
+        from industrial.security import OpcUaPolicy, PolicyError
+
+        security = self.front.source / "security.toml"
+        try:
+            return OpcUaPolicy.parse(security.read_text()) if security.exists() else OpcUaPolicy()
+        except (OSError, PolicyError) as error:
+            self.message = str(error)
+            log.error("%s", error)
+            return OpcUaPolicy()
+
+    def _quality(self, path: str) -> bool:
+        """Whether the device that a variable comes from answers; variables of no device are good."""
+        device = self._sources.get(path.lower())
+        return device is None or device.good
 
     def status(self) -> dict[str, Any]:
         """What `/run/vplc/status.json` says."""
