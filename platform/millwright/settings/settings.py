@@ -23,6 +23,10 @@ def _xdg(variable: str, fallback: str) -> Path:
     return Path(value) if value.startswith("/") else Path.home() / fallback
 
 
+#: As in millwright.accounts.choices, which needs Django; a test holds them together.
+ROLES = ("engineer", "approver", "operator", "administrator", "auditor")
+
+
 class Settings(BaseSettings):
     """All settings, from `MILLWRIGHT_*` variables. Frozen: a change wants a restart.
 
@@ -54,7 +58,23 @@ class Settings(BaseSettings):
         "en", description="the portal's language where a browser names none we have"
     )
     time_zone: str = Field("UTC", description="the plant's time zone, as in the IANA database")
+    two_factor_roles: str = Field(
+        "",
+        description="roles that must sign in with two factors, separated by commas, such as administrator,approver",
+    )
     debug: bool = False
+
+    @field_validator("two_factor_roles")
+    @classmethod
+    def _roles_exist(cls, value: str) -> str:
+        if unknown := sorted({part.strip() for part in value.split(",")} - {"", *ROLES}):
+            raise ValueError(f"{', '.join(unknown)}: the roles are {', '.join(ROLES)}")
+        return value
+
+    @property
+    def two_factor_role_set(self) -> frozenset[str]:
+        """`two_factor_roles` as a set."""
+        return frozenset(part.strip() for part in self.two_factor_roles.split(",")) - {""}
 
     @field_validator("instance")
     @classmethod
