@@ -185,3 +185,20 @@ def test_an_environments_page_costs_the_same_with_a_long_history(plant: Plant) -
         operation.steps.create(position=0, name="s", title="Step")
     long, asked = _cost(caller, url)
     assert long <= short, asked
+
+
+def test_the_pool_is_shown_page_by_page_and_names_no_machine_to_strangers(plant: Plant) -> None:
+    _roomy(plant)
+    _grow(plant, 0, 30)
+    pages = {}
+    for who in (plant.operator, plant.stranger):
+        caller = Client()
+        caller.force_login(who, backend="django.contrib.auth.backends.ModelBackend")
+        pages[who.username] = [
+            caller.get(reverse("portal:pool"), {"page": number}).content.decode()
+            for number in (1, 2)
+        ]
+    assert [page.count("<section") for page in pages["stan"]] == [24, 8]
+    assert "mw-line-0-vplc vCPU 1" in pages["oda"][0]
+    assert "mw-line-" not in "".join(pages["stan"])
+    assert "taken" in pages["stan"][0]

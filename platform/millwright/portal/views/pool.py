@@ -6,7 +6,8 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.core.paginator import Paginator
+from django.db.models import Count, Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -16,7 +17,7 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.permissions import may, sees_everything
 from millwright.core.lifecycle import HostAdministration
 from millwright.inventory import actions
-from millwright.inventory.models import Drift, Host
+from millwright.inventory.models import CpuClaim, Drift, Host
 from millwright.inventory.snapshot import snapshot, topology_of
 
 from .base import attempt
@@ -41,7 +42,18 @@ MEND = {
 }
 
 
-def _cpus(host: Host) -> list[dict[str, Any]]:
+#: Hosts on one page.
+HOSTS_A_PAGE = 24
+
+
+def _with_claims(rows: Any) -> Any:
+    """Hosts with their CPU claims and owners: two queries, whatever the number of claims."""
+    claims = CpuClaim.objects.select_related("machine__environment")
+    return rows.prefetch_related(Prefetch("cpu_claims", claims))
+
+
+def _cpus(host: Host, *, names: bool) -> list[dict[str, Any]]:
+    """CPUs with role and owner; without `names` an owner is only said to be there."""
     topology = topology_of(host)
     owners = {claim.cpu: claim for claim in host.cpu_claims.all()}
     return [
@@ -49,8 +61,10 @@ def _cpus(host: Host) -> list[dict[str, Any]]:
             "id": cpu.id,
             "node": cpu.node,
             "role": str(topology.role(cpu.id)),
-            "owner": owners[cpu.id].machine.domain_name if cpu.id in owners else "",
-            "vcpu": owners[cpu.id].vcpu if cpu.id in owners else None,
+            "owner": ""
+            if cpu.id not in owners
+            else (owners[cpu.id].machine.domain_name if names else _("taken")),
+            "vcpu": owners[cpu.id].vcpu if names and cpu.id in owners else None,
         }
         for cpu in topology.cpus
     ]
@@ -59,22 +73,23 @@ def _cpus(host: Host) -> list[dict[str, Any]]:
 @login_required
 def pool(request: HttpRequest) -> HttpResponse:
     """All hosts. Everyone who signed in sees states; names of others' machines need a plant-wide role."""
-    rows = Host.objects.annotate(machine_count=Count("machines")).prefetch_related(
-        "cpu_claims__machine__environment"
-    )
+    rows = Host.objects.annotate(machine_count=Count("machines")).order_by("name")
+    page = Paginator(_with_claims(rows), HOSTS_A_PAGE).get_page(request.GET.get("page"))
     free = {host.name: host for host in snapshot().hosts}
+    sees_all = sees_everything(request.user)
     hosts = [
         {
             "row": host,
-            "cpus": _cpus(host),
+            "cpus": _cpus(host, names=sees_all),
             "free": free[host.name],
             "machines": host.machine_count,
         }
-        for host in rows[:200]
+        for host in page
     ]
     context = {
         "hosts": hosts,
-        "sees_all": sees_everything(request.user),
+        "page_obj": page,
+        "sees_all": sees_all,
         "drifts": Drift.objects.select_related("host")[:50] if may(request.user, "pool") else [],
     }
     return render(request, "portal/pool.html", context)
@@ -85,16 +100,14 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
     """One host, for operators and readers of the whole plant."""
     if not sees_everything(request.user):
         raise PermissionDenied(_("Hosts in detail are for operators."))
-    row = get_object_or_404(
-        Host.objects.prefetch_related("cpu_claims__machine__environment"), name=name
-    )
+    row = get_object_or_404(_with_claims(Host.objects.all()), name=name)
     probes = [
         {"kind": kind, **probe, "mend": MEND.get(kind, "") if probe.get("verdict") != "yes" else ""}
         for kind, probe in sorted(row.capabilities.items())
     ]
     context = {
         "host": row,
-        "cpus": _cpus(row),
+        "cpus": _cpus(row, names=True),
         "probes": probes,
         "machines": row.machines.select_related("environment__project"),
         "drifts": row.drifts.all(),

@@ -76,13 +76,14 @@ class RequestList(Rows):
         return queryset.filter(state=state) if state in set(RequestState) else queryset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
         return {
-            **super().get_context_data(**kwargs),
+            **context,
             "states": list(RequestState),
             "selected": self.request.GET.get("state", ""),
             "decidable": set(
                 Request.objects.to_decide_by(self.request.user)
-                .filter(pk__in=[row.pk for row in self.object_list[:500]])
+                .filter(pk__in=[row.pk for row in context["object_list"]])
                 .values_list("pk", flat=True)
             ),
         }
