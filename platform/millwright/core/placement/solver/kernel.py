@@ -3,6 +3,9 @@
 Only `solve`, `steps` and `place_one` import this module, and only when they are called: importing
 numba takes longer than most commands run. All kernels live in this one file because numba's cache
 watches only the file of the function that is called.
+
+They allocate nothing, so numba's counting of references is switched off (`_nrt`): its atomic counts
+on some thirty arrays made an annealing step five times slower, and threads wait for each other.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _STAR = np.uint64(2685821657736338717)
 _UNIT = 2.0**-53
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _draw(s: State) -> int:
     x = s.random[0]
     x ^= x >> _A
@@ -34,28 +37,28 @@ def _draw(s: State) -> int:
     return x * _STAR
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _unit(s: State) -> float:
     return (_draw(s) >> _D) * _UNIT
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _below(s: State, n: int) -> np.int64:
     return np.int64(((_draw(s) >> _E) * np.uint64(n)) >> _E)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _above(x: float) -> float:
     # Not max(): that looks for NaN at every call.
     return x if x > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _allowed(t: Tables, p: int, b: int) -> bool:
     return not t.has_eligible or t.eligible[p, b]
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _room_for(t: Tables, s: State, p: int, q: int, b: int) -> bool:
     """Does host b hold p once q (or -1) has left it? Never makes an overfull resource worse."""
     p_home = t.home[p] == b
@@ -75,7 +78,7 @@ def _room_for(t: Tables, s: State, p: int, q: int, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _load_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     """Change of load, deviation and balance prices when p goes a → b and q (or -1) b → a.
 
@@ -123,7 +126,7 @@ def _load_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     return delta
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _own_price(t: Tables, p: int, b: int) -> float:
     """What it costs that p is on b, whoever else is there."""
     price = 0.0
@@ -137,7 +140,7 @@ def _own_price(t: Tables, p: int, b: int) -> float:
     return price
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _pair_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     delta = 0.0
     for i in range(t.pair_start[p], t.pair_start[p + 1]):
@@ -150,7 +153,7 @@ def _pair_delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     return delta
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _bump(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Count in p's group that p went a → b."""
     g = t.counted[p]
@@ -168,7 +171,7 @@ def _bump(t: Tables, s: State, p: int, a: int, b: int) -> None:
         s.most[0] = old + change
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     """Change of the whole cost when p goes a → b and q (or -1) comes back."""
     delta = _load_delta(t, s, p, q, a, b) + _own_price(t, p, b)
@@ -192,7 +195,7 @@ def _delta(t: Tables, s: State, p: int, q: int, a: int, b: int) -> float:
     return delta
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _rules_hold(t: Tables, s: State, p: int, a: int, b: int) -> bool:
     """May p go a → b as far as its groups are concerned?"""
     for i in range(t.exclusive_start[p], t.exclusive_start[p + 1]):
@@ -225,7 +228,7 @@ def _rules_hold(t: Tables, s: State, p: int, a: int, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _recount(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Group counters of p's going a → b (either may be -1)."""
     for i in range(t.exclusive_start[p], t.exclusive_start[p + 1]):
@@ -254,7 +257,7 @@ def _recount(t: Tables, s: State, p: int, a: int, b: int) -> None:
             s.in_area[g, t.neighbourhood[b]] += 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _carry(t: Tables, s: State, p: int, a: int, b: int) -> None:
     """Amounts and position of p's going a → b (either may be -1)."""
     home = t.home[p]
@@ -275,7 +278,7 @@ def _carry(t: Tables, s: State, p: int, a: int, b: int) -> None:
         _bump(t, s, p, a, b)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _try_swap_rules(t: Tables, s: State, p: int, q: int, a: int, b: int) -> bool:
     """Change the counters for the exchange if the rules hold after it."""
     if not _rules_hold(t, s, p, a, b):
@@ -288,7 +291,7 @@ def _try_swap_rules(t: Tables, s: State, p: int, q: int, a: int, b: int) -> bool
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def anneal(
     t: Tables, s: State, temperature: float, rounds: int, swaps: float, homing: float
 ) -> int:
@@ -330,7 +333,7 @@ def anneal(
     return accepted
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _best_host(t: Tables, s: State, p: int) -> tuple[int, float]:
     """The cheapest host for p other than its own, by price change; ties to the lowest number."""
     a = s.at[p]
@@ -346,7 +349,7 @@ def _best_host(t: Tables, s: State, p: int) -> tuple[int, float]:
     return best, least
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def price_hosts(t: Tables, s: State, p: int, prices: np.ndarray) -> None:
     """Price change of p's going to each host: inf where it may not, 0 where it is."""
     a = s.at[p]
@@ -358,16 +361,23 @@ def price_hosts(t: Tables, s: State, p: int, prices: np.ndarray) -> None:
             prices[b] = _delta(t, s, p, -1, a, b)
 
 
-@njit(cache=True, nogil=True)
-def descend(t: Tables, s: State, limit: int, least_gain: float, moves: np.ndarray) -> int:
+@njit(cache=True, nogil=True, _nrt=False)
+def descend(
+    t: Tables,
+    s: State,
+    limit: int,
+    least_gain: float,
+    moves: np.ndarray,
+    target: np.ndarray,
+    gain: np.ndarray,
+) -> int:
     """Steepest descent by single shifts: always the best one left, at most `limit`.
 
     The best target of every machine is kept; a step renews only what the two touched hosts and
-    the machine's groups can have changed. Writes (machine, from, to) into `moves`.
+    the machine's groups can have changed. Writes (machine, from, to) into `moves`;
+    `target` and `gain` are room to work in, one entry a movable machine.
     """
     count = t.movable.shape[0]
-    target = np.empty(count, np.int32)
-    gain = np.empty(count)
     number = 0
     for i in range(count):
         target[i], least = _best_host(t, s, t.movable[i])
@@ -409,7 +419,7 @@ def descend(t: Tables, s: State, limit: int, least_gain: float, moves: np.ndarra
     return number
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _settle(t: Tables, s: State, p: int, b: int) -> None:
     a = s.at[p]
     s.cost[0] += _delta(t, s, p, -1, a, b)
@@ -417,7 +427,7 @@ def _settle(t: Tables, s: State, p: int, b: int) -> None:
     _carry(t, s, p, a, b)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _make_room(t: Tables, s: State, p: int) -> bool:
     """Put p on a host from which one other machine can be sent away; the cheapest such pair."""
     for b in range(t.capacity.shape[0]):
@@ -438,7 +448,7 @@ def _make_room(t: Tables, s: State, p: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def settle(t: Tables, s: State, order: np.ndarray, hosts: np.ndarray) -> int:
     """Give each machine of `order` a host, making room where needed. Returns how many got none.
 

@@ -22,13 +22,13 @@ CHUNK = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How the annealing runs. The defaults were chosen on the public ROADEF instances."""
+    """How the annealing runs. The defaults were chosen on a few public ROADEF instances."""
 
     #: first temperature: this quantile of sampled price rises, times `hot`
     quantile: float = 0.5
-    hot: float = 0.05
+    hot: float = 5.0
     #: last temperature over the first
-    cold: float = 1e-6
+    cold: float = 0.002
     #: share of proposals that exchange two machines
     swaps: float = 0.5
     #: share of proposals that send a machine home

@@ -43,7 +43,9 @@ def steps(
     state = tb.state(tables, known.home, 1, price(known, known.home))
     settle(known, tables, state)
     made = np.empty((limit, 3), np.int64)
-    number = kernel.descend(tables, state, limit, float(least_gain), made)
+    count = len(tables.movable)
+    target, gain = np.empty(count, np.int32), np.empty(count)
+    number = kernel.descend(tables, state, limit, float(least_gain), made, target, gain)
     rows = made[:number].tolist()
     return (
         Solution.of(known, state.at.astype(np.int64)),
