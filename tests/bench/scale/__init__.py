@@ -1,0 +1,1 @@
+"""How long the solver takes on a large pool."""
