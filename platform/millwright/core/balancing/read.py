@@ -1,0 +1,161 @@
+"""A plant from JSON, each field checked: `millwright plan snapshot.json` reads this."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from .conflicts import conflicts
+from .errors import SnapshotError
+from .model import Host, Plant, Pool, Rule, Settings, Vm
+
+T = TypeVar("T")
+_POSITIVE = {"memory_bytes", "vcpus", "shares", "link_bytes_s", "horizon_s"}
+
+
+def read_plant(data: object) -> Plant:
+    """Turn decoded JSON into a plant.
+
+    Raises SnapshotError naming field, value and rule.
+    """
+    if not isinstance(data, Mapping):
+        raise SnapshotError("snapshot", data, "an object with hosts and vms is wanted")
+    known = {"hosts", "vms", "pools", "rules", "settings"}
+    for key in data:
+        if key not in known:
+            raise SnapshotError(
+                str(key), data[key], f"unknown; known are {', '.join(sorted(known))}"
+            )
+    plant = Plant(
+        hosts=_many(Host, data, "hosts"),
+        vms=_many(Vm, data, "vms"),
+        pools=_many(Pool, data, "pools"),
+        rules=_many(Rule, data, "rules"),
+        settings=_one(Settings, data.get("settings", {}), "settings"),
+    )
+    _check_names(plant)
+    return plant
+
+
+def write_plant(plant: Plant) -> dict[str, Any]:
+    """The plant as JSON values; `read_plant` gives it back."""
+    return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(plant)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _many(kind: type[T], data: Mapping[str, Any], key: str) -> tuple[T, ...]:
+    rows = data.get(key, [])
+    if not isinstance(rows, list):
+        raise SnapshotError(key, rows, "a list is wanted")
+    return tuple(_one(kind, row, f"{key}[{index}]") for index, row in enumerate(rows))
+
+
+def _one(kind: type[T], row: object, where: str) -> T:
+    if not isinstance(row, Mapping):
+        raise SnapshotError(where, row, "an object is wanted")
+    hints = typing.get_type_hints(kind)
+    for key in row:
+        if key not in hints:
+            raise SnapshotError(
+                f"{where}.{key}", row[key], f"unknown; known are {', '.join(hints)}"
+            )
+    values: dict[str, Any] = {}
+    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # T is always one of ours
+        name = f"{where}.{entry.name}"
+        if entry.name in row:
+            values[entry.name] = _value(hints[entry.name], row[entry.name], name)
+        elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
+            raise SnapshotError(name, None, "is required")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) in (tuple, frozenset):
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise SnapshotError(name, value, "a list of names is wanted")
+        return typing.get_origin(hint)(value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value not in list(hint):
+            raise SnapshotError(name, value, f"one of {', '.join(hint)} is wanted")
+        return hint(value)
+    if hint in (int, float):
+        return _number(hint, value, name)
+    if not isinstance(value, hint):
+        raise SnapshotError(name, value, f"{hint.__name__} is wanted")
+    return value
+
+
+def _number(hint: Any, value: Any, name: str) -> int | float:
+    wanted = int if hint is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise SnapshotError(name, value, f"{'an integer' if hint is int else 'a number'} is wanted")
+    field = name.rsplit(".", 1)[-1]
+    if not math.isfinite(value) or (value < 0 and field != "priority"):
+        raise SnapshotError(name, value, "must be finite and not negative")
+    if field in _POSITIVE and value == 0:
+        raise SnapshotError(name, value, "must be above 0")
+    if field == "level" and not 1 <= value <= 5:
+        raise SnapshotError(name, value, "must be 1 (conservative) to 5 (aggressive)")
+    return typing.cast("int | float", hint(value))
+
+
+def _check_names(plant: Plant) -> None:
+    lists: dict[str, tuple[Host | Vm | Pool | Rule, ...]] = {
+        "hosts": plant.hosts,
+        "vms": plant.vms,
+        "pools": plant.pools,
+        "rules": plant.rules,
+    }
+    for key, rows in lists.items():
+        seen: set[str] = set()
+        for index, row in enumerate(rows):
+            if not row.name or row.name in seen:
+                raise SnapshotError(
+                    f"{key}[{index}].name", row.name, "must be unique and not empty"
+                )
+            seen.add(row.name)
+    hosts = {host.name for host in plant.hosts}
+    vms = {vm.name for vm in plant.vms}
+    parents = {pool.name: pool.parent for pool in plant.pools}
+    for vm in plant.vms:
+        if vm.host is not None and vm.host not in hosts:
+            raise SnapshotError(f"vm {vm.name}.host", vm.host, "no such host")
+        if vm.pool and vm.pool not in parents:
+            raise SnapshotError(f"vm {vm.name}.pool", vm.pool, "no such pool")
+        if vm.cores > vm.vcpus:
+            raise SnapshotError(f"vm {vm.name}.cores", vm.cores, f"more than its {vm.vcpus} vCPUs")
+        if vm.cpu_limit is not None and vm.cpu_limit < vm.cpu_reservation:
+            raise SnapshotError(f"vm {vm.name}.cpu_limit", vm.cpu_limit, "below its reservation")
+    for name, parent in parents.items():
+        if parent and parent not in parents:
+            raise SnapshotError(f"pool {name}.parent", parent, "no such pool")
+        seen = {name}
+        while parent:
+            if parent in seen:
+                raise SnapshotError(f"pool {name}.parent", parents[name], "the tree has a circle")
+            seen.add(parent)
+            parent = parents[parent]
+    for rule in plant.rules:
+        for known, names, word in ((vms, rule.vms, "vm"), (hosts, rule.hosts, "host")):
+            for missing in [entry for entry in names if entry not in known]:
+                raise SnapshotError(f"rule {rule.name}", missing, f"no such {word}")
+    for conflict in conflicts(plant):
+        raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
