@@ -373,8 +373,8 @@ def descend(
 ) -> int:
     """Steepest descent by single shifts: always the best one left, at most `limit`.
 
-    The best target of every machine is kept; a step renews only what the two touched hosts and
-    the machine's groups can have changed. Writes (machine, from, to) into `moves`;
+    The best target of every machine is kept. A step renews those that can have become better (on
+    the fuller host, or towards one of the two); what became worse is found when it is picked. Writes (machine, from, to) into `moves`;
     `target` and `gain` are room to work in, one entry a movable machine.
     """
     count = t.movable.shape[0]
@@ -405,7 +405,7 @@ def descend(
         for j in range(count):
             q = t.movable[j]
             home = s.at[q]
-            if j == i or home in (a, b) or target[j] in (a, b):
+            if j == i or home == b:
                 target[j], least = _best_host(t, s, q)
                 gain[j] = -least
                 continue
