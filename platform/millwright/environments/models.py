@@ -201,6 +201,7 @@ class Operation(models.Model):
         indexes = (
             models.Index(fields=("state", "created_at"), name="operation_state"),
             models.Index(fields=("environment", "-created_at"), name="operation_environment"),
+            models.Index(fields=("-created_at",), name="operation_newest"),
         )
 
     def __str__(self) -> str:
