@@ -97,6 +97,9 @@ class Server:
         """
         archive, mirror = root_archive()
         _bridge()
+        # A killed server leaves its end of the cable behind.
+        link = f"vb-mwh{self.number}"
+        subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
         _sh("tar", "-C", str(self.root), "-xf", str(archive))
