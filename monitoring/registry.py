@@ -98,6 +98,7 @@ METRICS: tuple[Metric, ...] = (
     _vplc("up", "gauge", "", "1 if the scan process is there"),
     _vplc("running", "gauge", "", "1 if the program runs"),
     _vplc("fifo", "gauge", "", "1 if tasks have FIFO priority"),
+    _vplc("forced_variables", "gauge", "", "Variables that are forced"),
     _vplc("info", "gauge", "program version sha256", "1, with the program that runs"),
     _vplc("scans_total", "counter", "task", "Scans done"),
     _vplc(

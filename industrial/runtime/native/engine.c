@@ -260,7 +260,8 @@ void engine_watch(engine *e) {
         uint64_t since = atomic_load_explicit(&t->running_since_ns, memory_order_acquire);
         uint64_t limit = t->what->watchdog_ns ? t->what->watchdog_ns : 10 * t->what->interval_ns;
         if (limit < 50000000u) limit = 50000000u;
-        if (since == 0 || now - since < limit) continue;
+        /* A scan may have begun after the clock was read: its age is not negative, it is none. */
+        if (since == 0 || since >= now || now - since < limit) continue;
         t->stop = 1;
         if (now - since > 3 * limit) pthread_kill(t->thread, SIGUSR2);
     }

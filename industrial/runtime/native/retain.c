@@ -50,6 +50,7 @@ int retain_save(engine *e) {
     uint8_t *data = malloc(size);
     if (!data) return -1;
     vplc_shm *s = e->shm;
+    int whole = 0;
     for (int attempt = 0; attempt < 1000; attempt++) {
         uint64_t before = atomic_load_explicit(&s->seq, memory_order_acquire);
         if (before & 1u) { usleep(50); continue; }
@@ -59,8 +60,9 @@ int retain_save(engine *e) {
             at += e->program->retain[i].size;
         }
         atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&s->seq, memory_order_relaxed) == before) break;
+        if (atomic_load_explicit(&s->seq, memory_order_relaxed) == before) { whole = 1; break; }
     }
+    if (!whole) { free(data); return -1; } /* what is on the disk is older, and of one scan */
     head h = {.magic = "VPLCRET", .size = size, .checksum = checksum(data, size)};
     h.magic[7] = '1';
     memcpy(h.layout, e->program->layout_hash, 32);
@@ -70,5 +72,14 @@ int retain_save(engine *e) {
     int done = file >= 0 && write(file, &h, sizeof h) == (ssize_t)sizeof h && write(file, data, size) == (ssize_t)size && fdatasync(file) == 0;
     if (file >= 0) close(file);
     free(data);
-    return done && rename(scratch, e->retain_path) == 0 ? 1 : -1;
+    if (!done || rename(scratch, e->retain_path) != 0) return -1;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", e->retain_path);
+    char *slash = strrchr(folder, '/');
+    if (slash) {
+        *slash = 0;
+        int name = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (name >= 0) { fsync(name); close(name); } /* the new name outlives a power cut too */
+    }
+    return 1;
 }

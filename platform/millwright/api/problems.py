@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
+from django.views.defaults import server_error as plain_server_error
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -43,6 +46,25 @@ def problem(http_status: int, title: str, detail: str = "", **more: Any) -> Resp
     return Response(body, status=http_status, content_type="application/problem+json")
 
 
+def _plain(http_status: int, title: str, detail: str) -> HttpResponse:
+    body = {"type": "about:blank", "title": title, "status": http_status, "detail": detail}
+    return JsonResponse(body, status=http_status, content_type="application/problem+json")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """No such address: a problem document below /api/, a page elsewhere."""
+    if request.path.startswith("/api/"):
+        return _plain(404, "Not Found", f"{request.path}: there is no such address")
+    return page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Our own fault: the log has it, with the request's id."""
+    if request.path.startswith("/api/"):
+        return _plain(500, "Internal Server Error", "the server's log has the details")
+    return plain_server_error(request)
+
+
 def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     """Turn what views and actions raise into problem documents; the rest is a real 500."""
     if isinstance(error, PermissionRefused | PermissionDenied):
@@ -52,6 +74,11 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     elif isinstance(error, LifecycleError):
         set_rollback()
         return problem(status.HTTP_409_CONFLICT, "Conflict", str(error), code="state")
+    elif isinstance(error, DataError):
+        # What a field's own rules let through and the database cannot hold: a character 0, a huge number.
+        set_rollback()
+        reason = str(error).split("\n", 1)[0]
+        error = exceptions.ValidationError({"non_field_errors": [f"cannot be stored: {reason}"]})
     elif isinstance(error, ValidationError):
         detail = (
             error.message_dict

@@ -3,6 +3,10 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+#: Below /api/ these answer as the API does, elsewhere with a page.
+handler404 = "millwright.api.problems.not_found"
+handler500 = "millwright.api.problems.server_error"
+
 urlpatterns = [
     path("accounts/signup/", RedirectView.as_view(pattern_name="account_login")),
     path("accounts/", include("allauth.urls")),

@@ -47,7 +47,9 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
         scan_ns_sum=1,
         late_ns_sum=1,
     )
-    shm = SimpleNamespace(tasks=lambda: [task], heartbeat_age_s=0.1, state=1, fifo=True)
+    shm = SimpleNamespace(
+        tasks=lambda: [task], heartbeat_age_s=0.1, state=1, fifo=True, forces=list
+    )
     device = SimpleNamespace(name="tank", good=True, errors=0, latency_s=0.001)
     protocols = SimpleNamespace(
         shm=lambda: shm,

@@ -24,10 +24,12 @@ from tests.support.vplc import LocalVplc, until
 @pytest.fixture
 def vplc(tmp_path: Path) -> Iterator[LocalVplc]:
     made = LocalVplc(tmp_path)
-    made.start_scan()
-    made.start_protocols()
-    yield made
-    made.stop()
+    try:
+        made.start_scan()
+        made.start_protocols()
+        yield made
+    finally:
+        made.stop()
 
 
 def mbpoll(port: int, *words: str) -> subprocess.CompletedProcess[str]:
