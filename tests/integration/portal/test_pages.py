@@ -173,6 +173,15 @@ def test_pages_carry_a_strict_policy(plant: Plant) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
+def test_a_character_zero_in_an_address_is_refused(plant: Plant) -> None:
+    client = Client()
+    client.force_login(plant.engineer)
+    for address in ("/audit/?q=%00", "/environments/?q=a%00b"):
+        answer = client.get(address)
+        assert answer.status_code == 400
+        assert "character 0" in answer.content.decode()
+
+
 def test_a_wrong_password_is_said_and_too_many_lock_out(plant: Plant) -> None:
     plant.engineer.set_password("a long enough password")
     plant.engineer.save()
