@@ -180,6 +180,10 @@ def test_a_character_zero_in_an_address_is_refused(plant: Plant) -> None:
         answer = client.get(address)
         assert answer.status_code == 400
         assert "character 0" in answer.content.decode()
+    answer = client.get("/api/v1/cells/?ordering=-slug&cursor=%00")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    assert "character 0" in answer.json()["detail"]
 
 
 def test_a_wrong_password_is_said_and_too_many_lock_out(plant: Plant) -> None:
