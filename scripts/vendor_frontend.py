@@ -20,14 +20,24 @@ FILES = {
     "@tabler/core/dist/js/tabler.min.js": "tabler/tabler.min.js",
     "htmx.org/dist/htmx.min.js": "htmx/htmx.min.js",
     "htmx-ext-sse/sse.js": "htmx/sse.js",
+    "uplot/dist/uPlot.iife.min.js": "uplot/uplot.min.js",
+    "uplot/dist/uPlot.min.css": "uplot/uplot.min.css",
+    "@xterm/xterm/css/xterm.css": "xterm/xterm.css",
+}
+#: libraries of many modules: what we use of each is bundled to one file
+ENTRIES = ROOT / "scripts/frontend"
+#: a classic script with one global; noVNC awaits at its top, which only a module may
+BUNDLES = {
+    "codemirror": ("--format=iife", "--global-name=CodeMirror"),
+    "novnc": ("--format=esm",),
+    "xterm": ("--format=iife", "--global-name=Xterm"),
 }
 
 
 def main() -> int:
     stamp = TARGET / ".stamp"
-    wanted = hashlib.sha256(
-        (ROOT / "package-lock.json").read_bytes() + Path(__file__).read_bytes()
-    ).hexdigest()
+    inputs = [ROOT / "package-lock.json", Path(__file__), *sorted(ENTRIES.glob("*.js"))]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         print("front-end libraries: unchanged")
         return 0
@@ -49,8 +59,27 @@ def main() -> int:
             "\n".join(line for line in lines if "sourceMappingURL=" not in line) + "\n",
             encoding="utf-8",
         )
+    for name, shape in BUNDLES.items():
+        # The binary itself, of the package for this platform: `npm ci` ran no scripts.
+        subprocess.run(
+            [
+                npm.parent / "node",
+                ROOT / "node_modules/esbuild/bin/esbuild",
+                ENTRIES / f"{name}.js",
+                "--bundle",
+                "--minify",
+                *shape,
+                "--target=es2022",
+                "--legal-comments=eof",
+                "--log-level=warning",
+                f"--outfile={TARGET / name / name}.min.js",
+            ],
+            cwd=ROOT,
+            check=True,
+            env=environment,
+        )
     stamp.write_text(wanted)
-    print(f"front-end libraries: {len(FILES)} files vendored")
+    print(f"front-end libraries: {len(FILES) + len(BUNDLES)} files vendored")
     return 0
 
 
