@@ -96,10 +96,16 @@ METRICS: tuple[Metric, ...] = (
     _orchestrator("operations_live", "state", "Operations queued or at work"),
     _orchestrator("drifts", "kind", "Differences between intent and hosts"),
     _vplc("up", "gauge", "", "1 if the scan process is there"),
+    _vplc("heartbeat_age_seconds", "gauge", "", "Since the scan process last said that it lives"),
     _vplc("running", "gauge", "", "1 if the program runs"),
     _vplc("fifo", "gauge", "", "1 if tasks have FIFO priority"),
     _vplc("forced_variables", "gauge", "", "Variables that are forced"),
+    _vplc("fault", "gauge", "kind", "1 while a task stands still after this fault"),
+    _vplc("faults_total", "counter", "kind", "Faults of tasks; watchdog: a scan took too long"),
     _vplc("info", "gauge", "program version sha256", "1, with the program that runs"),
+    _vplc("task_interval_seconds", "gauge", "task", "A task's interval"),
+    _vplc("scan_longest_seconds", "gauge", "task", "Longest scan so far"),
+    _vplc("start_lateness_longest_seconds", "gauge", "task", "Latest start so far"),
     _vplc("scans_total", "counter", "task", "Scans done"),
     _vplc(
         "overruns_total",
@@ -110,8 +116,16 @@ METRICS: tuple[Metric, ...] = (
     _vplc("scan_seconds", "histogram", "task", "Duration of a scan"),
     _vplc("start_lateness_seconds", "histogram", "task", "Start of a scan after its due time"),
     _vplc("device_good", "gauge", "device", "1 if the device answered its last read"),
+    _vplc(
+        "device_age_seconds", "gauge", "device", "Since the device last answered; -1: it never has"
+    ),
+    _vplc("device_reads_total", "counter", "device", "Exchanges with the device that went well"),
     _vplc("device_errors_total", "counter", "device", "Failed exchanges with the device"),
     _vplc("device_latency_seconds", "gauge", "device", "Duration of the last exchange"),
+    _vplc("protocol_clients", "gauge", "protocol", "Open connections and sessions"),
+    _vplc(
+        "protocol_refused_total", "counter", "protocol", "Connections, sign-ins and writes refused"
+    ),
     _vplc("modbus_connections", "gauge", "", "Open Modbus connections"),
     _vplc("modbus_requests_total", "counter", "", "Modbus requests"),
     _vplc("modbus_refused_total", "counter", "", "Modbus writes and connections refused"),

@@ -91,6 +91,12 @@ class TagServer:
         """Whether there is anybody to serve: a user, a trusted application, or words that open reading."""
         return bool(self._policy.users or self._policy.clients or self._policy.anonymous_read)
 
+    @property
+    def sessions(self) -> int:
+        """Clients that are connected."""
+        server = self._server
+        return len(server.bserver.clients) if server is not None and server.bserver else 0
+
     async def start(self, program: str, symbols: Iterable[Mapping[str, Any]]) -> None:
         """Make the nodes and listen; nothing at all is served where nobody may come."""
         if not self.served:

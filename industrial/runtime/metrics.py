@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,13 +16,20 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from .shm import BUCKETS, ShmError
+from .shm import BUCKETS, SharedMemory, ShmError, State, TaskStats
 
 if TYPE_CHECKING:
+    from industrial.modbus import Device
+
     from .protocols import Protocols
 
 #: Upper bounds in seconds of the buckets, which are powers of two in microseconds.
 BOUNDS = [f"{2**n / 1e6:g}" for n in range(BUCKETS - 1)] + ["+Inf"]
+
+#: Codes of vplc_abi.h, as labels.
+FAULTS = {
+    1: "division_by_zero", 2: "bounds", 3: "reference", 4: "string", 5: "watchdog", 6: "stack", 7: "conversion",
+}  # fmt: skip
 
 
 class _VplcCollector(Collector):
@@ -32,74 +40,106 @@ class _VplcCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        protocols = self._protocols
         try:
-            shm = protocols.shm()
+            shm = self._protocols.shm()
             tasks = shm.tasks()
         except ShmError:
             yield GaugeMetricFamily("vplc_up", "1 if the scan process is there", value=0)
             return
-        yield GaugeMetricFamily(
-            "vplc_up", "1 if the scan process is there", value=float(shm.heartbeat_age_s < 1.0)
+        yield from self._controller(shm)
+        yield from _tasks(tasks)
+        yield from _devices(self._protocols.scanner.devices)
+        yield from self._clients()
+
+    def _controller(self, shm: SharedMemory) -> Iterator[Metric]:
+        age = shm.heartbeat_age_s
+        yield _gauge("up", "1 if the scan process is there", float(age < 1.0))
+        yield _gauge("heartbeat_age_seconds", "Since the scan process last said that it lives", age)
+        yield _gauge("running", "1 if the program runs", float(shm.state == State.RUN))
+        yield _gauge("fifo", "1 if tasks have FIFO priority", float(shm.fifo))
+        yield _gauge("forced_variables", "Variables that are forced", len(shm.forces()))
+        fault = GaugeMetricFamily(
+            "vplc_fault", "1 while a task stands still after this fault", labels=("kind",)
         )
-        yield GaugeMetricFamily(
-            "vplc_running", "1 if the program runs", value=float(shm.state == 1)
+        code = shm.fault[0] if shm.state == State.FAULT else 0
+        for number, name in FAULTS.items():
+            fault.add_metric([name], float(number == code))
+        yield fault
+        faults = CounterMetricFamily(
+            "vplc_faults", "Faults of tasks; watchdog: a scan took too long", labels=("kind",)
         )
-        yield GaugeMetricFamily("vplc_fifo", "1 if tasks have FIFO priority", value=float(shm.fifo))
-        yield GaugeMetricFamily(
-            "vplc_forced_variables", "Variables that are forced", value=len(shm.forces())
-        )
-        program = protocols.inbox.active_program() or {"name": "", "version": "", "sha256": ""}
+        for name in FAULTS.values():
+            faults.add_metric([name], self._protocols.faults.get(name, 0))
+        yield faults
+        program = self._protocols.inbox.active_program() or {"name": "", "version": "", "sha256": ""}  # fmt: skip
         info = GaugeMetricFamily(
             "vplc_info", "The program that runs", labels=("program", "version", "sha256")
         )
         info.add_metric([program["name"], program["version"], program["sha256"][:16]], 1)
         yield info
-        scans = CounterMetricFamily("vplc_scans", "Scans done", labels=("task",))
-        overruns = CounterMetricFamily(
-            "vplc_overruns",
-            "Cycles missed because a scan took too long or began too late",
-            labels=("task",),
-        )
-        times = HistogramMetricFamily("vplc_scan_seconds", "Duration of a scan", labels=("task",))
-        late = HistogramMetricFamily(
-            "vplc_start_lateness_seconds", "Start of a scan after its due time", labels=("task",)
-        )
-        for row in tasks:
-            scans.add_metric([row.name], row.scans)
-            overruns.add_metric([row.name], row.overruns)
-            times.add_metric(
-                [row.name], buckets=_cumulative(row.scan_buckets), sum_value=row.scan_ns_sum / 1e9
-            )
-            late.add_metric(
-                [row.name], buckets=_cumulative(row.late_buckets), sum_value=row.late_ns_sum / 1e9
-            )
-        yield from (scans, overruns, times, late)
-        good = GaugeMetricFamily(
-            "vplc_device_good", "1 if the device answered its last read", labels=("device",)
-        )
-        errors = CounterMetricFamily(
-            "vplc_device_errors", "Failed exchanges with the device", labels=("device",)
-        )
-        latency = GaugeMetricFamily(
-            "vplc_device_latency_seconds", "Duration of the last exchange", labels=("device",)
-        )
-        for device in protocols.scanner.devices:
-            good.add_metric([device.name], float(device.good))
-            errors.add_metric([device.name], device.errors)
-            latency.add_metric([device.name], device.latency_s)
-        yield from (good, errors, latency)
-        yield GaugeMetricFamily(
-            "vplc_modbus_connections", "Open Modbus connections", value=protocols.modbus.connections
-        )
+
+    def _clients(self) -> Iterator[Metric]:
+        protocols = self._protocols
+        clients = GaugeMetricFamily("vplc_protocol_clients", "Open connections and sessions", labels=("protocol",))  # fmt: skip
+        refused = CounterMetricFamily("vplc_protocol_refused", "Connections, sign-ins and writes refused", labels=("protocol",))  # fmt: skip
+        for name, (count, denied) in protocols.clients().items():
+            clients.add_metric([name], count)
+            refused.add_metric([name], denied)
+        yield from (clients, refused)
+        modbus = protocols.modbus
+        yield _gauge("modbus_connections", "Open Modbus connections", modbus.connections)
+        yield CounterMetricFamily("vplc_modbus_requests", "Modbus requests", value=modbus.requests)
         yield CounterMetricFamily(
-            "vplc_modbus_requests", "Modbus requests", value=protocols.modbus.requests
+            "vplc_modbus_refused", "Modbus writes and connections refused", value=modbus.refused
         )
-        yield CounterMetricFamily(
-            "vplc_modbus_refused",
-            "Modbus writes and connections refused",
-            value=protocols.modbus.refused,
-        )
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"vplc_{name}", text, value=value)
+
+
+def _tasks(tasks: Iterable[TaskStats]) -> Iterator[Metric]:
+    interval = GaugeMetricFamily("vplc_task_interval_seconds", "A task's interval", labels=("task",))  # fmt: skip
+    longest = GaugeMetricFamily("vplc_scan_longest_seconds", "Longest scan so far", labels=("task",))  # fmt: skip
+    latest = GaugeMetricFamily("vplc_start_lateness_longest_seconds", "Latest start so far", labels=("task",))  # fmt: skip
+    scans = CounterMetricFamily("vplc_scans", "Scans done", labels=("task",))
+    overruns = CounterMetricFamily(
+        "vplc_overruns",
+        "Cycles missed because a scan took too long or began too late",
+        labels=("task",),
+    )
+    times = HistogramMetricFamily("vplc_scan_seconds", "Duration of a scan", labels=("task",))
+    late = HistogramMetricFamily(
+        "vplc_start_lateness_seconds", "Start of a scan after its due time", labels=("task",)
+    )
+    for row in tasks:
+        name = [row.name]
+        interval.add_metric(name, row.interval_ns / 1e9)
+        longest.add_metric(name, row.scan_ns_max / 1e9)
+        latest.add_metric(name, row.late_ns_max / 1e9)
+        scans.add_metric(name, row.scans)
+        overruns.add_metric(name, row.overruns)
+        times.add_metric(name, _cumulative(row.scan_buckets), row.scan_ns_sum / 1e9)
+        late.add_metric(name, _cumulative(row.late_buckets), row.late_ns_sum / 1e9)
+    yield from (interval, longest, latest, scans, overruns, times, late)
+
+
+def _devices(devices: Iterable[Device]) -> Iterator[Metric]:
+    label = ("device",)
+    good = GaugeMetricFamily("vplc_device_good", "1 if the device answered its last read", labels=label)  # fmt: skip
+    age = GaugeMetricFamily("vplc_device_age_seconds", "Since the device last answered; -1: it never has", labels=label)  # fmt: skip
+    reads = CounterMetricFamily("vplc_device_reads", "Exchanges with the device that went well", labels=label)  # fmt: skip
+    errors = CounterMetricFamily("vplc_device_errors", "Failed exchanges with the device", labels=label)  # fmt: skip
+    latency = GaugeMetricFamily("vplc_device_latency_seconds", "Duration of the last exchange", labels=label)  # fmt: skip
+    now = time.monotonic()
+    for device in devices:
+        name = [device.name]
+        good.add_metric(name, float(device.good))
+        age.add_metric(name, now - device.last_good if device.last_good else -1.0)
+        reads.add_metric(name, device.reads)
+        errors.add_metric(name, device.errors)
+        latency.add_metric(name, device.latency_s)
+    yield from (good, age, reads, errors, latency)
 
 
 def _cumulative(buckets: tuple[int, ...]) -> list[tuple[str, float]]:

@@ -19,7 +19,7 @@ from industrial.modbus import AccessList, Device, ModbusServer, Scanner, load_de
 
 from .front import Front
 from .inbox import Inbox, trusted_keys, write_atomic
-from .metrics import Metrics
+from .metrics import FAULTS, Metrics
 from .paths import Paths
 from .shm import Command, SharedMemory, ShmError, State
 
@@ -53,6 +53,9 @@ class Protocols:
         self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.message = ""
+        #: kind of fault → how often one was seen
+        self.faults: dict[str, int] = {}
+        self._state_before = State.NO_PROGRAM
 
     def shm(self) -> SharedMemory:
         """The memory of the scan process there is now."""
@@ -121,7 +124,13 @@ class Protocols:
 
     async def _tick(self, opcua: asyncio.Task[None]) -> None:
         try:
-            self.shm().beat()
+            shm = self.shm()
+            shm.beat()
+            if (state := shm.state) is not self._state_before:
+                self._state_before = state
+                if state is State.FAULT:
+                    kind = FAULTS.get(shm.fault[0], "other")
+                    self.faults[kind] = self.faults.get(kind, 0) + 1
             taken = await asyncio.to_thread(self.inbox.take_all)
             if "program" in taken:
                 await asyncio.to_thread(self.shm().command, Command.RELOAD)
@@ -178,6 +187,14 @@ class Protocols:
         """Whether the device that a variable comes from answers; variables of no device are good."""
         device = self._sources.get(path.lower())
         return device is None or device.good
+
+    def clients(self) -> dict[str, tuple[int, int]]:
+        """Protocol → open connections or sessions, and how many were refused so far."""
+        opcua = self._opcua
+        return {
+            "modbus": (self.modbus.connections, self.modbus.refused),
+            "opcua": (opcua.sessions, opcua.users.refused) if opcua is not None else (0, 0),
+        }
 
     def status(self) -> dict[str, Any]:
         """What `/run/vplc/status.json` says."""

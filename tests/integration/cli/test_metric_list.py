@@ -40,6 +40,9 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
     zeros = (0,) * BUCKETS
     task = SimpleNamespace(
         name="main",
+        interval_ns=10_000_000,
+        scan_ns_max=1,
+        late_ns_max=1,
         scans=1,
         overruns=0,
         scan_buckets=zeros,
@@ -48,14 +51,23 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
         late_ns_sum=1,
     )
     shm = SimpleNamespace(
-        tasks=lambda: [task], heartbeat_age_s=0.1, state=1, fifo=True, forces=list
+        tasks=lambda: [task],
+        heartbeat_age_s=0.1,
+        state=1,
+        fifo=True,
+        forces=list,
+        fault=(0, 0, 0, 0),
     )
-    device = SimpleNamespace(name="tank", good=True, errors=0, latency_s=0.001)
+    device = SimpleNamespace(
+        name="tank", good=True, errors=0, reads=1, last_good=0.0, latency_s=0.001
+    )
     protocols = SimpleNamespace(
         shm=lambda: shm,
         inbox=SimpleNamespace(active_program=lambda: None),
         scanner=SimpleNamespace(devices=[device]),
         modbus=SimpleNamespace(connections=0, requests=0, refused=0),
+        faults={},
+        clients=lambda: {"modbus": (1, 0)},
     )
     registry = CollectorRegistry()
     registry.register(_VplcCollector(cast(Any, protocols)))

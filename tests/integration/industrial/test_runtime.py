@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from asyncua import Client
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pymodbus.client import ModbusTcpClient
 
 from industrial.package import pack
 from industrial.simulators.filling_line import FillingLine, RemoteIo
@@ -104,13 +105,30 @@ def test_opc_ua_shows_the_same_values(vplc: LocalVplc, tmp_path: Path) -> None:
 def test_metrics_are_what_prometheus_expects(vplc: LocalVplc, tmp_path: Path) -> None:
     vplc.deliver(vplc.program(tmp_path))
     until(lambda: vplc.status()["scans"].get("main", 0) > 5, "scans")
-    with urllib.request.urlopen(
-        f"http://127.0.0.1:{vplc.protocols.bound['metrics']}/metrics", timeout=10
-    ) as answer:
-        text = answer.read().decode()
+    text = _metrics(vplc)
     assert 'vplc_scans_total{task="main"}' in text
     assert 'vplc_scan_seconds_bucket{le="+Inf",task="main"}' in text
     assert 'vplc_info{program="hand"' in text
+    assert 'vplc_task_interval_seconds{task="main"} 0.01' in text
+    assert 'vplc_faults_total{kind="watchdog"} 0.0' in text
+    assert "vplc_forced_variables 0.0" in text
+
+    def clients(protocol: str) -> float:
+        lines = _metrics(vplc).splitlines()
+        head = f'vplc_protocol_clients{{protocol="{protocol}"}} '
+        return float(next(line for line in lines if line.startswith(head)).removeprefix(head))
+
+    client = ModbusTcpClient("127.0.0.1", port=vplc.protocols.bound["modbus"])
+    assert client.connect()
+    until(lambda: clients("modbus") == 1, "one client")
+    client.close()
+    until(lambda: clients("modbus") == 0, "no client")
+
+
+def _metrics(vplc: LocalVplc) -> str:
+    url = f"http://127.0.0.1:{vplc.protocols.bound['metrics']}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 @pytest.mark.parametrize(("order", "code"), [(1, 1), (2, 5), (3, 3), (4, 5)])
@@ -130,6 +148,9 @@ def test_a_faulting_program_stops_with_its_line_and_never_kills_the_process(
         7,
         "main",
     )
+    kind = {1: "division_by_zero", 3: "reference", 5: "watchdog"}[code]
+    assert f'vplc_fault{{kind="{kind}"}} 1.0' in _metrics(vplc)
+    assert f'vplc_faults_total{{kind="{kind}"}} 1.0' in _metrics(vplc)
     assert vplc.process is not None
     assert vplc.process.poll() is None
     before = vplc.shm().snapshot(arena=True).arena
