@@ -1,4 +1,4 @@
-"""Metrics: the host agent, the list of every metric, Prometheus' configuration and rules."""
+"""Metrics: the host agent, the list of every metric, objectives, Prometheus' configuration and rules."""
 
 from .prometheus import ConfigError, PrometheusConfig, write
 from .registry import METRICS, Metric
