@@ -31,6 +31,9 @@ def pytest_configure() -> None:
     flush = DatabaseOperations.sql_flush
 
     def sql_flush(self: Any, style: Any, tables: list[str], **kwargs: Any) -> list[str]:
+        from django.apps import apps
+        from millwright.audit.models import AppendOnly
+
         class Editor:
             connection = self.connection
 
@@ -41,11 +44,11 @@ def pytest_configure() -> None:
                 self.statements.append(statement)
 
         before, after = Editor(), Editor()
-        for table in ("audit_auditentry", "environments_statetransition"):
-            if table in tables:
-                forwards, backwards = forbid_changes(table)
-                backwards(None, before)
-                forwards(None, after)
+        kept = {row._meta.db_table for row in apps.get_models() if issubclass(row, AppendOnly)}
+        for table in sorted(kept & set(tables)):
+            forwards, backwards = forbid_changes(table)
+            backwards(None, before)
+            forwards(None, after)
         return [*before.statements, *flush(self, style, tables, **kwargs), *after.statements]
 
     DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign]

@@ -16,19 +16,28 @@ def test_the_platform_folder_does_not_shadow_the_standard_library() -> None:
     assert ROOT not in Path(spec.origin).parents
     out = subprocess.run(
         [sys.executable, "-c", "import uuid, platform; print(platform.system())"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert out.stdout.strip() == "Linux"
 
 
 def test_no_module_is_longer_than_600_lines() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "*.py", "*.c", "*.h", "*.js"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "*.py", "*.c", "*.h", "*.js"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     long = {
         name: lines
         for name in listed
-        if "/migrations/" not in name and "/vendor/" not in name and (ROOT / name).exists()
+        if "/migrations/" not in name
+        and "/vendor/" not in name
+        and (ROOT / name).exists()
         and (lines := len((ROOT / name).read_text(encoding="utf-8").splitlines())) > 600
     }
     assert long == {}

@@ -1,0 +1,90 @@
+"""Why something was down: the kinds of causes, which of them count, and what events alone say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    #: nobody has said yet, and no event explains it: in the queue
+    UNKNOWN = "unknown"
+    UNPLANNED = "unplanned"
+    #: unplanned and shorter than the contract's limit
+    SMALL_STOP = "small_stop"
+    #: ordered by people: a stop, a restart, a lease that ended
+    PLANNED = "planned"
+    #: a program or configuration was taken over
+    CHANGEOVER = "changeover"
+    #: agreed not to count, by someone who may
+    EXCLUDED = "excluded"
+    #: it was up after all: a fault of the measurement, said so by someone who may
+    VOID = "void"
+
+
+#: Causes that use the budget whatever a contract says. PLANNED and CHANGEOVER do if the contract says so.
+COUNTED = frozenset({Cause.UNKNOWN, Cause.UNPLANNED, Cause.SMALL_STOP})
+ORDERED = frozenset({Cause.PLANNED, Cause.CHANGEOVER})
+
+
+class Happened(StrEnum):
+    """Kinds of events that explain an interval."""
+
+    ORDERED_STOP = "ordered_stop"
+    CHANGEOVER = "changeover"
+    MOVE = "move"
+    HOST = "host"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Something happened from `begin` to `end` (None: still going on)."""
+
+    happened: Happened
+    begin: dt.datetime
+    end: dt.datetime | None
+    text: str = ""
+
+
+#: An event explains what begins this long before its record (clocks, the order of looks) …
+BEFORE = dt.timedelta(seconds=5)
+#: … or after it ended: an observation follows the act by one look of the watcher.
+AFTER = dt.timedelta(seconds=30)
+
+#: Happened → the cause it gives; earlier rows win.
+_GIVES: tuple[tuple[Happened, Cause], ...] = (
+    (Happened.ORDERED_STOP, Cause.PLANNED),
+    (Happened.CHANGEOVER, Cause.CHANGEOVER),
+    (Happened.HOST, Cause.UNPLANNED),
+    (Happened.CRASH, Cause.UNPLANNED),
+    (Happened.MOVE, Cause.UNPLANNED),
+)
+
+
+def classify(
+    begin: dt.datetime,
+    end: dt.datetime | None,
+    evidence: Iterable[Evidence],
+    *,
+    small_stop: dt.timedelta,
+) -> tuple[Cause, str]:
+    """The cause that events give an interval, and the event in words.
+
+    What was ordered is planned; a host's or a guest's end is unplanned; what nothing explains and is over
+    within `small_stop` is a small stop; the rest is for people.
+    """
+    near = [
+        row
+        for row in evidence
+        if row.begin - BEFORE <= begin and (row.end is None or begin <= row.end + AFTER)
+    ]
+    for happened, cause in _GIVES:
+        for row in near:
+            if row.happened is happened:
+                return cause, row.text
+    if end is not None and end - begin <= small_stop:
+        return Cause.SMALL_STOP, ""
+    return Cause.UNKNOWN, ""

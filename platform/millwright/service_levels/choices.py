@@ -1,0 +1,65 @@
+"""Codes of the ledger and their words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from django.utils.translation import gettext_lazy as _
+
+from millwright.core.sla import Cause, Kind
+from monitoring.objectives import Level
+
+#: Classes that a contract may be for: the levels of `monitoring.objectives`.
+CLASSES = (
+    (Level.REALTIME.value, _("realtime")),
+    (Level.GUARANTEED.value, _("guaranteed")),
+    (Level.SHARED.value, _("shared")),
+    (Level.BEST_EFFORT.value, _("best effort")),
+    (Level.EMULATED.value, _("emulated")),
+)
+
+CAUSES = (
+    (Cause.UNKNOWN.value, _("unclassified")),
+    (Cause.UNPLANNED.value, _("unplanned")),
+    (Cause.SMALL_STOP.value, _("small stop")),
+    (Cause.PLANNED.value, _("planned")),
+    (Cause.CHANGEOVER.value, _("changeover")),
+    (Cause.EXCLUDED.value, _("excluded")),
+    (Cause.VOID.value, _("was up after all")),
+)
+
+KINDS = ((Kind.DOWN.value, _("down")), (Kind.MISSING.value, _("no data")))
+
+
+class WindowState(StrEnum):
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+#: State → states that may follow.
+WINDOW_FOLLOWS = {
+    WindowState.REQUESTED: {WindowState.APPROVED, WindowState.REJECTED, WindowState.WITHDRAWN},
+    # One that is approved afterwards is closed at once.
+    WindowState.APPROVED: {WindowState.ACTIVE, WindowState.CLOSED, WindowState.WITHDRAWN},
+    # A recurring one waits for its next time.
+    WindowState.ACTIVE: {WindowState.APPROVED, WindowState.CLOSED},
+    WindowState.CLOSED: set(),
+    WindowState.REJECTED: set(),
+    WindowState.WITHDRAWN: set(),
+}
+
+#: In these it excludes.
+EXCLUDING = (WindowState.APPROVED, WindowState.ACTIVE, WindowState.CLOSED)
+
+WINDOW_STATES = (
+    (WindowState.REQUESTED.value, _("requested")),
+    (WindowState.APPROVED.value, _("approved")),
+    (WindowState.ACTIVE.value, _("active")),
+    (WindowState.CLOSED.value, _("closed")),
+    (WindowState.REJECTED.value, _("rejected")),
+    (WindowState.WITHDRAWN.value, _("withdrawn")),
+)

@@ -1,0 +1,45 @@
+"""What a person may see of the ledger, and what of it counts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Self
+
+from django.db import models
+
+from millwright.accounts.querysets import ByProjectQuerySet
+from millwright.core.sla import Interval as Span
+
+
+class IntervalQuerySet(ByProjectQuerySet):
+    project_path = "environment__project"
+
+    def current(self) -> Self:
+        """Rows that no correction has replaced."""
+        return self.filter(supersession__isnull=True)
+
+    def touching(self, span: Span) -> Self:
+        """Rows that lie in the span at least in part.
+
+        A short row that touches it begins at most a day before it; long ones have an index of their own.
+        """
+        return self.filter(
+            models.Q(begin__gte=span.begin - dt.timedelta(days=1), begin__lt=span.end, long=False)
+            & models.Q(end__gt=span.begin)
+            | models.Q(long=True, begin__lt=span.end)
+            & (models.Q(end__isnull=True) | models.Q(end__gt=span.begin))
+        )
+
+    def unclassified(self) -> Self:
+        """The queue: what nothing explains and nobody has explained, newest first."""
+        return self.current().filter(cause="unknown").order_by("-begin", "-pk")
+
+    def with_names(self) -> Self:
+        return self.select_related("environment__project", "machine", "written_by")
+
+
+class WindowQuerySet(ByProjectQuerySet):
+    project_path = "environment__project"
+
+    def with_names(self) -> Self:
+        return self.select_related("environment__project", "requested_by", "approved_by")
