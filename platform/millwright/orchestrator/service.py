@@ -11,9 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
+from django.utils import timezone
 
 from millwright.inventory.actions import ensure_site
 from millwright.operations import Engine, LockLost, Ports
+from millwright.service_levels import rounds as ledger
 from millwright.settings import Settings
 
 from . import rounds
@@ -85,6 +87,7 @@ class Service:
         self.lock = make_lock(settings)
         self.watcher: Watcher | None = None
         self._threads: list[threading.Thread] = []
+        self.lock_lost = False
 
     def run(self) -> None:
         """Stand by until the lock is ours, then work until `stop`."""
@@ -112,6 +115,7 @@ class Service:
         probing = Probing(hosts, self.settings, self.stop)
         self._start("watcher", self.watcher.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
+        self._start("ledger", self._ledger)
         runner.launch(unfinished())
         connections.close_all()
         self.active.set()
@@ -122,6 +126,7 @@ class Service:
                     ports.fence()
                     pick_up(runner, started)
                 except LockLost:
+                    self.lock_lost = True
                     break
                 except Exception:
                     log.exception("the outbox could not be read")
@@ -167,3 +172,25 @@ class Service:
                 connections.close_all()
             tick += 1
             self.stop.wait(5.0)
+
+    def _ledger(self) -> None:
+        """Keep the ledger: a thread of its own, so that a slow host makes no gap in it."""
+        begun = False
+        while not self.stop.is_set():
+            try:
+                if not begun:
+                    ledger.begin()
+                    begun = True
+                ledger.ledger_round(timezone.now())
+            except Exception:
+                log.exception("the ledger's round failed")
+            finally:
+                connections.close_all()
+            self.stop.wait(2.0)
+        if begun and not self.lock_lost:
+            try:
+                ledger.end_rounds(timezone.now())
+            except Exception:
+                log.exception("the ledger was not told of the end")
+            finally:
+                connections.close_all()

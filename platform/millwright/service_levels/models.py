@@ -221,6 +221,8 @@ class Absence(AppendOnly):
     begin = models.DateTimeField()
     end = models.DateTimeField()
     why = models.CharField(max_length=300, blank=True)
+    #: the control plane was stopped by people, in order: agreed not to count
+    ordered = models.BooleanField(default=False)
 
     class Meta:
         ordering = ("begin",)
@@ -284,6 +286,10 @@ class ProbeState(models.Model):
     ok = models.BooleanField()
     since = models.DateTimeField()
     last_at = models.DateTimeField()
+    #: when this was last written to the history
+    said_at = models.DateTimeField(null=True)
+    #: it no longer asks
+    stale = models.BooleanField(default=False)
     detail = models.CharField(max_length=300, blank=True)
 
     class Meta:
@@ -313,6 +319,8 @@ class LedgerCursor(models.Model):
     #: keys at or below `transition` that were read: transactions may commit in another order
     seen = models.JSONField(default=list)
     round_at = models.DateTimeField(null=True)
+    #: when the orchestrator was stopped in order; None while it works or when it died
+    stopped_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"up to {self.transition}"

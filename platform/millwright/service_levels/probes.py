@@ -10,12 +10,15 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from millwright.core.lifecycle import MachineObserved
+from millwright.core.sla.timeline import FAILING, OK, STALE
 from millwright.environments.models import Machine, StateTransition
 
 from .models import CycleCount, ProbeState
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,9}")
-OK, FAILING = "ok", "failing"
+#: A probe that says nothing for so long is no longer believed.
+SILENT = dt.timedelta(seconds=90)
 
 
 @transaction.atomic
@@ -24,7 +27,7 @@ def record_probe(
 ) -> bool:
     """Take one answer of a probe from outside; returns whether it changed.
 
-    A change goes into the history of states (aspect `probe_<kind>`), from which the ledger is made; an
+    The first and each other answer than before goes into the history of states (aspect `probe_<kind>`), from which the ledger is made; an
     answer as before only says that the probe still asks. Answers older than the last are ignored.
 
     Args:
@@ -45,27 +48,61 @@ def record_probe(
     state = ProbeState.objects.select_for_update().filter(machine=row, kind=kind).first()
     if state is not None and at < state.last_at:
         return False
-    if state is not None and state.ok == ok:
-        ProbeState.objects.filter(pk=state.pk).update(last_at=at, detail=detail[:300])
-        return False
-    ProbeState.objects.update_or_create(
-        machine=row,
-        kind=kind,
-        defaults={"ok": ok, "since": at, "last_at": at, "detail": detail[:300]},
+    same = state is not None and state.ok == ok and not state.stale
+    # While the watcher cannot see it, that it still answers is news.
+    confirms = (
+        ok
+        and row.observed == MachineObserved.UNKNOWN
+        and row.observed_at is not None
+        and (state is None or state.said_at is None or state.said_at < row.observed_at <= at)
     )
-    # A first good answer changes nothing.
-    if state is not None or not ok:
-        StateTransition.objects.create(
-            at=at,
-            subject_type="machine",
-            subject_id=str(row.pk),
-            subject_name=str(row)[:120],
-            aspect=f"probe_{kind}",
-            before="" if state is None else OK if state.ok else FAILING,
-            after=OK if ok else FAILING,
-            cause=(detail or kind)[:300],
-        )
-    return state is not None or not ok
+    values = {"ok": ok, "last_at": at, "detail": detail[:300], "stale": False}
+    if same and not confirms:
+        ProbeState.objects.filter(machine=row, kind=kind).update(**values)
+        return False
+    if not same:
+        values["since"] = at
+    ProbeState.objects.update_or_create(machine=row, kind=kind, defaults={**values, "said_at": at})
+    _say(row, kind, _word(state), OK if ok else FAILING, at, detail)
+    return not same
+
+
+def _word(state: ProbeState | None) -> str:
+    if state is None:
+        return ""
+    return STALE if state.stale else OK if state.ok else FAILING
+
+
+def _say(
+    machine: Machine, kind: str, before: str, after: str, at: dt.datetime, detail: str
+) -> None:
+    StateTransition.objects.create(
+        at=at,
+        subject_type="machine",
+        subject_id=str(machine.pk),
+        subject_name=str(machine)[:120],
+        aspect=f"probe_{kind}",
+        before=before,
+        after=after,
+        cause=(detail or kind)[:300],
+    )
+
+
+def silent_probes(now: dt.datetime) -> int:
+    """Probes that have not said anything for a while know nothing any more; returns how many fell silent."""
+    late = ProbeState.objects.filter(stale=False, last_at__lt=now - SILENT).select_related(
+        "machine__environment"
+    )
+    fell = 0
+    for state in late[:500]:
+        with transaction.atomic():
+            locked = ProbeState.objects.select_for_update().get(pk=state.pk)
+            if locked.stale or locked.last_at >= now - SILENT:
+                continue
+            ProbeState.objects.filter(pk=state.pk).update(stale=True, said_at=now)
+            _say(state.machine, state.kind, _word(locked), STALE, now, "the probe says nothing")
+            fell += 1
+    return fell
 
 
 @transaction.atomic

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from millwright.audit.models import AppendOnlyError
+from millwright.audit.models import AppendOnly, AppendOnlyError
 from millwright.environments import actions as environments
 from millwright.environments.models import Machine, StateTransition
 from millwright.service_levels.actions import record_cycle_fault, record_probe
@@ -33,9 +34,10 @@ def second(number: int) -> dt.datetime:
 def test_only_changes_of_a_probe_reach_the_history(machine: Machine) -> None:
     answers = [(0, True), (15, True), (30, False), (45, False), (60, True), (50, False)]
     changed = [record_probe(machine, "modbus", ok, second(at), "no answer") for at, ok in answers]
-    assert changed == [False, False, True, False, True, False]
+    assert changed == [True, False, True, False, True, False]
     rows = StateTransition.objects.filter(aspect="probe_modbus").order_by("pk")
     assert list(rows.values_list("at", "before", "after", "cause")) == [
+        (NOW, "", "ok", "no answer"),
         (second(30), "ok", "failing", "no answer"),
         (second(60), "failing", "ok", "no answer"),
     ]
@@ -61,6 +63,15 @@ def test_a_count_of_scans_is_taken_once(machine: Machine) -> None:
             record_cycle_fault(machine, second(20), second(30), scans=1000, **wrong)
     with pytest.raises(ValidationError):
         record_cycle_fault(machine, NOW, NOW, scans=1, missed=0)
+
+
+@pytest.mark.django_db
+def test_every_append_only_table_is_guarded_by_the_database() -> None:
+    tables = {row._meta.db_table for row in apps.get_models() if issubclass(row, AppendOnly)}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'")
+        guarded = [row[0] for row in cursor.fetchall()]
+    assert {table: guarded.count(table) for table in tables} == dict.fromkeys(tables, 2)
 
 
 def test_rows_of_the_ledger_are_neither_changed_nor_deleted(machine: Machine) -> None:

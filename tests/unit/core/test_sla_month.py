@@ -277,6 +277,7 @@ SEEN = st.lists(
                 ("probe_modbus", "ok"),
                 ("probe_opcua", "failing"),
                 ("probe_opcua", "ok"),
+                ("probe_opcua", "stale"),
                 ("service", "begun"),
                 ("service", "ended"),
             ]
@@ -289,19 +290,32 @@ SEEN = st.lists(
 def check_fold(events: list) -> None:
     events = sorted(events, key=lambda row: row[0])
     rows = fold((Seen(at(minute), *what) for minute, what in events), Track())
-    known = {"observed": "absent", "probe_modbus": "ok", "probe_opcua": "ok", "service": "ended"}
-    for minute in range(LENGTH):
-        for when, (aspect, value) in events:
-            if when == minute:
-                known[aspect] = value
+    known = {"observed": "absent", "probe_modbus": "", "probe_opcua": "", "service": "ended"}
+    # Last moment's states, one for each event: those of one minute take no time but leave a mark.
+    states: list[tuple[int, Kind | None]] = []
+    answered: set[str] = set()
+    for minute, (aspect, value) in events:
+        if aspect == "observed" and value == "unknown" and known["observed"] != "unknown":
+            answered = set()
+        known[aspect] = value
+        if aspect.startswith("probe_"):
+            answered = answered | {aspect} if value == "ok" else answered - {aspect}
+        seen = known["observed"]
         if known["service"] != "begun":
-            wanted = None
-        elif known["observed"] == "unknown":
-            wanted = Kind.MISSING
-        elif known["observed"] not in {"running", "migrating"} or "failing" in known.values():
-            wanted = Kind.DOWN
+            kind = None
+        elif seen == "crashed" or seen == "absent" or "failing" in known.values():
+            kind = Kind.DOWN
+        elif seen == "unknown" and not answered:
+            kind = Kind.MISSING
         else:
-            wanted = None
+            kind = None
+        states.append((minute, kind))
+    # Lost from sight, then found down: down since it was lost.
+    for index in range(len(states) - 2, -1, -1):
+        if states[index][1] is Kind.MISSING and states[index + 1][1] is Kind.DOWN:
+            states[index] = (states[index][0], Kind.DOWN)
+    for minute in range(LENGTH):
+        wanted = next((kind for when, kind in reversed(states) if when <= minute), None)
         got = [
             row.kind
             for row in rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .causes import ORDERED, Cause
 from .hours import ServiceHours
@@ -125,7 +126,7 @@ def measure(
             continue
         part = whole & Spans((Interval(max(begin, period.begin), min(until, end)),))
         if term.hours is not None and part:
-            part &= term.hours.spans(Interval(max(begin, period.begin), min(until, end)))
+            part &= _hours(term.hours, Interval(max(begin, period.begin), min(until, end)))
         counted = _union(spans, set(spans) - {Cause.EXCLUDED} - ORDERED)
         if term.planned_counts:
             counted |= ordered
@@ -168,6 +169,12 @@ def measure(
             )
         ),
     )
+
+
+@lru_cache(maxsize=64)
+def _hours(hours: ServiceHours, period: Interval) -> Spans:
+    """Many environments have the same hours."""
+    return hours.spans(period)
 
 
 class _Sum:

@@ -19,7 +19,9 @@ _UP = frozenset({"running", "migrating"})
 _MISSING = frozenset({"unknown"})
 #: Aspects of what is seen.
 OBSERVED, SERVICE, PROBE = "observed", "service", "probe_"
-BEGUN, ENDED, FAILING = "begun", "ended", "failing"
+BEGUN, ENDED = "begun", "ended"
+#: A stale probe no longer asks.
+OK, FAILING, STALE = "ok", "failing", "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +50,52 @@ class Track:
 
     observed: str = "absent"
     in_service: bool = False
+    #: probe → why it fails
     failing: dict[str, str] = field(default_factory=dict)
+    #: probes that answered since the watcher lost sight of it
+    answered: set[str] = field(default_factory=set)
     why: str = ""
 
     def take(self, seen: Seen) -> None:
         """Learn one thing."""
         if seen.aspect == OBSERVED:
+            if seen.value in _MISSING and self.observed not in _MISSING:
+                self.answered.clear()
             self.observed, self.why = seen.value, seen.why
         elif seen.aspect == SERVICE:
             # The first begin counts: what was removed is never in service again.
             self.in_service = seen.value == BEGUN
         elif seen.aspect.startswith(PROBE):
+            self.failing.pop(seen.aspect, None)
+            self.answered.discard(seen.aspect)
             if seen.value == FAILING:
                 self.failing[seen.aspect] = seen.why
-            else:
-                self.failing.pop(seen.aspect, None)
+            elif seen.value == OK:
+                self.answered.add(seen.aspect)
 
     def kind(self) -> tuple[Kind | None, str]:
-        """Down, missing, or neither; and why. A probe from outside overrules a machine that runs."""
+        """Down, missing, or neither; and why.
+
+        A probe from outside overrules a machine that is said to run, and speaks for one that the watcher
+        cannot see.
+        """
         if not self.in_service:
             return None, ""
-        if self.observed in _MISSING:
-            return Kind.MISSING, self.why
-        if self.observed not in _UP:
+        if self.observed not in _UP and self.observed not in _MISSING:
             return Kind.DOWN, self.why or self.observed
         if self.failing:
             name = min(self.failing)
             return Kind.DOWN, self.failing[name] or name.replace("_", " ")
+        if self.observed in _MISSING and not self.answered:
+            return Kind.MISSING, self.why
         return None, ""
 
 
 def fold(seen: Iterable[Seen], track: Track, begin: dt.datetime | None = None) -> list[Row]:
-    """Intervals of `track` from `begin` on (None: from the first thing seen), in order, none touching its like.
+    """Intervals of `track` from `begin` on (None: from the first thing seen), in order, none overlapping.
 
-    `seen` is in order of time. The last row may be open.
+    `seen` is in order of time. The last row may be open. What was lost from sight and is found down was
+    down since it was lost.
     """
     rows: list[Row] = []
     kind, why = track.kind()
@@ -90,6 +104,13 @@ def fold(seen: Iterable[Seen], track: Track, begin: dt.datetime | None = None) -
         track.take(one)
         after, reason = track.kind()
         if after is kind:
+            continue
+        if kind is Kind.MISSING and after is Kind.DOWN and since is not None:
+            kind, why = after, reason
+            if rows and rows[-1].kind is Kind.DOWN and rows[-1].end == since:
+                # Down, lost from sight, still down: one interval.
+                last = rows.pop()
+                since, why = last.begin, last.why
             continue
         if kind is not None and since is not None and since < one.at:
             rows.append(Row(since, one.at, kind, why))
