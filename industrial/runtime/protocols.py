@@ -206,6 +206,7 @@ class Protocols:
             State.RUN: "run",
             State.STOP: "stop",
             State.FAULT: "fault",
+            State.WAITING: "wait",
         }
         code, line, file, task = shm.fault
         found: dict[str, Any] = {

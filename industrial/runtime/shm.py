@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-MAGIC, VERSION = 0x434C5056, 2
+MAGIC, VERSION = 0x434C5056, 3
 IN_SIZE, OUT_SIZE, MEM_SIZE, MAX_ARENA, JOURNAL, BUCKETS = 4096, 4096, 65536, 1 << 20, 1024, 24
 TASKS_AT, TASK_SIZE = 1024, 480
 IN_AT = 20480
@@ -25,11 +25,22 @@ TRACED_AT = FORCES_AT + 16 + FORCES * 16
 TRACE_HEAD_AT = TRACED_AT + 16 + TRACED * 16
 TRACE_AT = TRACE_HEAD_AT + 8
 SAMPLE_SIZE = 16 + TRACED * 8
-SIZE = TRACE_AT + TRACE * SAMPLE_SIZE
+QUALITY_STAGE_AT = TRACE_AT + TRACE * SAMPLE_SIZE
+QUALITY_AT = QUALITY_STAGE_AT + IN_SIZE
+STAMP_STAGE_AT = QUALITY_AT + IN_SIZE
+STAMP_AT = STAMP_STAGE_AT + 2 * IN_SIZE
+RECORDER_HEAD_AT = STAMP_AT + 2 * IN_SIZE
+RECORDER, RECORDER_AT = 65536, RECORDER_HEAD_AT + 8
+FAULT_ARENA_AT = RECORDER_AT + RECORDER * 16 + 8
+SIZE = FAULT_ARENA_AT + MAX_ARENA
+MORE_AT, MORE_SIZE = TASKS_AT + 16 * TASK_SIZE, 192
+EVENTS, EVENTS_AT, MAX_RETAIN = 64, MORE_AT + 16 * MORE_SIZE, 256 << 10
 
 _GENERATION, _STATE, _PID, _N_TASKS, _ARENA_SIZE, _FIFO = 8, 12, 16, 20, 24, 28
 _LAYOUT, _HEARTBEAT, _SEQ, _COMMAND, _DONE = 32, 64, 72, 80, 84
 _FAULT, _PROTOCOLS, _HEAD, _TAIL, _IN_SEQ = 88, 104, 112, 116, 120
+_EPOCH, _OUT_SCAN, _ROLE, _START, _READY, _CLOCK = 128, 136, 144, 148, 152, 156
+_EVENT_HEAD, _CRASHES, _SAVED, _RESULT, _REFUSED, _WHY = 184, 192, 208, 216, 224, 232
 
 
 class State(IntEnum):
@@ -37,6 +48,53 @@ class State(IntEnum):
     RUN = 1
     STOP = 2
     FAULT = 3
+    #: For good inputs, before the first scan.
+    WAITING = 4
+
+
+class Role(IntEnum):
+    ACTIVE = 0
+    #: Scans, but no device is written.
+    STANDBY = 1
+
+
+class Start(IntEnum):
+    NONE = 0
+    COLD = 1
+    WARM = 2
+    HOT = 3
+
+
+class Retained(IntEnum):
+    NONE = 0
+    KEPT = 1
+    MIGRATED = 2
+    LOST = 3
+
+
+class EventKind(IntEnum):
+    START = 1
+    FAULT = 2
+    CLOCK_STEP = 3
+    GAP = 4
+    INPUT_TIMEOUT = 5
+    STOP = 6
+    RUN = 7
+    CHANGE = 8
+    CHANGE_REFUSED = 9
+    CRASH_LOOP = 10
+    RETAIN_LOST = 11
+    CLOCK_TRUST = 12
+    ROLE = 13
+    FORCE_DROPPED = 14
+
+
+class Quality(IntEnum):
+    """Of a byte of the inputs."""
+
+    UNKNOWN = 0
+    GOOD = 1
+    BAD = 2
 
 
 class Command(IntEnum):
@@ -44,6 +102,12 @@ class Command(IntEnum):
     STOP = 2
     RELOAD = 3
     STEP = 4
+    #: Take the active program over between two scans.
+    CHANGE = 5
+    #: Reload without retained values.
+    COLD = 6
+    ACTIVE = 7
+    STANDBY = 8
 
 
 class Area(IntEnum):
@@ -71,6 +135,57 @@ class TaskStats:
     late_ns_max: int
     scan_buckets: tuple[int, ...]
     late_buckets: tuple[int, ...]
+    scan_ns_min: int = 0
+    late_ns_min: int = 0
+    #: Cycles lost while the whole machine stood still; they are among the overruns.
+    gaps_skipped: int = 0
+    watchdog_ns: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFault:
+    """Why a task stands: where it was, in which scan, at which time of the program."""
+
+    task: str
+    code: int
+    line: int
+    file: str
+    scan: int
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the scan process noticed. `at_ns` is CLOCK_MONOTONIC; `value` nanoseconds, a code or a count, by kind."""
+
+    number: int
+    kind: EventKind
+    arg: int
+    value: int
+    at_ns: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clocks as the scan process sees them."""
+
+    trusted: bool
+    steps: int
+    gaps: int
+    last_step_ns: int
+    last_gap_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retain:
+    """What became of the retained variables at the start, and when they were last saved (age in seconds, None: never)."""
+
+    result: Retained
+    bytes: int
+    saves: int
+    age_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +223,8 @@ class SharedMemory:
             raise ShmError(f"{path}: {error}") from None
         self._inode = path.stat().st_ino
         self._path = path
+        #: Whose layout the writer's offsets mean; None takes that of the program there is now.
+        self.layout: int | None = None
         magic, version = struct.unpack_from("<II", self._map, 0)
         if magic != MAGIC or version != VERSION:
             raise ShmError(f"{path}: version {version} (magic {magic:#x}); expected {VERSION}")
@@ -164,6 +281,93 @@ class SharedMemory:
         code, line, file, task = struct.unpack_from("<IIII", self._map, _FAULT)
         return code, line, file, task
 
+    @property
+    def epoch(self) -> int:
+        """Raised at every start and change of role: whose outputs these are."""
+        return self._u64(_EPOCH)
+
+    @property
+    def out_scan(self) -> int:
+        """Scans published in this epoch."""
+        return self._u64(_OUT_SCAN)
+
+    @property
+    def role(self) -> Role:
+        return Role(self._u32(_ROLE))
+
+    @property
+    def start_kind(self) -> Start:
+        """How the program came up."""
+        return Start(self._u32(_START))
+
+    @property
+    def clock(self) -> Clock:
+        trusted, steps, gaps, step, gap = struct.unpack_from("<IIIqQ", self._map, _CLOCK)
+        return Clock(bool(trusted), steps, gaps, step, gap)
+
+    @property
+    def crashes(self) -> int:
+        """Starts before this one that did not last."""
+        return self._u32(_CRASHES)
+
+    @property
+    def retain(self) -> Retain:
+        result, size, saves = struct.unpack_from("<3I", self._map, _CRASHES + 4)
+        at = self._u64(_SAVED)
+        age = (time.monotonic_ns() - at) / 1e9 if at else None
+        return Retain(Retained(result), size, saves, age)
+
+    @property
+    def changes(self) -> int:
+        """Online changes since the scan process began."""
+        return self._u32(_RESULT + 4)
+
+    @property
+    def journal_refused(self) -> int:
+        """Writes that were dropped because they meant another program's layout."""
+        return self._u32(_REFUSED)
+
+    @property
+    def refusal(self) -> str:
+        """Why the last command was refused; empty when it was obeyed."""
+        if not self._u32(_RESULT):
+            return ""
+        text = bytes(self._map[_WHY : _WHY + 512]).split(b"\0")[0].decode(errors="replace")
+        return text or "refused"
+
+    def inputs_ready(self) -> None:
+        """Say that every input of this program has been read and is good: its first scan may begin."""
+        struct.pack_into("<I", self._map, _READY, self.generation)
+
+    def faults(self) -> list[TaskFault]:
+        """The tasks that stand, and where."""
+        found = []
+        for index, task in enumerate(self.tasks()):
+            at = MORE_AT + index * MORE_SIZE
+            scan, now_ns, code, line = struct.unpack_from("<QQII", self._map, at + 32)
+            if code:
+                file = bytes(self._map[at + 64 : at + 192]).split(b"\0")[0]
+                found.append(
+                    TaskFault(task.name, code, line, file.decode(errors="replace"), scan, now_ns)
+                )
+        return found
+
+    def fault_arena(self) -> bytes:
+        """The variables of the task that faulted last, as they were at the fault; empty when none did."""
+        size = min(self._u32(FAULT_ARENA_AT - 8), MAX_ARENA)
+        return bytes(self._map[FAULT_ARENA_AT : FAULT_ARENA_AT + size])
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Events from a number on that are still there."""
+        head = self._u64(_EVENT_HEAD)
+        found = []
+        for number in range(max(since, head - EVENTS, 0), head):
+            at = EVENTS_AT + number % EVENTS * 32
+            at_ns, wall_ns, value, kind, arg = struct.unpack_from("<QqqII", self._map, at)
+            if kind in EventKind._value2member_map_:
+                found.append(Event(number, EventKind(kind), arg, value, at_ns, wall_ns))
+        return found
+
     def tasks(self) -> list[TaskStats]:
         found = []
         for index in range(min(16, self._u32(_N_TASKS))):
@@ -171,6 +375,9 @@ class SharedMemory:
                 f"<32s8Q{2 * BUCKETS}Q", self._map, TASKS_AT + index * TASK_SIZE
             )
             name = raw[0].split(b"\0")[0].decode(errors="replace")
+            least, earliest, skipped, watchdog = struct.unpack_from(
+                "<4Q", self._map, MORE_AT + index * MORE_SIZE
+            )
             found.append(
                 TaskStats(
                     name,
@@ -183,6 +390,11 @@ class SharedMemory:
                     raw[7],
                     tuple(raw[9 : 9 + BUCKETS]),
                     tuple(raw[9 + BUCKETS :]),
+                    least,
+                    earliest,
+                    skipped,
+                    watchdog,
+                    struct.unpack_from("<i", self._map, MORE_AT + index * MORE_SIZE + 60)[0],
                 )
             )
         return found
@@ -216,19 +428,29 @@ class SharedMemory:
         head, tail = self._u32(_HEAD), self._u32(_TAIL)
         if ((head - tail) & 0xFFFFFFFF) + len(entries) > JOURNAL:
             raise ShmError(f"the journal is full ({JOURNAL} writes wait for a scan)")
+        layout = (self.generation if self.layout is None else self.layout) & 0xFF
         for number, entry in enumerate(entries):
             at = JOURNAL_AT + ((head + number) % JOURNAL) * 16
             value = entry.value & ((1 << 64) - 1)
             struct.pack_into(
-                "<BBBBIQ", self._map, at, entry.area, entry.size, entry.bit, 0, entry.offset, value
-            )
+                "<BBBBIQ", self._map, at,
+                entry.area, entry.size, entry.bit, layout, entry.offset, value,
+            )  # fmt: skip
         # Published last: the scan takes what lies before the head.
         struct.pack_into("<I", self._map, _HEAD, (head + len(entries)) & 0xFFFFFFFF)
 
     def stage_inputs(
-        self, changes: Iterable[tuple[int, bytes]], bits: Iterable[tuple[int, int, bool]] = ()
+        self,
+        changes: Iterable[tuple[int, bytes]],
+        bits: Iterable[tuple[int, int, bool]] = (),
+        *,
+        quality: Iterable[tuple[int, int, Quality]] = (),
     ) -> None:
-        """Put device values where the next scan latches them; the scan sees all of a call or none."""
+        """Put device values where the next scan latches them; the scan sees all of a call or none.
+
+        Args:
+            quality: (first byte, bytes, quality) of inputs; good ones take this moment as their time.
+        """
         sequence = self._u64(_IN_SEQ)
         struct.pack_into("<Q", self._map, _IN_SEQ, sequence + 1)
         for offset, data in changes:
@@ -238,7 +460,24 @@ class SharedMemory:
             if 0 <= offset < IN_SIZE:
                 old = self._map[STAGE_AT + offset]
                 self._map[STAGE_AT + offset] = old | 1 << bit if value else old & ~(1 << bit) & 0xFF
+        now_ms = time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF
+        for offset, size, word in quality:
+            if offset < 0 or offset + size > IN_SIZE or size <= 0:
+                continue
+            first = QUALITY_STAGE_AT + offset
+            self._map[first : first + size] = bytes([word]) * size
+            if word == Quality.GOOD:
+                for pair in range(offset // 2, (offset + size + 1) // 2):
+                    struct.pack_into("<I", self._map, STAMP_STAGE_AT + pair * 4, now_ms)
         struct.pack_into("<Q", self._map, _IN_SEQ, sequence + 2)
+
+    def quality(self, offset: int) -> tuple[Quality, float | None]:
+        """Of an input's byte as latched: quality, and seconds since its device answered (None: never)."""
+        word = Quality(min(self._map[QUALITY_AT + offset], 2))
+        (stamp,) = struct.unpack_from("<I", self._map, STAMP_AT + offset // 2 * 4)
+        now_ms = time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF
+        age = ((now_ms - stamp) & 0xFFFFFFFF) / 1000
+        return word, age if stamp or word is Quality.GOOD else None
 
     # --- forces and the trace: written by one tool at a time -------------------------------------------
 
@@ -294,8 +533,14 @@ class SharedMemory:
         struct.pack_into("<II", self._map, at + 8, len(entries), extra)
         struct.pack_into("<Q", self._map, at, sequence + 1)
 
+    def order(self, verb: Command, *, timeout_s: float = 15.0) -> str:
+        """Give the scan process an order and wait for its answer: empty when obeyed, else the reason."""
+        if not self.command(verb, timeout_s=timeout_s):
+            return f"the scan process did not answer within {timeout_s:g} s"
+        return self.refusal
+
     def command(self, verb: Command, *, timeout_s: float = 10.0) -> bool:
-        """Give the scan process an order and wait until it has obeyed; False when it did not in time."""
+        """Give the scan process an order and wait until it has answered; False when it did not in time."""
         number = ((self._u32(_COMMAND) >> 8) + 1) & 0xFFFFFF
         word = number << 8 | verb
         struct.pack_into("<I", self._map, _COMMAND, word)

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tasks: absolute-time cycles, faults that end a task and never the process. After the start nothing on this
- * path allocates, and the only system calls are the clock and the wait. */
+/* A program's life: loaded, given its initial or retained values, started, stopped. Faults end a task and never the process. */
 #define _GNU_SOURCE
 #include "engine.h"
 #include <dlfcn.h>
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static __thread task *current;
+#define SIGNAL_STACK (64u * 1024u)
+#define TASK_STACK (256u * 1024u)
+
+__thread task *current;
 
 static uint64_t monotonic_ns(void) {
     struct timespec t;
@@ -29,7 +30,26 @@ static int64_t realtime_ns(void) {
 engine_clocks clocks = {monotonic_ns, realtime_ns};
 
 uint64_t now_ns(void) { return clocks.monotonic_ns(); }
-static int64_t wall_ns(void) { return clocks.realtime_ns(); }
+int64_t wall_ns(void) { return clocks.realtime_ns(); }
+
+void raise_max(_Atomic uint64_t *slot, uint64_t value) {
+    if (value > atomic_load_explicit(slot, memory_order_relaxed)) atomic_store_explicit(slot, value, memory_order_relaxed);
+}
+
+void lower_min(_Atomic uint64_t *slot, uint64_t value) {
+    uint64_t least = atomic_load_explicit(slot, memory_order_relaxed);
+    if (least == 0 || value < least) atomic_store_explicit(slot, value, memory_order_relaxed);
+}
+
+void event(engine *e, uint32_t kind, uint32_t arg, int64_t value) {
+    vplc_event *row = &e->shm->events[atomic_fetch_add(&e->shm->event_head, 1) & (VPLC_EVENTS - 1)];
+    atomic_store(&row->kind, 0);
+    row->at_ns = now_ns();
+    row->wall_ns = wall_ns();
+    row->arg = arg;
+    row->value = value;
+    atomic_store(&row->kind, kind);
+}
 
 static void fault(vplc_ctx *ctx, uint32_t code) {
     task *t = (task *)(void *)ctx;
@@ -56,341 +76,231 @@ void engine_fault_handlers(void) {
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaction(numbers[i], &action, NULL);
 }
 
-static uint32_t bucket(uint64_t ns) {
-    uint64_t us = ns / 1000;
-    uint32_t n = 0;
-    while (us && n < VPLC_BUCKETS - 1) { us >>= 1; n++; }
-    return n;
+static uint64_t file_code(const char *path) { /* FNV-1a, 64 bits */
+    uint64_t h = 14695981039346656037u;
+    FILE *file = fopen(path, "rb");
+    if (!file) return 0;
+    uint8_t buffer[4096];
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) > 0;)
+        for (size_t i = 0; i < n; i++) h = (h ^ buffer[i]) * 1099511628211u;
+    fclose(file);
+    return h;
 }
 
-static void raise_max(_Atomic uint64_t *slot, uint64_t value) {
-    if (value > atomic_load_explicit(slot, memory_order_relaxed)) atomic_store_explicit(slot, value, memory_order_relaxed);
+static bool acceptable(const vplc_program *p, char *why, size_t size) {
+    if (p->abi_version != VPLC_ABI_VERSION) return snprintf(why, size, "abi_version = %u: this engine speaks %u", p->abi_version, VPLC_ABI_VERSION), false;
+    if (p->arena_size == 0 || p->arena_size > VPLC_MAX_ARENA) return snprintf(why, size, "arena_size = %u: 1 to %u bytes", p->arena_size, VPLC_MAX_ARENA), false;
+    if (p->n_tasks == 0 || p->n_tasks > VPLC_MAX_TASKS) return snprintf(why, size, "tasks = %u: 1 to %u", p->n_tasks, VPLC_MAX_TASKS), false;
+    for (uint32_t i = 0; i < p->n_tasks; i++)
+        if (p->tasks[i].interval_ns < 100000u) return snprintf(why, size, "task %s: interval below 100 us", p->tasks[i].name), false;
+    for (uint32_t i = 0; i < p->n_retain; i++)
+        if (p->retain[i].offset > p->arena_size || p->retain[i].size > p->arena_size - p->retain[i].offset)
+            return snprintf(why, size, "retain range %u leaves the arena", i), false;
+    if (retain_total(p) > VPLC_MAX_RETAIN) return snprintf(why, size, "retained variables = %u bytes: at most %u", retain_total(p), VPLC_MAX_RETAIN), false;
+    return true;
 }
 
-/* The inputs that the protocols staged; a half-written stage is left for the next scan. */
-static void latch_inputs(engine *e) {
-    vplc_shm *s = e->shm;
-    for (int attempt = 0; attempt < 3; attempt++) {
-        uint64_t before = atomic_load_explicit(&s->in_seq, memory_order_acquire);
-        if (before & 1u) continue;
-        uint8_t copy[VPLC_IN_SIZE];
-        memcpy(copy, s->in_stage, sizeof copy);
-        atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&s->in_seq, memory_order_relaxed) == before) { memcpy(s->in, copy, sizeof copy); return; }
-    }
+static uint64_t gcd(uint64_t a, uint64_t b) {
+    while (b) { uint64_t r = a % b; a = b; b = r; }
+    return a;
 }
 
-static void put(uint8_t *base, uint32_t limit, const vplc_write *w) {
-    uint32_t size = w->size ? w->size : 1;
-    if (w->offset > limit || size > limit - w->offset || size > 8 || w->bit > 7) return;
-    if (w->size == 0) {
-        uint8_t mask = (uint8_t)(1u << w->bit);
-        base[w->offset] = (uint8_t)(w->value ? base[w->offset] | mask : base[w->offset] & ~mask);
-    } else memcpy(base + w->offset, &w->value, size);
+static bool task_make(engine *e, unit *u, uint32_t i) {
+    task *t = &u->tasks[i];
+    uint32_t size = u->program->arena_size;
+    t->what = &u->program->tasks[i];
+    t->engine = e;
+    t->unit = u;
+    t->index = i;
+    t->stats = &e->shm->tasks[i];
+    t->more = &e->shm->more[i];
+    t->arena = calloc(1, size);
+    t->arena_base = u->n_tasks > 1 ? calloc(1, size) : NULL;
+    t->stack = calloc(1, SIGNAL_STACK);
+    if (!t->arena || !t->stack || (u->n_tasks > 1 && !t->arena_base)) return false;
+    sem_init(&t->go, 0, 0);
+    t->ctx.arena = t->arena; t->ctx.arena_size = size;
+    t->ctx.in = t->in; t->ctx.in_size = VPLC_IN_SIZE;
+    t->ctx.out = t->out; t->ctx.out_size = VPLC_OUT_SIZE;
+    t->ctx.mem = t->mem; t->ctx.mem_size = VPLC_MEM_SIZE;
+    t->ctx.stop = &t->stop;
+    t->ctx.fault = fault;
+    t->ctx.quality = e->shm->quality;
+    t->ctx.stamp = e->shm->stamp;
+    u->gcd_ns = gcd(u->gcd_ns, t->what->interval_ns);
+    return true;
 }
 
-static void apply_journal(engine *e) {
-    vplc_shm *s = e->shm;
-    uint32_t tail = atomic_load_explicit(&s->journal_tail, memory_order_relaxed);
-    uint32_t head = atomic_load_explicit(&s->journal_head, memory_order_acquire);
-    for (; tail != head; tail++) {
-        const vplc_write *w = &s->journal[tail & (VPLC_JOURNAL - 1)];
-        switch (w->area) {
-        case VPLC_AREA_OUT: put(s->out, VPLC_OUT_SIZE, w); break;
-        case VPLC_AREA_MEM: put(s->mem, VPLC_MEM_SIZE, w); break;
-        case VPLC_AREA_ARENA: put(e->arena, e->program->arena_size, w); break;
-        default: break; /* inputs belong to the devices */
-        }
-    }
-    atomic_store_explicit(&s->journal_tail, tail, memory_order_release);
+unit *unit_load(engine *e, const char *path, char *why, size_t why_size) {
+    unit *u = calloc(1, sizeof *u);
+    if (!u) { snprintf(why, why_size, "not enough memory"); return NULL; }
+    u->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!u->library) { snprintf(why, why_size, "%s", dlerror()); unit_free(u); return NULL; }
+    const vplc_program *p = dlsym(u->library, "vplc_program_v1");
+    if (!p) { snprintf(why, why_size, "%s: no program in it", path); unit_free(u); return NULL; }
+    if (!acceptable(p, why, why_size)) { unit_free(u); return NULL; }
+    u->program = p;
+    u->code = file_code(path);
+    u->n_tasks = p->n_tasks;
+    u->tasks = calloc(p->n_tasks, sizeof *u->tasks);
+    bool made = u->tasks != NULL;
+    for (uint32_t i = 0; made && i < p->n_tasks; i++) made = task_make(e, u, i);
+    if (!made) { snprintf(why, why_size, "not enough memory"); unit_free(u); return NULL; }
+    return u;
 }
 
-/* The table of forces, if it has changed and is whole. */
-static void take_forces(engine *e) {
-    vplc_shm *s = e->shm;
-    uint64_t before = atomic_load_explicit(&s->force_seq, memory_order_acquire);
-    if (before == e->force_seq || (before & 1u)) return;
-    uint32_t count = s->n_forces < VPLC_FORCES ? s->n_forces : VPLC_FORCES;
-    vplc_write copy[VPLC_FORCES];
-    memcpy(copy, s->forces, count * sizeof *copy);
-    atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(&s->force_seq, memory_order_relaxed) != before) return;
-    memcpy(e->forces, copy, count * sizeof *copy);
-    e->n_forces = count;
-    e->force_seq = before;
+void unit_free(unit *u) {
+    for (uint32_t i = 0; u->tasks && i < u->n_tasks; i++) { free(u->tasks[i].arena); free(u->tasks[i].arena_base); free(u->tasks[i].stack); }
+    free(u->tasks);
+    if (u->library) dlclose(u->library);
+    free(u);
 }
 
-/* Before the program, so that it sees them, and after it, so that nothing else leaves: force > program > client. */
-static void apply_forces(task *t) {
-    engine *e = t->engine;
-    for (uint32_t i = 0; i < e->n_forces; i++) {
-        const vplc_write *w = &e->forces[i];
-        switch (w->area) {
-        case VPLC_AREA_IN: put(t->in, VPLC_IN_SIZE, w); break;
-        case VPLC_AREA_OUT: put(t->out, VPLC_OUT_SIZE, w); break;
-        case VPLC_AREA_MEM: put(t->mem, VPLC_MEM_SIZE, w); break;
-        case VPLC_AREA_ARENA: put(e->arena, e->program->arena_size, w); break;
-        default: break;
-        }
-    }
-}
-
-static void trace(task *t) {
-    engine *e = t->engine;
-    vplc_shm *s = e->shm;
-    uint64_t before = atomic_load_explicit(&s->trace_seq, memory_order_acquire);
-    uint32_t count = s->n_traced < VPLC_TRACED ? s->n_traced : VPLC_TRACED;
-    if (count == 0 || (before & 1u) || s->traced_task != t->index) return;
-    uint64_t head = atomic_load_explicit(&s->trace_head, memory_order_relaxed);
-    vplc_sample *sample = &s->trace[head & (VPLC_TRACE - 1)];
-    sample->scan = t->ctx.scan;
-    sample->now_ns = t->ctx.now_ns;
-    for (uint32_t i = 0; i < count; i++) {
-        const vplc_write *w = &s->traced[i];
-        const uint8_t *base = w->area == VPLC_AREA_IN ? t->in : w->area == VPLC_AREA_OUT ? t->out : w->area == VPLC_AREA_MEM ? t->mem : e->arena;
-        uint32_t limit = w->area == VPLC_AREA_IN ? VPLC_IN_SIZE : w->area == VPLC_AREA_OUT ? VPLC_OUT_SIZE : w->area == VPLC_AREA_MEM ? VPLC_MEM_SIZE : e->program->arena_size;
-        uint32_t size = w->size ? w->size : 1;
-        uint64_t value = 0;
-        if (size <= 8 && w->offset <= limit && size <= limit - w->offset) memcpy(&value, base + w->offset, size);
-        sample->values[i] = w->size ? value : value >> (w->bit & 7u) & 1u;
-    }
-    atomic_store_explicit(&s->trace_head, head + 1, memory_order_release);
-}
-
-/* One scan. Returns the fault's code, 0 when all is well. A faulted scan publishes nothing. */
-static int scan(task *t) {
-    engine *e = t->engine;
-    vplc_shm *s = e->shm;
-    int code = 0;
-    uint64_t begun;
-    pthread_mutex_lock(&e->boundary);
-    begun = now_ns();
-    atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
-    latch_inputs(e);
-    apply_journal(e);
-    atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
-    memcpy(t->in, s->in, sizeof t->in);
-    memcpy(t->out, s->out, sizeof t->out);
-    memcpy(t->mem, s->mem, sizeof t->mem);
-    take_forces(e);
-    memcpy(e->scratch, e->arena, e->program->arena_size);
-    apply_forces(t);
-    if (e->epoch_ns == 0) e->epoch_ns = begun;
-    t->ctx.now_ns = begun - e->epoch_ns;
-    t->ctx.wall_ns = wall_ns();
-    t->ctx.flags = t->ctx.scan == 0 ? 1u : 0u;
-    t->ctx.depth = 0;
-    t->stop = 0;
-    atomic_store_explicit(&t->running_since_ns, begun, memory_order_release);
-    code = sigsetjmp(t->jump, 1);
-    if (code == 0) {
-        t->in_scan = 1;
-        t->what->run(&t->ctx);
-    }
+int unit_initialise(unit *u) {
+    task *t = &u->tasks[0];
+    current = t;
+    int code = sigsetjmp(t->jump, 0);
+    if (code == 0) { t->in_scan = 1; u->program->init(&t->ctx, 0); }
     t->in_scan = 0;
-    atomic_store_explicit(&t->running_since_ns, 0, memory_order_release);
-    if (code == 0) {
-        apply_forces(t);
-        trace(t);
-        atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
-        memcpy(s->in, t->in, sizeof t->in); /* what clients see is what the program saw */
-        memcpy(s->out, t->out, sizeof t->out);
-        memcpy(s->mem, t->mem, sizeof t->mem);
-        memcpy(s->arena, e->arena, e->program->arena_size);
-        atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
-        t->ctx.scan++;
-        uint64_t took = now_ns() - begun;
-        atomic_fetch_add_explicit(&t->stats->scans, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->stats->scan_ns_sum, took, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->stats->scan_buckets[bucket(took)], 1, memory_order_relaxed);
-        raise_max(&t->stats->scan_ns_max, took);
-    } else {
-        memcpy(e->arena, e->scratch, e->program->arena_size);
-        atomic_store(&s->fault_line, t->ctx.line);
-        atomic_store(&s->fault_file, t->ctx.file);
-        atomic_store(&s->fault_task, t->index);
-        atomic_store(&s->fault_code, (uint32_t)code);
-        atomic_store(&s->state, VPLC_FAULTED);
-    }
-    pthread_mutex_unlock(&e->boundary);
+    current = NULL;
     return code;
 }
 
 static void *task_thread(void *argument) {
     task *t = argument;
-    engine *e = t->engine;
-    uint8_t *stack = malloc(64 * 1024);
-    stack_t alternative = {.ss_sp = stack, .ss_size = 64 * 1024};
-    if (stack) sigaltstack(&alternative, NULL);
-    current = t;
-    uint64_t interval = t->what->interval_ns, next = now_ns() + interval;
-    while (!atomic_load(&e->quit)) {
-        struct timespec at = {(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
-        uint64_t woken = now_ns();
-        uint64_t late = woken > next ? woken - next : 0;
-        atomic_store_explicit(&t->stats->last_start_ns, woken, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->stats->late_ns_sum, late, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->stats->late_buckets[bucket(late)], 1, memory_order_relaxed);
-        raise_max(&t->stats->late_ns_max, late);
-        bool due = !atomic_load(&e->paused);
-        if (!due && atomic_load(&t->steps) > 0) { atomic_fetch_sub(&t->steps, 1); due = true; }
-        if (due && !atomic_load(&e->quit) && scan(t) != 0) break;
-        next += interval;
-        woken = now_ns();
-        if (woken > next) {
-            /* Counted and skipped, never piled up: the cycle stays on its own grid. */
-            uint64_t missed = (woken - next) / interval + 1;
-            atomic_fetch_add_explicit(&t->stats->overruns, missed, memory_order_relaxed);
-            next += missed * interval;
-        }
+    stack_t alternative = {.ss_sp = t->stack, .ss_size = SIGNAL_STACK};
+    sigaltstack(&alternative, NULL);
+    for (;;) {
+        while (sem_wait(&t->go) != 0) {}
+        if (atomic_load(&t->unit->quit)) break;
+        scan_late(t);
+        scan_begin(t);
+        scan_end(t, scan_run(t));
+        atomic_store_explicit(&t->busy, false, memory_order_release);
     }
     current = NULL;
     alternative.ss_flags = SS_DISABLE;
     sigaltstack(&alternative, NULL);
-    free(stack);
     return NULL;
 }
 
-/* Called a few times a second: tells scans that take too long to stop, and pulls out those that do not listen. */
-void engine_watch(engine *e) {
-    uint64_t now = now_ns();
-    for (uint32_t i = 0; i < e->n_tasks; i++) {
-        task *t = &e->tasks[i];
-        uint64_t since = atomic_load_explicit(&t->running_since_ns, memory_order_acquire);
-        uint64_t limit = t->what->watchdog_ns ? t->what->watchdog_ns : 10 * t->what->interval_ns;
-        if (limit < 50000000u) limit = 50000000u;
-        /* A scan may have begun after the clock was read: its age is not negative, it is none. */
-        if (since == 0 || since >= now || now - since < limit) continue;
-        t->stop = 1;
-        if (now - since > 3 * limit) pthread_kill(t->thread, SIGUSR2);
-    }
-}
-
-int engine_load(engine *e, const char *path, char *why, size_t why_size) {
-    e->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!e->library) { snprintf(why, why_size, "%s", dlerror()); return -1; }
-    const vplc_program *p = dlsym(e->library, "vplc_program_v1");
-    if (!p) { snprintf(why, why_size, "%s: no program in it", path); goto refuse; }
-    if (p->abi_version != VPLC_ABI_VERSION) {
-        snprintf(why, why_size, "abi_version = %u: this engine speaks %u", p->abi_version, VPLC_ABI_VERSION); goto refuse;
-    }
-    if (p->arena_size == 0 || p->arena_size > VPLC_MAX_ARENA) {
-        snprintf(why, why_size, "arena_size = %u: 1 to %u bytes", p->arena_size, VPLC_MAX_ARENA); goto refuse;
-    }
-    if (p->n_tasks == 0 || p->n_tasks > VPLC_MAX_TASKS) {
-        snprintf(why, why_size, "tasks = %u: 1 to %u", p->n_tasks, VPLC_MAX_TASKS); goto refuse;
-    }
-    for (uint32_t i = 0; i < p->n_tasks; i++)
-        if (p->tasks[i].interval_ns < 100000u) {
-            snprintf(why, why_size, "task %s: interval below 100 us", p->tasks[i].name); goto refuse;
-        }
-    for (uint32_t i = 0; i < p->n_retain; i++)
-        if (p->retain[i].offset > p->arena_size || p->retain[i].size > p->arena_size - p->retain[i].offset) {
-            snprintf(why, why_size, "retain range %u leaves the arena", i); goto refuse;
-        }
-    e->program = p;
-    e->n_tasks = p->n_tasks;
-    e->arena = calloc(1, p->arena_size);
-    e->scratch = calloc(1, p->arena_size);
-    e->tasks = calloc(p->n_tasks, sizeof *e->tasks);
-    if (!e->arena || !e->scratch || !e->tasks) { snprintf(why, why_size, "not enough memory"); engine_unload(e); return -1; }
-    memset(e->shm->tasks, 0, sizeof e->shm->tasks);
-    for (uint32_t i = 0; i < p->n_tasks; i++) {
-        task *t = &e->tasks[i];
-        t->what = &p->tasks[i];
-        t->engine = e;
-        t->index = i;
-        t->stats = &e->shm->tasks[i];
-        snprintf(t->stats->name, sizeof t->stats->name, "%s", t->what->name);
-        t->stats->interval_ns = t->what->interval_ns;
-        t->ctx.arena = e->arena; t->ctx.arena_size = p->arena_size;
-        t->ctx.in = t->in; t->ctx.in_size = VPLC_IN_SIZE;
-        t->ctx.out = t->out; t->ctx.out_size = VPLC_OUT_SIZE;
-        t->ctx.mem = t->mem; t->ctx.mem_size = VPLC_MEM_SIZE;
-        t->ctx.stop = &t->stop;
-        t->ctx.fault = fault;
-    }
-    return 0;
-refuse:
-    dlclose(e->library);
-    e->library = NULL;
-    return -1;
-}
-
-/* One scan of one task in the calling thread, which catches its faults meanwhile. */
-int engine_step(engine *e, uint32_t index) {
-    current = &e->tasks[index];
-    int code = scan(current);
-    current = NULL;
-    return code;
-}
-
-static int initialise(engine *e) {
-    task *t = &e->tasks[0];
-    current = t;
-    int code = sigsetjmp(t->jump, 1);
-    if (code == 0) { t->in_scan = 1; e->program->init(&t->ctx, 0); }
-    t->in_scan = 0;
-    current = NULL;
-    return code;
-}
-
-int engine_prepare(engine *e) {
-    vplc_shm *s = e->shm;
-    int code = initialise(e);
-    if (code != 0) return code;
-    retain_load(e);
-    e->epoch_ns = 0;
-    atomic_fetch_add(&s->seq, 1);
-    memset(s->out, 0, sizeof s->out);
-    memset(s->mem, 0, sizeof s->mem);
-    memcpy(s->mem, e->tasks[0].mem, sizeof s->mem);
-    memcpy(s->out, e->tasks[0].out, sizeof s->out);
-    memcpy(s->arena, e->arena, e->program->arena_size);
-    atomic_store(&s->arena_size, e->program->arena_size);
-    memcpy(s->layout_hash, e->program->layout_hash, 32);
-    atomic_store(&s->n_tasks, e->n_tasks);
-    atomic_store(&s->fault_code, 0);
-    atomic_fetch_add(&s->seq, 1);
-    atomic_store(&e->quit, false);
-    atomic_store(&s->state, VPLC_RUN);
-    atomic_fetch_add(&s->generation, 1);
-    return 0;
-}
-
-int engine_start(engine *e) {
-    vplc_shm *s = e->shm;
-    if (engine_prepare(e) != 0) return -1;
-    for (uint32_t i = 0; i < e->n_tasks; i++) {
+int unit_threads(engine *e, unit *u) {
+    for (uint32_t i = 0; i < u->n_tasks; i++) {
+        task *t = &u->tasks[i];
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, 512 * 1024);
-        struct sched_param priority = {.sched_priority = 80 - (e->tasks[i].what->priority > 60 ? 60 : e->tasks[i].what->priority)};
+        pthread_attr_setstacksize(&attributes, TASK_STACK);
+        struct sched_param priority = {.sched_priority = 80 - (t->what->priority > 60 ? 60 : t->what->priority)};
         pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
         pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
         pthread_attr_setschedparam(&attributes, &priority);
-        atomic_store(&s->fifo, 1);
-        if (pthread_create(&e->tasks[i].thread, &attributes, task_thread, &e->tasks[i]) != 0) {
+        atomic_store(&e->shm->fifo, 1);
+        int failed = pthread_create(&t->thread, &attributes, task_thread, t);
+        if (failed) {
             /* Not granted: an ordinary thread, and said so. */
-            atomic_store(&s->fifo, 0);
+            atomic_store(&e->shm->fifo, 0);
             pthread_attr_setinheritsched(&attributes, PTHREAD_INHERIT_SCHED);
-            if (pthread_create(&e->tasks[i].thread, &attributes, task_thread, &e->tasks[i]) != 0) return -1;
+            failed = pthread_create(&t->thread, &attributes, task_thread, t);
         }
         pthread_attr_destroy(&attributes);
+        if (failed) { unit_stop(u); return -1; }
+        t->threaded = true;
     }
     return 0;
 }
 
+void unit_stop(unit *u) {
+    atomic_store(&u->quit, true);
+    for (uint32_t i = 0; i < u->n_tasks; i++)
+        if (u->tasks[i].threaded) sem_post(&u->tasks[i].go);
+    for (uint32_t i = 0; i < u->n_tasks; i++) {
+        task *t = &u->tasks[i];
+        if (!t->threaded) continue;
+        /* A scan under way ends first, by itself or by the rules of its watchdog: nobody else watches any more. */
+        struct timespec at;
+        for (int attempt = 0;; attempt++) {
+            clock_gettime(CLOCK_REALTIME, &at);
+            at.tv_sec += 1;
+            if (pthread_timedjoin_np(t->thread, NULL, &at) == 0) break;
+            t->stop = 1;
+            if (attempt > 0) pthread_kill(t->thread, SIGUSR2);
+        }
+        t->threaded = false;
+    }
+}
+
+void unit_show(engine *e, unit *u, const unit *before) {
+    vplc_shm *s = e->shm;
+    vplc_task_stats stats[VPLC_MAX_TASKS];
+    vplc_task_more more[VPLC_MAX_TASKS];
+    memcpy(stats, s->tasks, sizeof stats);
+    memcpy(more, s->more, sizeof more);
+    memset(s->tasks, 0, sizeof s->tasks);
+    memset(s->more, 0, sizeof s->more);
+    for (uint32_t i = 0; i < u->n_tasks; i++) {
+        task *t = &u->tasks[i];
+        for (uint32_t k = 0; before && k < before->n_tasks; k++)
+            if (strcmp(before->tasks[k].what->name, t->what->name) == 0) { *t->stats = stats[k]; *t->more = more[k]; }
+        snprintf(t->stats->name, sizeof t->stats->name, "%s", t->what->name);
+        t->stats->interval_ns = t->what->interval_ns;
+        t->more->priority = t->what->priority;
+        t->more->watchdog_ns = t->what->watchdog_ns;
+        atomic_store(&t->more->fault_code, 0);
+    }
+    atomic_store(&s->gcd_us, (uint32_t)(u->gcd_ns / 1000u));
+    atomic_store(&s->n_tasks, u->n_tasks);
+    atomic_store(&s->arena_size, u->program->arena_size);
+    memcpy(s->layout_hash, u->program->layout_hash, 32);
+    atomic_store(&s->fault_code, 0);
+    atomic_store(&s->fault_arena_size, 0);
+}
+
+int engine_load(engine *e, const char *path, char *why, size_t why_size) {
+    e->unit = unit_load(e, path, why, why_size);
+    return e->unit ? 0 : -1;
+}
+
+int engine_prepare(engine *e, const carry *plan) {
+    vplc_shm *s = e->shm;
+    unit *u = e->unit;
+    int code = unit_initialise(u);
+    if (code != 0) return code;
+    e->epoch_ns = 0;
+    e->recorded = 0;
+    e->forces_changed = true;
+    atomic_fetch_add(&s->seq, 1);
+    memcpy(s->mem, u->tasks[0].mem, sizeof s->mem);
+    memcpy(s->out, u->tasks[0].out, sizeof s->out);
+    memcpy(s->arena, u->tasks[0].arena, u->program->arena_size);
+    unit_show(e, u, NULL);
+    retain_load(e, plan);
+    uint64_t epoch = (uint64_t)(wall_ns() / 1000000), last = atomic_load(&s->epoch);
+    atomic_store(&s->epoch, epoch > last ? epoch : last + 1);
+    atomic_store(&s->out_scan, 0);
+    atomic_fetch_add(&s->seq, 1);
+    atomic_store(&e->quit, false);
+    atomic_fetch_add(&s->generation, 1);
+    e->wait_until_ns = e->options.input_timeout_ms ? now_ns() + e->options.input_timeout_ms * (uint64_t)1000000u : 0;
+    atomic_store(&s->state, e->wait_until_ns ? VPLC_WAITING : atomic_load(&e->paused) ? VPLC_STOP : VPLC_RUN);
+    event(e, VPLC_EV_START, atomic_load(&s->start_kind), 0);
+    return 0;
+}
+
+int engine_start(engine *e, const carry *plan) {
+    if (engine_prepare(e, plan) != 0) return -1;
+    if (unit_threads(e, e->unit) != 0) return -1;
+    return dispatch_start(e);
+}
+
 void engine_stop(engine *e) {
-    if (!e->program) return;
+    if (!e->unit) return;
     atomic_store(&e->quit, true);
-    for (uint32_t i = 0; i < e->n_tasks; i++) pthread_join(e->tasks[i].thread, NULL);
+    if (e->dispatching) pthread_join(e->dispatcher, NULL);
+    e->dispatching = false;
+    unit_stop(e->unit);
 }
 
 void engine_unload(engine *e) {
-    free(e->arena); free(e->scratch); free(e->tasks);
-    e->arena = e->scratch = NULL; e->tasks = NULL; e->program = NULL; e->n_tasks = 0;
-    if (e->library) dlclose(e->library);
-    e->library = NULL;
+    if (e->unit) unit_free(e->unit);
+    e->unit = NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Retained variables: written off the scan path from the published copy, in one rename, with layout and checksum. */
+/* Retained variables: written off the scan path from the published copy, in one rename, with layout and checksum. The file says which
+ * ranges it holds, so that another layout can find its variables in it. */
 #define _GNU_SOURCE
 #include "engine.h"
 #include <fcntl.h>
@@ -8,78 +9,211 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct head { char magic[8]; uint32_t size, checksum; uint8_t layout[32]; } head;
+typedef struct head {
+    char magic[8];
+    uint32_t kind, n, size, checksum; /* kind: vplc_start; a hot one holds all, and then memory and outputs */
+    uint8_t layout[32];
+    uint64_t code, scan;
+    int64_t wall_ns;
+} head;
 
-static uint32_t checksum(const uint8_t *data, size_t size) { /* FNV-1a, 32 bits */
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < size; i++) { h ^= data[i]; h *= 16777619u; }
+#define IMAGES (VPLC_MEM_SIZE + VPLC_OUT_SIZE)
+#define MOST_BYTES (VPLC_MAX_ARENA + IMAGES)
+#define MOST_RANGES 200000u
+
+static uint32_t checksum(uint32_t h, const void *data, size_t size) { /* FNV-1a, 32 bits */
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++) { h ^= bytes[i]; h *= 16777619u; }
     return h;
 }
 
-static uint32_t total(const vplc_program *p) {
+static uint32_t whole_checksum(head h, const vplc_range *ranges, const uint8_t *data) {
+    h.checksum = 0;
+    return checksum(checksum(checksum(2166136261u, &h, sizeof h), ranges, h.n * sizeof *ranges), data, h.size);
+}
+
+uint32_t retain_total(const vplc_program *p) {
     uint32_t size = 0;
     for (uint32_t i = 0; i < p->n_retain; i++) size += p->retain[i].size;
     return size;
 }
 
-int retain_load(engine *e) {
-    uint32_t size = total(e->program);
-    if (!e->retain_path || size == 0) return 0;
-    FILE *file = fopen(e->retain_path, "rb");
+/* 1 and whole, 0 when there is none, -1 when it is damaged. */
+static int read_file(const char *path, head *h, vplc_range **ranges, uint8_t **data) {
+    FILE *file = fopen(path, "rb");
     if (!file) return 0;
-    head h;
-    uint8_t *data = malloc(size);
-    int good = data && fread(&h, sizeof h, 1, file) == 1 && memcmp(h.magic, "VPLCRET1", 8) == 0 && h.size == size &&
-               memcmp(h.layout, e->program->layout_hash, 32) == 0 && fread(data, 1, size, file) == size && checksum(data, size) == h.checksum;
-    fclose(file);
+    bool good = fread(h, sizeof *h, 1, file) == 1 && memcmp(h->magic, "VPLCRET2", 8) == 0 && h->n <= MOST_RANGES && h->size <= MOST_BYTES;
     if (good) {
-        uint32_t at = 0;
-        for (uint32_t i = 0; i < e->program->n_retain; i++) {
-            memcpy(e->arena + e->program->retain[i].offset, data + at, e->program->retain[i].size);
-            at += e->program->retain[i].size;
-        }
-    } else fprintf(stderr, "vplc-scan: retained values are of another layout or damaged: cold start\n");
-    free(data);
+        *ranges = calloc(h->n + 1u, sizeof **ranges);
+        *data = malloc(h->size + 1u);
+        good = *ranges && *data && fread(*ranges, sizeof **ranges, h->n, file) == h->n && fread(*data, 1, h->size, file) == h->size &&
+               whole_checksum(*h, *ranges, *data) == h->checksum;
+    }
+    fclose(file);
     return good ? 1 : -1;
 }
 
-int retain_save(engine *e) {
-    if (!e->program) return 0;
-    uint32_t size = total(e->program);
-    if (!e->retain_path || size == 0) return 0;
-    uint8_t *data = malloc(size);
-    if (!data) return -1;
+/* The byte of the file that holds an offset of the old arena, if a whole span of it is there. */
+static const uint8_t *held(const head *h, const vplc_range *ranges, const uint8_t *data, uint32_t offset, uint32_t size) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < h->n; i++) {
+        if (offset >= ranges[i].offset && offset + size <= ranges[i].offset + ranges[i].size) {
+            uint32_t place = at + (offset - ranges[i].offset);
+            return place + size <= h->size ? data + place : NULL;
+        }
+        at += ranges[i].size;
+    }
+    return NULL;
+}
+
+static bool retained(const vplc_program *p, uint32_t offset, uint32_t size) {
+    for (uint32_t i = 0; i < p->n_retain; i++)
+        if (offset >= p->retain[i].offset && offset + size <= p->retain[i].offset + p->retain[i].size) return true;
+    return false;
+}
+
+static uint32_t restore(engine *e, const head *h, const vplc_range *ranges, const uint8_t *data, const carry *plan) {
+    const vplc_program *p = e->unit->program;
     vplc_shm *s = e->shm;
-    int whole = 0;
+    if (memcmp(h->layout, p->layout_hash, 32) == 0) {
+        for (uint32_t i = 0; i < p->n_retain; i++) {
+            const uint8_t *from = held(h, ranges, data, p->retain[i].offset, p->retain[i].size);
+            if (from) memcpy(s->arena + p->retain[i].offset, from, p->retain[i].size);
+        }
+        return VPLC_RETAINED_KEPT;
+    }
+    if (!plan || memcmp(plan->from, h->layout, 32) != 0 || memcmp(plan->to, p->layout_hash, 32) != 0) return VPLC_RETAINED_LOST;
+    for (uint32_t i = 0; i < plan->n; i++) {
+        const carry_entry *c = &plan->entries[i];
+        if (c->kind != CARRY_ARENA || c->to > p->arena_size || c->size > p->arena_size - c->to || !retained(p, c->to, c->size)) continue;
+        const uint8_t *from = held(h, ranges, data, c->from, c->size);
+        if (from) memcpy(s->arena + c->to, from, c->size);
+    }
+    return VPLC_RETAINED_MIGRATED;
+}
+
+int retain_load(engine *e, const carry *plan) {
+    vplc_shm *s = e->shm;
+    const vplc_program *p = e->unit->program;
+    uint32_t size = retain_total(p), wanted = e->options.start_kind ? e->options.start_kind : VPLC_START_WARM, result = VPLC_RETAINED_NONE;
+    head h;
+    vplc_range *ranges = NULL;
+    uint8_t *data = NULL;
+    atomic_store(&s->retain_bytes, size);
+    atomic_store(&s->start_kind, VPLC_START_COLD);
+    atomic_store(&s->retained, VPLC_RETAINED_NONE);
+    if (!e->retain_path || wanted == VPLC_START_COLD) return 0;
+    int found = read_file(e->retain_path, &h, &ranges, &data);
+    if (found == 1 && wanted == VPLC_START_HOT && h.kind == VPLC_START_HOT && h.code == e->unit->code && h.size == p->arena_size + IMAGES &&
+        memcmp(h.layout, p->layout_hash, 32) == 0) {
+        memcpy(s->arena, data, p->arena_size);
+        memcpy(s->mem, data + p->arena_size, VPLC_MEM_SIZE);
+        memcpy(s->out, data + p->arena_size + VPLC_MEM_SIZE, VPLC_OUT_SIZE);
+        atomic_store(&s->start_kind, VPLC_START_HOT);
+        result = VPLC_RETAINED_KEPT;
+    } else if (found == 1 && size > 0) {
+        result = restore(e, &h, ranges, data, plan);
+        if (result != VPLC_RETAINED_LOST) atomic_store(&s->start_kind, VPLC_START_WARM);
+    } else if (found < 0) result = VPLC_RETAINED_LOST;
+    atomic_store(&s->retained, result);
+    if (result == VPLC_RETAINED_LOST) {
+        /* Kept beside, for whoever wants to know what was in it. */
+        char bad[4096];
+        snprintf(bad, sizeof bad, "%s.lost", e->retain_path);
+        rename(e->retain_path, bad);
+        event(e, VPLC_EV_RETAIN_LOST, 0, 0);
+        fprintf(stderr, "vplc-scan: retained values are of another layout or damaged: cold start\n");
+    }
+    free(ranges);
+    free(data);
+    return result == VPLC_RETAINED_LOST ? -1 : result != VPLC_RETAINED_NONE;
+}
+
+static bool write_all(int file, const void *data, size_t size) { return write(file, data, size) == (ssize_t)size; }
+
+static void sync_folder(const char *path) {
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash) return;
+    *slash = 0;
+    int name = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (name >= 0) { fsync(name); close(name); } /* the new name outlives a power cut too */
+}
+
+/* A copy of one scan, or nothing: what is on the disk is older, and of one scan. */
+static bool gather(const engine *e, const vplc_program *p, bool hot, uint8_t *data, uint64_t *scan) {
+    const vplc_shm *s = e->shm;
     for (int attempt = 0; attempt < 1000; attempt++) {
         uint64_t before = atomic_load_explicit(&s->seq, memory_order_acquire);
         if (before & 1u) { usleep(50); continue; }
         uint32_t at = 0;
-        for (uint32_t i = 0; i < e->program->n_retain; i++) {
-            memcpy(data + at, s->arena + e->program->retain[i].offset, e->program->retain[i].size);
-            at += e->program->retain[i].size;
+        for (uint32_t i = 0; !hot && i < p->n_retain; i++) {
+            memcpy(data + at, s->arena + p->retain[i].offset, p->retain[i].size);
+            at += p->retain[i].size;
         }
+        if (hot) {
+            memcpy(data, s->arena, p->arena_size);
+            memcpy(data + p->arena_size, s->mem, VPLC_MEM_SIZE);
+            memcpy(data + p->arena_size + VPLC_MEM_SIZE, s->out, VPLC_OUT_SIZE);
+        }
+        *scan = atomic_load_explicit(&s->out_scan, memory_order_relaxed);
         atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&s->seq, memory_order_relaxed) == before) { whole = 1; break; }
+        if (atomic_load_explicit(&s->seq, memory_order_relaxed) == before) return true;
     }
-    if (!whole) { free(data); return -1; } /* what is on the disk is older, and of one scan */
-    head h = {.magic = "VPLCRET", .size = size, .checksum = checksum(data, size)};
-    h.magic[7] = '1';
-    memcpy(h.layout, e->program->layout_hash, 32);
+    return false;
+}
+
+int retain_save(engine *e) {
+    if (!e->unit || !e->retain_path) return 0;
+    const vplc_program *p = e->unit->program;
+    bool hot = e->options.start_kind == VPLC_START_HOT;
+    uint32_t size = hot ? p->arena_size + IMAGES : retain_total(p);
+    if (size == 0) return 0;
+    head h = {.magic = "VPLCRET", .kind = hot ? VPLC_START_HOT : VPLC_START_WARM, .n = hot ? 1 : p->n_retain, .size = size, .code = e->unit->code, .wall_ns = wall_ns()};
+    h.magic[7] = '2';
+    memcpy(h.layout, p->layout_hash, 32);
+    vplc_range all = {0, p->arena_size};
+    const vplc_range *ranges = hot ? &all : p->retain;
+    uint8_t *data = malloc(size);
+    if (!data || !gather(e, p, hot, data, &h.scan)) { free(data); return -1; }
+    h.checksum = whole_checksum(h, ranges, data);
     char scratch[4096];
     snprintf(scratch, sizeof scratch, "%s.new", e->retain_path);
     int file = open(scratch, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int done = file >= 0 && write(file, &h, sizeof h) == (ssize_t)sizeof h && write(file, data, size) == (ssize_t)size && fdatasync(file) == 0;
+    bool done = file >= 0 && write_all(file, &h, sizeof h) && write_all(file, ranges, h.n * sizeof *ranges) && write_all(file, data, size) && fdatasync(file) == 0;
     if (file >= 0) close(file);
     free(data);
     if (!done || rename(scratch, e->retain_path) != 0) return -1;
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", e->retain_path);
-    char *slash = strrchr(folder, '/');
-    if (slash) {
-        *slash = 0;
-        int name = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (name >= 0) { fsync(name); close(name); } /* the new name outlives a power cut too */
-    }
+    sync_folder(e->retain_path);
+    atomic_fetch_add(&e->shm->retain_saves, 1);
+    atomic_store(&e->shm->retain_saved_ns, now_ns());
     return 1;
 }
+
+/* Starts that did not last, counted beside the retained values: one that lasts sets it back to nothing. */
+static bool starts_path(const engine *e, char *path, size_t size) {
+    return e->retain_path && snprintf(path, size, "%s.starts", e->retain_path) > 0;
+}
+
+static void starts_write(const engine *e, uint32_t count) {
+    char path[4096], text[16];
+    if (!starts_path(e, path, sizeof path)) return;
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0) return;
+    int length = snprintf(text, sizeof text, "%u\n", count);
+    if (write(file, text, (size_t)length) == length) fdatasync(file);
+    close(file);
+}
+
+uint32_t starts_count(engine *e) {
+    char path[4096];
+    uint32_t count = 0;
+    if (!starts_path(e, path, sizeof path)) return 0;
+    FILE *file = fopen(path, "r");
+    if (file) { if (fscanf(file, "%9u", &count) != 1) count = 0; fclose(file); }
+    starts_write(e, count + 1);
+    return count;
+}
+
+void starts_clear(engine *e) { starts_write(e, 0); }

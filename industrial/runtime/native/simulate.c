@@ -40,7 +40,7 @@ static void *guard(void *argument) {
         if (since == 0) continue;
         uint64_t lasts = real_ns() - since;
         if (lasts < x->limit_ns) continue;
-        x->e.tasks[atomic_load(&x->scanning_task)].stop = 1;
+        x->e.unit->tasks[atomic_load(&x->scanning_task)].stop = 1;
         if (lasts > 2 * x->limit_ns) pthread_kill(x->scanner, SIGUSR2);
     }
     return NULL;
@@ -60,6 +60,11 @@ simulation *simulation_open(const char *path, uint64_t limit_ns, int64_t wall_ns
     pthread_mutex_init(&x->e.boundary, NULL);
     x->e.shm = calloc(1, sizeof *x->e.shm);
     if (!x->e.shm) { snprintf(x->why, sizeof x->why, "not enough memory"); return x; }
+    /* A quiet world: the clock is right, every input is good, whoever feeds them lives. */
+    atomic_store(&x->e.shm->clock_trusted, 1);
+    memset(x->e.shm->quality, 1, VPLC_IN_SIZE);
+    memset(x->e.shm->quality_stage, 1, VPLC_IN_SIZE);
+    atomic_store(&x->e.shm->protocols_heartbeat_ns, UINT64_MAX);
     engine_fault_handlers();
     x->alternative.ss_size = 64 * 1024;
     x->alternative.ss_sp = malloc(x->alternative.ss_size);
@@ -69,7 +74,7 @@ simulation *simulation_open(const char *path, uint64_t limit_ns, int64_t wall_ns
     return x;
 }
 
-int simulation_prepare(simulation *x) { return engine_prepare(&x->e); }
+int simulation_prepare(simulation *x) { return engine_prepare(&x->e, NULL); }
 
 void simulation_clock(uint64_t now_ns_) { virtual_ns = now_ns_; }
 
@@ -81,15 +86,40 @@ int simulation_scan(simulation *x, uint32_t index) {
     return code;
 }
 
+/* Time and flags of the scan that begins next, as they were recorded. */
+void simulation_replay(simulation *x, const vplc_record *record) { x->e.replay = record; }
+
+/* A scan's two halves, for scans that overlapped when they were recorded. */
+void simulation_begin(simulation *x, uint32_t index) { scan_begin(&x->e.unit->tasks[index]); }
+int simulation_end(simulation *x, uint32_t index) {
+    task *t = &x->e.unit->tasks[index];
+    atomic_store(&x->scanning_task, index);
+    atomic_store(&x->scanning_since, real_ns());
+    int code = scan_run(t);
+    current = NULL;
+    atomic_store(&x->scanning_since, 0);
+    scan_end(t, code);
+    return code;
+}
+vplc_shm *simulation_shm(simulation *x) { return x->e.shm; }
+uint64_t simulation_sum(simulation *x) { return outputs_sum(x->e.shm); }
+/* What the dispatcher sees: the machine stood still for so long, the wall clock was set by so much. */
+void simulation_clock_event(simulation *x, uint64_t gap_ns, int64_t step_ns) {
+    clock_watch(&x->e, now_ns(), 0);
+    wall_start_ns += step_ns;
+    clock_watch(&x->e, now_ns(), gap_ns);
+    clock_sync(&x->e, true);
+}
+
 uint32_t simulation_line(simulation *x) { return atomic_load(&x->e.shm->fault_line); }
 uint32_t simulation_file(simulation *x) { return atomic_load(&x->e.shm->fault_file); }
-uint32_t simulation_files(simulation *x) { return x->e.program->n_files; }
-const char *simulation_file_name(simulation *x, uint32_t n) { return x->e.program->files[n]; }
-uint32_t simulation_tasks(simulation *x) { return x->e.n_tasks; }
-const char *simulation_task_name(simulation *x, uint32_t n) { return x->e.program->tasks[n].name; }
-uint64_t simulation_interval_ns(simulation *x, uint32_t n) { return x->e.program->tasks[n].interval_ns; }
-int32_t simulation_priority(simulation *x, uint32_t n) { return x->e.program->tasks[n].priority; }
-uint32_t simulation_arena_size(simulation *x) { return x->e.program->arena_size; }
+uint32_t simulation_files(simulation *x) { return x->e.unit->program->n_files; }
+const char *simulation_file_name(simulation *x, uint32_t n) { return x->e.unit->program->files[n]; }
+uint32_t simulation_tasks(simulation *x) { return x->e.unit->n_tasks; }
+const char *simulation_task_name(simulation *x, uint32_t n) { return x->e.unit->program->tasks[n].name; }
+uint64_t simulation_interval_ns(simulation *x, uint32_t n) { return x->e.unit->program->tasks[n].interval_ns; }
+int32_t simulation_priority(simulation *x, uint32_t n) { return x->e.unit->program->tasks[n].priority; }
+uint32_t simulation_arena_size(simulation *x) { return x->e.unit->program->arena_size; }
 
 /* Read from what was published; write to where the next scan takes it from. */
 uint8_t *simulation_read(simulation *x, int area) {
@@ -102,12 +132,13 @@ uint8_t *simulation_read(simulation *x, int area) {
 }
 
 uint8_t *simulation_write(simulation *x, int area) {
-    return area == VPLC_AREA_ARENA ? x->e.arena : simulation_read(x, area);
+    if (area == VPLC_AREA_IN) atomic_fetch_add(&x->e.shm->in_seq, 2); /* whole again at once: the next latch takes it */
+    return simulation_read(x, area);
 }
 
 void simulation_close(simulation *x) {
     if (!x) return;
-    if (x->e.program) {
+    if (x->e.unit) {
         atomic_store(&x->closing, true);
         pthread_join(x->guard, NULL);
         engine_unload(&x->e);

@@ -31,7 +31,11 @@ typedef struct vplc_ctx {
     volatile uint32_t *stop; /* set to non-zero by the watchdog: loops test it */
     /* never returns: unwinds to the engine, which discards this scan */
     void (*fault)(struct vplc_ctx *, uint32_t code);
-    uint32_t flags;          /* bit 0: first scan; bit 1: wall clock trusted */
+    uint32_t flags;          /* bit 0: first scan; bit 1: wall clock trusted; bit 2: the machine stood still before this scan;
+                              * bit 3: whoever feeds the inputs lives */
+    const uint8_t *quality;  /* per byte of `in`: 1 is good */
+    const uint32_t *stamp;   /* per 16 bits of `in`: when its device last answered, milliseconds modulo 2^32 */
+    uint32_t now_ms;         /* the same clock, frozen for the scan */
 } vplc_ctx;
 
 typedef struct vplc_task {
