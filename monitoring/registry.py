@@ -96,6 +96,8 @@ METRICS: tuple[Metric, ...] = (
     _orchestrator("operations_live", "state", "Operations queued or at work"),
     _orchestrator("drifts", "kind", "Differences between intent and hosts"),
     _vplc("up", "gauge", "", "1 if the scan process is there"),
+    _vplc("clock_seconds", "gauge", "", "The machine's monotonic clock at this scrape"),
+    _vplc("process_info", "gauge", "boot_id scan_pid", "1, with the boot and the scan process"),
     _vplc("heartbeat_age_seconds", "gauge", "", "Since the scan process last said that it lives"),
     _vplc("running", "gauge", "", "1 if the program runs"),
     _vplc("fifo", "gauge", "", "1 if tasks have FIFO priority"),

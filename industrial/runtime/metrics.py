@@ -54,6 +54,16 @@ class _VplcCollector(Collector):
     def _controller(self, shm: SharedMemory) -> Iterator[Metric]:
         age = shm.heartbeat_age_s
         yield _gauge("up", "1 if the scan process is there", float(age < 1.0))
+        yield _gauge(
+            "clock_seconds", "The machine's monotonic clock at this scrape", time.monotonic()
+        )
+        process = GaugeMetricFamily(
+            "vplc_process_info",
+            "1, with the boot and the scan process",
+            labels=("boot_id", "scan_pid"),
+        )
+        process.add_metric([self._protocols.boot_id, str(shm.scan_pid)], 1)
+        yield process
         yield _gauge("heartbeat_age_seconds", "Since the scan process last said that it lives", age)
         yield _gauge("running", "1 if the program runs", float(shm.state == State.RUN))
         yield _gauge("fifo", "1 if tasks have FIFO priority", float(shm.fifo))

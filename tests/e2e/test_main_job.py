@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,35 +179,94 @@ def test_the_control_vcpu_has_its_cpu_and_nothing_else_of_ours_is_on_it(running:
         assert not os.sched_getaffinity(row["pid"]) & dedicated, name
 
 
-def _pulse(machine: dict[str, Any]) -> tuple[float, float, str]:
-    """When, how many cycles were begun or counted as missed, and which scan process it is."""
+@dataclass(frozen=True)
+class Pulse:
+    """A controller at one moment, by its own clock: which boot and scan process, how many cycles."""
+
+    process: str
+    clock_s: float
+    scans: float
+    overruns: float
+
+
+def _pulse(machine: dict[str, Any]) -> Pulse:
     text = _metrics(machine)
-    cycles = metric(text, "vplc_scans_total") + metric(text, "vplc_overruns_total")
-    return (
-        time.monotonic(),
-        cycles,
-        "\n".join(sorted(re.findall(r"^vplc_info.*$", text, re.MULTILINE))),
+    (process,) = re.findall(r"^vplc_process_info.*$", text, re.MULTILINE)
+    return Pulse(
+        process,
+        metric(text, "vplc_clock_seconds"),
+        metric(text, "vplc_scans_total"),
+        metric(text, "vplc_overruns_total"),
     )
 
 
-def _no_gap(before: tuple[float, float, str], after: tuple[float, float, str]) -> None:
-    """Every cycle of the time between was begun, or counted as missed; the same process did it."""
-    elapsed, cycles = after[0] - before[0], after[1] - before[1]
-    assert before[2] == after[2], "another boot or another scan process"
-    assert cycles == pytest.approx(elapsed / CYCLE_S, rel=0.25)
+class Baseline:
+    """cyclictest with the controller's cycle, beside it on the same CPU: what the machine itself costs."""
+
+    def __init__(self, cpu: int) -> None:
+        self._process = subprocess.Popen(
+            ["cyclictest", "-q", "-t1", "-a", str(cpu), f"-i{round(CYCLE_S * 1e6)}", f"-h{round(CYCLE_S * 1e6)}"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Baseline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def missed(self) -> int:
+        """End it; how many of its cycles began a whole cycle late."""
+        self._process.send_signal(signal.SIGINT)
+        text, _ = self._process.communicate(timeout=30)
+        return int(re.findall(r"^# Histogram Overflows: 0*(\d+)", text, re.MULTILINE)[0])
+
+
+def _control_cpu(machine: dict[str, Any]) -> int:
+    threads = _threads(f"mw-filling-line-1-{machine['name']}")
+    (cpus,) = (cpus for name, cpus in threads.items() if re.fullmatch(r"CPU 1/\w+", name))
+    return min(cpus)
+
+
+def _no_gap(before: Pulse, after: Pulse, rest: float, missed: int) -> None:
+    """Same boot, same scan process, every cycle of the time between begun or counted as missed.
+
+    `rest` is the share of cycles that this machine's controller missed while nothing was done to
+    it, `missed` what the baseline missed in the same seconds.
+    """
+    assert before.process == after.process, "another boot or another scan process"
+    due = (after.clock_s - before.clock_s) / CYCLE_S
+    overruns = after.overruns - before.overruns
+    cycles = after.scans - before.scans + overruns
+    # The counters and the clock are read one after the other, by a guest that may wait between them.
+    assert cycles == pytest.approx(due, rel=0.01, abs=25)
+    print(f"{due:.0f} cycles, {overruns:.0f} overruns; at rest {rest:.3f}, the baseline {missed}")
+    assert overruns <= missed + (3 * rest + 0.05) * due
+
+
+def _rest(machine: dict[str, Any]) -> float:
+    """The share of cycles missed at rest, over some seconds."""
+    before = _pulse(machine)
+    time.sleep(4)  # the time that is measured, not a wait for anything
+    after = _pulse(machine)
+    return (after.overruns - before.overruns) * CYCLE_S / (after.clock_s - before.clock_s)
 
 
 def test_the_whole_control_plane_may_die(running: Running) -> None:
     machine = running.machine()
-    before = _pulse(machine)
-    states = running.supervision.states()
-    for name in ("portal", "orchestrator", "gateway", "prometheus"):
-        os.kill(states[name]["pid"], signal.SIGKILL)
-    running.postgres.kill()
-    first = _registers(machine["address"])
-    assert first[0] > 0
-    time.sleep(5)  # the time that the vPLC is to survive, not a wait for anything
-    _no_gap(before, _pulse(machine))
+    rest = _rest(machine)
+    with Baseline(_control_cpu(machine)) as baseline:
+        before = _pulse(machine)
+        states = running.supervision.states()
+        for name in ("portal", "orchestrator", "gateway", "prometheus"):
+            os.kill(states[name]["pid"], signal.SIGKILL)
+        running.postgres.kill()
+        first = _registers(machine["address"])
+        assert first[0] > 0
+        time.sleep(5)  # the time that the vPLC is to survive, not a wait for anything
+        _no_gap(before, _pulse(machine), rest, baseline.missed())
     running.postgres.start_again()
     running.supervision.wait_running(["portal", "orchestrator", "gateway", "prometheus"])
 
@@ -217,17 +277,19 @@ def test_the_whole_control_plane_may_die(running: Running) -> None:
             return False
 
     eventually(answers, 120, "the control plane's return")
-    _no_gap(before, _pulse(machine))
+    assert _pulse(machine).process == before.process
 
 
 def test_guest_and_scan_outlive_libvirtd(running: Running) -> None:
     machine = running.machine()
-    before = _pulse(machine)
-    running.lab.kill(machine["host"], only="libvirtd")
-    time.sleep(3)  # the time without libvirtd
-    assert _threads(f"mw-filling-line-1-{machine['name']}")
-    running.lab.restore(machine["host"])
-    _no_gap(before, _pulse(machine))
+    rest = _rest(machine)
+    with Baseline(_control_cpu(machine)) as baseline:
+        before = _pulse(machine)
+        running.lab.kill(machine["host"], only="libvirtd")
+        time.sleep(3)  # the time without libvirtd
+        assert _threads(f"mw-filling-line-1-{machine['name']}")
+        running.lab.restore(machine["host"])
+        _no_gap(before, _pulse(machine), rest, baseline.missed())
     eventually(
         lambda: (
             {row["name"]: row["state"] for row in running.api("olga").rows("hosts/")}[

@@ -63,8 +63,12 @@ def root_archive() -> tuple[Path, Path]:
     """The servers' root and their mirror, made once (65 s) and kept in the cache."""
     folder = CACHE / "ansible"
     archive, mirror = folder / "server.tar", folder / "mirror"
-    if archive.exists() and (mirror / "Packages").exists():
+    if archive.is_file() and (mirror / "Packages").exists():
         return archive, mirror
+    # mmdebstrap tells by the name's end what it shall write.
+    half = folder / "half.tar"
+    if archive.is_dir():
+        shutil.rmtree(archive)
     shutil.rmtree(mirror, ignore_errors=True)
     mirror.mkdir(parents=True)
     download = " ".join(["apt-get install -y --no-install-recommends --download-only", *PACKAGES])
@@ -72,11 +76,11 @@ def root_archive() -> tuple[Path, Path]:
         "nice", "mmdebstrap", "--variant=minbase", f"--include={INSIDE}",
         f'--customize-hook=chroot "$1" {download}',
         f'--customize-hook=mv "$1"/var/cache/apt/archives/*.deb {mirror}/',
-        "--skip=cleanup/apt/cache", "bookworm", str(archive) + ".new",
+        "--skip=cleanup/apt/cache", "bookworm", str(half),
     )  # fmt: skip
     with (mirror / "Packages").open("w") as listing:
         subprocess.run(["dpkg-scanpackages", "-m", "."], cwd=mirror, stdout=listing, check=True)
-    Path(str(archive) + ".new").replace(archive)
+    half.replace(archive)
     return archive, mirror
 
 

@@ -111,7 +111,8 @@ def _bring_into_reach(folder: Path) -> str:
             if ancestor in covers or not ancestor.stat().st_mode & 0o001:
                 covers.setdefault(ancestor, []).append(path)
                 break
-    lines = []
+    # What is made on the way to a folder must let nobody through, whatever this process's umask is.
+    lines = ["umask 022"]
     for number, (cover, paths) in enumerate(sorted(covers.items())):
         # A path within another one comes with it.
         roots = [path for path in paths if not any(other in path.parents for other in paths)]
