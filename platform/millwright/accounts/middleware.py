@@ -1,4 +1,4 @@
-"""Two factors for the roles that the plant's settings name."""
+"""What a person does before anything else: choose a password of his own, set up a second factor."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def lacks_second_factor(user: Any) -> bool:
     return bool(roles & demanded) and not is_mfa_enabled(user)
 
 
-class TwoFactorMiddleware:
-    """Sends such a person to the page where it is set up; works under both sync and async handlers.
+class FirstThingsMiddleware:
+    """Sends a person with a temporary password, or without a demanded factor, to where that is mended; works under both sync and async handlers.
 
     Tokens are not asked: a token is a secret of its own, with a scope and an end.
     """
@@ -57,19 +57,21 @@ class TwoFactorMiddleware:
         return refusal or await self.get_response(request)  # type: ignore[misc]
 
     def _refusal(self, request: HttpRequest) -> HttpResponseBase | None:
-        if not get_settings().two_factor_role_set or request.path.startswith(_OPEN):
+        if request.path.startswith(_OPEN):
             return None
-        if not lacks_second_factor(request.user):
-            return None
-        text = _("Your role needs two-factor sign-in: set it up first.")
-        if request.path.startswith("/api/"):
-            body = {
-                "type": "about:blank",
-                "title": "Forbidden",
-                "status": 403,
-                "detail": text,
-                "code": "two_factor_required",
-            }
-            return JsonResponse(body, status=403, content_type="application/problem+json")
-        messages.warning(request, text)
-        return redirect("mfa_index")
+        if getattr(request.user, "password_is_temporary", False):
+            text = _("Choose a password of your own first.")
+            return _lead(request, text, "password_change_required", "account_change_password")
+        if get_settings().two_factor_role_set and lacks_second_factor(request.user):
+            text = _("Your role needs two-factor sign-in: set it up first.")
+            return _lead(request, text, "two_factor_required", "mfa_index")
+        return None
+
+
+def _lead(request: HttpRequest, text: str, code: str, page: str) -> HttpResponseBase:
+    """To the page where it is done; programs are told why they are refused."""
+    if request.path.startswith("/api/"):
+        body = {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": text, "code": code}  # fmt: skip
+        return JsonResponse(body, status=403, content_type="application/problem+json")
+    messages.warning(request, text)
+    return redirect(page)

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .choices import Role
-from .querysets import ApiTokenQuerySet, ProjectQuerySet
+from .querysets import ApiTokenQuerySet, DelegationQuerySet, ProjectQuerySet
 
 
 class User(AbstractUser):
@@ -18,6 +18,10 @@ class User(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     plant_role = models.CharField(_("plant-wide role"), max_length=16, choices=Role, blank=True)
     is_service = models.BooleanField(_("service account"), default=False)
+    #: Entered by an administrator and shown once: whoever signs in with it chooses his own first.
+    password_is_temporary = models.BooleanField(_("password is temporary"), default=False)
+    #: For the day when nobody else can sign in: every entry alarms operators and administrators.
+    is_break_glass = models.BooleanField(_("break-glass account"), default=False)
 
     def __str__(self) -> str:
         return self.get_full_name() or self.username
@@ -38,6 +42,18 @@ class Project(models.Model):
         _("approved automatically up to vCPUs"), default=0
     )
     max_lease_days = models.PositiveIntegerField(_("longest lease in days"), default=365)
+    #: Above this many vCPUs two different approvers must agree. 0: one is enough.
+    second_approval_vcpus = models.PositiveIntegerField(
+        _("two approvers needed above vCPUs"), default=0
+    )
+    #: After so many days without a decision policy decides. 0: it waits until it expires.
+    decide_after_days = models.PositiveIntegerField(_("decided by policy after days"), default=0)
+    decide_after = models.CharField(
+        _("policy's decision"),
+        max_length=8,
+        default="reject",
+        choices=(("approve", _("approve")), ("reject", _("reject"))),
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
     objects = ProjectQuerySet.as_manager()
@@ -61,6 +77,25 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} · {self.role} · {self.project}"
+
+
+class Delegation(models.Model):
+    """For a time, one approver's decisions may be taken by another person, who says so by doing it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    giver = models.ForeignKey(User, models.CASCADE, related_name="delegations_given")
+    taker = models.ForeignKey(User, models.CASCADE, related_name="delegations_taken")
+    created_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField(_("until"))
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DelegationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.giver} → {self.taker}"
 
 
 class ApiToken(models.Model):

@@ -62,14 +62,39 @@ def project_roles(user: Any) -> dict[int, set[str]]:
     return cached
 
 
-def may(user: Any, verb: str, project: Any = None) -> bool:
-    """Whether the person may do `verb`, in the project or plant-wide."""
-    if not (user.is_authenticated and user.is_active):
-        return False
+def _own(user: Any, verb: str, project: Any) -> bool:
     in_project, plant_wide = _VERBS[verb]
     if user.is_superuser or user.plant_role in plant_wide:
         return True
     return project is not None and bool(project_roles(user).get(project.pk, set()) & in_project)
+
+
+def givers(user: Any) -> list[Any]:
+    """The people in whose place the person may decide now, read once per user object."""
+    cached: list[Any] | None = getattr(user, "_givers", None)
+    if cached is None:
+        rows = user.delegations_taken.in_force().select_related("giver")
+        cached = [row.giver for row in rows]
+        user._givers = cached
+    return cached
+
+
+def may(user: Any, verb: str, project: Any = None) -> bool:
+    """Whether the person may do `verb`, in the project or plant-wide; decisions also by delegation."""
+    if not (user.is_authenticated and user.is_active):
+        return False
+    if _own(user, verb, project):
+        return True
+    return verb == "decide" and any(_own(giver, verb, project) for giver in givers(user))
+
+
+def deciding_as(user: Any, project: Any, not_as: Any = None) -> list[Any]:
+    """By whose right the person may decide in the project: his own, else those who delegated theirs.
+
+    `not_as`: the id of somebody whose right does not count, since nobody decides his own request.
+    """
+    holders = [user, *givers(user)]
+    return [row for row in holders if row.pk != not_as and _own(row, "decide", project)]
 
 
 def require(user: Any, verb: str, project: Any = None) -> None:
@@ -85,4 +110,12 @@ def projects_with(user: Any, verb: str) -> list[int] | None:
     if not user.is_authenticated:
         return []
     in_project, _ = _VERBS[verb]
-    return [project_id for project_id, roles in project_roles(user).items() if roles & in_project]
+    holders = [user, *(givers(user) if verb == "decide" else [])]
+    return sorted(
+        {
+            project_id
+            for holder in holders
+            for project_id, roles in project_roles(holder).items()
+            if roles & in_project
+        }
+    )

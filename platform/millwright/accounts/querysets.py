@@ -42,3 +42,14 @@ class ProjectQuerySet(models.QuerySet):
 class ApiTokenQuerySet(models.QuerySet):
     def usable(self) -> ApiTokenQuerySet:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+
+
+class DelegationQuerySet(models.QuerySet):
+    def in_force(self) -> DelegationQuerySet:
+        """Those that count now: not ended, both people active."""
+        return self.filter(
+            ended_at=None,
+            ends_at__gt=timezone.now(),
+            giver__is_active=True,
+            taker__is_active=True,
+        )

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from millwright.accounts.models import Project
-from millwright.accounts.permissions import may, require
+from millwright.accounts.permissions import deciding_as, may, require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
@@ -196,10 +196,12 @@ def approve_request(
 ) -> Request:
     """Approve: the environment, its machine and the operation that builds it are written at once.
 
-    `changes` are what the approver grants in place of what was asked (of `APPROVER_MAY_CHANGE`).
+    Where the project wants two approvers for that size, the first approval is kept and the request
+    goes on waiting for another person. `changes` are what the approver grants in place of what was
+    asked (of `APPROVER_MAY_CHANGE`).
     """
     request = _locked(Request.objects, request.pk)
-    _require_decider(actor, request)
+    holder = _require_decider(actor, request)
     _require_step(request, RequestState.APPROVED)
     changed = {
         name: [getattr(request, name), value]
@@ -214,13 +216,33 @@ def approve_request(
         for name, (_asked, granted) in changed.items():
             setattr(request, name, granted)
         validate_request(request)
-        request.save(update_fields=list(changed))
+        # Another size is another question: whoever agreed to the first is asked again.
+        request.first_approval_by = request.first_approval_at = None
+        request.save(update_fields=[*changed, "first_approval_by", "first_approval_at"])
         record(actor, "request.change", request, project=request.project, **changed)
-    _approve(actor, request, reason)
+    if needs_second_approval(request) and request.first_approval_by_id is None:
+        Request.objects.filter(pk=request.pk).update(
+            first_approval_by=holder, first_approval_at=timezone.now()
+        )
+        record(actor, "request.first_approval", request, project=request.project, reason=reason, **_for(actor, holder))  # fmt: skip
+        request.refresh_from_db()
+        return request
+    _approve(actor, request, reason, **_for(actor, holder))
     return request
 
 
-def _approve(actor: Any, request: Request, reason: str) -> None:
+def needs_second_approval(request: Request) -> bool:
+    """Whether the project wants two approvers for what is asked."""
+    limit = request.project.second_approval_vcpus
+    return bool(limit) and size_of(request.template_version.spec, request.size).vcpus > limit
+
+
+def _for(actor: Any, holder: Any) -> dict[str, str]:
+    """For the audit trail: in whose place a delegate decided."""
+    return {} if holder is None or holder.pk == actor.pk else {"in_place_of": str(holder)}
+
+
+def _approve(actor: Any, request: Request, reason: str, **details: str) -> None:
     _require_step(request, RequestState.APPROVED)
     spec = request.template_version.spec
     size = size_of(spec, request.size)
@@ -275,14 +297,14 @@ def _approve(actor: Any, request: Request, reason: str) -> None:
         decision_reason=reason,
         environment=environment,
     )
-    record(actor, "request.approve", request, project=request.project, reason=reason)
+    record(actor, "request.approve", request, project=request.project, reason=reason, **details)
 
 
 @transaction.atomic
 def reject_request(actor: Any, request: Request, reason: str) -> Request:
     """Reject, with the reason that the requester reads."""
     request = _locked(Request.objects, request.pk)
-    _require_decider(actor, request)
+    holder = _require_decider(actor, request)
     _require_step(request, RequestState.REJECTED)
     if not reason.strip():
         raise ValidationError({"reason": _("say why: the requester reads it")})
@@ -295,7 +317,7 @@ def reject_request(actor: Any, request: Request, reason: str) -> Request:
         decided_by=actor,
         decision_reason=reason,
     )
-    record(actor, "request.reject", request, project=request.project, reason=reason)
+    record(actor, "request.reject", request, project=request.project, reason=reason, **_for(actor, holder))  # fmt: skip
     return request
 
 
@@ -328,12 +350,50 @@ def _require_own(actor: Any, request: Request) -> None:
         require(actor, "administer", request.project)
 
 
-def _require_decider(actor: Any, request: Request) -> None:
+def _require_decider(actor: Any, request: Request) -> Any:
+    """By whose right the actor decides: his own or that of whoever delegated to him.
+
+    Nobody decides his own request, neither by another's right nor another by his; two approvals
+    come from two people, and from the rights of two.
+    """
     require(actor, "decide", request.project)
     if request.requester_id == actor.pk:
         raise ValidationError(
             {"decided_by": _("nobody decides his own request; another approver must")}
         )
+    holders = deciding_as(actor, request.project, not_as=request.requester_id)
+    if not holders:
+        raise ValidationError(
+            {"decided_by": _("the requester's own right was delegated; another approver must")}
+        )
+    left = [row for row in holders if row.pk != request.first_approval_by_id]
+    if request.first_approval_by_id == actor.pk or not left:
+        raise ValidationError(
+            {"decided_by": _("the first approval is yours; another approver must give the second")}
+        )
+    return left[0]
+
+
+@transaction.atomic
+def decide_by_policy(request: Request) -> Request:
+    """What the project's policy says of a request that nobody decided in its time."""
+    request = _locked(Request.objects, request.pk)
+    project = request.project
+    reason = _("nobody decided within %(days)s days") % {"days": project.decide_after_days}
+    if project.decide_after == "approve":
+        _approve(None, request, reason)
+        return request
+    _require_step(request, RequestState.REJECTED)
+    transition(
+        request,
+        "request",
+        RequestState.REJECTED,
+        cause="policy",
+        decided_at=timezone.now(),
+        decision_reason=reason,
+    )
+    record(None, "request.reject", request, project=project, reason=reason)
+    return request
 
 
 _POWER = {

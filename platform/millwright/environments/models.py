@@ -63,6 +63,11 @@ class Request(models.Model):
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
     )
     decision_reason = models.TextField(blank=True)
+    #: where the project wants two approvers: who agreed first
+    first_approval_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    first_approval_at = models.DateTimeField(null=True, blank=True)
     environment = models.OneToOneField(
         "Environment", models.SET_NULL, null=True, blank=True, related_name="request"
     )

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from django.db import models
 
-from millwright.accounts.permissions import projects_with
+from millwright.accounts.permissions import givers, projects_with
 from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
@@ -16,6 +16,19 @@ from millwright.core.lifecycle import (
 
 
 class RequestQuerySet(ByProjectQuerySet):
+    def for_user(self, user: Any) -> Self:
+        """Those of the user's projects, and those that were handed to him to decide."""
+        rows = super().for_user(user)
+        if not user.is_authenticated or rows is self or not givers(user):
+            return rows
+        handed = projects_with(user, "decide")
+        if handed is None:
+            return self
+        return self.filter(
+            models.Q(project__in=user.memberships.values("project_id"))
+            | models.Q(project__in=handed)
+        )
+
     def with_names(self) -> Self:
         return self.select_related(
             "project",
@@ -23,6 +36,7 @@ class RequestQuerySet(ByProjectQuerySet):
             "template_version__template",
             "cell",
             "decided_by",
+            "first_approval_by",
             "environment",
             "program_version__program",
         )
@@ -32,6 +46,7 @@ class RequestQuerySet(ByProjectQuerySet):
         submitted = (
             self.filter(state=RequestState.SUBMITTED)
             .exclude(requester=user)
+            .exclude(first_approval_by=user)
             .order_by("submitted_at")
         )
         projects = projects_with(user, "decide")

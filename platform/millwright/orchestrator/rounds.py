@@ -5,11 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import logging
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from millwright.accounts.models import Project
 from millwright.audit.actions import record
-from millwright.core.lifecycle import EnvironmentState, MachineDesired, OperationKind, RequestState
+from millwright.core.lifecycle import (
+    EnvironmentState,
+    LifecycleError,
+    MachineDesired,
+    OperationKind,
+    RequestState,
+)
+from millwright.environments.actions import decide_by_policy
 from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
@@ -64,6 +73,32 @@ def requests(now: dt.datetime) -> int:
             record(None, "request.expire", request, project=request.project)
         expired += 1
     return expired
+
+
+def undecided(now: dt.datetime) -> int:
+    """Decide by the project's policy what nobody decided in the days that it gives."""
+    decided = 0
+    waiting = Request.objects.filter(state=RequestState.SUBMITTED).select_related("project")
+    terms = Project.objects.filter(decide_after_days__gt=0).values_list(
+        "decide_after_days", flat=True
+    )
+    # A term is one of thirty numbers: a query for each that is in use.
+    due = [
+        request
+        for days in sorted(set(terms))
+        for request in waiting.filter(
+            project__decide_after_days=days, submitted_at__lte=now - dt.timedelta(days=days)
+        ).order_by("submitted_at")[:100]
+    ]
+    for request in due:
+        try:
+            decide_by_policy(request)
+        except (ValidationError, LifecycleError) as error:
+            # Quota or pool have no room by now: a person must see it.
+            log.info("policy cannot decide %s: %s", request, error)
+            continue
+        decided += 1
+    return decided
 
 
 def host_facts(hosts: Hosts) -> None:
@@ -134,7 +169,12 @@ def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
 def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
-    for work in (lambda: leases(now), lambda: requests(now), lambda: orphan_volumes(hosts, now)):
+    for work in (
+        lambda: leases(now),
+        lambda: requests(now),
+        lambda: undecided(now),
+        lambda: orphan_volumes(hosts, now),
+    ):
         try:
             work()
         except Exception:

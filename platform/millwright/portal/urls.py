@@ -4,7 +4,9 @@ from django.urls import path
 
 from .views import (
     account,
+    administration,
     audit,
+    delegations,
     environments,
     home,
     live,
@@ -51,6 +53,23 @@ urlpatterns = [
     path("operations/<uuid:pk>/act/", records.operation_act, name="operation_act"),
     path("audit/", audit.AuditList.as_view(), name="audit"),
     path("audit/export/", audit.export, name="audit_export"),
+    path("administration/", administration.PersonList.as_view(), name="people"),
+    path("administration/people/new/", administration.person_new, name="person_new"),
+    path("administration/people/<uuid:pk>/", administration.person, name="person"),
+    path("administration/projects/", administration.ProjectList.as_view(), name="projects"),
+    path("administration/projects/new/", administration.project_new, name="project_new"),
+    path("administration/projects/<slug:slug>/", administration.project, name="project"),
+    path(
+        "administration/projects/<slug:slug>/members/", administration.member_add, name="member_add"
+    ),
+    path(
+        "administration/projects/<slug:slug>/members/<int:pk>/remove/",
+        administration.member_remove,
+        name="member_remove",
+    ),
+    path("administration/settings/", administration.settings_page, name="settings"),
+    path("delegations/", delegations.delegations, name="delegations"),
+    path("delegations/<uuid:pk>/end/", delegations.end, name="delegation_end"),
     path("search/", search.search, name="search"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<uuid:pk>/revoke/", tokens.revoke, name="token_revoke"),

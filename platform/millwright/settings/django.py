@@ -65,7 +65,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "millwright.audit.middleware.OriginMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "millwright.accounts.middleware.TwoFactorMiddleware",
+    "millwright.accounts.middleware.FirstThingsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from django.db import transaction
 from django.test import Client
 from django.urls import get_resolver, reverse
 from django.utils import timezone
+from millwright.accounts import people
 from millwright.accounts.actions import issue_token
-from millwright.accounts.models import User
+from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
@@ -54,6 +56,12 @@ ROWS = {
     "approvers": _row(403, DONE, 403, DONE, 403, 404),
     "operators": _row(DONE, 403, DONE, DONE, 403, 404),
     "engineers": _row(DONE, 403, 403, DONE, 403, 404),
+    "administrators": _row(403, 403, 403, 200, 403, 403),
+    "administer": _row(403, 403, 403, DONE, 403, 403),
+    "project_keepers": _row(403, 403, 403, 200, 403, 404),
+    "keep_projects": _row(403, 403, 403, DONE, 403, 404),
+    "delegators": _row(403, DONE, 403, DONE, 403, 403),
+    "approver_alone": _row(404, DONE, 404, 404, 404, 404),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
 }
 #: Where one may be without having signed in, or where the library behind the route decides.
@@ -132,7 +140,13 @@ def world(plant: Plant) -> dict[str, Any]:
         host=plant.hosts[0], kind="foreign", name="vm", first_seen=now, last_seen=now
     )
     asked = actions.create_request(erin, **plant.request_fields("asked"))
+    tom = User.objects.create_user("tom")
+    delegation = people.delegate(plant.approver, tom, now + dt.timedelta(days=2))
     return {
+        "tom": tom.pk,
+        "soon": (now + dt.timedelta(days=5)).date().isoformat(),
+        "delegation": delegation.pk,
+        "membership": Membership.objects.get(user=plant.approver).pk,
         "project": plant.project.pk,
         "cell": plant.cell.pk,
         "template": plant.template.pk,

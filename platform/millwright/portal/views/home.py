@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q
@@ -11,6 +12,8 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from millwright.accounts.permissions import may
+from millwright.accounts.signals import BREAK_GLASS
+from millwright.audit.models import AuditEntry
 from millwright.environments.models import Environment, Operation, Request
 from millwright.inventory.models import Host
 
@@ -50,6 +53,7 @@ def home(request: HttpRequest) -> HttpResponse:
             closed=Count("pk", filter=~Q(administration="schedulable")),
         )
     context = {
+        "emergencies": _emergencies(user),
         "failed": failed,
         "pool": pool,
         "inbox": Request.objects.with_names().to_decide_by(user)[:20],
@@ -58,3 +62,12 @@ def home(request: HttpRequest) -> HttpResponse:
         "requests": Request.objects.with_names().filter(requester=user)[:10],
     }
     return render(request, "portal/home.html", context)
+
+
+def _emergencies(user: Any) -> Any:
+    """Entries of emergency accounts in the last day, for those who keep the pool."""
+    if not may(user, "pool"):
+        return AuditEntry.objects.none()
+    return AuditEntry.objects.filter(
+        action=BREAK_GLASS, at__gte=timezone.now() - LATELY
+    ).order_by("-at")[:5]

@@ -238,7 +238,11 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
         "report": report,
         "environment_name": item.environment.name if item.environment else None,
         "sizes": sizes_of(item.template_version.spec),
-        "can_decide": waiting and not own and may(request.user, "decide", item.project),
+        "can_decide": waiting
+        and not own
+        and item.first_approval_by_id != request.user.pk
+        and may(request.user, "decide", item.project),
+        "second": waiting and actions.needs_second_approval(item),
         "can_submit": own and item.state == RequestState.DRAFT,
         "can_withdraw": own and item.state in (RequestState.DRAFT, RequestState.SUBMITTED),
     }
@@ -261,7 +265,7 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
         "withdraw": (lambda: actions.withdraw_request(user, item), _("Withdrawn.")),
         "approve": (
             lambda: actions.approve_request(user, item, reason, granted),
-            _("Approved. It is being built."),
+            _("Approved."),
         ),
         "reject": (lambda: actions.reject_request(user, item, reason), _("Rejected.")),
     }
