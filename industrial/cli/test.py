@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from industrial.st import Folder
+    from industrial.testing.suite import Suite
 
 
 @click.command()
@@ -21,6 +26,12 @@ import click
 @click.option("--cover", type=click.FloatRange(0, 100), help="Fail below so many percent of lines.")
 @click.option("--compiler", type=click.Choice(["tcc", "gcc"]), default="tcc", show_default=True)
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--trace",
+    multiple=True,
+    metavar="TAG",
+    help="Note a variable scan by scan, in the JSON report; `auto` chooses up to 16.",
+)
 def test(
     project: Path,
     suites: tuple[Path, ...],
@@ -28,6 +39,7 @@ def test(
     cover: float | None,
     compiler: str,
     shape: str,
+    trace: tuple[str, ...],
 ) -> None:
     """Run the suites of PROJECT in virtual time.
 
@@ -45,7 +57,10 @@ def test(
     try:
         folder = load_paths([project])
         loaded = [load_suite(path) for path in files]
-        results = [run_suite(folder, suite, compiler=compiler) for suite in loaded]
+        results = [
+            run_suite(folder, suite, compiler=compiler, trace=_traced(folder, suite, trace))
+            for suite in loaded
+        ]
     except (SuiteError, SimulationError, StError, BuildError, EngineBuildError) as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
@@ -71,3 +86,15 @@ def test(
     if short:
         click.echo(f"coverage: {whole.ratio:.1%}, wanted {cover:g} %", err=True)
     raise SystemExit(1 if failed or short else 0)
+
+
+def _traced(folder: Folder, suite: Suite, asked: tuple[str, ...]) -> tuple[str, ...]:
+    from industrial.st import compile_project
+    from industrial.testing.trace import worth_tracing
+
+    if asked != ("auto",):
+        return asked
+    # What does not compile is said by the run itself.
+    compiled = compile_project(folder.sources, folder.config) if folder.ok else None
+    symbols = compiled.symbols["symbols"] if compiled is not None and compiled.ok else []
+    return worth_tracing(symbols, suite.plant.variables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from industrial.st import Compiled, Folder, compile_project
 from .coverage import Coverage, collect, instrument
 from .errors import SuiteError
 from .suite import Case, Injection, Suite, TestStep
+from .trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test's outcome. `time_us` is virtual."""
+    """One test's outcome. `time_us` is virtual; `trace` is there where tags were asked for."""
 
     name: str
     failure: Failure | None
     scans: int
     time_us: int
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class SuiteResult:
                     "failure": str(test.failure) if test.failure else "",
                     "scans": test.scans,
                     "time_us": test.time_us,
+                    **({"trace": test.trace.as_dict()} if test.trace else {}),
                 }
                 for test in self.tests
             ],
@@ -82,8 +85,10 @@ class _Failed(Exception):
 class _Run:
     """One test under way."""
 
-    def __init__(self, machine: Machine, suite: Suite, case: Case) -> None:
-        self.machine, self.suite, self.case = machine, suite, case
+    def __init__(
+        self, machine: Machine, suite: Suite, case: Case, trace: Trace | None = None
+    ) -> None:
+        self.machine, self.suite, self.case, self.trace = machine, suite, case, trace
         self.state = dict(suite.plant.variables)
         self.injected: list[tuple[Injection, int, Any]] = []
         self._last_us: int | None = None
@@ -140,6 +145,8 @@ class _Run:
         for assignment in self.suite.plant.each_scan:
             self.state[assignment.name] = assignment.expression.value(self.read)
         self._last_us = self.machine.now_us
+        if self.trace is not None:
+            self.trace.note(self.machine.now_us, self.read)
         for interlock in self.case.interlocks:
             if bool(interlock.expression.value(self.read)) is not interlock.wanted:
                 raise _Failed(str(interlock), interlock.expression.tags)
@@ -200,12 +207,14 @@ def _compile(folder: Folder, suite: Suite) -> Compiled:
     return compiled
 
 
-def run_suite(folder: Folder, suite: Suite, *, compiler: str = "tcc") -> SuiteResult:
-    """Run all tests of a suite.
+def run_suite(
+    folder: Folder, suite: Suite, *, compiler: str = "tcc", trace: Sequence[str] = ()
+) -> SuiteResult:
+    """Run all tests of a suite. `trace` names tags and variables of the plant to note scan by scan.
 
     Raises:
         CompileError: the program does not compile.
-        SuiteError: a test names a variable that is not there.
+        SuiteError: a test, or `trace`, names a variable that is not there.
     """
     compiled = _compile(folder, suite)
     c_source, sites = instrument(compiled.c_source, list(folder.sources))
@@ -213,16 +222,17 @@ def run_suite(folder: Folder, suite: Suite, *, compiler: str = "tcc") -> SuiteRe
     result = SuiteResult(suite.name)
     for case in suite.cases:
         with Machine(compiled, compiler=compiler) as machine:
-            result.tests.append(_run_case(machine, suite, case))
+            result.tests.append(_run_case(machine, suite, case, trace))
             collect(str(machine.library_path), sites, result.coverage)
     return result
 
 
-def _run_case(machine: Machine, suite: Suite, case: Case) -> TestResult:
+def _run_case(machine: Machine, suite: Suite, case: Case, traced: Sequence[str]) -> TestResult:
     failure: Failure | None = None
     number = 0
+    trace = Trace(traced) if traced else None
     try:
-        run = _Run(machine, suite, case)
+        run = _Run(machine, suite, case, trace)
         for step in case.steps:
             number = step.number
             run.step(step)
@@ -231,4 +241,4 @@ def _run_case(machine: Machine, suite: Suite, case: Case) -> TestResult:
         failure = Failure(number, machine.now_us, failed.message, values)
     except SimulationError as error:
         raise SuiteError(f"test {case.name!r}, step {number}: {error}") from None
-    return TestResult(case.name, failure, machine.scans, machine.now_us)
+    return TestResult(case.name, failure, machine.scans, machine.now_us, trace)

@@ -11,5 +11,4 @@ export {
 export { linter, lintGutter, lintKeymap, setDiagnostics, forceLinting } from "@codemirror/lint";
 export { autocompletion, completionKeymap, completeFromList, closeBrackets } from "@codemirror/autocomplete";
 export { searchKeymap, search, highlightSelectionMatches } from "@codemirror/search";
-export { unifiedMergeView, MergeView } from "@codemirror/merge";
 export { tags } from "@lezer/highlight";

@@ -15,6 +15,8 @@ from rest_framework.views import set_rollback
 
 from millwright.accounts.permissions import PermissionRefused
 from millwright.core.lifecycle import LifecycleError
+from millwright.desk import DeskError
+from millwright.gateway.errors import GatewayError
 
 
 def _errors(detail: Any, prefix: str = "") -> list[dict[str, str]]:
@@ -74,6 +76,9 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     elif isinstance(error, LifecycleError):
         set_rollback()
         return problem(status.HTTP_409_CONFLICT, "Conflict", str(error), code="state")
+    elif isinstance(error, DeskError | GatewayError):
+        set_rollback()
+        return problem(status.HTTP_409_CONFLICT, "Conflict", str(error), code="not_now")
     elif isinstance(error, DataError):
         # What a field's own rules let through and the database cannot hold: a character 0, a huge number.
         set_rollback()

@@ -5,16 +5,16 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from .events import EventsView
-from .views import environments, metrics, plant, shopfloor
+from .views import environments, metrics, plant, programs, shopfloor
 
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
 router.register("environments", environments.EnvironmentViewSet, "environment")
 router.register("machines", environments.MachineViewSet, "machine")
 router.register("operations", environments.OperationViewSet, "operation")
-router.register("programs", shopfloor.ProgramViewSet, "program")
-router.register("program-versions", shopfloor.ProgramVersionViewSet, "program-version")
-router.register("deployments", shopfloor.DeploymentViewSet, "deployment")
+router.register("programs", programs.ProgramViewSet, "program")
+router.register("program-versions", programs.ProgramVersionViewSet, "program-version")
+router.register("deployments", programs.DeploymentViewSet, "deployment")
 router.register("devices", shopfloor.DeviceViewSet, "device")
 router.register("mappings", shopfloor.MappingViewSet, "mapping")
 router.register("stations", shopfloor.StationViewSet, "station")

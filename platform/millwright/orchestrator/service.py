@@ -13,12 +13,13 @@ from uuid import UUID
 from django.db import connections
 from django.utils import timezone
 
+from millwright.desk import Desk
 from millwright.inventory.actions import ensure_site
 from millwright.operations import Engine, LockLost, Ports
 from millwright.service_levels import rounds as ledger
 from millwright.settings import Settings
 
-from . import rounds
+from . import rounds, workshop
 from .builder import WorkerBuilder
 from .durable import DurableRunner
 from .hosts import Hosts
@@ -116,6 +117,8 @@ class Service:
         self._start("watcher", self.watcher.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
+        desk = Desk(self.settings.desk_socket, workshop.WORKS)
+        self._start("desk", lambda: desk.run(self.stop.is_set))
         runner.launch(unfinished())
         connections.close_all()
         self.active.set()

@@ -156,6 +156,11 @@ class Settings(BaseSettings):
         return self.run_dir / "gateway.sock"
 
     @property
+    def desk_socket(self) -> Path:
+        """Where the active orchestrator is asked by this machine's web processes."""
+        return self.run_dir / "desk.sock"
+
+    @property
     def secret_key_file(self) -> Path:
         return self.secrets_dir / "django.key"
 

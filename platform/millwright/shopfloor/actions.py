@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import MachineDesired, OperationKind, OperationState
-from millwright.environments.enqueue import enqueue, lock_machine
+from millwright.environments.enqueue import enqueue
 from millwright.environments.models import Machine, Operation
 
-from .models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from .models import Device, EngineeringStation, Program, ProgramVersion, TagMapping
 
 #: A program is text that people write; more than this is a mistake.
 MAX_FILES, MAX_BYTES = 500, 4 * 2**20
@@ -132,43 +132,6 @@ def upload_program(actor: Any, project: Any, name: str, files: dict[str, str]) -
     )
     record(actor, "program.upload", version, project=project, files=sorted(version.files))
     return version
-
-
-@transaction.atomic
-def deploy(actor: Any, machine: Machine, version: ProgramVersion, reason: str = "") -> Operation:
-    """Send a built version to a machine; rolling back is deploying an older version."""
-    project = machine.environment.project
-    require(actor, "engineer", project)
-    if version.program.project_id != project.pk:
-        raise ValidationError({"program_version": _("the program belongs to another project")})
-    if version.state != "ready":
-        raise ValidationError(
-            {
-                "program_version": _(
-                    "%(version)s is %(state)s; only a version that compiled can be deployed"
-                )
-                % {"version": version, "state": version.get_state_display()}
-            }
-        )
-    if machine.host_id is None:
-        raise ValidationError({"machine": _("%(machine)s is not built yet") % {"machine": machine}})
-    # Before the deployment refers to the machine: a weak lock that grows to a strong one
-    # is how two deployments and a stop came to wait for each other.
-    lock_machine(machine.pk)
-    deployment = Deployment.objects.create(
-        machine=machine, program_version=version, deployed_by=actor
-    )
-    operation = enqueue(
-        OperationKind.DELIVER_PROGRAM,
-        actor=actor,
-        reason=reason or f"deploy {version}",
-        environment=machine.environment,
-        machine=machine,
-        program_version=str(version.pk),
-        deployment=str(deployment.pk),
-    )
-    record(actor, "program.deploy", machine, project=project, reason=reason, version=str(version))
-    return operation
 
 
 def _address_in_cell(cell: Any, address: str, field: str) -> None:
@@ -331,7 +294,9 @@ def set_mappings(
 def _known_tags(machine: Machine) -> set[str] | None:
     """Lower-case tag paths of the program on the machine; None while there is none."""
     deployment = (
-        machine.deployments.exclude(state="failed").select_related("program_version").first()
+        machine.deployments.exclude(state__in=("failed", "asked", "refused"))
+        .select_related("program_version")
+        .first()
     )
     if deployment is None or not deployment.program_version.symbols:
         return None

@@ -14,6 +14,7 @@ from .querysets import (
     MappingQuerySet,
     ProgramQuerySet,
     ProgramVersionQuerySet,
+    SetPointQuerySet,
     StationQuerySet,
 )
 
@@ -80,6 +81,8 @@ class Deployment(models.Model):
     """A program version sent to a machine. The newest active one is what should run there."""
 
     STATES = (
+        ("asked", _("waiting for approval")),
+        ("refused", _("refused")),
         ("pending", _("pending")),
         ("active", _("active")),
         ("failed", _("failed")),
@@ -93,6 +96,12 @@ class Deployment(models.Model):
     deployed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
+    reason = models.CharField(max_length=500, blank=True)
+    #: Who decided, where the line demands approval.
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True, blank=True)
 
@@ -103,6 +112,39 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.program_version} → {self.machine}"
+
+
+class DeploymentPolicy(models.Model):
+    """What a project demands before a program goes to its machines."""
+
+    project = models.OneToOneField(
+        "accounts.Project", models.CASCADE, related_name="deployment_policy"
+    )
+    #: Somebody else who may decide has to agree.
+    approval = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"deployments of {self.project}"
+
+
+class SetPoint(models.Model):
+    """A tag that people may write from the portal, within limits. The allow-list of the machine follows."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    machine = models.ForeignKey("environments.Machine", models.CASCADE, related_name="set_points")
+    tag = models.CharField(_("tag"), max_length=200)
+    low = models.FloatField(_("lowest value"))
+    high = models.FloatField(_("highest value"))
+    unit = models.CharField(_("unit"), max_length=16, blank=True)
+
+    objects = SetPointQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("machine", "tag")
+        constraints = (models.UniqueConstraint(fields=("machine", "tag"), name="set_point_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.tag} of {self.machine}"
 
 
 class Device(models.Model):

@@ -1,5 +1,10 @@
 """What a person may see of programs, devices and mappings."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from millwright.accounts.permissions import projects_with
 from millwright.accounts.querysets import ByProjectQuerySet
 
 
@@ -12,6 +17,16 @@ class ProgramVersionQuerySet(ByProjectQuerySet):
 
 
 class DeploymentQuerySet(ByProjectQuerySet):
+    project_path = "machine__environment__project"
+
+    def to_decide_by(self, user: Any) -> DeploymentQuerySet:
+        """Deployments that wait for somebody like this person; never their own."""
+        projects = projects_with(user, "decide")
+        rows = self.filter(state="asked").exclude(deployed_by=user)
+        return rows if projects is None else rows.filter(machine__environment__project__in=projects)
+
+
+class SetPointQuerySet(ByProjectQuerySet):
     project_path = "machine__environment__project"
 
 

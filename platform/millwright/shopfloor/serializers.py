@@ -47,6 +47,9 @@ class DeploymentSerializer(serializers.ModelSerializer):
     deployed_by = serializers.CharField(
         source="deployed_by.username", read_only=True, default=None, allow_null=True
     )
+    decided_by = serializers.CharField(
+        source="decided_by.username", read_only=True, default=None, allow_null=True
+    )
 
     class Meta:
         model = Deployment
@@ -58,6 +61,9 @@ class DeploymentSerializer(serializers.ModelSerializer):
             "program",
             "number",
             "state",
+            "reason",
+            "decided_by",
+            "decided_at",
             "message",
             "deployed_by",
             "created_at",

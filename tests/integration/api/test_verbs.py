@@ -15,7 +15,7 @@ from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory import actions as inventory
 from millwright.shopfloor import actions as shopfloor
-from millwright.shopfloor.models import ProgramVersion
+from millwright.shopfloor.models import Deployment, ProgramVersion
 from rest_framework.test import APIClient
 
 from tests.support.plant import Plant
@@ -24,6 +24,8 @@ SOURCE = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
 DONE, NO, HIDDEN = "done", 403, 404
 #: What a stranger is told who names another project's things in a body: that they do not exist for him.
 UNKNOWN = 400
+#: Allowed, and the process that would do it is not there.
+NOT_NOW = 409
 
 PEOPLE = ("engineer", "approver", "operator", "administrator", "auditor", "stranger")
 
@@ -90,6 +92,32 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"machine": "{machine}", "program_version": "{version}"},
         _row(DONE, NO, NO, DONE, NO, UNKNOWN),
     ),
+    # Questions that change nothing: the process that answers them does not run here.
+    "program-check": (
+        "programs/check/",
+        {"project": "line-1", "files": SOURCE},
+        _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN),
+    ),
+    "program-rehearse": (
+        "programs/rehearse/",
+        {"project": "line-1", "files": SOURCE},
+        _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN),
+    ),
+    "deployment-approve": (
+        "deployments/{wanted}/approve/",
+        {},
+        _row(NO, DONE, NO, DONE, NO, HIDDEN),
+    ),
+    "deployment-refuse": (
+        "deployments/{wanted}/refuse/",
+        {"reason": "not today"},
+        _row(NO, DONE, NO, DONE, NO, HIDDEN),
+    ),
+    "deployment-policy": (
+        "deployments/policy/",
+        {"project": "line-1", "approval": True},
+        _row(NO, NO, NO, DONE, NO, UNKNOWN),
+    ),
     "device-create": (
         "devices/",
         {"name": "rio", "project": "line-1", "cell": "line1", "address": "10.90.1.51", "port": 502},
@@ -154,6 +182,9 @@ def world(plant: Plant) -> dict[str, Any]:
         "live": Operation.objects.get(environment__name="two").pk,
         "machine": machine.pk,
         "version": version.pk,
+        "wanted": Deployment.objects.create(
+            machine=machine, program_version=version, deployed_by=erin, state="asked"
+        ).pk,
         "device": device.pk,
     }
 

@@ -23,6 +23,7 @@ from millwright.operations import StepFailed
 from millwright.operations.errors import NotYet
 from millwright.orchestrator.store import DjangoStore
 from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor import deployments
 from millwright.shopfloor.models import ProgramVersion
 from rest_framework.test import APIClient
 
@@ -220,8 +221,8 @@ def test_a_machine_gets_one_operation_however_many_ask(crowd: Plant) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: actions.power(crowd.engineer, environment, OperationKind.RESTART),
         lambda: actions.power(crowd.engineer, environment, OperationKind.STOP),
-        lambda: shopfloor.deploy(crowd.engineer, machine, version),
-        lambda: shopfloor.deploy(crowd.engineer, machine, version),
+        lambda: deployments.deploy(crowd.engineer, machine, version),
+        lambda: deployments.deploy(crowd.engineer, machine, version),
         lambda: actions.remove_environment(crowd.engineer, environment),
     ]
     assert _errors(together(calls), ValidationError) == 4

@@ -1,8 +1,6 @@
-"""Programs, deployments, devices, mappings, stations."""
+"""Devices, mappings, stations."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -13,41 +11,21 @@ from rest_framework.response import Response
 from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.environments.models import Machine
-from millwright.environments.serializers import OperationSerializer
 from millwright.inventory.models import Cell
 from millwright.shopfloor import actions
 from millwright.shopfloor.models import (
-    Deployment,
     Device,
     EngineeringStation,
-    Program,
-    ProgramVersion,
     TagMapping,
 )
 from millwright.shopfloor.serializers import (
-    DeploymentSerializer,
     DeviceSerializer,
     MappingSerializer,
-    ProgramSerializer,
-    ProgramVersionSerializer,
     StationSerializer,
 )
 
 from .environments import _known
-
-
-class UploadInput(serializers.Serializer):
-    project = serializers.SlugField()
-    name = serializers.CharField(max_length=48)
-    files = serializers.DictField(
-        child=serializers.CharField(trim_whitespace=False, allow_blank=True)
-    )
-
-
-class DeployInput(serializers.Serializer):
-    machine = serializers.UUIDField()
-    program_version = serializers.UUIDField()
-    reason = serializers.CharField(required=False, allow_blank=True, default="")
+from .inputs import valid as _valid
 
 
 class PointInput(serializers.Serializer):
@@ -80,67 +58,6 @@ class StationInput(serializers.Serializer):
     name = serializers.SlugField()
     cidr = serializers.CharField(max_length=43)
     write_ranges = RangeInput(many=True, required=False, default=list)
-
-
-def _valid(kind: type[serializers.Serializer], request: HttpRequest) -> dict[str, Any]:
-    data = kind(data=request.data, context={"request": request})
-    data.is_valid(raise_exception=True)
-    return dict(data.validated_data)
-
-
-class ProgramViewSet(ProjectRows):
-    """Control programs."""
-
-    rows = Program.objects.select_related("project")
-    serializer_class = ProgramSerializer
-    filterset_fields = ("name", "project__slug")
-    cursor_ordering = ("name", "pk")
-    ordering_fields = ("name",)
-
-    @extend_schema(request=UploadInput, responses={201: ProgramVersionSerializer})
-    def create(self, request: HttpRequest) -> Response:
-        """Upload sources as the next version; it is compiled by the orchestrator."""
-        data = _valid(UploadInput, request)
-        project = _known(Project.objects.for_user(request.user), "project", slug=data["project"])
-        version = actions.upload_program(request.user, project, data["name"], data["files"])
-        return Response(ProgramVersionSerializer(version).data, status=status.HTTP_201_CREATED)
-
-
-class ProgramVersionViewSet(ProjectRows):
-    """Versions with their compiler messages."""
-
-    rows = ProgramVersion.objects.select_related("program__project", "uploaded_by")
-    serializer_class = ProgramVersionSerializer
-    filterset_fields = ("state", "program__name", "program__project__slug")
-    cursor_ordering = ("-created_at", "pk")
-    ordering_fields = ("created_at",)
-
-
-class DeploymentViewSet(ProjectRows):
-    """Which version was sent to which machine."""
-
-    rows = Deployment.objects.select_related(
-        "machine__environment", "program_version__program", "deployed_by"
-    )
-    serializer_class = DeploymentSerializer
-    filterset_fields = ("state", "machine")
-    cursor_ordering = ("-created_at", "pk")
-    ordering_fields = ("created_at",)
-
-    @extend_schema(request=DeployInput, responses={202: OperationSerializer})
-    def create(self, request: HttpRequest) -> Response:
-        """Send a version to a machine; an older one rolls back."""
-        data = _valid(DeployInput, request)
-        machine = _known(
-            Machine.objects.with_names().for_user(request.user), "machine", pk=data["machine"]
-        )
-        version = _known(
-            ProgramVersion.objects.for_user(request.user),
-            "program_version",
-            pk=data["program_version"],
-        )
-        operation = actions.deploy(request.user, machine, version, data["reason"])
-        return Response(OperationSerializer(operation).data, status=status.HTTP_202_ACCEPTED)
 
 
 class DeviceViewSet(ProjectRows):

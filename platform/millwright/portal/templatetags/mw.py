@@ -8,7 +8,7 @@ from typing import Any
 from django import template
 from django.urls import reverse
 from django.utils import timezone, translation
-from django.utils.html import format_html
+from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -46,6 +46,8 @@ STATE_COLOURS = {
     "down": "red",
     "crashed": "red",
     "rejected": "red",
+    "refused": "red",
+    "asked": "azure",
     "unknown": "yellow",
     "paused": "yellow",
 }
@@ -87,6 +89,8 @@ STATE_WORDS = {
     "cancelled": gettext_lazy("cancelled"),
     "absent": gettext_lazy("absent"),
     "pending": gettext_lazy("pending"),
+    "asked": gettext_lazy("waiting for approval"),
+    "refused": gettext_lazy("refused"),
 }
 
 _STEP_MARKS = {"succeeded": "✔", "running": "●", "failed": "✖", "undone": "↺", "skipped": "–"}
@@ -179,6 +183,21 @@ def duration(value: dt.timedelta | float | None) -> str:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     days = int(seconds // 86400)
     return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
+
+
+@register.filter
+def microseconds(value: int) -> str:
+    """Virtual time for people."""
+    return f"{value / 1000:g} ms" if value < 1_000_000 else duration(value / 1e6)
+
+
+@register.simple_tag
+def trace_data(trace: dict[str, Any], suite: int, test: int) -> SafeString:
+    """A trace as data for a chart, and the place where the chart is drawn."""
+    name = f"trace-{suite}-{test}"
+    return format_html(
+        '{}<div id="chart-{}" data-trace="{}"></div>', json_script(trace, name), name, name
+    )
 
 
 @register.filter

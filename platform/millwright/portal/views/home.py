@@ -16,6 +16,7 @@ from millwright.accounts.signals import BREAK_GLASS
 from millwright.audit.models import AuditEntry
 from millwright.environments.models import Environment, Operation, Request
 from millwright.inventory.models import Host
+from millwright.shopfloor.models import Deployment
 
 #: A failure older than this is history, found among the operations.
 LATELY = dt.timedelta(days=1)
@@ -57,6 +58,9 @@ def home(request: HttpRequest) -> HttpResponse:
         "failed": failed,
         "pool": pool,
         "inbox": Request.objects.with_names().to_decide_by(user)[:20],
+        "deployments": Deployment.objects.to_decide_by(user).select_related(
+            "machine__environment__project", "program_version__program", "deployed_by"
+        )[:20],
         "unhealthy_hosts": hosts[:20],
         "environments": environments,
         "requests": Request.objects.with_names().filter(requester=user)[:10],

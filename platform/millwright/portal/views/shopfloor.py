@@ -1,9 +1,7 @@
-"""Programs, deployments, devices and mappings."""
+"""Devices and mappings."""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
 from django.contrib import messages
@@ -16,132 +14,12 @@ from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may
 from millwright.environments.models import Machine
-from millwright.portal.forms import DeviceForm, UploadForm
+from millwright.portal.forms import DeviceForm
 from millwright.shopfloor import actions
-from millwright.shopfloor.models import Device, Program, ProgramVersion, TagMapping
+from millwright.shopfloor.models import Device, TagMapping
 
 from .base import Rows, attempt, error_lines
 from .live import GatewayError, gateway
-
-
-class ProgramList(Rows):
-    """Programs of the person's projects."""
-
-    rows = Program.objects.select_related("project").prefetch_related("versions")
-    template_name = "portal/programs.html"
-
-
-def _unpack(upload: Any) -> dict[str, str]:
-    """Text files of a ZIP, without the one folder that may wrap them all."""
-    if upload.size > actions.MAX_BYTES:
-        raise ValidationError(
-            {
-                "archive": _("%(size)s bytes; at most %(most)s")
-                % {"size": upload.size, "most": actions.MAX_BYTES}
-            }
-        )
-    try:
-        with zipfile.ZipFile(io.BytesIO(upload.read())) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if (
-                len(entries) > actions.MAX_FILES
-                or sum(entry.file_size for entry in entries) > actions.MAX_BYTES
-            ):
-                raise ValidationError({"archive": _("too many files or too large when unpacked")})
-            files = {entry.filename: archive.read(entry).decode() for entry in entries}
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise ValidationError(
-            {"archive": _("not a ZIP of text files (%(why)s)") % {"why": error}}
-        ) from None
-    roots = {name.split("/", 1)[0] for name in files}
-    if len(roots) == 1 and all("/" in name for name in files) and not roots & {"src", "lib"}:
-        files = {name.split("/", 1)[1]: text for name, text in files.items()}
-    return files
-
-
-@login_required
-def upload(request: HttpRequest) -> HttpResponse:
-    """Paste a source or send a project folder."""
-    initial: dict[str, Any] = {}
-    if earlier := request.GET.get("from"):
-        version = get_object_or_404(
-            ProgramVersion.objects.for_user(request.user).select_related("program"), pk=earlier
-        )
-        sources = [text for path, text in version.files.items() if path.endswith(".st")]
-        initial = {
-            "project": version.program.project_id,
-            "name": version.program.name,
-            "source": "\n".join(sources),
-        }
-    form = UploadForm(request.user, request.POST or None, request.FILES or None, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        try:
-            files = (
-                _unpack(data["archive"])
-                if data["archive"]
-                else {"src/main.st": data["source"]}
-                if data["source"].strip()
-                else {}
-            )
-            made = actions.upload_program(request.user, data["project"], data["name"], files)
-        except ValidationError as error:
-            for line in error_lines(error):
-                form.add_error(None, line)
-        else:
-            return redirect("portal:program_version", made.pk)
-    return render(
-        request, "portal/program_form.html", {"form": form}, status=422 if form.errors else 200
-    )
-
-
-@login_required
-def program(request: HttpRequest, pk: Any) -> HttpResponse:
-    """A program's versions."""
-    row = get_object_or_404(Program.objects.select_related("project").for_user(request.user), pk=pk)
-    versions = row.versions.select_related("uploaded_by").prefetch_related(
-        "deployments__machine__environment"
-    )
-    return render(request, "portal/program.html", {"program": row, "versions": versions})
-
-
-@login_required
-def version(request: HttpRequest, pk: Any) -> HttpResponse:
-    """One version: its sources and what the compiler said."""
-    row = get_object_or_404(
-        ProgramVersion.objects.select_related("program__project", "uploaded_by").for_user(
-            request.user
-        ),
-        pk=pk,
-    )
-    context = {"version": row, "working": row.state in ("queued", "building")}
-    name = (
-        "portal/parts/version.html"
-        if request.headers.get("HX-Request")
-        else "portal/program_version.html"
-    )
-    return render(request, name, context)
-
-
-@login_required
-@require_POST
-def deploy(request: HttpRequest, name: str) -> HttpResponse:
-    """Send a version to a machine of the environment; an older one rolls back."""
-    machine = get_object_or_404(
-        Machine.objects.with_names().for_user(request.user).present(),
-        pk=request.POST.get("machine"),
-        environment__name=name,
-    )
-    chosen = get_object_or_404(
-        ProgramVersion.objects.for_user(request.user).select_related("program"),
-        pk=request.POST.get("program_version"),
-    )
-    attempt(
-        request,
-        lambda: actions.deploy(request.user, machine, chosen, request.POST.get("reason", "")),
-        _("It is being delivered."),
-    )
-    return redirect("portal:environment", name)
 
 
 class DeviceList(Rows):
