@@ -13,7 +13,7 @@ help:
 	@echo "make lint                       ruff, mypy, import-linter"
 	@echo "make bench [PEERS=…]            the figures of docs/SPECIFICATION.md"
 	@echo "make lock                       renew the lock files"
-	@echo "make docs                       tables of settings, metrics and commands, from the code"
+	@echo "make docs                       tables of settings, metrics and commands, and Prometheus' rules, from the code"
 	@echo "make release                    wheel, sdist and their hashes in dist/, after all tests"
 
 up:
@@ -54,6 +54,7 @@ lock:
 
 docs:
 	$(PY) scripts/reference.py
+	$(PY) -m monitoring.rules
 
 # The same sources give the same bytes: dates in the archives are the last commit's.
 release: test-full

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-RULES = Path(__file__).parent / "rules"
+from .objectives import Objectives, shipped
+from .rules import rule_documents
+
+_GENERATED = "# Generated; changes here are lost.\n"
 
 
 class ConfigError(ValueError):
@@ -88,7 +91,7 @@ class PrometheusConfig:
         return document
 
 
-def write(config: PrometheusConfig, folder: Path) -> bool:
+def write(config: PrometheusConfig, folder: Path, objectives: Objectives | None = None) -> bool:
     """Write `prometheus.yml` and the rules into a folder; True if anything changed.
 
     Raises:
@@ -96,13 +99,8 @@ def write(config: PrometheusConfig, folder: Path) -> bool:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rules = folder / "rules"
-    text = "# Generated; changes here are lost.\n" + yaml.safe_dump(
-        config.document(rules), sort_keys=False
-    )
-    changed = False
-    rules.mkdir(exist_ok=True)
-    for source in sorted(RULES.glob("*.yml")):
-        changed |= _replace(rules / source.name, source.read_text(encoding="utf-8"))
+    changed = write_rules(rules, objectives or shipped())
+    text = _GENERATED + yaml.safe_dump(config.document(rules), sort_keys=False)
     target = folder / "prometheus.yml"
     if target.exists() and target.read_text(encoding="utf-8") == text:
         return changed
@@ -116,17 +114,62 @@ def write(config: PrometheusConfig, folder: Path) -> bool:
     return True
 
 
-def _replace(path: Path, text: str) -> bool:
+def write_rules(folder: Path, objectives: Objectives) -> bool:
+    """Write the generated rules; what an earlier version left there is taken away. True if anything changed.
+
+    Raises:
+        ConfigError: promtool refuses one; the files that were there stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = rule_texts(objectives)
+    changed = False
+    for name, text in texts.items():
+        changed |= _replace(folder / name, text, "rules")
+    for stale in folder.glob("*.yml"):
+        if stale.name not in texts:
+            stale.unlink()
+            changed = True
+    return changed
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, so that people can read an expression."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
+def rule_texts(objectives: Objectives) -> dict[str, str]:
+    """File name → text of the rules."""
+    return {
+        name: _GENERATED + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110)
+        for name, document in rule_documents(objectives).items()
+    }
+
+
+def _replace(path: Path, text: str, what: str) -> bool:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     scratch = path.with_suffix(".new")
     scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    try:
+        check(scratch, what)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
     return True
 
 
-def check(path: Path) -> None:
+def check(path: Path, what: str = "config") -> None:
     """Ask promtool, which comes with Prometheus. Without it there is nothing to scrape with either.
+
+    Args:
+        what: "config" or "rules".
 
     Raises:
         ConfigError: with promtool's words.
@@ -135,7 +178,7 @@ def check(path: Path) -> None:
     if tool is None:
         raise ConfigError("promtool is not installed (Debian package prometheus)")
     done = subprocess.run(
-        [tool, "check", "config", str(path)], capture_output=True, text=True, timeout=60
+        [tool, "check", what, str(path)], capture_output=True, text=True, timeout=60
     )
     if done.returncode:
         raise ConfigError(f"promtool refuses {path}: {(done.stdout + done.stderr).strip()}")

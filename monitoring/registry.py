@@ -34,8 +34,8 @@ def _vplc(name: str, kind: Kind, labels: str, help_text: str) -> Metric:
     return Metric(f"vplc_{name}", kind, tuple(labels.split()), "vplc", help_text)
 
 
-def _orchestrator(name: str, labels: str, help_text: str) -> Metric:
-    return Metric(f"millwright_{name}", "gauge", tuple(labels.split()), "orchestrator", help_text)
+def _orchestrator(name: str, labels: str, help_text: str, kind: Kind = "gauge") -> Metric:
+    return Metric(f"millwright_{name}", kind, tuple(labels.split()), "orchestrator", help_text)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -89,6 +89,73 @@ METRICS: tuple[Metric, ...] = (
     _gateway("requests_total", "counter", "endpoint status", "Requests answered"),
     _gateway("request_seconds", "histogram", "endpoint", "Time to answer"),
     _gateway("watched_machines", "gauge", "", "Machines whose tags are being polled"),
+    Metric(
+        "millwright_probe_success",
+        "gauge",
+        ("environment", "machine", "kind"),
+        "gateway",
+        "1 if the machine's protocol answered the last probe from outside",
+    ),
+    Metric(
+        "millwright_probe_seconds",
+        "gauge",
+        ("environment", "machine", "kind"),
+        "gateway",
+        "How long the last probe took",
+    ),
+    _orchestrator(
+        "objective_ratio",
+        "environment project level objective",
+        "Share that must be good, as promised now",
+    ),
+    _orchestrator(
+        "objective_limit",
+        "environment project level objective",
+        "Limit in the objective's unit; for cycles the longest streak missed",
+    ),
+    _orchestrator(
+        "environment_eligible",
+        "environment",
+        "1 in promised hours and outside of approved maintenance",
+    ),
+    _orchestrator(
+        "environment_checks",
+        "environment",
+        "Checks that must succeed for the environment to be up",
+    ),
+    _orchestrator(
+        "environment_info", "environment host", "1; host: the one host of all its machines"
+    ),
+    _orchestrator(
+        "machine_up",
+        "environment machine",
+        "1 if a machine without a protocol was last seen running",
+    ),
+    _orchestrator(
+        "pinned_vcpu_info", "domain vcpu environment", "1 for each vCPU with a core of its own"
+    ),
+    _orchestrator("host_up", "host", "1 if the host's libvirt answers"),
+    _orchestrator("portal_probe_success", "endpoint", "1 if it answered the last probe"),
+    _orchestrator("portal_probe_seconds", "endpoint", "How long the last probe took"),
+    _orchestrator(
+        "provisioning_seconds", "level", "From approval to an environment that answers", "histogram"
+    ),
+    _orchestrator(
+        "recovery_seconds", "level", "From a host's silence to a machine that is up", "histogram"
+    ),
+    _orchestrator(
+        "reconciliation_unexplained_seconds",
+        "environment",
+        "By how much ledger and Prometheus differ beyond what sampling explains, last hour compared",
+    ),
+    _orchestrator(
+        "reconciliation_uncompared_seconds",
+        "environment",
+        "Time of the last hour compared of which Prometheus has no samples",
+    ),
+    _orchestrator(
+        "reconciliation_timestamp_seconds", "", "When the last comparison of the ledgers ended"
+    ),
     _orchestrator("orchestrator_active", "", "1 if this orchestrator holds the lock"),
     _orchestrator("environments", "state", "Environments by state"),
     _orchestrator("machines", "observed", "Machines by observed state"),
@@ -132,3 +199,6 @@ METRICS: tuple[Metric, ...] = (
     _vplc("modbus_requests_total", "counter", "", "Modbus requests"),
     _vplc("modbus_refused_total", "counter", "", "Modbus writes and connections refused"),
 )
+
+#: What Prometheus itself adds.
+FOREIGN = frozenset({"up"})

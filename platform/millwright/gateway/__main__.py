@@ -33,9 +33,11 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-async def serve(socket: Path, cells: Path, metrics_host: str, metrics_port: int) -> None:
+async def serve(
+    socket: Path, cells: Path, metrics_host: str, metrics_port: int, schedule: Path | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT."""
-    gateway = Gateway(Cells(cells))
+    gateway = Gateway(Cells(cells), schedule=schedule)
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
     # The socket's mode is the whole access control: only this user may ask.
@@ -77,10 +79,15 @@ async def serve(socket: Path, cells: Path, metrics_host: str, metrics_port: int)
 @click.command()
 @click.option("--socket", type=click.Path(path_type=Path), help="Local socket of the API.")
 @click.option("--cells", type=click.Path(path_type=Path), help="File with the cells' CIDRs (JSON).")
+@click.option("--probes", type=click.Path(path_type=Path), help="File with what to probe (JSON).")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True)
 @click.option("--metrics-port", type=int, help="Default: the settings' gateway port.")
 def main(
-    socket: Path | None, cells: Path | None, metrics_host: str, metrics_port: int | None
+    socket: Path | None,
+    cells: Path | None,
+    probes: Path | None,
+    metrics_host: str,
+    metrics_port: int | None,
 ) -> None:
     """The gateway into the cells."""
     settings = get_settings()
@@ -90,6 +97,7 @@ def main(
             cells or settings.run_dir / "cells.json",
             metrics_host,
             metrics_port or settings.gateway_port,
+            probes or settings.run_dir / "probes.json",
         )
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -17,6 +18,7 @@ from .limits import Cells, Slots
 from .metrics import Metrics
 from .modbus import ModbusDoor
 from .requests import ModbusRead, ModbusWrite, OpcuaRead, Probe, Watch, parse
+from .schedule import Schedule, Target, parse_after
 from .tags import LiveTags, Tag
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,21 +30,29 @@ log = structlog.get_logger("millwright.gateway")
 class Gateway:
     """Doors into the cells with their limits. One instance per process."""
 
-    def __init__(self, cells: Cells, *, timeout_s: float = 3.0) -> None:
+    def __init__(
+        self, cells: Cells, *, timeout_s: float = 3.0, schedule: Path | None = None
+    ) -> None:
         self.cells = cells
         self.timeout_s = timeout_s
         self.modbus = ModbusDoor(timeout_s)
         self.tags = LiveTags(self.modbus)
         self.slots = Slots()
         self.metrics = Metrics()
-        self._sweeper: asyncio.Task[None] | None = None
+        self.schedule: Schedule | None = None
+        self._schedule_path = schedule
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._tasks.append(asyncio.create_task(self._sweep()))
+        if self._schedule_path is not None:
+            self.schedule = Schedule(self._schedule_path, self.ask, self.metrics.probed)
+            self._tasks.append(asyncio.create_task(self.schedule.run()))
 
     async def stop(self) -> None:
-        if self._sweeper:
-            self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.tags.close()
         self.modbus.close()
 
@@ -95,6 +105,20 @@ class Gateway:
             )
         return {"ok": True, "detail": detail, "seconds": round(time.monotonic() - started, 4)}
 
+    async def ask(self, target: Target) -> str:
+        """One scheduled probe. Its address is checked each time: a cell may have been taken away."""
+        host = self.cells.check(target.host)
+        timeout_s = self.timeout_s * 3 if target.kind == "opcua" else self.timeout_s
+        return await probes.probe(
+            target.kind,
+            host,
+            target.port,
+            modbus=self.modbus,
+            path="/",
+            unit=1,
+            timeout_s=timeout_s,
+        )
+
     async def watch_tags(self, machine: str, raw: bytes) -> dict[str, Any]:
         body = cast(Watch, parse(Watch, raw))
         host = self.cells.check(body.host)
@@ -111,10 +135,19 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
         "/v1/probe": gateway.probe,
     }
 
-    async def handle(method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    async def handle(
+        method: str, path: str, query: bytes, body: bytes
+    ) -> tuple[int, dict[str, Any]]:
         if path == "/v1/health" and method == "GET":
             networks = [str(network) for network in gateway.cells.networks()]
             return 200, {"ok": True, "cells": networks, "watched": gateway.tags.watched}
+        if path == "/v1/probes" and method == "GET":
+            schedule = gateway.schedule
+            return (
+                (200, schedule.report(parse_after(query)))
+                if schedule
+                else (404, {"error": "no schedule"})
+            )
         if path.startswith("/v1/tags/") and (machine := path.removeprefix("/v1/tags/")):
             if method == "POST":
                 return 200, await gateway.watch_tags(machine, body)
@@ -133,14 +166,20 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
             return
         path, started = scope["path"], time.monotonic()
         try:
-            status, answer = await handle(scope["method"], path, await _body(receive))
+            status, answer = await handle(
+                scope["method"], path, scope.get("query_string", b""), await _body(receive)
+            )
         except GatewayError as error:
             status, answer = error.status, {"error": str(error)}
         except Exception:
             log.exception("request failed", path=path)
             status, answer = 500, {"error": "the gateway failed; its log says why"}
         label = "/v1/tags" if path.startswith("/v1/tags/") else path
-        known = label if label in posts or label in ("/v1/tags", "/v1/health") else "other"
+        known = (
+            label
+            if label in posts or label in ("/v1/tags", "/v1/health", "/v1/probes")
+            else "other"
+        )
         gateway.metrics.answered(known, status, time.monotonic() - started)
         await _answer(send, status, json.dumps(answer).encode(), b"application/json")
 

@@ -93,6 +93,10 @@ class GatewayClient:
         """`[{"node", "value", "status", "good"}]`."""
         return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
 
+    def probes(self, after: int = 0) -> dict[str, Any]:
+        """Answers of scheduled probes: `{"life", "number", "missed", "changes", "latest"}`."""
+        return self._ask("GET", f"/v1/probes?after={after}")
+
     def probe(self, kind: str, host: str, port: int, path: str = "/metrics") -> str:
         """What answered, in words; raises if nothing does."""
         body = {"kind": kind, "host": host, "port": port, "path": path}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from .schedule import Answer, Target
 
 
 class Metrics:
@@ -29,6 +33,30 @@ class Metrics:
             "Machines whose tags are being polled",
             registry=self.registry,
         )
+
+        who = ("environment", "machine", "kind")
+        self._probe_success = Gauge(
+            "millwright_probe_success",
+            "1 if the machine's protocol answered the last probe from outside",
+            who,
+            registry=self.registry,
+        )
+        self._probe_seconds = Gauge(
+            "millwright_probe_seconds",
+            "How long the last probe took",
+            who,
+            registry=self.registry,
+        )
+
+    def probed(self, target: Target, answer: Answer | None) -> None:
+        """Show an answer; None: the target is no longer asked."""
+        if answer is None:
+            for gauge in (self._probe_success, self._probe_seconds):
+                with suppress(KeyError):
+                    gauge.remove(*target.labels)
+            return
+        self._probe_success.labels(*target.labels).set(float(answer.ok))
+        self._probe_seconds.labels(*target.labels).set(answer.seconds)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         self._requests.labels(endpoint, str(status)).inc()

@@ -1,4 +1,4 @@
-"""The orchestrator's metrics, on loopback. Counted in the database at each scrape: a few cheap queries."""
+"""The orchestrator's metrics, on loopback: a few cheap queries at each scrape, and what is promised to whom."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.db.models import Count
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from millwright.core.lifecycle import HostHealth, OperationState
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift, Host
+from monitoring import METRICS
+
+from .durations import Durations
+from .promises import Promise
 
 if TYPE_CHECKING:
     from .service import Service
 
 
+HELP = {metric.name: metric.help for metric in METRICS if metric.shown_by == "orchestrator"}
+
+
 class PlantCollector(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._durations = Durations()
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -33,10 +41,11 @@ class PlantCollector(Collector):
         return []
 
     def _collect(self) -> Iterator[Metric]:
+        active = self._service.active.is_set()
         yield GaugeMetricFamily(
             "millwright_orchestrator_active",
             "1 if this orchestrator holds the lock",
-            value=float(self._service.active.is_set()),
+            value=float(active),
         )
         counts = (
             (
@@ -81,6 +90,85 @@ class PlantCollector(Collector):
             for value in {*found, *map(str, always)}:
                 family.add_metric([value], found.get(value, 0))
             yield family
+        hosts = _plain("host_up", ["host"])
+        for name, health in Host.objects.values_list("name", "health"):
+            hosts.add_metric([name], float(health == HostHealth.UP))
+        yield hosts
+        # A standby says nothing of the plant: two would be counted twice.
+        yield from promised(self._service.promises.get() if active else ())
+        yield from portal(self._service)
+        yield from reconciled(self._service)
+        if active:
+            self._durations.refresh()
+        yield from durations(self._durations)
+
+
+def _plain(name: str, labels: list[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"millwright_{name}", HELP[f"millwright_{name}"], labels=labels)
+
+
+def promised(promises: tuple[Promise, ...]) -> Iterator[Metric]:
+    """Each environment's objectives, whether this moment counts, and what must answer."""
+    who = ["environment", "project", "level", "objective"]
+    ratios, limits = _plain("objective_ratio", who), _plain("objective_limit", who)
+    eligible = _plain("environment_eligible", ["environment"])
+    checks = _plain("environment_checks", ["environment"])
+    info = _plain("environment_info", ["environment", "host"])
+    machines = _plain("machine_up", ["environment", "machine"])
+    pinned = _plain("pinned_vcpu_info", ["domain", "vcpu", "environment"])
+    for row in promises:
+        names = [row.environment, row.project, str(row.level)]
+        for objective, value in row.ratios.items():
+            ratios.add_metric([*names, str(objective)], value)
+        for objective, value in row.limits.items():
+            limits.add_metric([*names, str(objective)], value)
+        eligible.add_metric([row.environment], float(row.eligible))
+        checks.add_metric([row.environment], row.expected)
+        info.add_metric([row.environment, row.host], 1)
+        for check in row.checks:
+            if not check.ports:
+                machines.add_metric([row.environment, check.name], float(check.up))
+            for number in check.pinned:
+                pinned.add_metric([check.domain, str(number), row.environment], 1)
+    yield from (ratios, limits, eligible, checks, info, machines, pinned)
+
+
+def portal(service: Service) -> Iterator[Metric]:
+    """What portal and API answered last."""
+    success = _plain("portal_probe_success", ["endpoint"])
+    seconds = _plain("portal_probe_seconds", ["endpoint"])
+    for answer in service.outside.portal() if service.outside else ():
+        success.add_metric([answer.endpoint], float(answer.ok))
+        seconds.add_metric([answer.endpoint], answer.seconds)
+    yield from (success, seconds)
+
+
+def reconciled(service: Service) -> Iterator[Metric]:
+    """How the two ledgers compare, last hour that was compared."""
+    job = service.reconciliation
+    unexplained = _plain("reconciliation_unexplained_seconds", ["environment"])
+    uncompared = _plain("reconciliation_uncompared_seconds", ["environment"])
+    finished = _plain("reconciliation_timestamp_seconds", [])
+    for environment, result in (job.latest if job else {}).items():
+        unexplained.add_metric([environment], result.unexplained_s)
+        uncompared.add_metric([environment], result.uncompared_s)
+    if job and job.finished is not None:
+        finished.add_metric([], job.finished.timestamp())
+    yield from (unexplained, uncompared, finished)
+
+
+def durations(kept: Durations) -> Iterator[Metric]:
+    """How long provisioning and recovery took, by level."""
+    for name, rows in (
+        ("provisioning_seconds", kept.provisioning),
+        ("recovery_seconds", kept.recovery),
+    ):
+        family = HistogramMetricFamily(
+            f"millwright_{name}", HELP[f"millwright_{name}"], labels=["level"]
+        )
+        for level, histogram in sorted(rows.items()):
+            family.add_metric([level], histogram.buckets(), histogram.total_s)
+        yield family
 
 
 def serve(service: Service, port: int) -> None:

@@ -24,9 +24,12 @@ from .builder import WorkerBuilder
 from .durable import DurableRunner
 from .hosts import Hosts
 from .lock import AdvisoryLock, FileLock, Lock
+from .outside import Outside
 from .poller import pick_up, unfinished
 from .prober import GatewayProber
 from .probing import Probing
+from .promises import Promises
+from .reconciliation import Reconciliation
 from .signing import signing_key
 from .store import DjangoStore
 from .watcher import Watcher
@@ -87,6 +90,9 @@ class Service:
         self._given_ports = ports
         self.lock = make_lock(settings)
         self.watcher: Watcher | None = None
+        self.promises = Promises()
+        self.outside: Outside | None = None
+        self.reconciliation: Reconciliation | None = None
         self._threads: list[threading.Thread] = []
         self.lock_lost = False
 
@@ -115,6 +121,10 @@ class Service:
         runner = DurableRunner(Engine(ports), durable_url(self.settings))
         probing = Probing(hosts, self.settings, self.stop)
         self._start("watcher", self.watcher.run)
+        self.outside = Outside(self.settings, self.promises, self.stop)
+        self._start("outside", self.outside.run)
+        self.reconciliation = Reconciliation(self.settings, self.stop)
+        self._start("reconciliation", self.reconciliation.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
         desk = Desk(self.settings.desk_socket, workshop.WORKS)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from millwright.orchestrator.metrics import PlantCollector
+from millwright.orchestrator.promises import Promises
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,9 +26,15 @@ def _listed(shown_by: str) -> set[str]:
     return {metric.name for metric in METRICS if metric.shown_by == shown_by}
 
 
+def _service() -> SimpleNamespace:
+    return SimpleNamespace(
+        active=threading.Event(), promises=Promises(), outside=None, reconciliation=None
+    )
+
+
 @pytest.mark.django_db(transaction=True)
 def test_every_metric_of_the_orchestrator_is_listed(transactional_db: None) -> None:
-    service = SimpleNamespace(active=threading.Event())
+    service = _service()
     registry = CollectorRegistry()
     registry.register(PlantCollector(cast(Any, service)))
     assert _names(generate_latest(registry).decode()) == _listed("orchestrator")
@@ -75,7 +82,7 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
 
 
 def test_a_plant_is_counted(plant: Plant) -> None:
-    service = SimpleNamespace(active=threading.Event())
+    service = _service()
     samples = {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in PlantCollector(cast(Any, service))._collect()

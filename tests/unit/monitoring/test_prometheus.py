@@ -1,14 +1,15 @@
 """Prometheus' configuration: what it holds, promtool's opinion, and that a refused one changes nothing."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from monitoring import ConfigError, PrometheusConfig, write
-from monitoring.prometheus import RULES
+from monitoring import ConfigError, PrometheusConfig, write, write_alertmanager
+from monitoring.objectives import shipped
+from monitoring.prometheus import rule_texts
+from monitoring.rules import FOLDER, alertmanager_document
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed"
@@ -55,11 +56,37 @@ def test_a_refused_configuration_leaves_the_old_one(tmp_path: Path) -> None:
     assert not list(folder.glob("*.new*"))
 
 
+def test_the_rules_as_files_are_those_that_the_objectives_make() -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yml")}
+    assert found == rule_texts(shipped()), "python -m monitoring.rules writes them again"
+
+
 @needs_promtool
-@pytest.mark.parametrize("rules", sorted(RULES.glob("*.yml")), ids=lambda path: path.name)
-def test_promtool_accepts_the_rules(rules: Path) -> None:
-    done = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_rules_of_an_earlier_version_are_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "prom"
+    write(_config(tmp_path), folder)
+    (folder / "rules" / "old.yml").write_text("groups: []\n")
+    assert write(_config(tmp_path), folder) is True
+    assert {path.name for path in (folder / "rules").iterdir()} == {"slo.yml", "alerts.yml"}
+
+
+def test_alertmanager_is_told_what_silences_what_and_amtool_agrees(tmp_path: Path) -> None:
+    assert write_alertmanager(tmp_path, {"page": "http://127.0.0.1:9/hook"}) is True
+    assert write_alertmanager(tmp_path, {"page": "http://127.0.0.1:9/hook"}) is False
+    document = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
+    silenced = [
+        rule
+        for rule in document["inhibit_rules"]
+        if rule["source_matchers"] == ['alertname="HostDown"']
+    ]
+    assert {tuple(rule["equal"]) for rule in silenced} == {("host",)}
+
+
+def test_the_collections_alertmanager_keeps_the_same_silent() -> None:
+    path = Path(__file__).parents[3] / "ansible/roles/alertmanager/templates/alertmanager.yml.j2"
+    text = path.read_text(encoding="utf-8")
+    block = yaml.safe_load(text[text.index("inhibit_rules:") :])
+    assert block["inhibit_rules"] == alertmanager_document()["inhibit_rules"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,13 @@ from millwright.cli.errors import CliError
 from millwright.cli.supervision import Program, Supervision
 from millwright.gateway import GatewayClient, GatewayError
 from millwright.gateway.limits import write_cells
-from monitoring import PrometheusConfig, write
+from monitoring import (
+    PrometheusConfig,
+    alertmanager_command,
+    alertmanager_program,
+    write,
+    write_alertmanager,
+)
 
 from .people import DISCOVERY_TOKEN
 from .steps import Done, Plan
@@ -76,6 +82,10 @@ def programs(plan: Plan) -> list[Program]:
             ours=False,
         ),
     ]
+    if (alertmanager := alertmanager_program()) is not None:
+        folder = settings.home / "alertmanager"
+        command = alertmanager_command(alertmanager, folder, settings.alertmanager_port)
+        listed.append(Program("alertmanager", command, ours=False))
     for host in plan.hosts:
         address = host["address"] or "127.0.0.1"
         listed.append(
@@ -128,6 +138,7 @@ def prometheus_config(plan: Plan) -> PrometheusConfig:
             "prometheus": f"127.0.0.1:{settings.prometheus_port}",
         },
         portal_metrics="/api/v1/prometheus/metrics",
+        alertmanager=f"127.0.0.1:{settings.alertmanager_port}" if alertmanager_program() else "",
     )
 
 
@@ -139,13 +150,24 @@ def start(plan: Plan) -> Done:
     reload_prometheus = write(prometheus_config(plan), settings.home / "prometheus")
     if reload_prometheus:
         changes.append("Prometheus' configuration")
+    reload_alertmanager = alertmanager_program() is not None and write_alertmanager(
+        settings.home / "alertmanager"
+    )
+    if reload_alertmanager:
+        changes.append("Alertmanager's configuration")
     supervision = Supervision(settings, plan.root)
     wanted = programs(plan)
-    was_running = supervision.states().get("prometheus", {}).get("state") == "running"
+    states = supervision.states()
+    running = {
+        name
+        for name in ("prometheus", "alertmanager")
+        if states.get(name, {}).get("state") == "running"
+    }
     changes += supervision.ensure(wanted, cpus=plan.daemon_cpus)
     supervision.wait_running([program.name for program in wanted], limit_s=90)
-    if reload_prometheus and was_running:
-        supervision.signal("prometheus", "HUP")
+    for name, changed in (("prometheus", reload_prometheus), ("alertmanager", reload_alertmanager)):
+        if changed and name in running:
+            supervision.signal(name, "HUP")
     for name, look in _health(plan).items():
         try:
             wait_for(look, limit_s=90, what=f"{name} to answer", every_s=0.3)
@@ -174,6 +196,8 @@ def _health(plan: Plan) -> dict[str, Any]:
         "orchestrator": url(f"http://127.0.0.1:{settings.orchestrator_metrics_port}/metrics"),
         "prometheus": url(f"http://127.0.0.1:{settings.prometheus_port}/-/ready"),
     }
+    if alertmanager_program() is not None:
+        checks["alertmanager"] = url(f"http://127.0.0.1:{settings.alertmanager_port}/-/ready")
     return {name: _quiet(look) for name, look in checks.items()}
 
 

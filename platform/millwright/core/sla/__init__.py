@@ -16,6 +16,7 @@ from .intervals import (
     observe,
 )
 from .measure import Entry, Measured, Terms, measure
+from .reconcile import Comparison, Samples, compare
 from .timeline import Kind, Row, Seen, Track, fold
 from .windows import occurrences
 
@@ -23,6 +24,7 @@ __all__ = [
     "COUNTED",
     "ZERO",
     "Cause",
+    "Comparison",
     "Entry",
     "Evidence",
     "Happened",
@@ -34,6 +36,7 @@ __all__ = [
     "Observed",
     "Result",
     "Row",
+    "Samples",
     "Seen",
     "ServiceHours",
     "Shift",
@@ -45,6 +48,7 @@ __all__ = [
     "availability",
     "classify",
     "closed",
+    "compare",
     "fold",
     "measure",
     "month_before",
