@@ -46,6 +46,7 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
 
     zeros = (0,) * BUCKETS
     task = SimpleNamespace(
+        boot_id="0",
         name="main",
         interval_ns=10_000_000,
         scan_ns_max=1,
@@ -58,6 +59,7 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
         late_ns_sum=1,
     )
     shm = SimpleNamespace(
+        scan_pid=7,
         tasks=lambda: [task],
         heartbeat_age_s=0.1,
         state=1,

@@ -170,7 +170,7 @@ def _seconds(text: str) -> int:
 
 MUTANTS = _mutants()
 #: CI tries these; the others are for `-m full`.
-SHARE = 8
+SHARE = 40
 
 
 @needs_promtool
