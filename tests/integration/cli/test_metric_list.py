@@ -46,7 +46,6 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
 
     zeros = (0,) * BUCKETS
     task = SimpleNamespace(
-        boot_id="0",
         name="main",
         interval_ns=10_000_000,
         scan_ns_max=1,
@@ -71,6 +70,7 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
         name="tank", good=True, errors=0, reads=1, last_good=0.0, latency_s=0.001
     )
     protocols = SimpleNamespace(
+        boot_id="0",
         shm=lambda: shm,
         inbox=SimpleNamespace(active_program=lambda: None),
         scanner=SimpleNamespace(devices=[device]),
