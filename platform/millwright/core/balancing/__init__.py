@@ -1,41 +1,131 @@
-"""The plant as the balancer sees it: read from JSON, its rules checked, its CPU divided. Pure."""
+"""The plant as the balancer sees it, and what it decides: rounds, drains, failures, recovery, order. Pure.
 
+See docs/subsystems/balancer.md.
+"""
+
+from .admit import admit
+from .answers import (
+    Admission,
+    BalanceState,
+    Broken,
+    Capacity,
+    Code,
+    Drain,
+    Effect,
+    Explanation,
+    FailureVerdict,
+    Figures,
+    HostAnswer,
+    Leg,
+    Limits,
+    Move,
+    Placed,
+    Recovery,
+    Refusal,
+    Restart,
+    RollingDrain,
+    Round,
+    Schedule,
+    Violation,
+    Why,
+)
+from .apply import Allotment, allotments
+from .calendar import at, next_window
+from .capacity import capacity
+from .check import after, verify, violations
 from .conflicts import Conflict, conflicts
+from .drain import drain, rolling_drain
 from .entitlement import Claim, demand_of, entitlements, water_fill
 from .errors import BalancingError, SnapshotError
+from .explain import explain
+from .failure import failure_capacity
 from .model import (
+    Entry,
+    Gpu,
     Host,
     HostState,
     Mode,
     Movability,
+    Node,
     Plant,
     Pool,
     Rule,
     RuleKind,
     Settings,
+    StoragePool,
     Vm,
 )
+from .order import order, replan
 from .read import read_plant, write_plant
+from .recover import recover
+from .rounds import balance
+from .score import LEVELS, Level
 
 __all__ = [
+    "LEVELS",
+    "Admission",
+    "Allotment",
+    "BalanceState",
     "BalancingError",
+    "Broken",
+    "Capacity",
     "Claim",
+    "Code",
     "Conflict",
+    "Drain",
+    "Effect",
+    "Entry",
+    "Explanation",
+    "FailureVerdict",
+    "Figures",
+    "Gpu",
     "Host",
+    "HostAnswer",
     "HostState",
+    "Leg",
+    "Level",
+    "Limits",
     "Mode",
     "Movability",
+    "Move",
+    "Node",
+    "Placed",
     "Plant",
     "Pool",
+    "Recovery",
+    "Refusal",
+    "Restart",
+    "RollingDrain",
+    "Round",
     "Rule",
     "RuleKind",
+    "Schedule",
     "Settings",
     "SnapshotError",
+    "StoragePool",
+    "Violation",
     "Vm",
+    "Why",
+    "admit",
+    "after",
+    "allotments",
+    "at",
+    "balance",
+    "capacity",
     "conflicts",
     "demand_of",
+    "drain",
     "entitlements",
+    "explain",
+    "failure_capacity",
+    "next_window",
+    "order",
     "read_plant",
+    "recover",
+    "replan",
+    "rolling_drain",
+    "verify",
+    "violations",
     "water_fill",
     "write_plant",
 ]

@@ -54,16 +54,22 @@ def conflicts(plant: Plant) -> list[Conflict]:
     """Every conflict that can be seen from the rules alone; room is the planner's affair."""
     found = []
     joined = {name: unit for unit in groups(plant) for name in unit}
-    for unit in groups(plant):
+    for unit in sorted(set(joined.values())):
         left, spoke = allowed_hosts(plant, unit)
         if not left and spoke:
             found.append(Conflict(spoke, f"no host is left for {', '.join(unit)}"))
+    found.extend(_near_and_far(plant))
     existing = [host for host in plant.hosts if host.state is not HostState.DOWN]
     for rule in plant.rules:
         if not rule.hard or rule.kind not in (RuleKind.APART, RuleKind.SPREAD):
             continue
         names = sorted(set(rule.vms))
-        for index, left_name in enumerate(names):
+        wanted = len(names) if rule.kind is RuleKind.APART else rule.minimum or len(names)
+        if wanted > len(names):
+            found.append(
+                Conflict((rule.name,), f"{len(names)} machines over {wanted} failure domains")
+            )
+        for index, left_name in enumerate(names if wanted == len(names) else ()):
             for right in names[index + 1 :]:
                 if right in joined[left_name]:
                     found.append(
@@ -77,9 +83,28 @@ def conflicts(plant: Plant) -> list[Conflict]:
             if rule.kind is RuleKind.APART
             else {host.domain or host.name for host in existing}
         )
-        if len(names) > len(places):
+        if wanted > len(places):
             word = "hosts" if rule.kind is RuleKind.APART else "failure domains"
             found.append(
-                Conflict((rule.name,), f"{len(names)} machines apart over {len(places)} {word}")
+                Conflict((rule.name,), f"{wanted} machines apart over {len(places)} {word}")
             )
+    return found
+
+
+def _near_and_far(plant: Plant) -> list[Conflict]:
+    """Machines that must be in one failure domain by one rule and in different ones by another."""
+    spread = [
+        (rule, set(rule.vms))
+        for rule in plant.rules
+        if rule.hard and rule.kind is RuleKind.SPREAD and rule.minimum is None
+    ]
+    found = []
+    for rule in plant.rules:
+        if not rule.hard or rule.kind is not RuleKind.NEAR:
+            continue
+        for other, names in spread:
+            both = sorted(names & set(rule.vms))
+            if len(both) > 1:
+                text = f"{both[0]} and {both[1]} are to be near and in different failure domains"
+                found.append(Conflict((rule.name, other.name), text))
     return found

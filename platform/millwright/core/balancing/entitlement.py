@@ -58,34 +58,42 @@ def water_fill(capacity: float, claims: Sequence[Claim]) -> dict[str, float]:
 
 def entitlements(plant: Plant) -> Mapping[str, float]:
     """Cores of the shared CPUs for each placed machine, over the pool as a whole."""
-    placed = [vm for vm in plant.vms if vm.host is not None]
-    capacity = sum(host.cpus for host in plant.hosts if host.state is not HostState.DOWN)
+    capacity = sum(
+        host.cpus - host.cpus_aside for host in plant.hosts if host.state is not HostState.DOWN
+    )
     result: dict[str, float] = {}
     pools = {pool.name: pool for pool in plant.pools}
+    children: dict[str, list[str]] = {}
+    for pool in plant.pools:
+        children.setdefault(pool.parent, []).append(pool.name)
+    members: dict[str, list[Claim]] = {}
+    for vm in plant.vms:
+        if vm.host is not None:
+            want = demand_of(vm)
+            claim = Claim(f"vm {vm.name}", min(vm.cpu_reservation, want), want, vm.shares)
+            members.setdefault(vm.pool, []).append(claim)
+    known: dict[str, tuple[float, float]] = {}
 
     def bounds(name: str) -> tuple[float, float]:
+        if name in known:
+            return known[name]
         pool = pools[name]
-        inner = [bounds(child.name) for child in plant.pools if child.parent == name]
-        inner += [(vm.cpu_reservation, demand_of(vm)) for vm in placed if vm.pool == name]
+        inner = [bounds(child) for child in children.get(name, ())]
+        inner += [(claim.floor, claim.ceiling) for claim in members.get(name, ())]
         floor = max(pool.reservation, sum(low for low, _ in inner))
         ceiling = sum(high for _, high in inner)
         if pool.limit is not None:
             ceiling = min(ceiling, pool.limit)
         # What a pool has reserved and does not want is left to the others.
-        return min(floor, ceiling), ceiling
+        known[name] = min(floor, ceiling), ceiling
+        return known[name]
 
     def divide(name: str, amount: float) -> None:
-        claims = []
-        for child in plant.pools:
-            if child.parent == name:
-                low, high = bounds(child.name)
-                claims.append(Claim(f"pool {child.name}", low, high, child.shares))
-        for vm in placed:
-            if vm.pool == name:
-                want = demand_of(vm)
-                claims.append(
-                    Claim(f"vm {vm.name}", min(vm.cpu_reservation, want), want, vm.shares)
-                )
+        claims = [
+            Claim(f"pool {child}", *bounds(child), pools[child].shares)
+            for child in children.get(name, ())
+        ]
+        claims += members.get(name, [])
         for key, value in water_fill(amount, claims).items():
             word, inner = key.split(" ", 1)
             if word == "vm":

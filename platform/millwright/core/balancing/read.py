@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from .calendar import minutes, moment
 from .conflicts import conflicts
 from .errors import SnapshotError
-from .model import Host, Plant, Pool, Rule, Settings, Vm
+from .frame import page_bytes
+from .model import Entry, Host, Plant, Pool, Rule, Settings, StoragePool, Vm
 
 T = TypeVar("T")
-_POSITIVE = {"memory_bytes", "vcpus", "shares", "link_bytes_s", "horizon_s"}
+_POSITIVE = {"memory_bytes", "vcpus", "shares", "link_bytes_s", "horizon_s", "minimum"}
 
 
 def read_plant(data: object) -> Plant:
@@ -25,7 +27,7 @@ def read_plant(data: object) -> Plant:
     """
     if not isinstance(data, Mapping):
         raise SnapshotError("snapshot", data, "an object with hosts and vms is wanted")
-    known = {"hosts", "vms", "pools", "rules", "settings"}
+    known = {"hosts", "vms", "pools", "rules", "storage", "calendar", "settings"}
     for key in data:
         if key not in known:
             raise SnapshotError(
@@ -36,9 +38,13 @@ def read_plant(data: object) -> Plant:
         vms=_many(Vm, data, "vms"),
         pools=_many(Pool, data, "pools"),
         rules=_many(Rule, data, "rules"),
+        storage=_many(StoragePool, data, "storage"),
+        calendar=_many(Entry, data, "calendar"),
         settings=_one(Settings, data.get("settings", {}), "settings"),
     )
     _check_names(plant)
+    _check_hosts(plant)
+    _check_calendar(plant)
     return plant
 
 
@@ -88,6 +94,18 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if value is None:
             return None
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is Mapping:
+        inner = typing.get_args(hint)[1]
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise SnapshotError(name, value, "an object of numbers is wanted")
+        return {key: _number(inner, entry, f"{name}.{key}") for key, entry in value.items()}
+    if typing.get_origin(hint) is tuple and typing.get_args(hint)[0] is not str:
+        inner = typing.get_args(hint)[0]
+        if not isinstance(value, list):
+            raise SnapshotError(name, value, "a list is wanted")
+        if inner is int:
+            return tuple(_number(int, entry, f"{name}[{i}]") for i, entry in enumerate(value))
+        return tuple(_one(inner, entry, f"{name}[{i}]") for i, entry in enumerate(value))
     if typing.get_origin(hint) in (tuple, frozenset):
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             raise SnapshotError(name, value, "a list of names is wanted")
@@ -118,11 +136,13 @@ def _number(hint: Any, value: Any, name: str) -> int | float:
 
 
 def _check_names(plant: Plant) -> None:
-    lists: dict[str, tuple[Host | Vm | Pool | Rule, ...]] = {
+    lists: dict[str, tuple[Host | Vm | Pool | Rule | StoragePool | Entry, ...]] = {
         "hosts": plant.hosts,
         "vms": plant.vms,
         "pools": plant.pools,
         "rules": plant.rules,
+        "storage": plant.storage,
+        "calendar": plant.calendar,
     }
     for key, rows in lists.items():
         seen: set[str] = set()
@@ -144,6 +164,12 @@ def _check_names(plant: Plant) -> None:
             raise SnapshotError(f"vm {vm.name}.cores", vm.cores, f"more than its {vm.vcpus} vCPUs")
         if vm.cpu_limit is not None and vm.cpu_limit < vm.cpu_reservation:
             raise SnapshotError(f"vm {vm.name}.cpu_limit", vm.cpu_limit, "below its reservation")
+        for other in vm.after:
+            if other not in vms:
+                raise SnapshotError(f"vm {vm.name}.after", other, "no such vm")
+        if vm.hugepage:
+            _page(f"vm {vm.name}.hugepage", vm.hugepage)
+    _check_order({vm.name: vm.after for vm in plant.vms})
     for name, parent in parents.items():
         if parent and parent not in parents:
             raise SnapshotError(f"pool {name}.parent", parent, "no such pool")
@@ -159,3 +185,79 @@ def _check_names(plant: Plant) -> None:
                 raise SnapshotError(f"rule {rule.name}", missing, f"no such {word}")
     for conflict in conflicts(plant):
         raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
+
+
+def _page(field: str, size: str) -> None:
+    try:
+        page_bytes(size)
+    except ValueError as error:
+        raise SnapshotError(field, size, "a page size like 2M or 1G is wanted") from error
+
+
+def _check_order(after: Mapping[str, tuple[str, ...]]) -> None:
+    """No machine may wait for itself, however long the chain."""
+    done: set[str] = set()
+    for first in after:
+        path: dict[str, None] = {}
+        stack = [(first, False)]
+        while stack:
+            name, leaving = stack.pop()
+            if leaving:
+                path.pop(name)
+                done.add(name)
+            elif name in path:
+                raise SnapshotError(f"vm {name}.after", list(after[name]), "waits for itself")
+            elif name not in done:
+                path[name] = None
+                stack.append((name, True))
+                stack.extend((other, False) for other in after[name])
+
+
+def _check_hosts(plant: Plant) -> None:
+    for host in plant.hosts:
+        for size in host.hugepages:
+            _page(f"host {host.name}.hugepages", size)
+        if host.cpus_aside > host.cpus:
+            raise SnapshotError(
+                f"host {host.name}.cpus_aside", host.cpus_aside, "more than its cpus"
+            )
+        paged = sum(count * page_bytes(size) for size, count in host.hugepages.items())
+        if paged + host.memory_aside_bytes > host.memory_bytes:
+            raise SnapshotError(
+                f"host {host.name}.memory_bytes",
+                host.memory_bytes,
+                "less than its hugepages and what is set aside",
+            )
+        if not host.nodes:
+            continue
+        if sum(node.cores for node in host.nodes) != host.cores:
+            raise SnapshotError(
+                f"host {host.name}.nodes", host.cores, "their cores must add up to its"
+            )
+        for size in {*host.hugepages, *(size for node in host.nodes for size in node.hugepages)}:
+            count = sum(node.hugepages.get(size, 0) for node in host.nodes)
+            if count != host.hugepages.get(size, 0):
+                raise SnapshotError(
+                    f"host {host.name}.nodes", count, f"their pages of {size} must add up to its"
+                )
+
+
+def _check_calendar(plant: Plant) -> None:
+    pools = {pool.name for pool in plant.pools}
+    vms = {vm.name for vm in plant.vms}
+    for entry in plant.calendar:
+        where = f"calendar {entry.name}"
+        for known, names, word in ((pools, entry.pools, "pool"), (vms, entry.vms, "vm")):
+            for missing in [name for name in names if name not in known]:
+                raise SnapshotError(where, missing, f"no such {word}")
+        for day in entry.days:
+            if day > 6:
+                raise SnapshotError(f"{where}.days", day, "0 (Monday) to 6 (Sunday) is wanted")
+        for field in ("start", "end"):
+            if getattr(entry, field):
+                minutes(getattr(entry, field), f"{where}.{field}")
+        for field in ("since", "until"):
+            if getattr(entry, field):
+                moment(getattr(entry, field), None, f"{where}.{field}")
+        if not (entry.pools or entry.vms or entry.labels):
+            raise SnapshotError(where, "", "names neither pools nor vms nor labels")

@@ -1,0 +1,125 @@
+"""Placing new machines: every host asked, every refusal with its codes, every score in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .answers import Admission, Code, FailureVerdict, HostAnswer, Placed
+from .failure import verdict
+from .frame import Frame
+from .model import Plant, Rule, Vm
+from .score import LEVELS, place_parts
+from .state import State, codes_of
+
+
+def admit(plant: Plant, vms: Sequence[Vm], k: int = 0, rules: Sequence[Rule] = ()) -> Admission:
+    """Where each of the new machines goes, largest first, and what every host says.
+
+    `rules`: further rules that name them. `k`: hosts that may die afterwards with every protected
+    machine restarted; where the cheapest host would spoil that, the next ones are tried.
+    """
+    fresh = tuple(replace(vm, host=None, node=None) for vm in vms)
+    names = {vm.name for vm in fresh}
+    known = tuple(vm for vm in plant.vms if vm.name not in names)
+    grown = replace(plant, vms=(*known, *fresh), rules=(*plant.rules, *rules))
+    frame = Frame(grown)
+    state = State(frame)
+    units = sorted({int(frame.unit_of[frame.vm_index[vm.name]]) for vm in fresh})
+    return admit_units(state, units, k)
+
+
+#: hosts that are tried, cheapest first, until k hosts may die
+SPARE_TRIES = 3
+
+
+def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
+    """As `admit`, for unplaced units of a state; they are placed in it."""
+    frame = state.frame
+    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    placed: list[Placed] = []
+    spare: FailureVerdict | None = None
+    for unit in sorted(units, key=lambda u: (-float(size[u]), u)):
+        answers = answers_for(state, unit)
+        good = [answer for answer in answers if answer.accepted]
+        chosen = good[0].host if good else None
+        for answer in good[:SPARE_TRIES] if k else ():
+            state.take(unit, frame.host_index[answer.host])
+            spare = verdict(state, k)
+            state.drop(unit)
+            if spare.ok:
+                chosen = answer.host
+                break
+        target = frame.host_index[chosen] if chosen is not None else -1
+        for member in frame.units[unit]:
+            node = state.node_for(unit, member, target) if target >= 0 else None
+            placed.append(Placed(frame.vms[member].name, chosen, node, answers))
+        if target >= 0:
+            state.take(unit, target)
+    if k and spare is None:
+        spare = verdict(state, k)
+    return Admission(tuple(placed), spare)
+
+
+def answers_for(state: State, unit: int) -> tuple[HostAnswer, ...]:
+    """Every host's answer for a unit: those that take it by score, then the others by name."""
+    frame = state.frame
+    bits = state.codes(unit)
+    settings = frame.plant.settings
+    parts = place_parts(state, unit, LEVELS[settings.level], settings.horizon_s)
+    total = np.zeros(len(bits))
+    for part in parts.values():
+        total = total + part
+    keys = tuple(parts)
+    columns = np.stack([parts[key] for key in keys])
+    order = np.lexsort((np.arange(len(bits)), total, bits != 0))
+    rows, scores, names = bits.tolist(), columns.T.tolist(), frame.host_names
+    return tuple(
+        HostAnswer(names[host], (), (), dict(zip(keys, scores[host], strict=True)))
+        if not rows[host]
+        else HostAnswer(
+            names[host], codes_of(rows[host]), _texts(state, unit, host, rows[host]), {}
+        )
+        for host in order.tolist()
+    )
+
+
+def _texts(state: State, unit: int, host: int, bits: int) -> tuple[str, ...]:
+    """A sentence with the numbers for each code."""
+    frame = state.frame
+    found: list[str] = []
+    for code in codes_of(bits):
+        lacking = [
+            row
+            for row in frame.wanted[unit]
+            if frame.resources[row].code is code and state.free[row, host] < frame.need[row, unit]
+        ]
+        if lacking:
+            found.extend(
+                f"{frame.resources[row].name}: {frame.need[row, unit]} {frame.resources[row].unit} "
+                f"wanted, {state.free[row, host]} free"
+                for row in lacking
+            )
+        elif code is Code.HOST_STATE:
+            found.append(f"the host is {frame.hosts[host].state}")
+        else:
+            found.append(WORDS.get(code, str(code)))
+    return tuple(found)
+
+
+WORDS = {
+    Code.CLASS: "it does not take this class of service",
+    Code.CPU_MODEL: "it cannot show the CPU model",
+    Code.CPU_FEATURES: "it lacks CPU features",
+    Code.LABELS: "it lacks required labels",
+    Code.HOST_RULE: "a rule forbids the host",
+    Code.STORAGE: "it does not reach a storage pool",
+    Code.GPU: "its cards do not hold what is wanted",
+    Code.NUMA: "no single NUMA node has the cores and hugepages",
+    Code.APART: "a machine to be kept apart from is there",
+    Code.TOGETHER: "a machine to be kept together with is elsewhere",
+    Code.SPREAD: "the group would be in too few failure domains",
+    Code.NEAR: "the machines to be near are in another failure domain",
+}

@@ -1,0 +1,232 @@
+"""An independent verifier, written from the model in plain Python; it shares nothing with the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from .answers import Leg, Move, Schedule, Violation
+from .frame import page_bytes, pages_of
+from .model import Host, HostState, Plant, RuleKind, Vm
+
+_EPS = 1e-6
+
+
+def violations(
+    plant: Plant, coming: Mapping[str, str] | None = None, watched: Iterable[str] | None = None
+) -> tuple[Violation, ...]:
+    """Every hard rule that does not hold.
+
+    `coming`: machines on their way and their targets; they take room on both hosts and may meet
+    nobody on either from whom they must be apart. `watched`: look at these hosts' amounts only.
+    """
+    on_the_way = coming or {}
+    here: dict[str, list[Vm]] = {host.name: [] for host in plant.hosts}
+    places = {vm.name: vm.host for vm in plant.vms}
+    for vm in plant.vms:
+        for name in {vm.host, on_the_way.get(vm.name)} - {None}:
+            here[str(name)].append(vm)
+    shared = {pool.name for pool in plant.storage}
+    found: list[Violation] = []
+    look = set(here) if watched is None else set(watched)
+    for host in plant.hosts:
+        if host.name in look:
+            found.extend(_amounts(host, here[host.name], shared))
+            for vm in here[host.name]:
+                found.extend(_suits(host, vm, shared))
+    found.extend(_rules(plant, places, on_the_way))
+    return tuple(found)
+
+
+def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
+    found = []
+
+    def compare(kind: str, used: float, has: float) -> None:
+        if used > has + _EPS:
+            found.append(
+                Violation(kind, host.name, f"{host.name}: {kind} {used:g} wanted of {has:g}")
+            )
+
+    paged = sum(count * page_bytes(size) for size, count in host.hugepages.items())
+    ordinary = host.memory_bytes - host.memory_aside_bytes - paged
+    compare("cpu_reservation", sum(v.cpu_reservation for v in vms), host.cpus - host.cpus_aside)
+    compare("memory", sum(v.memory_bytes for v in vms if not v.hugepage), ordinary)
+    compare("cores", sum(v.cores for v in vms), host.cores)
+    compare("nic", sum(v.nic_bytes_s for v in vms), host.nic_bytes_s)
+    for size in {v.hugepage for v in vms if v.hugepage}:
+        used = sum(pages_of(v) for v in vms if v.hugepage == size)
+        compare("hugepages", used, host.hugepages.get(size, 0))
+    for pool in {name for v in vms for name in v.disks} - shared:
+        compare("storage", sum(v.disks.get(pool, 0) for v in vms), host.storage.get(pool, 0))
+    for kind in {name for v in vms for name in v.devices}:
+        compare("devices", sum(v.devices.get(kind, 0) for v in vms), host.devices.get(kind, 0))
+    if len(host.nodes) > 1 and not _nodes_hold(host, vms):
+        found.append(Violation("numa", host.name, f"{host.name}: no way to fit NUMA nodes"))
+    need: dict[str, int] = {}
+    for vm in vms:
+        for name, count in vm.gpus.items():
+            need[name] = need.get(name, 0) + count
+    if any(need.values()) and not _cards_hold(host, need):
+        found.append(Violation("gpu", host.name, f"{host.name}: its cards do not hold {need}"))
+    return found
+
+
+def _nodes_hold(host: Host, vms: list[Vm]) -> bool:
+    """Is there a node for each machine that wants one? Depth first, largest machines first."""
+    wants = sorted(
+        (vm for vm in vms if vm.one_node and (vm.cores or vm.hugepage)),
+        key=lambda vm: (-vm.cores, -vm.memory_bytes, vm.name),
+    )
+    free = [[node.cores, dict(node.hugepages)] for node in host.nodes]
+    tries = 0
+
+    def seat(index: int) -> bool:
+        nonlocal tries
+        tries += 1
+        if index == len(wants):
+            return True
+        if tries > 100_000:
+            return False
+        vm = wants[index]
+        pages = pages_of(vm) if vm.hugepage else 0
+        seen = []
+        for cores, huge in free:
+            if [cores, huge] in seen:
+                continue
+            seen.append([cores, dict(huge)])  # type: ignore[call-overload]  # a mixed pair
+        for node in free:
+            huge = node[1]
+            assert isinstance(huge, dict)  # noqa: S101  # the second of the pair
+            if node[0] < vm.cores or huge.get(vm.hugepage, 0) < pages:  # type: ignore[operator]
+                continue
+            node[0] -= vm.cores  # type: ignore[operator]
+            if pages:
+                huge[vm.hugepage] -= pages
+            if seat(index + 1):
+                return True
+            node[0] += vm.cores  # type: ignore[operator]
+            if pages:
+                huge[vm.hugepage] += pages
+        return False
+
+    return seat(0)
+
+
+def _cards_hold(host: Host, need: Mapping[str, int]) -> bool:
+    def deal(index: int, left: Mapping[str, int]) -> bool:
+        if not any(count > 0 for count in left.values()):
+            return True
+        if index == len(host.gpus):
+            return False
+        card = host.gpus[index]
+        for name, count in left.items():
+            holds = 1 if name == card.model else card.profiles.get(name, 0)
+            if count > 0 and holds and deal(index + 1, {**left, name: count - holds}):
+                return True
+        return deal(index + 1, left)
+
+    return deal(0, need)
+
+
+def _suits(host: Host, vm: Vm, shared: set[str]) -> list[Violation]:
+    found = []
+    if host.classes and str(vm.service_class) not in {str(name) for name in host.classes}:
+        found.append(("service_class", f"{host.name} does not take {vm.service_class}"))
+    if vm.cpu_model and host.cpu_models and vm.cpu_model not in host.cpu_models:
+        found.append(("cpu_model", f"{host.name} cannot show {vm.cpu_model}"))
+    if vm.cpu_features - host.cpu_features:
+        found.append(("cpu_features", f"{host.name} lacks CPU features of {vm.name}"))
+    if vm.requires - host.labels:
+        found.append(("labels", f"{host.name} lacks labels that {vm.name} requires"))
+    if any(pool in shared and pool not in host.storage for pool in vm.disks):
+        found.append(("storage", f"{host.name} does not reach a storage pool of {vm.name}"))
+    return [Violation(kind, vm.name, text) for kind, text in found]
+
+
+def _rules(
+    plant: Plant, places: Mapping[str, str | None], coming: Mapping[str, str]
+) -> list[Violation]:
+    found = []
+    domain = {
+        host.name: (host.domain, "") if host.domain else ("", host.name) for host in plant.hosts
+    }
+    for rule in plant.rules:
+        if not rule.hard:
+            continue
+        names = list(dict.fromkeys(rule.vms))
+        rest = [str(places[name]) for name in names if places[name] is not None]
+        all_places = [
+            spot for name in names for spot in {places[name], coming.get(name)} if spot is not None
+        ]
+        text = ""
+        if rule.kind is RuleKind.TOGETHER and len(set(rest)) > 1:
+            text = f"on {len(set(rest))} hosts"
+        elif rule.kind is RuleKind.APART and len(set(all_places)) < len(all_places):
+            text = "two on one host"
+        elif rule.kind is RuleKind.SPREAD and rest:
+            distinct = len({domain[spot] for spot in rest})
+            wanted = min(rule.minimum or len(names), len(rest))
+            if distinct < wanted:
+                text = f"in {distinct} of {wanted} failure domains"
+        elif rule.kind is RuleKind.NEAR and len({domain[spot] for spot in rest}) > 1:
+            text = f"in {len({domain[spot] for spot in rest})} failure domains"
+        elif rule.kind is RuleKind.ON_HOSTS and set(all_places) - set(rule.hosts):
+            text = f"on {', '.join(sorted(set(all_places) - set(rule.hosts)))}"
+        elif rule.kind is RuleKind.OFF_HOSTS and set(all_places) & set(rule.hosts):
+            text = f"on {', '.join(sorted(set(all_places) & set(rule.hosts)))}"
+        if text:
+            found.append(Violation(str(rule.kind), rule.name, f"rule {rule.name}: {text}"))
+    return found
+
+
+def after(plant: Plant, moves: Iterable[Move | Leg]) -> Plant:
+    """The plant once the moves are made, in their order."""
+    where = {move.vm: (move.target, move.node) for move in moves}
+    return replace(
+        plant,
+        vms=tuple(
+            replace(vm, host=where[vm.name][0], node=where[vm.name][1]) if vm.name in where else vm
+            for vm in plant.vms
+        ),
+    )
+
+
+def verify(plant: Plant, schedule: Schedule) -> tuple[Violation, ...]:
+    """What a schedule breaks that was not broken before it, at every moment that something changes.
+
+    A machine on its way holds room on both hosts. Also found: a leg from where the machine is not,
+    one onto a host that takes nothing, and machines moved twice at once.
+    """
+    known = {(entry.kind, entry.subject) for entry in violations(plant)}
+    states = {host.name: host.state for host in plant.hosts}
+    found: dict[tuple[str, str], Violation] = {}
+    # Ends come before starts of the same moment: room that is freed may be taken at once.
+    events = sorted(
+        [(leg.start_s, 1, leg.batch, index) for index, leg in enumerate(schedule.legs)]
+        + [(leg.end_s, 0, leg.batch, index) for index, leg in enumerate(schedule.legs)]
+    )
+    now, coming = plant, dict[str, str]()
+    position = 0
+    while position < len(events):
+        moment, kind, batch, _ = events[position]
+        touched: set[str] = set()
+        while position < len(events) and events[position][:3] == (moment, kind, batch):
+            leg = schedule.legs[events[position][3]]
+            position += 1
+            touched |= {leg.source, leg.target}
+            if kind == 0:
+                now = after(now, [leg])
+                coming.pop(leg.vm, None)
+                continue
+            place = next(vm.host for vm in now.vms if vm.name == leg.vm)
+            if place != leg.source or leg.vm in coming:
+                text = f"{leg.vm} is not at rest on {leg.source} when it is to leave"
+                found[("leg", leg.vm)] = Violation("leg", leg.vm, text)
+            if states[leg.target] is not HostState.UP:
+                text = f"{leg.target} takes nothing"
+                found[("host_state", leg.target)] = Violation("host_state", leg.target, text)
+            coming[leg.vm] = leg.target
+        for entry in violations(now, coming, touched):
+            if (entry.kind, entry.subject) not in known:
+                found.setdefault((entry.kind, entry.subject), entry)
+    return tuple(found.values())

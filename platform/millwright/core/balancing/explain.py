@@ -1,0 +1,59 @@
+"""Why a machine is where it is, and why not elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .admit import answers_for
+from .answers import BalanceState, Code, Explanation, Refusal
+from .frame import Frame
+from .model import Mode, Plant
+from .policy import cooling, may_leave, modes
+from .score import LEVELS, worth
+from .state import State
+
+
+def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explanation:
+    """Every host's answer for a machine that is there already, and what holds it where it is.
+
+    Raises KeyError for an unknown machine.
+    """
+    frame = Frame(plant)
+    table = State(frame)
+    unit = int(frame.unit_of[frame.vm_index[vm]])
+    here = int(table.at[unit])
+    holds: list[Refusal] = []
+    refusal = may_leave(frame, unit)
+    if refusal is not None:
+        holds.append(refusal)
+    if modes(frame)[unit] is Mode.OFF:
+        holds.append(Refusal(vm, (Code.MODE_OFF,), f"balancing is off for {vm}"))
+    if state is not None and cooling(frame, unit, state):
+        holds.append(Refusal(vm, (Code.COOLDOWN,), f"{vm} moved a short time ago and rests"))
+    if here < 0:
+        answers = answers_for(table, unit)
+        good = [answer.host for answer in answers if answer.accepted]
+        text = f"{vm} has no host; {good[0]} would be cheapest" if good else f"no host takes {vm}"
+        return Explanation(vm, None, text, answers, tuple(holds))
+    level, horizon = LEVELS[plant.settings.level], plant.settings.horizon_s
+    mask = table.fits(unit)
+    mask[here] = False
+    net = np.where(mask, worth(table, unit, level, horizon).net, -np.inf)
+    best = int(np.argmax(net))
+    table.drop(unit)
+    answers = answers_for(table, unit)
+    where = frame.host_names[here]
+    least = level.least * horizon / 60
+    if not mask.any():
+        text = f"{vm} stays on {where}: no other host can take it"
+    elif net[best] <= least or not level.balances:
+        text = (
+            f"{vm} stays on {where}: its best move, to {frame.host_names[best]}, is worth "
+            f"{net[best]:.0f} core-seconds, of which {least:.0f} must be exceeded"
+        )
+    else:
+        text = (
+            f"{vm} would be better on {frame.host_names[best]}, "
+            f"by {net[best]:.0f} core-seconds over {horizon / 60:.0f} minutes"
+        )
+    return Explanation(vm, where, text, answers, tuple(holds))

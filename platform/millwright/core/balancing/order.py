@@ -1,0 +1,348 @@
+"""In which order moves are made: room is there before each start, and limits hold throughout."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .answers import Code, Leg, Limits, Move, Refusal, Schedule, Why
+from .frame import Floats, Frame
+from .model import HostState, Plant
+from .policy import may_leave
+from .score import seconds
+from .state import State
+
+#: moves that mend come before moves that balance
+_URGENT = {Why.RULE: 0, Why.OVERCOMMIT: 0, Why.SPARE: 0, Why.DRAIN: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit's way to its target."""
+
+    unit: int
+    target: int
+    urgency: int = 2
+    worth: float = 0.0
+
+
+@dataclass
+class _Run:
+    """One attempt at a schedule, event by event."""
+
+    state: State
+    limits: Limits
+    pending: dict[int, Task]
+    rank: dict[int, tuple[float, ...]]
+    now: float = 0.0
+    batch: int = 0
+    running: list[tuple[float, int, int, int, int]] = field(default_factory=list)
+    busy: dict[int, int] = field(default_factory=dict)
+    legs: list[Leg] = field(default_factory=list)
+    away: set[int] = field(default_factory=set)
+    dropped: list[Refusal] = field(default_factory=list)
+
+
+def order(plant: Plant, moves: Iterable[Move], limits: Limits | None = None) -> Schedule:
+    """A schedule in which every hard rule holds at every moment, or the moves that had to be left.
+
+    A machine on its way holds room on both hosts. Where moves wait for each other in a circle, one
+    goes over a third host. Raises KeyError for a machine or a host that is not in the plant.
+    """
+    frame = Frame(plant)
+    tasks, refused = _tasks(frame, list(moves))
+    schedule = arrange(State(frame), tasks, limits or Limits())
+    return Schedule(
+        schedule.legs, (*refused, *schedule.dropped), schedule.makespan_s, schedule.bound_s
+    )
+
+
+def replan(
+    plant: Plant,
+    schedule: Schedule,
+    failed: Iterable[str] = (),
+    limits: Limits | None = None,
+    *,
+    retry: bool = False,
+) -> Schedule:
+    """The rest of a schedule from where the machines are now, without (or with) what failed.
+
+    `plant`: as it stands, with no migration running. What cannot be done any more, since a machine
+    that failed holds the room, is in `dropped`.
+    """
+    goal: dict[str, str] = {}
+    for leg in schedule.legs:
+        goal[leg.vm] = leg.target
+    lost = set(failed)
+    here = {vm.name: vm.host for vm in plant.vms}
+    moves = [
+        Move(name, str(here[name]), target, Why.ASKED, "", 0.0)
+        for name, target in goal.items()
+        if here.get(name) not in (None, target) and (retry or name not in lost)
+    ]
+    made = order(plant, moves, limits)
+    left = tuple(
+        Refusal(name, (Code.BLOCKED,), f"{name}: its migration failed and is not tried again")
+        for name in sorted(lost & goal.keys())
+        if not retry
+    )
+    return Schedule(made.legs, (*left, *made.dropped), made.makespan_s, made.bound_s)
+
+
+def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
+    """Moves by unit; machines that are kept together must have one target."""
+    by_unit: dict[int, list[Move]] = {}
+    for move in moves:
+        by_unit.setdefault(int(frame.unit_of[frame.vm_index[move.vm]]), []).append(move)
+    tasks, refused = [], []
+    for unit, parts in by_unit.items():
+        targets = {move.target for move in parts}
+        if len(targets) > 1 or len({m.vm for m in parts}) < len(frame.units[unit]):
+            names = ", ".join(frame.names_of(unit))
+            refused.append(
+                Refusal(parts[0].vm, (Code.TOGETHER,), f"{names} must move together to one host")
+            )
+            continue
+        target = frame.host_index[parts[0].target]
+        urgency = min(_URGENT.get(move.why, 2) for move in parts)
+        if frame.home[unit] == target:
+            continue
+        if frame.home[unit] < 0 or frame.hosts[frame.home[unit]].state is HostState.DOWN:
+            refused.append(
+                Refusal(
+                    parts[0].vm, (Code.SOURCE_DOWN,), f"{parts[0].vm} runs nowhere to move from"
+                )
+            )
+            continue
+        tasks.append(Task(unit, target, urgency, sum(move.effect.net for move in parts)))
+    return tasks, refused
+
+
+def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
+    """The best of several list schedules; `state` is where everything is and is not changed."""
+    frame = state.frame
+    share = 1.0 / limits.per_host
+    times = {task.unit: _time(frame, state, task, share) for task in tasks}
+    bound = lower_bound(state, tasks, times, limits)
+    best: _Run | None = None
+    for rank in _ranks(state, tasks, times):
+        run = _Run(state.copy(), limits, {task.unit: task for task in tasks}, rank)
+        _go(run, share)
+        if best is None or (len(run.dropped), run.now) < (len(best.dropped), best.now):
+            best = run
+        if not best.dropped and best.now <= bound * 1.001:
+            break
+    if best is None:
+        return Schedule((), (), 0.0, 0.0)
+    legs = tuple(sorted(best.legs, key=lambda leg: (leg.start_s, leg.batch, leg.vm)))
+    return Schedule(legs, tuple(best.dropped), best.now, bound)
+
+
+def _time(frame: Frame, state: State, task: Task, share: float) -> float:
+    return float(seconds(frame, task.unit, int(state.at[task.unit]), share)[task.target])
+
+
+def _ranks(
+    state: State, tasks: Sequence[Task], times: dict[int, float]
+) -> Iterable[dict[int, tuple[float, ...]]]:
+    """Orders in which ready moves are started: by work at the busier end, by length, by what waits."""
+    work: dict[int, float] = {}
+    for task in tasks:
+        for host in (int(state.at[task.unit]), task.target):
+            work[host] = work.get(host, 0.0) + times[task.unit]
+
+    def ends(task: Task) -> tuple[float, float]:
+        one, other = work[int(state.at[task.unit])], work[task.target]
+        return max(one, other), min(one, other)
+
+    yield {t.unit: (t.urgency, -ends(t)[0], -ends(t)[1], -times[t.unit], t.unit) for t in tasks}
+    yield {t.unit: (t.urgency, -times[t.unit], -ends(t)[0], t.unit) for t in tasks}
+    yield {t.unit: (t.urgency, -work[int(state.at[t.unit])], -times[t.unit], t.unit) for t in tasks}
+    yield {t.unit: (t.urgency, -work[t.target], -times[t.unit], t.unit) for t in tasks}
+
+
+def lower_bound(
+    state: State, tasks: Sequence[Task], times: dict[int, float], limits: Limits
+) -> float:
+    """No schedule is shorter: the longest move, each host's work, the pool's work.
+
+    A move whose target has no room must wait until enough of what leaves there has left, which
+    takes at least that long; that is followed along the chains.
+    """
+    if not tasks:
+        return 0.0
+    work: dict[int, float] = {}
+    for task in tasks:
+        for host in (int(state.at[task.unit]), task.target):
+            work[host] = work.get(host, 0.0) + times[task.unit]
+    bound = max(work.values()) / limits.per_host
+    bound = max(bound, sum(times.values()) / limits.pool)
+    starts = _earliest(state, tasks, times, limits)
+    return max(bound, *(starts[t.unit] + times[t.unit] for t in tasks))
+
+
+def _earliest(
+    state: State, tasks: Sequence[Task], times: dict[int, float], limits: Limits
+) -> dict[int, float]:
+    """For each move a moment before which no schedule can start its last leg.
+
+    Additive resources only: the room that lacks at the target must be given free by machines that
+    leave it, each no sooner than after its own move, or a detour to the nearest host.
+    """
+    frame = state.frame
+    leaving: dict[int, list[int]] = {}
+    for task in tasks:
+        leaving.setdefault(int(state.at[task.unit]), []).append(task.unit)
+    detour = {
+        t.unit: float(seconds(frame, t.unit, int(state.at[t.unit]), 1.0 / limits.per_host).min())
+        for t in tasks
+    }
+    starts = {task.unit: 0.0 for task in tasks}
+    for _ in range(len(tasks)):
+        changed = False
+        for task in tasks:
+            unit, target = task.unit, task.target
+            begin = 0.0
+            for row in frame.wanted[unit]:
+                lack = int(frame.need[row, unit] - state.free[row, target])
+                if lack <= 0:
+                    continue
+                gone = sorted(
+                    (min(starts[u] + times[u], detour[u]), int(frame.need[row, u]))
+                    for u in leaving.get(target, ())
+                )
+                for end, amount in gone:
+                    lack -= amount
+                    if lack <= 0:
+                        begin = max(begin, end)
+                        break
+            if begin > starts[unit] + 1e-9:
+                starts[unit] = begin
+                changed = True
+        if not changed:
+            break
+    return starts
+
+
+def _go(run: _Run, share: float) -> None:
+    while run.pending or run.running:
+        _start_ready(run, share)
+        if run.running:
+            _finish_next(run)
+        elif run.pending and not _detour(run, share):
+            _give_up(run)
+
+
+def _free_hands(run: _Run, source: int, target: int) -> bool:
+    limit = run.limits.per_host
+    return run.busy.get(source, 0) < limit and run.busy.get(target, 0) < limit
+
+
+def _start_ready(run: _Run, share: float) -> None:
+    for unit in sorted(run.pending, key=run.rank.__getitem__):
+        if len(run.running) >= run.limits.pool:
+            return
+        if unit in run.state.coming:
+            continue
+        task = run.pending[unit]
+        source = int(run.state.at[unit])
+        if _free_hands(run, source, task.target) and run.state.fits(unit)[task.target]:
+            _begin(run, unit, task.target, share, detour=False)
+
+
+def _begin(run: _Run, unit: int, target: int, share: float, *, detour: bool) -> None:
+    state, frame = run.state, run.state.frame
+    source = int(state.at[unit])
+    end = run.now + float(seconds(frame, unit, source, share)[target])
+    state.reserve(unit, target)
+    run.batch += 1
+    nodes = {member: node for member, node, _ in state.coming[unit][1] or ()}
+    for member in frame.units[unit]:
+        run.legs.append(
+            Leg(
+                frame.vms[member].name,
+                frame.host_names[source],
+                frame.host_names[target],
+                run.now,
+                end,
+                detour,
+                run.batch,
+                nodes.get(member),
+            )
+        )
+    for host in (source, target):
+        run.busy[host] = run.busy.get(host, 0) + 1
+    heapq.heappush(run.running, (end, run.batch, unit, source, target))
+
+
+def _finish_next(run: _Run) -> None:
+    """End what ends first; whatever ends at the same moment ends with it."""
+    run.now = run.running[0][0]
+    while run.running and run.running[0][0] <= run.now:
+        _, _, unit, source, target = heapq.heappop(run.running)
+        run.state.arrive(unit)
+        for host in (source, target):
+            run.busy[host] -= 1
+        if run.pending[unit].target == target:
+            del run.pending[unit]
+
+
+def _detour(run: _Run, share: float) -> bool:
+    """Nothing runs and nothing can start: send the cheapest over a third host that frees another."""
+    state, frame = run.state, run.state.frame
+    best: tuple[float, int, int] | None = None
+    for unit in sorted(run.pending):
+        if unit in run.away:
+            continue
+        task, source = run.pending[unit], int(state.at[unit])
+        mask = state.fits(unit)
+        mask[[source, task.target]] = False
+        if not mask.any():
+            continue
+        there: Floats = seconds(frame, unit, source, share)
+        for host in np.flatnonzero(mask)[np.argsort(there[mask], kind="stable")][:6].tolist():
+            back = float(seconds(frame, unit, host, share)[task.target])
+            price = float(there[host]) + back
+            if best is not None and price >= best[0]:
+                break
+            if _frees(run, unit, host):
+                best = (price, unit, host)
+                break
+    if best is None:
+        return False
+    _, unit, host = best
+    run.away.add(unit)
+    _begin(run, unit, host, share, detour=True)
+    return True
+
+
+def _frees(run: _Run, unit: int, host: int) -> bool:
+    """Can another move start once the unit is on that host?"""
+    state = run.state
+    source = int(state.at[unit])
+    state.move(unit, host)
+    good = any(
+        other != unit and task.target == source and bool(state.fits(other)[source])
+        for other, task in run.pending.items()
+    )
+    state.move(unit, source)
+    return good
+
+
+def _give_up(run: _Run) -> None:
+    """No way: leave the least useful of the moves that are stuck, the others may then go."""
+    unit = min(
+        run.pending,
+        key=lambda u: (-run.pending[u].urgency, run.pending[u].worth, u),
+    )
+    frame = run.state.frame
+    task = run.pending.pop(unit)
+    refusal = may_leave(frame, unit)
+    text = refusal.text if refusal else "no order of moves makes room for it in time"
+    name = frame.name_of(unit)
+    run.dropped.append(
+        Refusal(name, (Code.BLOCKED,), f"{name} to {frame.host_names[task.target]}: {text}")
+    )

@@ -1,0 +1,67 @@
+"""Whom the balancer may move now: modes of pools and machines, movability, cooldown."""
+
+from __future__ import annotations
+
+from .answers import BalanceState, Code, Refusal
+from .frame import Frame
+from .model import Mode, Movability
+
+_MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]
+
+
+def modes(frame: Frame) -> list[Mode]:
+    """Each unit's mode: its own, else its pool's or the nearest above, else the plant's.
+
+    A unit of several machines has the most careful of theirs; a machine that moves only by a
+    person's word is never automatic.
+    """
+    plant = frame.plant
+    pools = {pool.name: pool for pool in plant.pools}
+    known: dict[str, Mode] = {"": plant.settings.mode}
+
+    def of_pool(name: str) -> Mode:
+        if name not in known:
+            pool = pools[name]
+            known[name] = pool.mode if pool.mode is not None else of_pool(pool.parent)
+        return known[name]
+
+    found = []
+    for number, unit in enumerate(frame.units):
+        mode = min(
+            (
+                vm.mode if vm.mode is not None else of_pool(vm.pool)
+                for vm in (frame.vms[member] for member in unit)
+            ),
+            key=_MILD.index,
+        )
+        if mode is Mode.AUTOMATIC and frame.moves[number] is Movability.APPROVAL:
+            mode = Mode.RECOMMEND
+        found.append(mode)
+    return found
+
+
+def may_leave(frame: Frame, unit: int) -> Refusal | None:
+    """Why the unit must not be moved by anyone now; nothing: it may (perhaps by a person's word)."""
+    for member in frame.units[unit]:
+        vm = frame.vms[member]
+        if vm.moves is Movability.NEVER:
+            return Refusal(
+                vm.name, (Code.NEVER_MOVES,), f"{vm.name} never moves: its policy forbids it"
+            )
+        if vm.moves is Movability.WINDOW and not vm.window_open:
+            return Refusal(
+                vm.name,
+                (Code.WINDOW_CLOSED,),
+                f"{vm.name} moves only in a planned window, and none is open",
+            )
+    return None
+
+
+def cooling(frame: Frame, unit: int, state: BalanceState) -> bool:
+    """Has the unit moved too lately to move for balance again?"""
+    rounds = frame.plant.settings.cooldown_rounds
+    return any(
+        state.number - state.moved[name] < rounds
+        for name in frame.names_of(unit)
+        if name in state.moved
+    )

@@ -1,0 +1,157 @@
+"""After hosts are lost: which machines start where, in which order, and which wait for their host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from millwright.core.lifecycle import Recovery as Restarts
+
+from .answers import Code, Recovery, Refusal, Restart
+from .frame import Frame
+from .mend import summary
+from .model import HostState, Plant, Vm
+from .score import LEVELS, place_price
+from .state import State
+
+
+def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -> Recovery:
+    """Restarts for the machines of hosts that are confirmed off.
+
+    `gone`: lost hosts of which a person has stated that they cannot return with their machines; only
+    from these are autonomous machines started elsewhere, for their host would start them again by
+    itself. Higher priorities are placed first; a machine starts after those that it depends on.
+    Raises KeyError for an unknown host.
+    """
+    away = set(gone)
+    lost = set(lost_hosts) | away
+    index = {host.name: host for host in plant.hosts}
+    for name in lost:
+        index[name]  # an unknown name is the caller's error
+    closed = tuple(
+        replace(host, state=HostState.DOWN) if host.name in lost else host for host in plant.hosts
+    )
+    frame = Frame(replace(plant, hosts=closed))
+    state = State(frame)
+    waiting: list[Refusal] = []
+    victims: dict[int, None] = {}
+    for vm in plant.vms:
+        if vm.host not in lost:
+            continue
+        if not vm.protected:
+            text = f"{vm.name} is not protected: it waits for {vm.host}"
+            waiting.append(Refusal(vm.name, (Code.UNPROTECTED,), text))
+        elif vm.restarts is Restarts.AUTONOMOUS and vm.host not in away:
+            text = (
+                f"{vm.name} is autonomous: {vm.host} starts it by itself when it returns; it is "
+                "rebuilt elsewhere once a person states that the host cannot return with it"
+            )
+            waiting.append(Refusal(vm.name, (Code.AUTONOMOUS,), text))
+        else:
+            victims[int(frame.unit_of[frame.vm_index[vm.name]])] = None
+    held = {refusal.vm for refusal in waiting}
+    for unit in [u for u in victims if any(name in held for name in frame.names_of(u))]:
+        # Machines that must be together wait together.
+        del victims[unit]
+        for name in frame.names_of(unit):
+            if name not in held:
+                text = f"{name} waits for a machine with which it is kept together"
+                waiting.append(Refusal(name, (Code.TOGETHER,), text))
+    urgency = _urgency(plant)
+    homes = {unit: state.drop(unit) for unit in victims}
+    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    order = sorted(
+        victims,
+        key=lambda u: (-max(urgency[n] for n in frame.names_of(u)), -float(size[u]), u),
+    )
+    left: list[Refusal] = []
+    placed: dict[str, tuple[int, int, int | None]] = {}
+    for unit in order:
+        mask = state.fits(unit)
+        if not mask.any():
+            codes = summary(state, unit)
+            left.extend(
+                Refusal(name, (Code.NO_HOST, *codes), f"no host takes {name}: {', '.join(codes)}")
+                for name in frame.names_of(unit)
+            )
+            continue
+        price = place_price(state, unit, LEVELS[3], plant.settings.horizon_s)
+        target = int(np.argmin(np.where(mask, price, np.inf)))
+        for member in frame.units[unit]:
+            node = state.node_for(unit, member, target)
+            placed[frame.vms[member].name] = (homes[unit], target, node)
+        state.take(unit, target)
+    return Recovery(*_in_waves(frame, plant, placed, urgency, waiting, left))
+
+
+def _urgency(plant: Plant) -> dict[str, int]:
+    """Priority, raised to that of every machine that waits for it."""
+    urgency = {vm.name: vm.priority for vm in plant.vms}
+    needs = {vm.name: vm.after for vm in plant.vms}
+    stack = [name for name in needs if needs[name]]
+    while stack:
+        name = stack.pop()
+        for other in needs.get(name, ()):
+            if other in urgency and urgency[other] < urgency[name]:
+                urgency[other] = urgency[name]
+                stack.append(other)
+    return urgency
+
+
+def _in_waves(
+    frame: Frame,
+    plant: Plant,
+    placed: dict[str, tuple[int, int, int | None]],
+    urgency: dict[str, int],
+    waiting: list[Refusal],
+    left: list[Refusal],
+) -> tuple[tuple[Restart, ...], tuple[Refusal, ...], tuple[Refusal, ...]]:
+    """Waves by dependency; a machine whose dependency stays down is left, with its name."""
+    machines = {vm.name: vm for vm in plant.vms}
+    dead = {refusal.vm for refusal in (*waiting, *left)}
+    local = frame.local_disks
+    restarts: list[Restart] = []
+    todo = sorted(placed, key=lambda name: (-urgency[name], name))
+    done: set[str] = set()
+    wave = 0
+    while todo:
+        ready = [n for n in todo if all(_up(o, machines, placed, done) for o in machines[n].after)]
+        ready = [n for n in ready if not set(machines[n].after) & dead]
+        if not ready:
+            for name in todo:
+                missing = [o for o in machines[name].after if not _up(o, machines, placed, done)]
+                text = f"{name} starts after {', '.join(missing)}, which cannot be started"
+                left.append(Refusal(name, (Code.DEPENDENCY,), text))
+            break
+        for name in ready:
+            source, target, node = placed[name]
+            rebuild = any(pool in local for pool in machines[name].disks)
+            way = "rebuilt from template, program and retain" if rebuild else "started"
+            text = f"{way} on {frame.host_names[target]}; priority {urgency[name]}"
+            restarts.append(
+                Restart(
+                    name,
+                    frame.host_names[source],
+                    frame.host_names[target],
+                    wave,
+                    rebuild,
+                    text,
+                    node,
+                )
+            )
+        done |= set(ready)
+        todo = [name for name in todo if name not in done]
+        wave += 1
+    return tuple(restarts), tuple(waiting), tuple(left)
+
+
+def _up(
+    name: str,
+    machines: dict[str, Vm],
+    placed: dict[str, tuple[int, int, int | None]],
+    done: set[str],
+) -> bool:
+    """Does the machine run by now? One that lives all along does; an unknown name holds nobody up."""
+    return name in done or name not in machines or (name not in placed)
