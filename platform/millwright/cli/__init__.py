@@ -33,7 +33,27 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "plan": (
         "millwright.cli.nouns.requests",
         "plan",
-        "Where a machine would be placed now, and why.",
+        "Where a machine would be placed now, and why; or a plan of a snapshot.",
+    ),
+    "balance": (
+        "millwright.cli.nouns.planning",
+        "balance",
+        "What a balancing round would move in a snapshot, and why.",
+    ),
+    "drain": (
+        "millwright.cli.nouns.planning",
+        "drain",
+        "How hosts of a snapshot are emptied, and what cannot leave.",
+    ),
+    "capacity": (
+        "millwright.cli.nouns.planning",
+        "capacity",
+        "How many more machines fit a snapshot.",
+    ),
+    "recover": (
+        "millwright.cli.nouns.planning",
+        "recover",
+        "Where the machines of lost hosts of a snapshot start again.",
     ),
     "lab": ("millwright.lab.cli", "lab", "Several real libvirt hosts on this machine."),
 }

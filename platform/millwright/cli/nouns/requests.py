@@ -138,13 +138,25 @@ def withdraw(name: str) -> None:
 
 
 @click.command()
-@_options
+@click.argument(
+    "snapshot", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option("--now", metavar="TIME", help="With SNAPSHOT: time by which its calendar holds.")
+@click.option("--project")
+@click.option("--template")
+@click.option("--size")
+@click.option("--cell")
+@click.option(
+    "--strict-realtime", is_flag=True, help="Refuse a host that can give only best effort."
+)
 @click.option("--name", default="plan-preview", help="Name it would have.")
 @format_option
 def plan(
-    project: str,
-    template: str,
-    size: str,
+    snapshot: str | None,
+    now: str | None,
+    project: str | None,
+    template: str | None,
+    size: str | None,
     cell: str | None,
     strict_realtime: bool,
     name: str,
@@ -152,8 +164,29 @@ def plan(
 ) -> None:
     """Where a machine would be placed now: every host with its verdict. Changes nothing.
 
+    With SNAPSHOT, a plant as JSON (- for standard input), no portal is asked: machines without a
+    host are placed, then what should move is listed with reasons and in an order that breaks no rule.
+
+    \b
     Example: millwright plan --project line-1 --template vplc --size small --cell line1
+             millwright plan plant.json --format json
     """
+    asked = {"--project": project, "--template": template, "--size": size}
+    if snapshot is not None:
+        for option, value in (
+            asked | {"--cell": cell, "--strict-realtime": strict_realtime}
+        ).items():
+            if value:
+                raise click.UsageError(f"{option} asks the portal; it cannot be used with SNAPSHOT")
+        from millwright.cli.nouns.planning import plan_offline
+
+        plan_offline(snapshot, now, form)
+        return
+    for option, value in asked.items():
+        if not value:
+            raise click.UsageError(f"give {option}, or a SNAPSHOT to plan without a portal")
+    if now:
+        raise click.UsageError("--now is for a SNAPSHOT")
     body = {
         "name": name,
         "project": project,

@@ -38,7 +38,7 @@ SPARE_TRIES = 3
 def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
     """As `admit`, for unplaced units of a state; they are placed in it."""
     frame = state.frame
-    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    size = frame.size
     placed: list[Placed] = []
     spare: FailureVerdict | None = None
     for unit in sorted(units, key=lambda u: (-float(size[u]), u)):

@@ -111,7 +111,7 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
 def _hardest_first(state: State, units: list[int]) -> list[int]:
     """By the number of hosts that can take it now, then by size."""
     frame = state.frame
-    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    size = frame.size
     choices = {unit: int(state.fits(unit).sum()) for unit in units}
     return sorted(units, key=lambda unit: (choices[unit] > 3, -float(size[unit]), unit))
 

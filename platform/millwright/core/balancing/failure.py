@@ -101,7 +101,7 @@ class Trial:
             for host in range(len(frame.hosts))
         ]
         self.protected = protected
-        total = np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)
+        total = np.maximum(frame.capacity.max(axis=1, keepdims=True, initial=0), 1)
         self.size = (frame.need / total).max(axis=0)
         #: nothing but amounts and static rules decides where these may be
         self.plain = np.ones(len(frame.units), np.bool_)

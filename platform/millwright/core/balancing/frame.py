@@ -174,6 +174,9 @@ class Frame:
             *([v.devices.get(kind, 0) for v in vms] for kind in kinds),
         ]
         self.need = self._by_unit(np.array(wants, np.int64).reshape(len(wants), len(vms)))
+        most = self.capacity.max(axis=1, keepdims=True, initial=0)
+        #: the largest share that a unit wants of the largest host
+        self.size = (self.need / np.maximum(most, 1)).max(axis=0)
         #: per unit the resources that it wants, so that a question looks at no others
         self.wanted = [np.flatnonzero(row).tolist() for row in self.need.T]
         given = entitlements(self.plant)

@@ -62,7 +62,7 @@ def must_leave(state: State) -> list[tuple[int, Why, str]]:
         found.setdefault(unit, (Why.RULE, f"must not be on {frame.host_names[here]}: {words}"))
     for unit, text in _broken_groups(state):
         found.setdefault(unit, (Why.RULE, text))
-    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    size = frame.size
     order = sorted(found, key=lambda unit: (-int(frame.priority[unit]), -float(size[unit]), unit))
     return [(unit, *found[unit]) for unit in order]
 

@@ -61,7 +61,7 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
                 waiting.append(Refusal(name, (Code.TOGETHER,), text))
     urgency = _urgency(plant)
     homes = {unit: state.drop(unit) for unit in victims}
-    size = (frame.need / np.maximum(frame.capacity.max(axis=1, keepdims=True), 1)).max(axis=0)
+    size = frame.size
     order = sorted(
         victims,
         key=lambda u: (-max(urgency[n] for n in frame.names_of(u)), -float(size[u]), u),

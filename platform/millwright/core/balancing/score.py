@@ -150,7 +150,7 @@ def place_parts(state: State, unit: int, level: Level, horizon_s: float) -> dict
     """Parts of the price of an unplaced unit's being on each host, in core-seconds."""
     frame = state.frame
     demand = frame.demand[unit]
-    mean = float(frame.usable.mean())
+    mean = float(frame.usable.mean()) if len(frame.usable) else 0.0
     there = over(state.load + demand, frame, level) - over(state.load, frame, level)
     worst = np.maximum(0.0, state.peak + frame.peak[unit] - frame.usable)
     worst -= np.maximum(0.0, state.peak - frame.usable)

@@ -454,3 +454,18 @@ def test_balloons_shrink_where_memory_lacks_and_not_below_their_minimum() -> Non
     assert given["a"].balloon_bytes >= 6 * GIB
     assert given["b"].balloon_bytes >= 4 * GIB
     assert sum(entry.balloon_bytes for entry in given.values()) <= 32 * GIB
+
+
+@pytest.mark.parametrize("hosts", [[], [host("h1")]])
+@pytest.mark.parametrize("vms", [[], [vm("a", None)]])
+def test_an_empty_pool_gives_empty_answers(hosts: list[Host], vms: list[Vm]) -> None:
+    start = plant(hosts, vms)
+    names = [entry.name for entry in hosts]
+    assert not balance(start).moves
+    assert drain(start, names).possible
+    assert failure_capacity(start, 1).ok
+    assert not recover(start, names).restarts
+    assert admit(start, [vm("new", None)], k=1).placed[0].host == (names[0] if names else None)
+    assert capacity(start, vm("t", None, memory=8), 1.0).fits == 4 * len(hosts)
+    assert not order(start, []).legs
+    assert not violations(start)

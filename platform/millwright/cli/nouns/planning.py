@@ -1,0 +1,364 @@
+"""`millwright plan SNAPSHOT`, `balance`, `drain`, `capacity`, `recover`: the balancer on a file, without a portal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from millwright.cli.errors import CliError
+from millwright.cli.output import format_option, show_json, show_rows
+from millwright.core import balancing as core
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MOVES = ("vm", "source", "target", "mode", "why", "seconds", "net", "text")
+_REFUSALS = ("vm", "codes", "text")
+_LEGS = ("start_s", "end_s", "vm", "source", "target", "detour")
+
+
+def snapshot_option(function: F) -> F:
+    """`--snapshot FILE`, and `-` for standard input."""
+    return click.option(
+        "--snapshot",
+        required=True,
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+        help="Plant as JSON; - reads standard input.",
+    )(function)
+
+
+def limit_options(function: F) -> F:
+    """How many migrations at once."""
+    at_least_one = click.IntRange(min=1)
+    function = click.option(
+        "--at-once", type=at_least_one, default=8, show_default=True, help="Migrations in all."
+    )(function)
+    return click.option(
+        "--per-host",
+        type=at_least_one,
+        default=2,
+        show_default=True,
+        help="Migrations that one host may send or receive at once.",
+    )(function)
+
+
+def now_option(function: F) -> F:
+    """`--now TIME`, by which the calendar is read."""
+    return click.option(
+        "--now", metavar="TIME", help="Time by which the calendar holds, like 2026-05-04T06:00."
+    )(function)
+
+
+@click.command()
+@snapshot_option
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What the last round left; read where it exists, then written anew.",
+)
+@click.option("--lasting", is_flag=True, help="Take an imbalance as one that has lasted.")
+@now_option
+@format_option
+def balance(snapshot: str, state: Path | None, lasting: bool, now: str | None, form: str) -> None:
+    """One balancing round: which machines move, why, and what it brings. Moves nothing.
+
+    An imbalance is acted upon when it has lasted for `settings.sustain_rounds`: give --state for
+    rounds that follow each other, or --lasting.
+
+    Example: millwright balance --snapshot plant.json --lasting
+    """
+    plant = _read(snapshot)
+    made = core.balance(_lasting(plant) if lasting else plant, _state(state), _moment(now))
+    if state is not None:
+        state.write_text(json.dumps(asdict(made.state), indent=2) + "\n", encoding="utf-8")
+    if form == "json":
+        show_json(asdict(made) | {"moves": _moves(made.moves)})
+        return
+    _tell_round(made)
+
+
+@click.command()
+@click.argument("hosts", nargs=-1)
+@snapshot_option
+@limit_options
+@click.option("--rolling", is_flag=True, help="One host after another; without HOSTS, every host.")
+@click.option(
+    "--work",
+    type=click.FloatRange(min=0),
+    default=1800.0,
+    show_default=True,
+    help="Seconds of work on each host of a rolling drain.",
+)
+@format_option
+@click.pass_context
+def drain(
+    context: click.Context,
+    hosts: tuple[str, ...],
+    snapshot: str,
+    per_host: int,
+    at_once: int,
+    rolling: bool,
+    work: float,
+    form: str,
+) -> None:
+    """How HOSTS would be emptied, how long it takes, and what cannot leave. Moves nothing.
+
+    Ends with 1 when something cannot leave.
+
+    Example: millwright drain host-3 --snapshot plant.json
+    """
+    plant = _read(snapshot)
+    _known("HOSTS", hosts, (host.name for host in plant.hosts))
+    limits = core.Limits(per_host, at_once)
+    if rolling:
+        turns = core.rolling_drain(plant, work, hosts or None, limits)
+        if form == "json":
+            rows = [_drain_row(plant, turn, limits) for turn in turns.drains]
+            show_json({"drains": rows, "seconds": turns.seconds, "blocked": turns.blocked})
+        else:
+            for turn in turns.drains:
+                word = f"{len(turn.moves)} moves" if turn.possible else "cannot be emptied"
+                click.echo(f"{', '.join(turn.hosts)}: {word}, {turn.seconds:.0f} s")
+                _tell_refusals(turn.blockers)
+            click.echo(f"in all {turns.seconds:.0f} s; blocked: {', '.join(turns.blocked) or '-'}")
+        context.exit(1 if turns.blocked else 0)
+    if not hosts:
+        raise click.UsageError("name at least one host, or give --rolling")
+    made = core.drain(plant, hosts, limits)
+    row = _drain_row(plant, made, limits)
+    if form == "json":
+        show_json(row)
+    else:
+        show_rows(row["legs"], _LEGS, form)
+        _tell_refusals((*made.blockers, *(core.Refusal(**entry) for entry in row["dropped"])))
+        word = "can be emptied" if made.possible else "cannot be emptied"
+        click.echo(f"{', '.join(hosts)} {word}; {len(made.moves)} moves, {row['seconds']:.0f} s")
+    context.exit(0 if made.possible and not row["dropped"] else 1)
+
+
+@click.command()
+@snapshot_option
+@click.option("--like", metavar="VM", help="Count copies of this machine of the snapshot.")
+@click.option(
+    "--template",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Count copies of the machine in this JSON file.",
+)
+@click.option(
+    "--growth",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="New machines a day (for days left).",
+)
+@click.option(
+    "--spare", type=click.IntRange(min=0), default=0, help="Hosts that may die at once afterwards."
+)
+@format_option
+def capacity(
+    snapshot: str, like: str | None, template: Path | None, growth: float, spare: int, form: str
+) -> None:
+    """How many more machines fit, what runs out first, and what one more host would bring.
+
+    Example: millwright capacity --snapshot plant.json --like cae-1 --growth 0.5 --spare 1
+    """
+    if (like is None) == (template is None):
+        raise click.UsageError("give either --like or --template")
+    plant = _read(snapshot)
+    if like is not None:
+        _known("--like", [like], (vm.name for vm in plant.vms))
+        wanted = next(vm for vm in plant.vms if vm.name == like)
+    else:
+        wanted = _template(template or Path())
+    made = core.capacity(plant, wanted, growth, spare)
+    if form == "json":
+        show_json(asdict(made))
+        return
+    click.echo(f"{made.fits} more fit")
+    for host, count in made.per_host.items():
+        click.echo(f"  {host}: {count}")
+    for what, count in made.limited_by.items():
+        click.echo(f"  {what} runs out first on {count} hosts")
+    if made.days_left is not None:
+        click.echo(f"full in {made.days_left:.1f} days at {growth:g} a day")
+    click.echo(f"{made.with_one_more} would fit with one more host like {made.more_host or '-'}")
+
+
+@click.command()
+@click.argument("hosts", nargs=-1, required=True)
+@snapshot_option
+@click.option(
+    "--gone",
+    multiple=True,
+    metavar="HOST",
+    help="A lost host that cannot come back: autonomous machines leave it too. May be repeated.",
+)
+@format_option
+@click.pass_context
+def recover(
+    context: click.Context, hosts: tuple[str, ...], snapshot: str, gone: tuple[str, ...], form: str
+) -> None:
+    """Where and in which order the machines of lost HOSTS would start again. Starts nothing.
+
+    Ends with 1 when a machine finds no place.
+
+    Example: millwright recover host-3 --snapshot plant.json
+    """
+    plant = _read(snapshot)
+    _known("HOSTS", hosts, (host.name for host in plant.hosts))
+    _known("--gone", gone, hosts)
+    made = core.recover(plant, hosts, gone)
+    if form == "json":
+        show_json(asdict(made))
+    else:
+        rows = [asdict(entry) for entry in made.restarts]
+        show_rows(rows, ("wave", "vm", "lost", "target", "text"), form)
+        _tell_refusals((*made.waiting, *made.left))
+    context.exit(1 if made.left else 0)
+
+
+def plan_offline(snapshot: str, now: str | None, form: str) -> None:
+    """Place what has no host, then one round as if the imbalance had lasted, then the order of moves."""
+    read = _read(snapshot)
+    moment = _moment(now)
+    plant = _lasting(core.at(read, moment) if moment else read)
+    homeless = [vm for vm in plant.vms if vm.host is None]
+    placed = core.admit(plant, homeless, plant.settings.spare_hosts)
+    homes = {entry.vm: entry for entry in placed.placed}
+    settled = replace(
+        plant,
+        vms=tuple(
+            replace(vm, host=homes[vm.name].host, node=homes[vm.name].node)
+            if vm.name in homes
+            else vm
+            for vm in plant.vms
+        ),
+    )
+    made = core.balance(settled)
+    schedule = core.order(settled, made.moves)
+    broken = core.verify(settled, schedule)
+    if broken:
+        raise CliError(f"the plan is not to be used, its check found: {broken[0].text}")
+    if form == "json":
+        show_json(
+            {
+                "placed": [_placed(entry) for entry in placed.placed],
+                "spare": asdict(placed.spare) if placed.spare else None,
+                "round": asdict(made) | {"moves": _moves(made.moves)},
+                "schedule": asdict(schedule),
+            }
+        )
+        return
+    for entry in placed.placed:
+        click.echo(f"place {entry.vm} on {entry.host or 'no host'}")
+        for answer in entry.answers if entry.host is None else ():
+            click.echo(f"  {answer.host}: {'; '.join(answer.texts)}")
+    _tell_round(made)
+    if schedule.legs:
+        click.echo(f"order of moves, {schedule.makespan_s:.0f} s:")
+        show_rows((_leg(leg) for leg in schedule.legs), _LEGS, form)
+    _tell_refusals(schedule.dropped)
+
+
+def _read(path: str) -> core.Plant:
+    try:
+        with click.open_file(path, encoding="utf-8") as file:
+            return core.read_plant(json.load(file))
+    except (core.SnapshotError, ValueError) as error:
+        raise CliError(f"{path}: {error}") from error
+
+
+def _template(path: Path) -> core.Vm:
+    """One machine from JSON, read with the rules of a snapshot."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(row, Mapping):
+            row = {"name": "template", **row, "host": None, "node": None}
+            row = {key: value for key, value in row.items() if key not in ("pool", "after")}
+        return core.read_plant({"hosts": [], "vms": [row]}).vms[0]
+    except (core.SnapshotError, ValueError) as error:
+        raise CliError(f"{path}: {error}") from error
+
+
+def _state(path: Path | None) -> core.BalanceState | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return core.BalanceState(**row)
+    except (TypeError, ValueError) as error:
+        raise CliError(f"--state {path}: not the state of a round: {error}") from error
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise CliError(f"--now: {text!r}: a time like 2026-05-04T06:00 is wanted") from None
+
+
+def _lasting(plant: core.Plant) -> core.Plant:
+    return replace(plant, settings=replace(plant.settings, sustain_rounds=1))
+
+
+def _known(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    there = sorted(known)
+    for name in names:
+        if name not in there:
+            raise CliError(f"{option}: {name!r}: not known; there are {', '.join(there[:20])}")
+
+
+def _moves(moves: Iterable[core.Move]) -> list[dict[str, Any]]:
+    return [
+        asdict(move) | {"net": round(move.effect.net, 1), "seconds": round(move.seconds, 1)}
+        for move in moves
+    ]
+
+
+def _leg(leg: core.Leg) -> dict[str, Any]:
+    return asdict(leg) | {"start_s": round(leg.start_s, 1), "end_s": round(leg.end_s, 1)}
+
+
+def _placed(entry: core.Placed) -> dict[str, Any]:
+    answers = [
+        asdict(answer) | {"score": answer.score if answer.accepted else None}
+        for answer in entry.answers
+    ]
+    return asdict(entry) | {"answers": answers}
+
+
+def _drain_row(plant: core.Plant, made: core.Drain, limits: core.Limits) -> dict[str, Any]:
+    schedule = core.order(plant, made.moves, limits)
+    return {
+        "hosts": made.hosts,
+        "possible": made.possible,
+        "seconds": made.seconds,
+        "moves": _moves(made.moves),
+        "legs": [_leg(leg) for leg in schedule.legs],
+        "dropped": [asdict(entry) for entry in schedule.dropped],
+        "blockers": [asdict(entry) for entry in made.blockers],
+    }
+
+
+def _tell_round(made: core.Round) -> None:
+    for entry in made.violations:
+        click.echo(f"broken: {entry.text}")
+    before, after = made.before, made.after
+    show_rows(_moves(made.moves), _MOVES, "table")
+    _tell_refusals(made.refused)
+    click.echo(
+        f"imbalance {before.imbalance:.3f} → {after.imbalance:.3f}, "
+        f"highest {before.highest:.0%} ({before.highest_host}) → "
+        f"{after.highest:.0%} ({after.highest_host}), "
+        f"contended {before.contended:.2f} → {after.contended:.2f} cores"
+    )
+
+
+def _tell_refusals(refusals: Iterable[core.Refusal]) -> None:
+    for entry in refusals:
+        click.echo(f"not: {entry.text} [{', '.join(entry.codes)}]")
