@@ -15,6 +15,8 @@ from . import get_settings
 _settings = get_settings()
 _public = urlsplit(_settings.public_url)
 _https = _public.scheme == "https"
+_issuer = urlsplit(_settings.oidc_issuer)
+_provider = [f"{_issuer.scheme}://{_issuer.netloc}"] if _settings.oidc_issuer else []
 
 _settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
 SECRET_KEY = _settings.secret("django.key")
@@ -35,6 +37,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
     "axes",
     "django_filters",
@@ -140,6 +144,26 @@ LOGIN_REDIRECT_URL = "portal:home"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_ADAPTER = "millwright.accounts.adapter.ClosedAdapter"
+SOCIALACCOUNT_ADAPTER = "millwright.accounts.adapter.PlantIdentityAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+# A token of the provider is never needed after the sign-in.
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "plant",
+                "name": _settings.oidc_name,
+                "client_id": _settings.oidc_client_id,
+                "secret": _settings.secret("oidc.secret"),
+                "settings": {"server_url": _settings.oidc_issuer},
+            }
+        ]
+        if _settings.oidc_issuer
+        else [],
+    }
+}
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = False
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
@@ -169,7 +193,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "object-src": [NONE],
         "base-uri": [SELF],
-        "form-action": [SELF],
+        # Signing in at the provider begins with a form of ours that leads there.
+        "form-action": [SELF, *_provider],
         "frame-ancestors": [NONE],
     }
 }

@@ -62,6 +62,17 @@ class Settings(BaseSettings):
         "",
         description="roles that must sign in with two factors, separated by commas, such as administrator,approver",
     )
+    oidc_issuer: str = Field(
+        "",
+        description="address of the OpenID Connect provider that people sign in with; its client secret is the file secrets/oidc.secret",
+    )
+    oidc_client_id: str = Field("millwright", description="this portal's name at the provider")
+    oidc_name: str = Field("Company account", description="what the sign-in button says")
+    oidc_roles_claim: str = Field("groups", description="claim that lists a person's groups")
+    oidc_roles: str = Field(
+        "",
+        description="groups and their role on the whole plant, such as plant-admins=administrator,shift=operator; empty: roles are given here",
+    )
     debug: bool = False
 
     @field_validator("two_factor_roles")
@@ -70,6 +81,30 @@ class Settings(BaseSettings):
         if unknown := sorted({part.strip() for part in value.split(",")} - {"", *ROLES}):
             raise ValueError(f"{', '.join(unknown)}: the roles are {', '.join(ROLES)}")
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if value and not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+            raise ValueError("must begin with https:// (http:// on this machine only), or be empty")
+        return value.rstrip("/")
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _groups_lead_to_roles(cls, value: str) -> str:
+        for part in filter(None, (entry.strip() for entry in value.split(","))):
+            group, _equals, role = part.partition("=")
+            if not group.strip() or role.strip() not in ROLES:
+                raise ValueError(f"{part!r}: write group=role; the roles are {', '.join(ROLES)}")
+        return value
+
+    @property
+    def oidc_role_of(self) -> dict[str, str]:
+        """`oidc_roles` as group → role, in the order of its writing: the first that fits counts."""
+        entries = [entry.partition("=") for entry in self.oidc_roles.split(",") if entry.strip()]
+        return {group.strip(): role.strip() for group, _equals, role in entries}
 
     @property
     def two_factor_role_set(self) -> frozenset[str]:

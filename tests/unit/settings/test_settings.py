@@ -69,3 +69,30 @@ def test_a_secret_is_made_once_and_readable_by_its_owner_only() -> None:
     assert settings.secret("example") == first
     assert stat.S_IMODE((settings.secrets_dir / "example").stat().st_mode) == 0o600
     assert [entry.name for entry in settings.secrets_dir.iterdir()] == ["example"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("OIDC_ISSUER", "http://id.plant.example", "https://"),
+        ("OIDC_ISSUER", "id.plant.example", "https://"),
+        ("OIDC_ROLES", "shift=boss", "'shift=boss'"),
+        ("OIDC_ROLES", "operator", "group=role"),
+    ],
+)
+def test_a_wrong_identity_provider_is_named(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MILLWRIGHT_{variable}", value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert words in str(refused.value)
+    assert variable in str(refused.value)
+
+
+def test_groups_lead_to_roles_in_the_order_of_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLWRIGHT_OIDC_ROLES", "boss = administrator, shift=operator")
+    assert list(read_settings().oidc_role_of.items()) == [
+        ("boss", "administrator"),
+        ("shift", "operator"),
+    ]
