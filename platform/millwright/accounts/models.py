@@ -9,7 +9,12 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .choices import Role
-from .querysets import ApiTokenQuerySet, DelegationQuerySet, ProjectQuerySet
+from .querysets import (
+    ApiTokenQuerySet,
+    ByProjectQuerySet,
+    DelegationQuerySet,
+    ProjectQuerySet,
+)
 
 
 class User(AbstractUser):
@@ -69,6 +74,8 @@ class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(_("role"), max_length=16, choices=Role)
+
+    objects = ByProjectQuerySet.as_manager()
 
     class Meta:
         constraints = (

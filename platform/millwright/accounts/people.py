@@ -61,10 +61,12 @@ def create_person(
     email: str = "",
     plant_role: str = "",
     is_service: bool = False,
+    with_password: bool = True,
 ) -> tuple[User, str]:
     """Make a person, or a service account that only tokens enter.
 
-    Returns the account and its temporary password ("" for a service account), told once.
+    Returns the account and its temporary password, told once; "" for a service account and for
+    somebody who comes by the identity provider (`with_password` False).
 
     Raises:
         PermissionRefused: the actor does not administer the plant.
@@ -100,7 +102,9 @@ def create_person(
     user.set_unusable_password()
     user.save(force_insert=True)
     record(actor, "user.create", user, plant_role=plant_role, is_service=is_service)
-    return user, "" if is_service else _temporary_password(actor, user)
+    if is_service or not with_password:
+        return user, ""
+    return user, _temporary_password(actor, user)
 
 
 def _temporary_password(actor: Any, user: User) -> str:

@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from .events import EventsView
-from .views import environments, metrics, plant, programs, shopfloor
+from .views import environments, metrics, people, plant, programs, shopfloor
 
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
@@ -24,6 +24,9 @@ router.register("drifts", plant.DriftViewSet, "drift")
 router.register("templates", plant.TemplateViewSet, "template")
 router.register("projects", plant.ProjectViewSet, "project")
 router.register("audit", plant.AuditViewSet, "audit")
+router.register("people", people.PersonViewSet, "person")
+router.register("members", people.MemberViewSet, "member")
+router.register("delegations", people.DelegationViewSet, "delegation")
 
 app_name = "api"
 urlpatterns = [

@@ -28,6 +28,15 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "user",
         "People of this installation: links and tokens.",
     ),
+    "person": ("millwright.cli.nouns.administration", "person", "Accounts of the portal."),
+    "project": (
+        "millwright.cli.nouns.administration",
+        "project",
+        "Projects: quota, policy, members.",
+    ),
+    "login": ("millwright.cli.nouns.session", "login", "Work with a portal elsewhere."),
+    "logout": ("millwright.cli.nouns.session", "logout", "Forget that portal."),
+    "completion": ("millwright.cli.nouns.session", "completion", "Completion for a shell."),
     "plant": ("millwright.cli.nouns.plant", "plant", "The plant as a file; its tables."),
     "pki": ("millwright.cli.nouns.pki", "pki", "Certificates that this installation made."),
     "plan": (

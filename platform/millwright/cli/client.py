@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +25,33 @@ def token_file(settings: Settings, user: str = "") -> Path:
     return settings.secrets_dir / (f"api-{user}.token" if user else CLI_TOKEN)
 
 
+def login_file() -> Path:
+    """Where `millwright login` keeps portal and token: mode 0600, below the person's configuration."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if base.startswith("/") else Path.home() / ".config"
+    return folder / "millwright" / "login.json"
+
+
+def read_login() -> dict[str, str] | None:
+    """Portal and token that were kept, or None.
+
+    Raises:
+        CliError: the file cannot be understood, or others may read it.
+    """
+    path = login_file()
+    try:
+        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    if mode & 0o077:
+        raise CliError(f"{path}: others may read this token; `chmod 600 {path}`")
+    try:
+        data = json.loads(text)
+        return {"url": str(data["url"]), "token": str(data["token"])}
+    except (ValueError, KeyError, TypeError):
+        raise CliError(f"{path} is damaged; `millwright login` writes it anew") from None
+
+
 class Api:
     """Calls with a token. Every POST carries an idempotency key: a repeated call changes nothing twice."""
 
@@ -38,17 +67,21 @@ class Api:
 
     @classmethod
     def from_settings(cls, user: str = "") -> Api:
-        """With the token file of this installation.
+        """The portal of `millwright login`, else this machine's installation with its token file.
 
         Raises:
-            CliError: there is none.
+            CliError: neither is there.
         """
+        if not user and (signed_in := read_login()):
+            return cls(signed_in["url"], signed_in["token"])
         settings = get_settings()
         path = token_file(settings, user)
         try:
             token = path.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            raise CliError(f"no token at {path}; run `millwright up` first") from None
+            raise CliError(
+                f"no token at {path}; run `millwright up` first, or `millwright login URL`"
+            ) from None
         return cls(settings.public_url, token)
 
     def close(self) -> None:

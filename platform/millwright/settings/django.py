@@ -245,6 +245,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "PointAreaEnum": "millwright.shopfloor.models.TagMapping.AREAS",
+        "RoleEnum": "millwright.accounts.choices.Role",
         "WriteAreaEnum": [("holding", "holding"), ("coil", "coil")],
     },
 }

@@ -58,6 +58,8 @@ ROWS = {
     "operators": _row(DONE, 403, DONE, DONE, 403, 404),
     "engineers": _row(DONE, 403, 403, DONE, 403, 404),
     "administrators": _row(403, 403, 403, 200, 403, 403),
+    "administrators_not_by_get": _row(403, 403, 403, 405, 403, 403),
+    "delegated": _row(404, 200, 404, 200, 404, 404),
     "administer": _row(403, 403, 403, DONE, 403, 403),
     "project_keepers": _row(403, 403, 403, 200, 403, 404),
     "keep_projects": _row(403, 403, 403, DONE, 403, 404),

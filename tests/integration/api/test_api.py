@@ -156,8 +156,12 @@ READ: dict[str, dict[str, int]] = {
         "templates",
         "projects",
         "audit",
+        "members",
+        "delegations",
         "status",
     )
+} | {
+    "people": {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 403, "stranger": 403}
 } | {
     name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
     for name in ("hosts", "drifts")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
+from millwright.accounts import people
 from millwright.accounts.actions import issue_token
-from millwright.accounts.models import User
+from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions
@@ -145,6 +147,38 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "host-cordon": ("hosts/mw0-h1/cordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-uncordon": ("hosts/mw0-h2/uncordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+    "person-create": ("people/", {"username": "newcomer"}, _row(NO, NO, NO, DONE, NO, NO)),
+    "person-change": (
+        "people/{tom}/change/",
+        {"is_active": False},
+        _row(NO, NO, NO, DONE, NO, NO),
+    ),
+    "project-create": (
+        "projects/",
+        {"slug": "line-9", "name": "Line 9"},
+        _row(NO, NO, NO, DONE, NO, NO),
+    ),
+    "project-change": (
+        "projects/line-1/change/",
+        {"quota_vcpus": 3},
+        _row(NO, NO, NO, DONE, NO, HIDDEN),
+    ),
+    "member-create": (
+        "members/",
+        {"project": "line-1", "user": "tom", "role": "engineer"},
+        _row(NO, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "member-destroy": ("members/{membership}/", {}, _row(NO, NO, NO, DONE, NO, HIDDEN)),
+    "delegation-create": (
+        "delegations/",
+        {"taker": "tom", "ends_at": "{soon}"},
+        _row(NO, DONE, NO, DONE, NO, NO),
+    ),
+    "delegation-end": (
+        "delegations/{delegation}/end/",
+        {},
+        _row(HIDDEN, DONE, HIDDEN, DONE, HIDDEN, HIDDEN),
+    ),
 }
 
 
@@ -175,7 +209,12 @@ def world(plant: Plant) -> dict[str, Any]:
         port=502,
     )
     asked = actions.create_request(erin, **plant.request_fields("asked"))
+    tom, soon = User.objects.create_user("tom"), timezone.now() + dt.timedelta(days=2)
     return {
+        "tom": tom.pk,
+        "soon": soon.isoformat(),
+        "membership": Membership.objects.get(user=plant.approver).pk,
+        "delegation": people.delegate(plant.approver, tom, soon).pk,
         "draft": actions.create_request(erin, **plant.request_fields("draft")).pk,
         "asked": actions.submit_request(erin, asked).pk,
         "failed": one.pk,

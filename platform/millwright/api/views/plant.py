@@ -12,6 +12,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from millwright.accounts import people
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
@@ -131,13 +132,54 @@ class ProjectSerializer(serializers.ModelSerializer):
             "quota_disk_bytes",
             "quota_environments",
             "auto_approve_vcpus",
+            "second_approval_vcpus",
+            "decide_after_days",
+            "decide_after",
             "max_lease_days",
         )
         read_only_fields = fields
 
 
+class ProjectChange(serializers.Serializer):
+    """Quota and policy; what is left out stays. Bounds are the action's own."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    quota_vcpus = serializers.IntegerField(required=False)
+    quota_realtime_cores = serializers.IntegerField(required=False)
+    quota_memory_bytes = serializers.IntegerField(required=False)
+    quota_disk_bytes = serializers.IntegerField(required=False)
+    quota_environments = serializers.IntegerField(required=False)
+    auto_approve_vcpus = serializers.IntegerField(required=False)
+    second_approval_vcpus = serializers.IntegerField(required=False)
+    decide_after_days = serializers.IntegerField(required=False)
+    decide_after = serializers.ChoiceField(("approve", "reject"), required=False)
+    max_lease_days = serializers.IntegerField(required=False)
+
+
+class ProjectInput(ProjectChange):
+    slug = serializers.SlugField(max_length=48)
+    name = serializers.CharField(max_length=120)
+
+
 class ProjectViewSet(ProjectRows):
     """Production lines and departments."""
+
+    @extend_schema(request=ProjectInput, responses={201: ProjectSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Make a project."""
+        data = ProjectInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        made = people.create_project(request.user, **data.validated_data)
+        return Response(ProjectSerializer(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ProjectChange, responses={200: ProjectSerializer})
+    @action(detail=True, methods=["post"])
+    def change(self, request: HttpRequest, slug: str) -> Response:
+        """Change title, quota and policy."""
+        data = ProjectChange(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = people.update_project(request.user, self.get_object(), **data.validated_data)
+        return Response(ProjectSerializer(row).data)
 
     rows = Project.objects.all()
     serializer_class = ProjectSerializer
