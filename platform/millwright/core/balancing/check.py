@@ -43,9 +43,12 @@ def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
 
     def compare(kind: str, used: float, has: float) -> None:
         if used > has + _EPS:
-            found.append(
-                Violation(kind, host.name, f"{host.name}: {kind} {used:g} wanted of {has:g}")
+            one, other = (
+                (f"{used / 2**30:.1f} GiB", f"{has / 2**30:.1f} GiB")
+                if kind in ("memory", "storage")
+                else (f"{used:g}", f"{has:g}")
             )
+            found.append(Violation(kind, host.name, f"{host.name}: {kind} {one} wanted of {other}"))
 
     paged = sum(count * page_bytes(size) for size, count in host.hugepages.items())
     ordinary = host.memory_bytes - host.memory_aside_bytes - paged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from .answers import Code, Refusal, Why
 from .frame import BIT, Frame
 from .model import HostState, Mode
-from .policy import may_leave
-from .score import Level, effect, worth
+from .policy import MILD, may_leave
+from .score import LEVELS, effect, place_price, worth
 from .state import State, codes_of
 
 if TYPE_CHECKING:
@@ -39,13 +39,23 @@ def mend(making: Making, mode: Mode, room: int) -> None:
     def left() -> int:
         return room - (len(making.moves) - begun)
 
-    for unit, why, text in must_leave(making.state):
+    for unit, why, text in must_leave(making.state, making.modes):
         if left() > 0:
             _send(making, unit, why, text, mode, left())
     _relieve(making, mode, left)
 
 
-def must_leave(state: State) -> list[tuple[int, Why, str]]:
+def untouchable(making: Making) -> None:
+    """Say of each machine that ought to move and is not the balancer's that nothing is done."""
+    for unit, _, text in must_leave(making.state, making.modes):
+        if making.modes[unit] is Mode.OFF:
+            making.touched.add(unit)
+            name = making.frame.name_of(unit)
+            note = f"{name} ought to move ({text}), but its balancing is off"
+            making.refused.append(Refusal(name, (Code.MODE_OFF,), note))
+
+
+def must_leave(state: State, modes: Sequence[Mode]) -> list[tuple[int, Why, str]]:
     """Units that stand where they must not, the weightiest first, with the reason."""
     frame = state.frame
     found: dict[int, tuple[Why, str]] = {}
@@ -60,20 +70,21 @@ def must_leave(state: State) -> list[tuple[int, Why, str]]:
         here = int(state.at[unit])
         words = ", ".join(codes_of(int(frame.static[frame.signature[unit], here])))
         found.setdefault(unit, (Why.RULE, f"must not be on {frame.host_names[here]}: {words}"))
-    for unit, text in _broken_groups(state):
+    for unit, text in _broken_groups(state, modes):
         found.setdefault(unit, (Why.RULE, text))
     size = frame.size
     order = sorted(found, key=lambda unit: (-int(frame.priority[unit]), -float(size[unit]), unit))
     return [(unit, *found[unit]) for unit in order]
 
 
-def _broken_groups(state: State) -> list[tuple[int, str]]:
+def _broken_groups(state: State, modes: Sequence[Mode]) -> list[tuple[int, str]]:
     """Units whose leaving mends a rule over several machines; the cheapest to move of each."""
     frame = state.frame
     found: list[tuple[int, str]] = []
 
-    def cheap(unit: int) -> tuple[bool, float, int]:
-        return may_leave(frame, unit) is not None, float(frame.carried[unit]), unit
+    def cheap(unit: int) -> tuple[bool, int, float, int]:
+        stays = may_leave(frame, unit) is not None
+        return stays, -MILD.index(modes[unit]), float(frame.carried[unit]), unit
 
     for members in frame.apart:
         by_host: dict[int, list[int]] = {}
@@ -106,14 +117,14 @@ def _broken_groups(state: State) -> list[tuple[int, str]]:
     return found
 
 
-def best_target(state: State, unit: int, level: Level, horizon_s: float) -> int:
-    """The allowed host with the highest net worth, or -1."""
+def best_target(state: State, unit: int, horizon_s: float) -> int:
+    """The allowed host on which it lies best, or -1; evenly, so that no one host gets everything."""
     mask = state.fits(unit)
     mask[state.at[unit]] = False
     if not mask.any():
         return -1
-    net = np.where(mask, worth(state, unit, level, horizon_s).net, -np.inf)
-    return int(np.argmax(net))
+    price = place_price(state, unit, LEVELS[3], horizon_s)
+    return int(np.argmin(np.where(mask, price, np.inf)))
 
 
 def make_room(state: State, unit: int, may: Callable[[int], bool]) -> tuple[int, int, int] | None:
@@ -151,14 +162,13 @@ def make_room(state: State, unit: int, may: Callable[[int], bool]) -> tuple[int,
 def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int) -> None:
     frame, state = making.frame, making.state
     if making.modes[unit] is not mode or unit in making.touched:
-        _silent(making, unit)
         return
     refusal = may_leave(frame, unit)
     if refusal is not None:
         making.refused.append(refusal)
         return
     horizon = frame.plant.settings.horizon_s
-    target = best_target(state, unit, making.level, horizon)
+    target = best_target(state, unit, horizon)
     if target < 0 and left > 1:
 
         def may(other: int) -> bool:
@@ -175,22 +185,14 @@ def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int)
         codes = Code.LIMIT if target >= 0 else Code.NO_HOST
         making.refused.append(
             Refusal(
-                frame.name_of(unit), (codes, *summary(state, unit)), f"{text}; no host takes it now"
+                frame.name_of(unit),
+                (codes, *summary(state, unit)),
+                f"{frame.name_of(unit)}: {text}; no host takes it now",
             )
         )
         return
     value = effect(state, unit, target, worth(state, unit, making.level, horizon))
     making.add(unit, target, why, text, mode, value)
-
-
-def _silent(making: Making, unit: int) -> None:
-    """Say once that a machine with a broken rule is not the balancer's."""
-    if making.modes[unit] is Mode.OFF and unit not in making.touched:
-        making.touched.add(unit)
-        name = making.frame.name_of(unit)
-        making.refused.append(
-            Refusal(name, (Code.MODE_OFF,), f"{name} ought to move, but its balancing is off")
-        )
 
 
 def summary(state: State, unit: int) -> tuple[Code, ...]:
@@ -238,7 +240,7 @@ def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
                 )
             )
             for unit in guests:
-                target = best_target(state, unit, making.level, frame.plant.settings.horizon_s)
+                target = best_target(state, unit, frame.plant.settings.horizon_s)
                 if target >= 0:
                     value = effect(
                         state,

@@ -6,7 +6,8 @@ from .answers import BalanceState, Code, Refusal
 from .frame import Frame
 from .model import Mode, Movability
 
-_MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]
+#: from the mildest to the boldest
+MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]
 
 
 def modes(frame: Frame) -> list[Mode]:
@@ -32,7 +33,7 @@ def modes(frame: Frame) -> list[Mode]:
                 vm.mode if vm.mode is not None else of_pool(vm.pool)
                 for vm in (frame.vms[member] for member in unit)
             ),
-            key=_MILD.index,
+            key=MILD.index,
         )
         if mode is Mode.AUTOMATIC and frame.moves[number] is Movability.APPROVAL:
             mode = Mode.RECOMMEND

@@ -121,7 +121,11 @@ def _in_waves(
         ready = [n for n in ready if not set(machines[n].after) & dead]
         if not ready:
             for name in todo:
-                missing = [o for o in machines[name].after if not _up(o, machines, placed, done)]
+                missing = [
+                    o
+                    for o in machines[name].after
+                    if o in dead or not _up(o, machines, placed, done)
+                ]
                 text = f"{name} starts after {', '.join(missing)}, which cannot be started"
                 left.append(Refusal(name, (Code.DEPENDENCY,), text))
             break

@@ -21,7 +21,7 @@ from .answers import (
 from .calendar import at
 from .check import violations
 from .frame import Bools, Frame
-from .mend import mend
+from .mend import mend, untouchable
 from .model import HostState, Mode, Movability, Plant
 from .policy import cooling, may_leave, modes
 from .propose import exchanges, propose
@@ -108,6 +108,7 @@ def _decide(making: Making, imbalanced: int, uneven: bool, broken: tuple[Violati
     budget = settings.max_moves
     sustained = {host for host, rounds in making.hot.items() if rounds >= settings.sustain_rounds}
     even = making.level.even > 0 and uneven and imbalanced >= settings.sustain_rounds
+    untouchable(making)
     for mode in (Mode.AUTOMATIC, Mode.RECOMMEND, Mode.SHADOW):
         if mode not in making.modes:
             continue
@@ -120,6 +121,16 @@ def _decide(making: Making, imbalanced: int, uneven: bool, broken: tuple[Violati
             _improve(making, mode, left, sustained, even)
         if mode is not Mode.SHADOW:
             budget -= len(making.moves) - begun
+    if making.level.balances and (sustained or even) and not (making.moves or making.refused):
+        names = ", ".join(sorted(making.frame.host_names[host] for host in sustained))
+        text = f"{names} above {making.level.threshold:.0%} of its CPUs" if names else "uneven"
+        making.refused.append(
+            Refusal(
+                "",
+                (Code.NO_GAIN,),
+                f"{text}, and no move that is allowed is worth its cost and risk",
+            )
+        )
     if making.level.balances and (making.hot or uneven) and not (sustained or even):
         longest = max([*making.hot.values(), imbalanced if making.level.even else 0])
         if longest:
