@@ -44,6 +44,9 @@ class _Run:
     legs: list[Leg] = field(default_factory=list)
     away: set[int] = field(default_factory=set)
     dropped: list[Refusal] = field(default_factory=list)
+    #: moves that wait for each other, and how things stand when the others have been made
+    stuck: set[int] = field(default_factory=set)
+    ahead: State | None = None
 
 
 def order(plant: Plant, moves: Iterable[Move], limits: Limits | None = None) -> Schedule:
@@ -167,7 +170,7 @@ def _ranks(
 def lower_bound(
     state: State, tasks: Sequence[Task], times: dict[int, float], limits: Limits
 ) -> float:
-    """No schedule is shorter: the longest move, each host's work, the pool's work.
+    """No schedule is shorter: the longest move, each host's work, the pool's work, the room there is.
 
     A move whose target has no room must wait until enough of what leaves there has left, which
     takes at least that long; that is followed along the chains.
@@ -180,6 +183,13 @@ def lower_bound(
             work[host] = work.get(host, 0.0) + times[task.unit]
     bound = max(work.values()) / limits.per_host
     bound = max(bound, sum(times.values()) / limits.pool)
+    # What is on its way is held twice, so no more is under way at once than is free in the whole pool.
+    frame = state.frame
+    for row in range(len(frame.need)):
+        volume = sum(float(frame.need[row, t.unit]) * times[t.unit] for t in tasks)
+        room = float(np.maximum(state.free[row], 0).sum())
+        if volume and room:
+            bound = max(bound, volume / room)
     starts = _earliest(state, tasks, times, limits)
     return max(bound, *(starts[t.unit] + times[t.unit] for t in tasks))
 
@@ -228,12 +238,38 @@ def _earliest(
 
 
 def _go(run: _Run, share: float) -> None:
+    run.stuck = _stuck(run)
     while run.pending or run.running:
         _start_ready(run, share)
+        while run.stuck and len(run.running) < run.limits.pool and _detour(run, share):
+            run.stuck = _stuck(run)
         if run.running:
             _finish_next(run)
-        elif run.pending and not _detour(run, share):
-            _give_up(run)
+        elif run.pending:
+            # Room that was free may be taken by now: look again before anything is left.
+            run.stuck = set(run.pending)
+            if not _detour(run, share):
+                _give_up(run)
+                run.stuck = _stuck(run)
+
+
+def _stuck(run: _Run) -> set[int]:
+    """Moves that no other move sets free: each waits for one that waits, in the end, for it."""
+    state = run.state.copy()
+    for _, _, unit, _, _ in run.running:
+        state.arrive(unit)
+    # A machine that went aside, or is on its way there, goes on from where it is then.
+    left = {unit for unit in run.pending if int(state.at[unit]) != run.pending[unit].target}
+    moved = True
+    while moved:
+        moved = False
+        for unit in sorted(left):
+            if state.fits(unit)[run.pending[unit].target]:
+                state.move(unit, run.pending[unit].target)
+                left.discard(unit)
+                moved = True
+    run.ahead = state
+    return left
 
 
 def _free_hands(run: _Run, source: int, target: int) -> bool:
@@ -291,16 +327,19 @@ def _finish_next(run: _Run) -> None:
 
 
 def _detour(run: _Run, share: float) -> bool:
-    """Nothing runs and nothing can start: send the cheapest over a third host that frees another."""
+    """Send the cheapest of those that are stuck over a third host if that frees another; is there one?"""
     state, frame = run.state, run.state.frame
     best: tuple[float, int, int] | None = None
-    for unit in sorted(run.pending):
-        if unit in run.away:
+    for unit in sorted(run.stuck & run.pending.keys()):
+        if unit in run.away or unit in state.coming:
             continue
         task, source = run.pending[unit], int(state.at[unit])
         mask = state.fits(unit)
         mask[[source, task.target]] = False
-        if not mask.any():
+        for host, busy in run.busy.items():
+            if busy >= run.limits.per_host:
+                mask[host] = False
+        if not mask.any() or run.busy.get(source, 0) >= run.limits.per_host:
             continue
         there: Floats = seconds(frame, unit, source, share)
         for host in np.flatnonzero(mask)[np.argsort(there[mask], kind="stable")][:6].tolist():
@@ -320,13 +359,18 @@ def _detour(run: _Run, share: float) -> bool:
 
 
 def _frees(run: _Run, unit: int, host: int) -> bool:
-    """Can another move start once the unit is on that host?"""
-    state = run.state
+    """Can another move be made once the unit is on that host and all that can be made has been?"""
+    state = run.state if not run.running or run.ahead is None else run.ahead
     source = int(state.at[unit])
+    if not state.fits(unit)[host]:
+        return False
     state.move(unit, host)
     good = any(
-        other != unit and task.target == source and bool(state.fits(other)[source])
-        for other, task in run.pending.items()
+        other != unit
+        and other not in state.coming
+        and run.pending[other].target == source
+        and bool(state.fits(other)[source])
+        for other in run.stuck & run.pending.keys()
     )
     state.move(unit, source)
     return good

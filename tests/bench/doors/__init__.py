@@ -1,0 +1,1 @@
+"""The balancer's questions on a large plant."""

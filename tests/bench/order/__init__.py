@@ -1,0 +1,1 @@
+"""Orders of random tight exchanges, against a lower bound."""

@@ -1,0 +1,106 @@
+"""`python -m tests.bench.order [--count 1000] [--room 0] [--seed 1]`: orders of random tight exchanges against a lower bound.
+
+Each exchange: 6 to 16 hosts filled to the last byte (but for `--room`), one of them half empty; circles of two
+to five hosts hand on machines of one size, a few machines go to the half empty host. The bound is
+`Schedule.bound_s`: the longest move, each host's and the pool's work, and waiting for room. Every order is
+looked at by the independent checker at every moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+
+import numpy as np
+from millwright.core.balancing import Host, Limits, Move, Plant, Vm, Why, order, verify
+
+GIB = 2**30
+HOST = 64 * GIB
+SIZES = [4 * GIB, 8 * GIB, 16 * GIB]
+
+
+def exchange(dice: random.Random, left: int = 0) -> tuple[Plant, list[Move]]:
+    """A plant and the moves that are wanted; the plant has room for all once they are made.
+
+    `left`: bytes that stay free on each host beside.
+    """
+    count = dice.randint(6, 16)
+    names = [f"h{index}" for index in range(count)]
+    hosts = tuple(Host(name, 32, HOST + left) for name in names)
+    vms: list[Vm] = []
+    for index, name in enumerate(names):
+        room = HOST if index else HOST // 2
+        while room >= SIZES[0]:
+            size = dice.choice([entry for entry in SIZES if entry <= room])
+            vms.append(Vm(f"v{len(vms)}", 2, size, host=name, dirty_bytes_s=dice.uniform(0, 2e7)))
+            room -= size
+    there = {name: [vm for vm in vms if vm.host == name] for name in names}
+    moves: dict[str, Move] = {}
+
+    def send(vm: Vm, target: str) -> None:
+        moves[vm.name] = Move(vm.name, str(vm.host), target, Why.ASKED, "", 0.0)
+
+    for _ in range(dice.randint(2, count)):
+        ring = dice.sample(names, dice.randint(2, 5))
+        size = dice.choice(SIZES)
+        chosen = [
+            next(
+                (vm for vm in there[name] if vm.memory_bytes == size and vm.name not in moves), None
+            )
+            for name in ring
+        ]
+        for vm, target in zip(chosen, (*ring[1:], ring[0]), strict=True):
+            if vm is not None and all(chosen):
+                send(vm, target)
+    free = HOST // 2
+    for name in dice.sample(names[1:], 2):
+        for vm in there[name]:
+            if vm.name not in moves and vm.memory_bytes <= free - 16 * GIB:
+                send(vm, names[0])
+                free -= vm.memory_bytes
+                break
+    return Plant(hosts, tuple(vms)), list(moves.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.bench.order", description=__doc__)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--room", type=int, default=0, help="GiB that stay free on each host")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    ratios, moves, dropped, detours, broken, seconds = [], 0, 0, 0, 0, 0.0
+    for number in range(asked.count):
+        plant, wanted = exchange(random.Random(asked.seed * 1_000_003 + number), asked.room * GIB)  # noqa: S311
+        begun = time.perf_counter()
+        schedule = order(plant, wanted, Limits(2, 8))
+        seconds += time.perf_counter() - begun
+        broken += bool(verify(plant, schedule))
+        moves += len(wanted)
+        dropped += len(schedule.dropped)
+        detours += sum(leg.detour for leg in schedule.legs)
+        if not schedule.dropped and schedule.bound_s:
+            ratios.append(schedule.makespan_s / schedule.bound_s)
+    found = np.array(ratios)
+    print(
+        json.dumps(
+            {
+                "exchanges": asked.count,
+                "moves": moves,
+                "dropped": dropped,
+                "detours": detours,
+                "broken": broken,
+                "ratio_mean": round(float(found.mean()), 3),
+                "ratio_median": round(float(np.median(found)), 3),
+                "ratio_p95": round(float(np.quantile(found, 0.95)), 3),
+                "ratio_worst": round(float(found.max()), 3),
+                "within_1_25": round(float((found <= 1.25).mean()), 3),
+                "seconds": round(seconds, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
