@@ -140,6 +140,11 @@ def test_no_page_overflows_or_complains(
         "/pool/mw0-h1/",
         "/operations/",
         "/audit/",
+        "/delegations/",
+        "/administration/",
+        f"/administration/people/{plant.engineer.pk}/",
+        "/administration/projects/line-1/",
+        "/administration/settings/",
     ):
         page.goto(url + path)
         assert page.locator("h1").count() == 1, path
