@@ -132,22 +132,22 @@ class BalanceState:
     """What one round tells the next. Give back what `Round.state` held; start with nothing.
 
     `hot`: rounds for which a host has been above the threshold. `moved`: the round in which a
-    machine last moved, and `origin` the host from which.
+    machine last moved, and `left` the hosts that it left, each with the round.
     """
 
     number: int = 0
     imbalanced: int = 0
     hot: Mapping[str, int] = field(default_factory=dict)
     moved: Mapping[str, int] = field(default_factory=dict)
-    origin: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def record(self, moves: tuple[Move, ...]) -> BalanceState:
         """The state once these moves (approved recommendations, a drain) have been made too."""
-        moved, origin = dict(self.moved), dict(self.origin)
+        moved, left = dict(self.moved), dict(self.left)
         for move in moves:
             moved[move.vm] = self.number
-            origin[move.vm] = move.source
-        return BalanceState(self.number, self.imbalanced, self.hot, moved, origin)
+            left[move.vm] = {**left.get(move.vm, {}), move.source: self.number}
+        return BalanceState(self.number, self.imbalanced, self.hot, moved, left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .answers import BalanceState, Code, Refusal
 from .frame import Frame
 from .model import Mode, Movability
@@ -66,3 +68,19 @@ def cooling(frame: Frame, unit: int, state: BalanceState) -> bool:
         for name in frame.names_of(unit)
         if name in state.moved
     )
+
+
+#: so many times its rest a machine does not go back, for balance, to the host that it left
+RETURN_RESTS = 4
+
+
+def returns(frame: Frame, state: BalanceState, units: Iterable[int]) -> set[tuple[int, int]]:
+    """Units and the hosts to which they must not return yet."""
+    rounds = frame.plant.settings.cooldown_rounds * RETURN_RESTS
+    return {
+        (unit, frame.host_index[host])
+        for unit in units
+        for name in frame.names_of(unit)
+        for host, number in state.left.get(name, {}).items()
+        if host in frame.host_index and state.number - number <= rounds
+    }

@@ -23,7 +23,7 @@ from .check import violations
 from .frame import Bools, Frame
 from .mend import mend, untouchable
 from .model import HostState, Mode, Movability, Plant
-from .policy import cooling, may_leave, modes
+from .policy import RETURN_RESTS, cooling, may_leave, modes, returns
 from .propose import exchanges, propose
 from .score import LEVELS, Level, effect, figures, over, seconds, worth
 from .state import State
@@ -150,7 +150,7 @@ def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even:
     if not candidates:
         return
     least = level.least * horizon / 60.0
-    barred: set[tuple[int, int]] = set()
+    barred = returns(frame, making.before, candidates)
     made: list[tuple[int, int]] = []
     for _ in range(4):
         if budget - len(made) <= 0:
@@ -188,6 +188,8 @@ def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even:
         for one, other in exchanges(
             state, candidates, level, horizon, (budget - len(made)) // 2, least
         ):
+            if (one, int(state.at[other])) in barred or (other, int(state.at[one])) in barred:
+                continue
             _exchange(making, one, other, mode)
     _take_back(making, made)
 
@@ -276,18 +278,22 @@ def _finish(
 ) -> Round:
     frame, old = making.frame, making.before
     known = {vm.name for vm in frame.vms}
-    rounds = frame.plant.settings.cooldown_rounds
+    rounds = frame.plant.settings.cooldown_rounds * RETURN_RESTS
     moved = {
         name: number
         for name, number in old.moved.items()
-        if name in known and old.number - number < rounds
+        if name in known and old.number - number <= rounds
     }
     following = BalanceState(
         old.number,
         imbalanced,
         {frame.host_names[host]: rounds_ for host, rounds_ in making.hot.items()},
         moved,
-        {name: host for name, host in old.origin.items() if name in moved},
+        {
+            name: {host: number for host, number in hosts.items() if old.number - number <= rounds}
+            for name, hosts in old.left.items()
+            if name in moved
+        },
     ).record(tuple(move for move in making.moves if move.mode is Mode.AUTOMATIC))
     return Round(
         tuple(making.moves),

@@ -1,0 +1,1 @@
+"""Moves for the same benefit: Millwright beside two other rules on generated traces."""
