@@ -174,7 +174,7 @@ class Service:
         while not self.stop.is_set():
             try:
                 # Facts often at the start, when hosts have just been registered.
-                if tick < 30 or tick % 12 == 0:
+                if (tick < 30 or tick % 12 == 0) and self._hosts_are_known():
                     rounds.host_facts(hosts)
                     probing.round()
                 if tick % 6 == 0:
@@ -185,6 +185,10 @@ class Service:
                 connections.close_all()
             tick += 1
             self.stop.wait(5.0)
+
+    def _hosts_are_known(self) -> bool:
+        """Whether the watcher has read the inventory: before that no host can be asked anything."""
+        return self.watcher is not None and self.watcher.looks > 0
 
     def _ledger(self) -> None:
         """Keep the ledger: a thread of its own, so that a slow host makes no gap in it."""

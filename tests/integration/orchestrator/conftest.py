@@ -13,12 +13,15 @@ import pytest
 from millwright.catalog.models import TemplateVersion
 from millwright.hypervisor.fake import FakePool
 from millwright.inventory.actions import ensure_site
+from millwright.inventory.models import Host
 from millwright.orchestrator.hosts import Hosts
+from millwright.orchestrator.probing import KINDS
 from millwright.orchestrator.service import Service
 from millwright.settings import get_settings
 
 from tests.support.operations import Builder, Prober
 from tests.support.plant import Plant, build_plant, image_data
+from vmtemplates import find_built, load_templates
 
 
 @dataclass
@@ -63,7 +66,16 @@ def running(transactional_db: None, tmp_path: Path) -> Iterator[Running]:
     thread = threading.Thread(target=service.run, name="service", daemon=True)
     thread.start()
     assert service.active.wait(60.0)
-    yield Running(plant, pool, service, prober)
+    made = Running(plant, pool, service, prober)
+    # Where the tiny image is built, hosts are probed: what they can give is known before anything is asked.
+    if find_built(load_templates()["tiny"], service.settings.cache_dir / "images") is not None:
+        made.until(
+            lambda: all(
+                set(map(str, KINDS)) <= set(host.capabilities) for host in Host.objects.all()
+            ),
+            "probes of the hosts",
+        )
+    yield made
     service.stop.set()
     thread.join(60.0)
     assert not thread.is_alive()
