@@ -20,12 +20,14 @@ from .answers import (
 )
 from .calendar import at
 from .check import violations
+from .failure import verdict
 from .frame import Bools, Frame
 from .mend import mend, untouchable
 from .model import HostState, Mode, Movability, Plant
 from .policy import RETURN_RESTS, cooling, may_leave, modes, returns
 from .propose import exchanges, propose
 from .score import LEVELS, Level, effect, figures, over, seconds, worth
+from .spare import keep_spare
 from .state import State
 
 
@@ -92,7 +94,9 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
         text = f"{settings.moves_running} moves are running; the next round decides"
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
     else:
+        good = settings.spare_hosts < 1 or verdict(table, settings.spare_hosts).ok
         _decide(making, imbalanced, uneven, broken)
+        keep_spare(making, good)
     return _finish(making, imbalanced, broken, before, live)
 
 

@@ -174,6 +174,31 @@ def test_the_same_plant_gives_the_same_round() -> None:
     assert balance(hot_plant()) == balance(hot_plant())
 
 
+def test_a_round_does_not_use_up_the_room_for_a_host_to_die() -> None:
+    vms = [
+        vm("a", "h2", 2, 8),
+        vm("b", "h0", 3, 8),
+        vm("c", "h1", 1, 6),
+        vm("d", "h1", 3, 6),
+        vm("e", "h0", 4, 4),
+        vm("f", "h0", 3, 10),
+    ]
+    free = plant([host("h0", memory=22), host("h1"), host("h2", memory=22)], vms)
+    assert failure_capacity(free, 1).ok
+    assert not failure_capacity(after(free, balance(free).moves), 1).ok
+    kept = balance(replace(free, settings=replace(free.settings, spare_hosts=1)))
+    assert failure_capacity(after(free, kept.moves), 1).ok
+    assert Code.SPARE in {entry.codes[0] for entry in kept.refused}
+
+
+def test_a_round_says_who_would_be_left_if_a_host_died() -> None:
+    full = [vm(f"v{i}", f"h{i % 2 + 1}", memory=10) for i in range(6)]
+    settings = Settings(mode=Mode.AUTOMATIC, spare_hosts=1)
+    made = balance(plant([host("h1"), host("h2")], full, settings=settings))
+    assert {entry.codes[0] for entry in made.refused} == {Code.SPARE}
+    assert len(made.refused) == 6
+
+
 # -- drain -----------------------------------------------------------------
 
 

@@ -1,0 +1,44 @@
+"""A round leaves room for hosts to die: moves for balance that would use it up are taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .answers import Code, Move, Refusal, Why
+from .failure import spare_refusals, verdict
+
+if TYPE_CHECKING:
+    from .rounds import Making
+
+_BALANCE = (Why.CONTENTION, Why.EVEN)
+
+
+def keep_spare(making: Making, was_good: bool) -> None:
+    """Take back moves for balance, the last first, until k hosts may die again as before the round.
+
+    Where they might not before, the round only says who would be left.
+    """
+    k = making.frame.plant.settings.spare_hosts
+    if k < 1:
+        return
+    now = verdict(making.state, k)
+    for move in reversed(making.moves):
+        if now.ok or not was_good:
+            break
+        if move in making.moves and move.why in _BALANCE and _undo(making, move):
+            text = f"{move.vm} to {move.target} would leave no room for {k} hosts to die"
+            making.refused.append(Refusal(move.vm, (Code.SPARE,), text))
+            now = verdict(making.state, k)
+    making.refused.extend(spare_refusals(now.broken))
+
+
+def _undo(making: Making, move: Move) -> bool:
+    frame, state = making.frame, making.state
+    unit = int(frame.unit_of[frame.vm_index[move.vm]])
+    source = frame.host_index[move.source]
+    if not state.fits(unit)[source]:
+        return False
+    state.move(unit, source)
+    names = set(frame.names_of(unit))
+    making.moves = [other for other in making.moves if other.vm not in names]
+    return True
