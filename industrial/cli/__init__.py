@@ -29,6 +29,7 @@ def main() -> None:
 )
 def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | None) -> None:
     """Modbus, OPC UA, metrics and deliveries, beside a running vplc-scan."""
+    from industrial.modbus.hotloop import run as run_loop
     from industrial.runtime.protocols import Ports
     from industrial.runtime.protocols import serve as serve_all
 
@@ -44,7 +45,7 @@ def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | No
         except asyncio.CancelledError:
             return
 
-    asyncio.run(serve())
+    run_loop(serve())
 
 
 @main.command()

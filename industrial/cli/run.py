@@ -35,6 +35,7 @@ def run(
     """
     import tomllib
 
+    from industrial.modbus.hotloop import run as run_loop
     from industrial.runtime.build import EngineBuildError
     from industrial.runtime.local import LocalController, LocalError, project_ports
     from industrial.runtime.protocols import Protocols
@@ -42,8 +43,11 @@ def run(
 
     def say(protocols: Protocols) -> None:
         found = protocols.bound
+        doors = [f"{host}:{found['modbus']}"] if "modbus" in found else []
+        doors += [f"{host}:{found['modbus_tls']} with TLS"] if "modbus_tls" in found else []
+        modbus_at = " and ".join(doors)
         click.echo(
-            f"runs: Modbus {host}:{found['modbus']}, metrics http://{host}:{found['metrics']}/metrics, "
+            f"runs: Modbus {modbus_at}, metrics http://{host}:{found['metrics']}/metrics, "
             f"OPC UA at port {ports.opcua or 'of its choice'}; Ctrl-C ends it"
         )
 
@@ -69,6 +73,6 @@ def run(
             with contextlib.suppress(asyncio.CancelledError):
                 await controller.run(say)
 
-        asyncio.run(serve())
+        run_loop(serve())
     except (LocalError, StError, EngineBuildError, tomllib.TOMLDecodeError) as error:
         raise click.ClickException(str(error)) from None

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .access import AccessList, Grant
+from .access import AccessList, Grant, Peer
 from .image import ModbusImage
 from .server import ModbusServer
+from .settings import ModbusSettings, SettingsError
 
 if TYPE_CHECKING:
     from .scanner import Device, DeviceError, Point, Scanner, load_devices
@@ -16,8 +17,11 @@ __all__ = [
     "Grant",
     "ModbusImage",
     "ModbusServer",
+    "ModbusSettings",
+    "Peer",
     "Point",
     "Scanner",
+    "SettingsError",
     "load_devices",
 ]
 

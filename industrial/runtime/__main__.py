@@ -12,6 +12,8 @@ import importlib
 import signal
 from pathlib import Path
 
+from industrial.modbus.hotloop import run
+
 from .front import Front
 from .paths import Paths
 
@@ -22,11 +24,13 @@ async def _serve(options: argparse.Namespace) -> None:
     front = Front(paths)
     with contextlib.suppress(OSError, ValueError):  # said again, aloud, by what comes after
         front.load()
-    port = await front.modbus.start(options.host, options.modbus)
+    port = options.modbus
+    if front.settings.plain:
+        port = await front.modbus.start(options.host, port)
     # In a thread: Modbus answers meanwhile.
     protocols = await asyncio.to_thread(importlib.import_module, "industrial.runtime.protocols")
     await protocols.serve(
-        paths, options.trust, protocols.Ports(options.host, port, options.opcua, options.metrics), front
+        paths, options.trust, protocols.Ports(options.host, port, options.opcua, options.metrics, options.modbus_tls), front
     )  # fmt: skip
 
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("industrial.runtime", description=__doc__)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - the firewall decides
     parser.add_argument("--modbus", type=int, default=502)
+    parser.add_argument("--modbus-tls", type=int, default=802)
     parser.add_argument("--opcua", type=int, default=4840)
     parser.add_argument("--metrics", type=int, default=9400)
     parser.add_argument("--trust", type=Path, help="file with the keys whose signatures count")
@@ -47,7 +52,7 @@ def main() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await _serve(options)
 
-    asyncio.run(until_told())
+    run(until_told())
 
 
 if __name__ == "__main__":

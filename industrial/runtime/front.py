@@ -7,15 +7,24 @@ come after the first answer.
 from __future__ import annotations
 
 import json
+import time
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from industrial.modbus.access import AccessList
 from industrial.modbus.image import ModbusImage
-from industrial.modbus.server import ModbusServer
+from industrial.modbus.server import IDENTITY, ModbusServer
+from industrial.modbus.settings import ModbusSettings
 
 from .paths import Paths
-from .shm import SharedMemory
+from .shm import ScanSilent, SharedMemory
+
+#: How long the memory of the scan process is taken to be the one that was looked at.
+LOOKED_S = 0.05
+#: A scan process that has said nothing for so long is not there: clients get an error and no old values.
+SILENT_S = 5.0
 
 
 class Front:
@@ -27,7 +36,12 @@ class Front:
         self.access = AccessList()
         self._shm: SharedMemory | None = None
         self._image: ModbusImage | None = None
-        self.modbus = ModbusServer(self.image, lambda: self.access)
+        self._looked_at = 0.0
+        self.settings = ModbusSettings()
+        self.identity: Mapping[int, str] = IDENTITY
+        self.modbus = ModbusServer(
+            self.image, lambda: self.access, lambda: self.settings, lambda: self.identity
+        )
 
     def shm(self) -> SharedMemory:
         """The memory of the scan process there is now."""
@@ -37,10 +51,22 @@ class Front:
         return self._shm
 
     def image(self) -> ModbusImage:
-        """The program's registers in that memory."""
-        shm = self.shm()
-        if self._image is None:
-            self._image = ModbusImage(shm, self.symbols)
+        """The program's registers in that memory.
+
+        Raises:
+            ShmError: there is none.
+            ScanSilent: the scan process is not alive.
+        """
+        now = time.monotonic()
+        if self._image is None or now - self._looked_at > LOOKED_S:
+            shm = self.shm()
+            if (age := shm.heartbeat_age_s) > SILENT_S:
+                self._image = None
+                raise ScanSilent(f"the scan process has been silent for {age:.0f} s")
+            if self._image is None:
+                high_first = self.settings.word_order == "high_first"
+                self._image = ModbusImage(shm, self.symbols, high_first=high_first)
+            self._looked_at = now
         return self._image
 
     @property
@@ -57,6 +83,17 @@ class Front:
         """
         self.symbols = read_json(self.paths.active / "symbols.json").get("symbols", [])
         self._image = None
+        manifest = self.paths.active / "vplc.toml"
+        self.settings = ModbusSettings.parse(
+            tomllib.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+        )
+        about = read_json(self.paths.active / "about.json")
+        self.identity = {
+            **IDENTITY,
+            4: "Millwright vPLC",
+            5: str(about.get("version", "")),
+            6: str(about.get("name", "")),
+        }
         security = self.source / "security.toml"
         self.access = AccessList.parse(security.read_text()) if security.exists() else AccessList()
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from industrial.modbus.access import AccessError, AccessList
 from industrial.modbus.scanner import DeviceError, load_devices
+from industrial.modbus.settings import ModbusSettings
 from industrial.package import Bundle, BundleError, unpack
 from industrial.security.policy import OpcUaPolicy
 
@@ -96,6 +98,8 @@ class Inbox:
         )["symbols"]
         if bundle.manifest.kind == "program" and "program.so" not in bundle.files:
             raise BundleError("program.so is missing")
+        if "vplc.toml" in bundle.files:
+            ModbusSettings.parse(tomllib.loads(bundle.files["vplc.toml"].decode()))
         if "security.toml" in bundle.files:
             AccessList.parse(bundle.files["security.toml"].decode())
             OpcUaPolicy.parse(bundle.files["security.toml"].decode())

@@ -46,19 +46,22 @@ class CompileFailed(LocalError):
 
 
 def project_ports(manifest: Mapping[str, Any], host: str) -> Ports:
-    """Ports of vplc.toml: [modbus] port, [opcua] port, [metrics] port.
+    """Ports of vplc.toml: [modbus] port and tls_port, [opcua] port, [metrics] port.
 
     Raises:
         LocalError: names key and value.
     """
 
-    def port(table: str, default: int) -> int:
-        value = manifest.get(table, {}).get("port", default)
+    def port(table: str, default: int, key: str = "port") -> int:
+        value = manifest.get(table, {}).get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
-            raise LocalError(f"vplc.toml: {table}.port = {value!r}: 0 (any) to 65535")
+            raise LocalError(f"vplc.toml: {table}.{key} = {value!r}: 0 (any) to 65535")
         return value
 
-    return Ports(host, port("modbus", 502), port("opcua", 4840), port("metrics", 9400))
+    return Ports(
+        host, port("modbus", 502), port("opcua", 4840), port("metrics", 9400),
+        port("modbus", 802, "tls_port"),
+    )  # fmt: skip
 
 
 def local_key(state: Path) -> Ed25519PrivateKey:

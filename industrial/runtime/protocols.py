@@ -34,6 +34,8 @@ class Ports:
     modbus: int = 502
     opcua: int = 4840
     metrics: int = 9400
+    #: Modbus/TCP Security; served where security.toml has [modbus.tls].
+    modbus_tls: int = 802
 
 
 class Protocols:
@@ -49,6 +51,7 @@ class Protocols:
         self._opcua: Any = None
         #: tag in lower case → the device that feeds it
         self._sources: dict[str, Device] = {}
+        self._modbus_due = False
         #: A front that was handed over listens already.
         self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -94,6 +97,7 @@ class Protocols:
             log.error("configuration: %s", error)
             return
         self.scanner.start(devices)
+        self._modbus_due = True
         self._sources = {
             point.tag.lower(): device
             for device in devices
@@ -105,10 +109,11 @@ class Protocols:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        if "modbus" not in self.bound:
-            self.bound["modbus"] = await self.modbus.start(self.ports.host, self.ports.modbus)
         with contextlib.suppress(ShmError):
             self.load()
+        if "modbus" not in self.bound and self.front.settings.plain:
+            self.bound["modbus"] = await self.modbus.start(self.ports.host, self.ports.modbus)
+        await self._serve_modbus()
         self.bound["metrics"] = await self.metrics.start(self.ports.host, self.ports.metrics)
         opcua = asyncio.create_task(self._restart_opcua())
         try:
@@ -136,6 +141,7 @@ class Protocols:
                 await asyncio.to_thread(self.shm().command, Command.RELOAD)
             if taken:
                 self.load()
+                await self._serve_modbus()
                 opcua.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await opcua
@@ -144,6 +150,36 @@ class Protocols:
         except ShmError as error:
             log.warning("%s", error)
             await asyncio.sleep(0.5)
+
+    async def _serve_modbus(self) -> None:
+        """With TLS where security.toml says whom to believe; without where vplc.toml does not forbid it."""
+        if not self._modbus_due:
+            return
+        self._modbus_due = False
+        try:
+            if self.front.settings.plain:
+                self.bound["modbus"] = await self.modbus.start(
+                    self.ports.host, self.bound.get("modbus", self.ports.modbus)
+                )
+            else:
+                self.modbus.stop_plain()
+                self.bound.pop("modbus", None)
+            if not self.access.authorities:
+                self.modbus.stop_tls()
+                self.bound.pop("modbus_tls", None)
+                return
+            from industrial.modbus.secure import role_of, server_context
+            from industrial.security import ensure_identity
+
+            own = await asyncio.to_thread(ensure_identity, self.paths.state / "keys")
+            context = server_context(own.certificate, own.key, self.access.authorities)
+            self.bound["modbus_tls"] = await self.modbus.start_tls(
+                self.ports.host, self.ports.modbus_tls, context, role_of
+            )
+        except (OSError, ValueError) as error:
+            # Control and the other protocols go on; the status and the log say what is missing.
+            self.message = f"Modbus: {error}"
+            log.error("%s", self.message)
 
     async def _restart_opcua(self) -> None:
         try:
@@ -192,7 +228,11 @@ class Protocols:
         """Protocol → open connections or sessions, and how many were refused so far."""
         opcua = self._opcua
         return {
-            "modbus": (self.modbus.connections, self.modbus.refused),
+            "modbus": (
+                self.modbus.connections - self.modbus.secure_connections,
+                self.modbus.refused,
+            ),
+            "modbus_tls": (self.modbus.secure_connections, self.modbus.failed_handshakes),
             "opcua": (opcua.sessions, opcua.users.refused) if opcua is not None else (0, 0),
         }
 

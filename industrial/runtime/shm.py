@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -41,6 +41,8 @@ _LAYOUT, _HEARTBEAT, _SEQ, _COMMAND, _DONE = 32, 64, 72, 80, 84
 _FAULT, _PROTOCOLS, _HEAD, _TAIL, _IN_SEQ = 88, 104, 112, 116, 120
 _EPOCH, _OUT_SCAN, _ROLE, _START, _READY, _CLOCK = 128, 136, 144, 148, 152, 156
 _EVENT_HEAD, _CRASHES, _SAVED, _RESULT, _REFUSED, _WHY = 184, 192, 208, 216, 224, 232
+
+_U64 = struct.Struct("<Q").unpack_from
 
 
 class State(IntEnum):
@@ -119,6 +121,10 @@ class Area(IntEnum):
 
 class ShmError(RuntimeError):
     """The shared memory is not there, of another version, or its journal is full."""
+
+
+class ScanSilent(ShmError):
+    """The scan process has not said for long that it lives: what the images hold is old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +423,32 @@ class SharedMemory:
             if attempt > 20:
                 time.sleep(0.0002)
         raise ShmError("the process image is not stable: the scan died while it wrote")
+
+    def read(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of the images, all of one scan: first and last byte + 1, from the start of this memory.
+
+        Raises:
+            ShmError: the writer died in the middle of it.
+        """
+        memory = self._map
+        for attempt in range(2000):
+            before = _U64(memory, _SEQ)
+            if not before[0] & 1:
+                found = [memory[first:last] for first, last in spans]
+                if _U64(memory, _SEQ) == before:
+                    return found
+            if attempt > 20:
+                time.sleep(0.0002)
+        raise ShmError("the process image is not stable: the scan died while it wrote")
+
+    @property
+    def written(self) -> int:
+        """A mark behind the last write that was queued; see `applied`."""
+        return self._u32(_HEAD)
+
+    def applied(self, mark: int) -> bool:
+        """Whether a scan has taken everything that was queued before a mark."""
+        return (self._u32(_TAIL) - mark) & 0xFFFFFFFF < 1 << 31
 
     def write(self, writes: Iterable[Write]) -> None:
         """Queue writes for the next scan boundary: all or none of them.

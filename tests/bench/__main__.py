@@ -30,6 +30,7 @@ BENCHES = (
     Bench("checking Structured Text: OSCAT", "tests.bench.st",
           ("{peers}/oscat", "--with", "{peers}/oscat_globals.st", "--dialect", "codesys23"), "oscat"),
     Bench("a scan of 1000 statements", "tests.bench.st_scan"),
+    Bench("Modbus FC3 against pymodbus and libmodbus", "tests.bench.modbus"),
     Bench("placement at 1,000 hosts and 20,000 machines", "tests.bench.scale"),
     Bench("the balancer's questions at 1,000 hosts and 20,000 machines", "tests.bench.doors"),
     Bench("moves and contention beside two other rules", "tests.bench.balancing"),
