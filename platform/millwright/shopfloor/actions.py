@@ -156,6 +156,16 @@ def add_device(actor: Any, **fields: Any) -> Device:
     require(actor, "engineer", fields["project"])
     device = Device(**fields)
     _address_in_cell(device.cell, device.address, "address")
+    ours = {device.cell.gateway_address, device.cell.monitoring_address} - {None}
+    network = ipaddress.ip_network(device.cell.cidr)
+    ends = {str(network.network_address), str(network.broadcast_address)}
+    if str(ipaddress.ip_address(device.address)) in ours | ends:
+        raise ValidationError(
+            {
+                "address": _("%(address)s is used by the cell %(cell)s itself; choose another")
+                % {"address": device.address, "cell": device.cell}
+            }
+        )
     taken = (
         device.cell.address_claims.filter(address=device.address, machine__isnull=False)
         .select_related("machine__environment")
