@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from industrial.devices import DeviceError, load_devices
 from industrial.modbus.access import AccessError, AccessList
-from industrial.modbus.scanner import DeviceError, load_devices
 from industrial.modbus.settings import ModbusSettings
 from industrial.package import Bundle, BundleError, unpack
 from industrial.security.policy import OpcUaPolicy

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from .shm import BUCKETS, SharedMemory, ShmError, State, TaskStats
 
 if TYPE_CHECKING:
-    from industrial.modbus import Device
+    from industrial.devices import Device
 
     from .protocols import Protocols
 

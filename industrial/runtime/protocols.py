@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from industrial.modbus import AccessList, Device, ModbusServer, Scanner, load_devices
+from industrial.devices import Device, Scanner, load_devices
+from industrial.modbus import AccessList, ModbusServer
 
 from .front import Front
 from .inbox import Inbox, trusted_keys, write_atomic
@@ -46,7 +47,9 @@ class Protocols:
     ) -> None:
         self.paths, self.inbox, self.ports = paths, inbox, ports
         self.front = front or Front(paths)
-        self.scanner = Scanner(self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0)
+        self.scanner = Scanner(
+            self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0, keys=paths.state / "keys"
+        )
         self.metrics = Metrics(self)
         self._opcua: Any = None
         #: tag in lower case → the device that feeds it
@@ -267,6 +270,7 @@ class Protocols:
                     "error": device.error,
                     "reads": device.reads,
                     "errors": device.errors,
+                    "bad_points": device.bad_points,
                 }
                 for device in self.scanner.devices
             },
