@@ -148,6 +148,9 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
                 if schedule
                 else (404, {"error": "no schedule"})
             )
+        if path.startswith("/v1/tags/") and path.endswith("/trend") and method == "GET":
+            kept = gateway.tags.trend(path.removeprefix("/v1/tags/").removesuffix("/trend"))
+            return (200, kept) if kept is not None else (404, {"error": "not watched"})
         if path.startswith("/v1/tags/") and (machine := path.removeprefix("/v1/tags/")):
             if method == "POST":
                 return 200, await gateway.watch_tags(machine, body)

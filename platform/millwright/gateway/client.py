@@ -93,6 +93,14 @@ class GatewayClient:
         """`[{"node", "value", "status", "good"}]`."""
         return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
 
+    def watch_tags(self, machine: str, host: str, tags: list[dict[str, Any]]) -> dict[str, Any]:
+        """Have a machine's tags polled for as long as somebody asks: `{"values", "age_s", "error"}`."""
+        return self._ask("POST", f"/v1/tags/{machine}", {"host": host, "tags": tags})
+
+    def trend(self, machine: str) -> dict[str, Any]:
+        """What was read since somebody looks: `{"time": [s since 1970], "values": {tag: []}}`."""
+        return self._ask("GET", f"/v1/tags/{machine}/trend")
+
     def probes(self, after: int = 0) -> dict[str, Any]:
         """Answers of scheduled probes: `{"life", "number", "missed", "changes", "latest"}`."""
         return self._ask("GET", f"/v1/probes?after={after}")

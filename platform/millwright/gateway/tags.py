@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ LEASE_S = 15.0
 #: Registers between two wanted ones that are cheaper to read than a second request.
 GAP = {"holding": 16, "input": 16, "coil": 256, "discrete": 256}
 MOST_TAGS = 2000
+#: What a trend keeps of one machine: ten minutes, and never more values than this.
+TREND_SAMPLES, TREND_VALUES = 600, 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class _Watch:
     read_at: float | None = None
     error: str = ""
     first: asyncio.Event = field(default_factory=asyncio.Event)
+    #: (seconds since 1970, values), oldest first.
+    history: deque[tuple[float, dict[str, Any]]] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
 
 
@@ -106,6 +111,7 @@ class LiveTags:
             if kept and kept.task:
                 kept.task.cancel()
             kept = self._watches[machine] = _Watch(host, port, unit, tags, until)
+            kept.history = deque(maxlen=min(TREND_SAMPLES, TREND_VALUES // max(1, len(tags))))
             kept.task = asyncio.create_task(self._poll(machine, kept))
         kept.wanted_until = until
         await kept.first.wait()
@@ -119,6 +125,19 @@ class LiveTags:
         kept.wanted_until = time.monotonic() + LEASE_S
         return self._answer(kept)
 
+    def trend(self, machine: str) -> dict[str, Any] | None:
+        """What was read since somebody looks: times (seconds since 1970) and a column for each tag."""
+        kept = self._watches.get(machine)
+        if kept is None:
+            return None
+        samples = list(kept.history)
+        return {
+            "time": [round(at, 3) for at, _values in samples],
+            "values": {
+                tag.path: [values.get(tag.path) for _at, values in samples] for tag in kept.tags
+            },
+        }
+
     def _answer(self, kept: _Watch) -> dict[str, Any]:
         age = None if kept.read_at is None else round(time.monotonic() - kept.read_at, 3)
         return {"values": kept.values, "age_s": age, "error": kept.error}
@@ -130,6 +149,7 @@ class LiveTags:
                 try:
                     kept.values = await self._read(kept, requests)
                     kept.read_at, kept.error = time.monotonic(), ""
+                    kept.history.append((time.time(), kept.values))
                 except GatewayError as error:
                     kept.error = str(error)
                 kept.first.set()

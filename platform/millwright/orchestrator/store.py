@@ -43,6 +43,7 @@ from millwright.operations import (
     StepRecord,
 )
 from millwright.operations.errors import NotYet
+from millwright.shopfloor.actions import request_config
 from millwright.shopfloor.config import config_files, firewall_pairs
 from millwright.shopfloor.models import Deployment, ProgramVersion
 
@@ -343,6 +344,10 @@ class DjangoStore:
             Deployment.objects.filter(machine=machine_id, state="active").exclude(
                 pk=pending.pk
             ).update(state="replaced")
+            machine = Machine.objects.select_related("environment").get(pk=machine_id)
+            if machine.set_points.exists():
+                # The new program may show the same tag at another register.
+                request_config(pending.deployed_by, machine, "registers of set-points")
 
     def config_bundle(self, machine_id: UUID) -> bytes:
         row = Machine.objects.select_related("environment", "cell", "template_version").get(

@@ -15,6 +15,7 @@ from .views import (
     records,
     requests,
     search,
+    setpoints,
     shopfloor,
     tokens,
 )
@@ -35,6 +36,9 @@ urlpatterns = [
     path("environments/<slug:name>/act/", environments.act, name="environment_act"),
     path("environments/<slug:name>/events/", live.environment_events, name="environment_events"),
     path("environments/<slug:name>/tags/", live.tags, name="environment_tags"),
+    path("environments/<slug:name>/set-points/", setpoints.allow, name="set_point_allow"),
+    path("set-points/<uuid:pk>/write/", setpoints.write, name="set_point_write"),
+    path("set-points/<uuid:pk>/forbid/", setpoints.forbid, name="set_point_forbid"),
     path("environments/<slug:name>/performance/", live.performance, name="environment_performance"),
     path("environments/<slug:name>/deploy/", programs.deploy, name="deploy"),
     path("environments/<slug:name>/mappings/", shopfloor.mappings, name="mappings"),

@@ -18,11 +18,12 @@ from millwright.environments.enqueue import enqueue
 from millwright.environments.models import Machine, Operation
 
 from .models import Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from .pictures import PICTURE, parse_picture
 
 #: A program is text that people write; more than this is a mistake.
 MAX_FILES, MAX_BYTES = 500, 4 * 2**20
 _PATH = re.compile(
-    r"(vplc\.toml|security\.toml|(src|lib|io|tests)/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)"
+    r"(vplc\.toml|security\.toml|picture\.toml|(src|lib|io|tests)/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*)"
 )
 _IDENTIFIER = re.compile(r"[a-z]([a-z0-9-]{0,46}[a-z0-9])?")
 
@@ -60,7 +61,7 @@ def validate_files(files: dict[str, str]) -> None:
             raise ValidationError(
                 {
                     "files": _(
-                        "%(path)r: expected vplc.toml, security.toml or a file below src/, lib/, io/, tests/"
+                        "%(path)r: expected vplc.toml, security.toml, picture.toml or a file below src/, lib/, io/, tests/"
                     )
                     % {"path": path}
                 }
@@ -73,6 +74,8 @@ def validate_files(files: dict[str, str]) -> None:
                 % {"size": size, "most": MAX_BYTES}
             }
         )
+    if text := files.get(PICTURE):
+        parse_picture(text)
     if not any(path.endswith(".st") for path in files):
         raise ValidationError({"files": _("no Structured Text (src/….st) among the files")})
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from millwright.environments.models import Machine
 
+from .live import writable_symbols
 from .models import EngineeringStation, TagMapping
 
 
@@ -70,7 +71,23 @@ def _security(machine: Machine) -> str:
                 "[[modbus.client.write]]",
                 *_pairs(area=entry["area"], first=entry["first"], last=entry["last"]),
             ]
+    lines += _set_points(machine)
     return "\n".join(lines) + "\n"
+
+
+def _set_points(machine: Machine) -> list[str]:
+    """The gateway may write exactly the registers of the machine's set-points."""
+    tags = {point.tag.lower() for point in machine.set_points.all()}
+    if not tags or machine.cell is None:
+        return []
+    places = [symbol for symbol in writable_symbols(machine) if symbol["path"].lower() in tags]
+    lines = ["", "[[modbus.client]]"]
+    lines += _pairs(name="set-points", cidr=f"{machine.cell.gateway_address}/32")
+    for place in places:
+        address = place["modbus_address"]
+        lines += ["", "[[modbus.client.write]]"]
+        lines += _pairs(area=place["modbus_area"], first=address, last=address)
+    return lines if places else []
 
 
 def _stations(machine: Machine) -> list[EngineeringStation]:

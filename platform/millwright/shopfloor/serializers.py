@@ -7,7 +7,15 @@ from rest_framework import serializers
 from millwright.accounts.models import Project
 from millwright.inventory.models import Cell
 
-from .models import Deployment, Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from .models import (
+    Deployment,
+    Device,
+    EngineeringStation,
+    Program,
+    ProgramVersion,
+    SetPoint,
+    TagMapping,
+)
 
 
 class ProgramSerializer(serializers.ModelSerializer):
@@ -125,4 +133,13 @@ class StationSerializer(serializers.ModelSerializer):
     class Meta:
         model = EngineeringStation
         fields = ("id", "name", "project", "cell", "cidr", "write_ranges")
+        read_only_fields = fields
+
+
+class SetPointSerializer(serializers.ModelSerializer):
+    environment = serializers.CharField(source="machine.environment.name", read_only=True)
+
+    class Meta:
+        model = SetPoint
+        fields = ("id", "machine", "environment", "tag", "low", "high", "unit")
         read_only_fields = fields

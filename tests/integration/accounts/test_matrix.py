@@ -21,6 +21,7 @@ from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
 from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor import setpoints
 from millwright.shopfloor.models import Deployment, EngineeringStation, ProgramVersion
 
 from tests.support.plant import Plant
@@ -69,9 +70,18 @@ ROWS = {
     # Every project has engineers of its own, and they write programs there.
     "writers": _row(200, 403, 403, 200, 403, 200),
     "engineers_read": _row(200, 403, 403, 200, 403, 404),
+    "operators_read": _row(200, 403, 200, 200, 403, 404),
+    "operators_told": _row(409, 403, 409, 409, 403, 404),
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
+}
+#: Two registers that people may write.
+SYMBOLS = {
+    "symbols": [
+        {"path": f"Main.{name}", "type": "UINT", "area": "Q", "offset": offset, "size": 2}
+        for name, offset in (("target", 0), ("limit", 2))
+    ]
 }
 #: Where one may be without having signed in, or where the library behind the route decides.
 LIBRARIES = (
@@ -141,6 +151,8 @@ def world(plant: Plant) -> dict[str, Any]:
     deployment = Deployment.objects.create(
         machine=two, program_version=version, deployed_by=erin, state="active"
     )
+    ProgramVersion.objects.update(symbols=SYMBOLS)
+    set_point = setpoints.allow(erin, two, tag="Main.target", low=0, high=100)
     station = EngineeringStation.objects.create(
         project=plant.project, cell=plant.cell, name="desk", cidr="10.90.1.1/32"
     )
@@ -164,6 +176,8 @@ def world(plant: Plant) -> dict[str, Any]:
         "failed": failed.pk,
         "live": Operation.objects.filter(environment__name="two", kind="provision").get().pk,
         "machine": machine.pk,
+        "two": two.pk,
+        "set_point": set_point.pk,
         "version": version.pk,
         "program": version.program_id,
         "device": devices[0].pk,

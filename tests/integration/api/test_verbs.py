@@ -17,10 +17,11 @@ from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory import actions as inventory
 from millwright.shopfloor import actions as shopfloor
-from millwright.shopfloor.models import Deployment, ProgramVersion
+from millwright.shopfloor.models import Deployment, ProgramVersion, SetPoint
 from rest_framework.test import APIClient
 
 from tests.support.plant import Plant
+from tests.support.tags import SYMBOLS
 
 SOURCE = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
 DONE, NO, HIDDEN = "done", 403, 404
@@ -135,6 +136,18 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         _row(DONE, NO, NO, DONE, NO, UNKNOWN),
     ),
+    "set-point-create": (
+        "set-points/",
+        {"machine": "{machine}", "tag": "Main.setpoint", "low": 0, "high": 500},
+        _row(DONE, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "set-point-destroy": ("set-points/{set_point}/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
+    # No gateway answers here, and the machine does not run.
+    "set-point-write": (
+        "set-points/{set_point}/write/",
+        {"value": 7, "reason": "warm day"},
+        _row(NOT_NOW, NO, NOT_NOW, NOT_NOW, NO, HIDDEN),
+    ),
     "station-create": (
         "stations/",
         {"project": "line-1", "cell": "line1", "name": "desk", "cidr": "10.90.1.1/32"},
@@ -208,6 +221,9 @@ def world(plant: Plant) -> dict[str, Any]:
         address="10.90.1.50",
         port=502,
     )
+    ProgramVersion.objects.update(symbols=SYMBOLS)
+    Deployment.objects.create(machine=machine, program_version=version, state="active")
+    set_point = SetPoint.objects.create(machine=machine, tag="Main.setpoint", low=0, high=90)
     asked = actions.create_request(erin, **plant.request_fields("asked"))
     tom, soon = User.objects.create_user("tom"), timezone.now() + dt.timedelta(days=2)
     return {
@@ -225,6 +241,7 @@ def world(plant: Plant) -> dict[str, Any]:
             machine=machine, program_version=version, deployed_by=erin, state="asked"
         ).pk,
         "device": device.pk,
+        "set_point": set_point.pk,
     }
 
 

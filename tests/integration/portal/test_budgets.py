@@ -30,6 +30,7 @@ API = (
     "devices",
     "mappings",
     "stations",
+    "set-points",
     "hosts",
     "cells",
     "drifts",

@@ -29,6 +29,7 @@ from millwright.environments.serializers import (
 )
 from millwright.environments.sizes import size_of
 from millwright.inventory.models import Cell
+from millwright.shopfloor.live import read_tags, trend
 from millwright.shopfloor.models import ProgramVersion
 
 
@@ -258,6 +259,31 @@ class EnvironmentViewSet(ProjectRows):
         )
 
 
+class TagOutput(serializers.Serializer):
+    path = serializers.CharField()
+    type = serializers.CharField()
+    located = serializers.CharField(allow_null=True, default=None)
+    modbus_area = serializers.CharField()
+    modbus_address = serializers.IntegerField()
+    value = serializers.JSONField(allow_null=True)
+
+
+class TrendOutput(serializers.Serializer):
+    """Times in seconds since 1970, and a column of values for each tag."""
+
+    time = serializers.ListField(child=serializers.FloatField())
+    values = serializers.DictField(child=serializers.ListField(child=serializers.JSONField()))
+
+
+class TagsOutput(serializers.Serializer):
+    """`error` says why values are missing or old; `age_s` is their age in seconds."""
+
+    tags = TagOutput(many=True)
+    age_s = serializers.FloatField(allow_null=True)
+    error = serializers.CharField(allow_blank=True)
+    trend = TrendOutput()
+
+
 class MachineViewSet(ProjectRows):
     """Virtual machines."""
 
@@ -265,6 +291,20 @@ class MachineViewSet(ProjectRows):
     serializer_class = MachineSerializer
     filterset_fields = ("observed", "desired", "host__name", "environment__name")
     cursor_ordering = ("environment__name", "name", "pk")
+
+    @extend_schema(responses={200: TagsOutput})
+    @action(detail=True, methods=["get"])
+    def tags(self, request: HttpRequest, pk: str) -> Response:
+        """Its located variables as they are now, and what the gateway read of them lately."""
+        machine = self.get_object()
+        reading = read_tags(machine)
+        body = {
+            "tags": reading.rows,
+            "age_s": reading.age_s,
+            "error": reading.error,
+            "trend": trend(machine),
+        }
+        return Response(TagsOutput(body).data)
 
 
 class OperationViewSet(ProjectRows):

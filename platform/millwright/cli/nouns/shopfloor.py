@@ -15,7 +15,7 @@ from .environments import follow
 
 #: What of a project folder is uploaded; state and keys never are.
 _FOLDERS = ("src", "lib", "io", "tests")
-_FILES = ("vplc.toml", "security.toml")
+_FILES = ("vplc.toml", "security.toml", "picture.toml")
 
 
 def read_project(folder: Path) -> dict[str, str]:

@@ -14,12 +14,14 @@ from django.views.decorators.http import require_POST
 
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may, projects_with
-from millwright.core.lifecycle import EnvironmentState, OperationKind
+from millwright.core.lifecycle import EnvironmentState, MachineObserved, OperationKind
 from millwright.environments import actions
 from millwright.environments.models import Environment, StateTransition
 from millwright.environments.serializers import MachineSerializer
 from millwright.shopfloor.config import firewall_pairs
+from millwright.shopfloor.live import writable_symbols
 from millwright.shopfloor.models import Deployment, ProgramVersion, TagMapping
+from millwright.shopfloor.pictures import picture_of
 
 from .base import Rows, attempt
 
@@ -75,6 +77,7 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
     environment = find(request, name)
     project = environment.project
     machines = []
+    engineer = may(request.user, "engineer", project)
     for machine in environment.machines.all():
         mappings = TagMapping.objects.filter(machine=machine).select_related("device")
         machines.append(
@@ -84,12 +87,15 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "claims": machine.cpu_claims.order_by("cpu"),
                 "pairs": firewall_pairs(machine),
                 "mappings": mappings,
+                "picture": picture_of(machine),
+                "trends": machine.observed == MachineObserved.RUNNING,
+                "set_points": machine.set_points.all(),
+                "writable": writable_symbols(machine) if engineer else [],
                 "deployments": Deployment.objects.filter(machine=machine).select_related(
                     "program_version__program", "deployed_by"
                 )[:5],
             }
         )
-    engineer = may(request.user, "engineer", project)
     context = {
         "environment": environment,
         "machines": machines,

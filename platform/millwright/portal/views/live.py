@@ -14,17 +14,14 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from millwright.core.lifecycle import MachineObserved
 from millwright.environments.models import Environment, Operation
 from millwright.settings import get_settings
-from millwright.shopfloor.models import Deployment
+from millwright.shopfloor.live import read_tags
 
 from .environments import find
 
 #: Between two looks at the database; and how long one stream lives before the browser reconnects.
 POLL_S, STREAM_S = 1.0, 600.0
-#: More than this on one page helps nobody, and each costs a register.
-MAX_LIVE_TAGS = 60
 
 
 def _fragment(environment_id: Any, language: str) -> str:
@@ -105,101 +102,15 @@ class GatewayError(RuntimeError):
     """The gateway refused or could not be reached."""
 
 
-def live_symbols(machine: Any) -> list[dict[str, Any]]:
-    """Located outputs of the running program that Modbus shows, with their register."""
-    deployment = (
-        Deployment.objects.filter(machine=machine, state="active")
-        .select_related("program_version")
-        .first()
-    )
-    if deployment is None:
-        return []
-    rows = []
-    for symbol in deployment.program_version.symbols.get("symbols", []):
-        place = modbus_place(symbol)
-        if place is not None:
-            rows.append({**symbol, **place})
-    return rows[:MAX_LIVE_TAGS]
-
-
-def modbus_place(symbol: dict[str, Any]) -> dict[str, Any] | None:
-    """Where the contract's Modbus map shows a located elementary variable; None if it does not."""
-    area, offset, size = symbol.get("area"), symbol.get("offset", 0), symbol.get("size", 0)
-    if symbol.get("dims"):
-        return None
-    if symbol.get("type") == "BOOL" and symbol.get("bit") is not None:
-        kinds = {"Q": "coil", "I": "discrete"}
-        return (
-            {"modbus_area": kinds[area], "modbus_address": offset * 8 + symbol["bit"]}
-            if area in kinds
-            else None
-        )
-    if size == 2 and offset % 2 == 0:
-        if area == "Q" and offset < 2048:
-            return {"modbus_area": "holding", "modbus_address": offset // 2}
-        if area == "I":
-            return {"modbus_area": "input", "modbus_address": offset // 2}
-        if area == "M" and offset < 2048:
-            return {"modbus_area": "holding", "modbus_address": 1024 + offset // 2}
-    return None
-
-
 @login_required
 def tags(request: HttpRequest, name: str) -> HttpResponse:
     """Live values of the located variables, read by the gateway over Modbus."""
     environment = find(request, name)
-    groups = []
-    for machine in environment.machines.all():
-        symbols = live_symbols(machine)
-        claim = getattr(machine, "address_claim", None)
-        error, values = "", {}
-        if machine.observed != MachineObserved.RUNNING or claim is None:
-            error = _("the machine is not running")
-        elif symbols:
-            try:
-                values = _read(claim.address, symbols)
-            except GatewayError as problem:
-                error = str(problem)
-        rows = [
-            {
-                "path": symbol["path"],
-                "type": symbol["type"],
-                "located": symbol.get("located"),
-                "value": values.get(symbol["path"]),
-                "comment": symbol.get("comment", ""),
-            }
-            for symbol in symbols
-        ]
-        groups.append({"machine": machine, "rows": rows, "error": error})
+    groups = [
+        {"machine": machine, "reading": read_tags(machine)}
+        for machine in environment.machines.select_related("address_claim")
+    ]
     return render(request, "portal/parts/tags.html", {"groups": groups})
-
-
-def _read(address: str, symbols: list[dict[str, Any]]) -> dict[str, Any]:
-    """Read the symbols with one request per area."""
-    values: dict[str, Any] = {}
-    for area in ("holding", "input", "coil", "discrete"):
-        wanted = [symbol for symbol in symbols if symbol["modbus_area"] == area]
-        limit = 100 if area in ("holding", "input") else 1000
-        while wanted:
-            first = min(symbol["modbus_address"] for symbol in wanted)
-            batch = [symbol for symbol in wanted if symbol["modbus_address"] < first + limit]
-            wanted = [symbol for symbol in wanted if symbol["modbus_address"] >= first + limit]
-            count = max(symbol["modbus_address"] for symbol in batch) - first + 1
-            answer = gateway(
-                "POST",
-                "/v1/modbus/read",
-                host=address,
-                port=502,
-                unit=1,
-                area=area,
-                address=first,
-                count=count,
-            )
-            for symbol in batch:
-                raw = answer["values"][symbol["modbus_address"] - first]
-                signed = symbol["type"] == "INT" and isinstance(raw, int) and raw > 32767
-                values[symbol["path"]] = raw - 65536 if signed else raw
-    return values
 
 
 @login_required

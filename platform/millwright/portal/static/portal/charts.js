@@ -15,6 +15,7 @@
       this.place = place;
       this.options = options;
       this.hidden = null;
+      this.clock = new Intl.DateTimeFormat(document.documentElement.lang, { timeStyle: "medium", hourCycle: "h23", timeZone: options.zone || undefined });
       this.plots = [];
       this.legend = document.createElement("div");
       this.legend.className = "mw-legend";
@@ -97,7 +98,7 @@
           cursor: { sync: { key: this.place.id || "mw" }, drag: { x: true, y: false }, points: { size: 6 } },
           scales: { x: { time: !this.options.seconds }, y: switches ? { range: [-0.15, tags.length] } : { range: (_u, low, high) => (low === high ? [low - 1, high + 1] : [low - (high - low) * 0.05, high + (high - low) * 0.05]) } },
           axes: [
-            { ...axis, values: this.options.seconds ? (_u, ticks) => ticks.map((t) => `${+t.toFixed(6)} s`) : undefined },
+            { ...axis, values: this.options.seconds ? (_u, ticks) => ticks.map((t) => `${+t.toFixed(6)} s`) : (_u, ticks) => ticks.map((t) => this.clock.format(t * 1000)), space: this.options.seconds ? undefined : 80 },
             switches ? { ...axis, ...lanes } : { ...axis, size: switches || !narrow ? 140 : 96 },
           ],
           series: [{}, ...tags.map((tag) => ({ label: tag, stroke: this.colour(tag), width: 1.75, points: { show: false }, paths: switches ? uPlot.paths.stepped({ align: 1 }) : undefined }))],

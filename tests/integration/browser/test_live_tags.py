@@ -1,0 +1,129 @@
+"""Live tags in Chromium: trends, the process picture and a confirmed write, with a real gateway and Modbus server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from millwright.audit.models import AuditEntry
+from millwright.environments import actions as environments
+from millwright.environments.models import Machine, Operation
+from millwright.inventory.models import AddressClaim
+from millwright.shopfloor import live, setpoints
+from millwright.shopfloor.models import Deployment, Program, ProgramVersion
+from playwright.sync_api import Browser
+
+from tests.integration.browser.test_accessible import axe, faults
+from tests.integration.browser.test_in_chromium import (
+    browser,
+    enter,
+    no_overflow,
+    playwright_beside_django,
+    portal,
+)
+from tests.support.chromium import shot
+from tests.support.plant import Plant
+from tests.support.tags import PICTURE, SYMBOLS, LiveRegisters, open_gateway
+
+__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+WAIT = 60_000
+
+
+@pytest.fixture
+def line(
+    portal: tuple[str, Plant], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[LiveRegisters]:
+    """A running filling line with one set-point, behind a gateway."""
+    _url, plant = portal
+    made = environments.create_request(plant.engineer, **plant.request_fields())
+    environments.approve_request(plant.approver, environments.submit_request(plant.engineer, made))
+    program = Program.objects.create(project=plant.project, name="filling")
+    version = ProgramVersion.objects.create(
+        program=program,
+        number=1,
+        files={"src/main.st": "", "picture.toml": PICTURE},
+        state="ready",
+        symbols=SYMBOLS,
+        uploaded_by=plant.engineer,
+    )
+    Machine.objects.update(host=plant.hosts[0], observed="running")
+    Operation.objects.update(state="succeeded")
+    machine = Machine.objects.get()
+    Deployment.objects.create(machine=machine, program_version=version, state="active")
+    AddressClaim.objects.create(cell=plant.cell, address="10.90.1.100", machine=machine)
+    machine = Machine.objects.with_names().get()
+    setpoints.allow(plant.engineer, machine, tag="Main.setpoint", low=1000, high=9000)
+    for module in (live, setpoints):
+        monkeypatch.setattr(module, "address_of", lambda _machine: "127.0.0.1")
+    with LiveRegisters([4000, 0, 12, 8000]) as registers, open_gateway(tmp_path, registers.port):
+        yield registers
+
+
+def test_an_operator_sees_the_line_move_and_writes_a_set_point(
+    portal: tuple[str, Plant], line: LiveRegisters, browser: Browser, axe: str
+) -> None:
+    url, plant = portal
+    page = enter(browser, url, plant.operator)
+    page.goto(f"{url}/environments/filling-line-1/")
+    tank = page.locator("[data-bound='Main.level']")
+    tank.get_by_text("40 %").wait_for(timeout=WAIT)
+    # 40 % of 86 units.
+    assert tank.locator(".mw-fill").get_attribute("height") == "34.4"
+    assert "mw-on" in str(page.locator("[data-bound='Main.valve']").get_attribute("class"))
+    page.locator("[data-trend] canvas").first.wait_for(timeout=WAIT)
+    line.put(0, 6000)
+    tank.get_by_text("60 %").wait_for(timeout=WAIT)
+    page.get_by_role("button", name="Main.level").get_by_text("6000").wait_for(timeout=WAIT)
+    # Beyond the limits: told so, and nothing is written.
+    page.get_by_label("New value of Main.setpoint").fill("9001")
+    page.get_by_role("button", name="Write…").click()
+    page.get_by_text("9001: allowed are 1000 to 9000").wait_for()
+    page.get_by_label("New value").fill("7500")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_text("8000").first.wait_for()
+    assert line.values()[3] == 8000
+    assert faults(page, axe) == []
+    page.get_by_label("Reason").fill("warm day")
+    page.get_by_role("button", name="Write 7500").click()
+    page.get_by_text("Main.setpoint: 8000 → 7500").wait_for()
+    assert line.values()[3] == 7500
+    assert AuditEntry.objects.get(action="setpoint.write").reason == "warm day"
+    page.goto(f"{url}/audit/?q=setpoint")
+    page.get_by_text("wrote set-point").first.wait_for()
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_live_tags_please_at_every_width(
+    portal: tuple[str, Plant],
+    line: LiveRegisters,
+    browser: Browser,
+    axe: str,
+    width: int,
+    scheme: Any,
+) -> None:
+    url, plant = portal
+    page = enter(browser, url, plant.engineer, width, color_scheme=scheme)
+    page.goto(f"{url}/environments/filling-line-1/")
+    page.locator("[data-bound='Main.level']").get_by_text("40 %").wait_for(timeout=WAIT)
+    page.locator("[data-trend] canvas").first.wait_for(timeout=WAIT)
+    page.get_by_text("Allow a set-point").click()
+    shot(page, f"environment-{width}-{scheme}")
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    page.get_by_label("New value of Main.setpoint").fill("7500")
+    page.get_by_role("button", name="Write…").click()
+    page.get_by_role("button", name="Write 7500").wait_for()
+    shot(page, f"set-point-{width}-{scheme}")
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    assert page.complaints == []  # type: ignore[attr-defined]
