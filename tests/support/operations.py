@@ -18,7 +18,7 @@ from millwright.core.lifecycle import (
 from millwright.core.placement import HostSnapshot, MachineWant
 from millwright.core.topology import Cpu, Topology
 from millwright.hypervisor import Direction, Flow
-from millwright.hypervisor.fake import FakePool
+from millwright.hypervisor.fake import FakeLoad, FakePool
 from millwright.operations import (
     BuiltProgram,
     Engine,
@@ -122,12 +122,12 @@ class World:
         return made
 
 
-def world(folder: Path) -> World:
-    """Two fake hosts and one machine to build."""
+def world(folder: Path, *, second: str = "", load: FakeLoad | None = None) -> World:
+    """Two fake hosts and one machine to build. `second`: realtime CPUs of the second host."""
     pool = FakePool(site="plant")
     for name in ("h1", "h2"):
-        pool.add_host(name, cpus=2)
-    store = MemoryStore((host("h1"), host("h2", realtime="")), ("10.90.1.100", "10.90.1.101"))
+        pool.add_host(name, cpus=2).load = load
+    store = MemoryStore((host("h1"), host("h2", realtime=second)), ("10.90.1.100", "10.90.1.101"))
     machine, environment, program = uuid4(), uuid4(), uuid4()
     record = MachineRecord(
         id=machine,

@@ -19,6 +19,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "host": ("millwright.cli.nouns.hosts", "host", "Hosts of the pool."),
     "request": ("millwright.cli.nouns.requests", "request", "Requests for environments."),
     "env": ("millwright.cli.nouns.environments", "env", "Environments and their machines."),
+    "machine": ("millwright.cli.nouns.machines", "machine", "Virtual machines, and moving them."),
     "operation": ("millwright.cli.nouns.environments", "operation", "What is and was being done."),
     "program": ("millwright.cli.nouns.shopfloor", "program", "Control programs."),
     "device": ("millwright.cli.nouns.shopfloor", "device", "Devices of the shop floor."),

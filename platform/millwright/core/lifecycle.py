@@ -53,6 +53,9 @@ class OperationKind(StrEnum):
     BUILD_PROGRAM = "build_program"
     DELIVER_PROGRAM = "deliver_program"
     DELIVER_CONFIG = "deliver_config"
+    MIGRATE = "migrate"
+    DRAIN = "drain"
+    RECOVER = "recover"
 
 
 class OperationState(StrEnum):
@@ -98,6 +101,15 @@ class Recovery(StrEnum):
 
     AUTONOMOUS = "autonomous"
     RECOVERABLE = "recoverable"
+
+
+class Movability(StrEnum):
+    """What may move a machine: nothing, a planned window, a person's word, the balancer."""
+
+    NEVER = "never"
+    WINDOW = "window"
+    APPROVAL = "approval"
+    FREE = "free"
 
 
 class LifecycleError(ValueError):

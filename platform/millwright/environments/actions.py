@@ -20,6 +20,7 @@ from millwright.core.lifecycle import (
     EnvironmentState,
     LifecycleError,
     MachineDesired,
+    Movability,
     OperationKind,
     OperationState,
     Recovery,
@@ -269,6 +270,10 @@ def _approve(actor: Any, request: Request, reason: str, **details: str) -> None:
         recovery=Recovery.AUTONOMOUS
         if service_class is ServiceClass.REALTIME
         else Recovery.RECOVERABLE,
+        # A controller does not move by itself: a person says so, each time.
+        movability=Movability.APPROVAL
+        if service_class is ServiceClass.REALTIME
+        else Movability.FREE,
         vcpus=size.vcpus,
         realtime_cores=size.realtime_cores,
         memory_bytes=size.memory_bytes,

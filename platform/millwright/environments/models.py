@@ -13,6 +13,7 @@ from millwright.core.lifecycle import (
     EnvironmentState,
     MachineDesired,
     MachineObserved,
+    Movability,
     OperationKind,
     OperationState,
     Recovery,
@@ -127,6 +128,23 @@ class Machine(models.Model):
     recovery = models.CharField(
         max_length=12, default=Recovery.RECOVERABLE, choices=_choices(Recovery)
     )
+    movability = models.CharField(
+        _("may be moved"),
+        max_length=10,
+        default=Movability.FREE,
+        choices=[(str(word), str(word)) for word in Movability],
+    )
+    #: the balancer's mode for this machine; empty: its pool's
+    balance_mode = models.CharField(_("balancing"), max_length=10, blank=True, default="")
+    pool = models.ForeignKey(
+        "balancing.ResourcePool", models.SET_NULL, null=True, blank=True, related_name="machines"
+    )
+    priority = models.IntegerField(_("priority"), default=0)
+    shares = models.PositiveIntegerField(_("shares"), default=1000)
+    cpu_reservation = models.FloatField(_("reserved CPUs"), default=0)
+    cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
+    #: started elsewhere when its host dies, and counted in "can every protected machine restart"
+    protected = models.BooleanField(_("protected"), default=True)
     vcpus = models.PositiveIntegerField()
     realtime_cores = models.PositiveIntegerField(default=0)
     memory_bytes = models.PositiveBigIntegerField()
@@ -192,6 +210,15 @@ class Operation(models.Model):
     reason = models.CharField(max_length=300, blank=True)
     progress = models.CharField(max_length=300, blank=True)
     error = models.TextField(blank=True)
+    #: what only a person knows: {"text": …, "answers": {code: words}}; empty while nothing is asked
+    question = models.JSONField(default=dict)
+    answer = models.CharField(max_length=40, blank=True, default="")
+    #: the operation that this one is a part of (a drain's moves)
+    parent = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="parts")
+    #: the host that a drain or a recovery is about
+    host = models.ForeignKey(
+        "inventory.Host", models.PROTECT, null=True, blank=True, related_name="operations"
+    )
     #: raised when a person tries again; part of the durable workflow's id
     attempt = models.PositiveIntegerField(default=1)
     cancel_requested = models.BooleanField(default=False)
@@ -209,8 +236,42 @@ class Operation(models.Model):
             models.Index(fields=("-created_at",), name="operation_newest"),
         )
 
+    @property
+    def answer_words(self) -> str:
+        """The given answer as it was offered."""
+        return str(self.question.get("answers", {}).get(self.answer, self.answer))
+
     def __str__(self) -> str:
         return f"{self.kind} {self.environment or ''}".strip()
+
+
+class Move(models.Model):
+    """A machine between two hosts: claims held on both; afterwards what it took."""
+
+    STATES = (("prepared", _("under way")), ("done", _("done")), ("undone", _("undone")))
+    operation = models.OneToOneField(
+        Operation, models.CASCADE, primary_key=True, related_name="move"
+    )
+    machine = models.ForeignKey(Machine, models.CASCADE, related_name="moves")
+    source = models.ForeignKey("inventory.Host", models.PROTECT, related_name="moves_out")
+    destination = models.ForeignKey("inventory.Host", models.PROTECT, related_name="moves_in")
+    generation = models.PositiveIntegerField()
+    cpu_assignment = models.JSONField(default=dict)
+    shared_storage = models.BooleanField(default=False)
+    state = models.CharField(max_length=10, default="prepared", choices=STATES)
+    note = models.CharField(max_length=300, blank=True)
+    elapsed_ms = models.PositiveBigIntegerField(null=True)
+    downtime_ms = models.PositiveBigIntegerField(null=True)
+    transferred_bytes = models.PositiveBigIntegerField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("state", "-created_at"), name="move_state"),)
+
+    def __str__(self) -> str:
+        return f"{self.machine}: {self.source} → {self.destination}"
 
 
 class OperationStep(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millwright.core.lifecycle import ServiceClass
-from millwright.core.placement import MachineWant, Placement, place
+from millwright.core.placement import MachineWant, Placement, Snapshot, place
 from millwright.inventory.snapshot import snapshot
 
 from .sizes import Size, control_vcpus, size_of
@@ -36,11 +36,12 @@ def preview(
     )
 
 
-def place_machine(machine: Any) -> Placement:
-    """Where this machine should go, on the pool as it is now."""
+def place_machine(machine: Any, hosts: set[str] | None = None) -> Placement:
+    """Where this machine should go, on the pool as it is now; only on these hosts if any are named."""
     spec = machine.template_version.spec
     size = size_of(spec, machine.size)
     cell = machine.cell.slug if machine.cell else ""
-    return place(
-        snapshot(), want_for(str(machine), spec, size, cell=cell, strict=machine.strict_realtime)
-    )
+    now = snapshot()
+    if hosts is not None:
+        now = Snapshot(tuple(host for host in now.hosts if host.name in hosts))
+    return place(now, want_for(str(machine), spec, size, cell=cell, strict=machine.strict_realtime))

@@ -348,3 +348,26 @@ class Hypervisor(Protocol):
     def abort_job(self, uuid: UUID, *, deadline_s: float | None = None) -> bool:
         """Abort a migration; False when no job runs."""
         ...
+
+    def tune_migration(
+        self,
+        uuid: UUID,
+        *,
+        max_downtime_ms: int | None = None,
+        bandwidth_bytes_s: int | None = None,
+        deadline_s: float | None = None,
+    ) -> bool:
+        """Change the bounds of a migration under way; False when none is."""
+        ...
+
+    def migrated(self, uuid: UUID, *, deadline_s: float | None = None) -> MigrationResult | None:
+        """What the destination remembers of the migration that brought the domain, or None."""
+        ...
+
+    def resume(self, uuid: UUID, *, deadline_s: float | None = None) -> bool:
+        """Let a paused domain of ours run on; False when it runs already.
+
+        Raises:
+            Conflict: it is off.
+        """
+        ...

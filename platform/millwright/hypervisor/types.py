@@ -368,11 +368,14 @@ class MigrationSpec:
 
     `copy_storage` copies what the overlays hold (base images and empty overlays must be at the
     destination already); without it the pools have to be one shared file system.
-    Auto-converge and post-copy are deliberately not offered: both break a control deadline.
+    `auto_converge` slows the guest's vCPUs down until its memory can be followed: never for a
+    class with a deadline. Post-copy is not offered: a guest split over two hosts dies with
+    the link between them.
     """
 
     copy_storage: bool = True
     tls: bool = True
+    auto_converge: bool = False
     bandwidth_bytes_s: int | None = None
     max_downtime_ms: int | None = None
     timeout_s: float = 120.0

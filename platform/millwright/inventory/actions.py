@@ -25,6 +25,8 @@ _POLICY = {
     "overcommit_ratio",
     "cells",
     "memory_limit_bytes",
+    # hosts with the same word here have one file system under their pools
+    "shared_storage",
 }
 
 

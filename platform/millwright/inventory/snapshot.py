@@ -47,8 +47,11 @@ def topology_of(host: Host) -> Topology:
 
 
 def snapshot() -> Snapshot:
-    """Hosts with their claims and promises: four queries, whatever the size of the pool."""
-    from millwright.environments.models import Machine
+    """Hosts with their claims and promises: five queries, whatever the size of the pool.
+
+    A machine that is on its way counts on both hosts.
+    """
+    from millwright.environments.models import Machine, Move
 
     states = [str(state) for state in OCCUPYING_ENVIRONMENT_STATES]
     claims: dict[int, set[int]] = defaultdict(set)
@@ -65,6 +68,15 @@ def snapshot() -> Snapshot:
             count=Count("pk"),
         )
     }
+    coming = Move.objects.filter(state="prepared").values_list(
+        "destination", "machine__memory_bytes", "machine__vcpus", "machine__realtime_cores"
+    )
+    for host_id, memory, vcpus, cores in coming:
+        row = promised.setdefault(host_id, {"memory": 0, "vcpus": 0, "cores": 0, "count": 0})
+        row["memory"] += memory
+        row["vcpus"] += vcpus
+        row["cores"] += cores
+        row["count"] += 1
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     return Snapshot(
         tuple(

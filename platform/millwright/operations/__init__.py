@@ -1,7 +1,7 @@
 """Durable operations on the ports: recorded before they start, made of steps that say "ensure"."""
 
 from .engine import Engine, Killed
-from .errors import Cancelled, OperationError, StepFailed, StepTimeout
+from .errors import Cancelled, OperationError, Question, StepFailed, StepTimeout
 from .kinds import SAGAS, saga_for
 from .ports import (
     BuiltProgram,
@@ -10,6 +10,8 @@ from .ports import (
     ImageFiles,
     LockLost,
     MachineRecord,
+    MoveRecord,
+    MoveState,
     OperationRecord,
     Ports,
     Prober,
@@ -31,11 +33,14 @@ __all__ = [
     "Killed",
     "LockLost",
     "MachineRecord",
+    "MoveRecord",
+    "MoveState",
     "OperationError",
     "OperationRecord",
     "Ports",
     "Prober",
     "ProgramBuilder",
+    "Question",
     "Saga",
     "Step",
     "StepFailed",

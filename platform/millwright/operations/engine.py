@@ -11,10 +11,13 @@ from uuid import UUID
 from millwright.core.lifecycle import OperationState, StepState
 from millwright.hypervisor import HypervisorError
 
-from .errors import Cancelled, NotYet, OperationError, StepFailed, StepTimeout
+from .errors import Cancelled, NotYet, OperationError, Question, StepFailed, StepTimeout
 from .kinds import saga_for
 from .ports import Ports
 from .saga import TERMINAL, Context, Saga, Step
+
+#: Seconds between two looks while a person is asked.
+ASK_S = 5.0
 
 
 class Killed(BaseException):
@@ -85,6 +88,7 @@ class Engine:
         try:
             detail = self._patiently(step, context)
         except OperationError as error:
+            store.answered(operation_id)
             store.step(operation_id, name, StepState.FAILED, str(error))
             raise
         store.step(operation_id, name, StepState.SUCCEEDED, detail or "")
@@ -96,16 +100,25 @@ class Engine:
         pause = step.pause_s
         while True:
             self.ports.fence()
-            if self.ports.store.cancel_requested(context.operation.id):
+            if step.cancels and self.ports.store.cancel_requested(context.operation.id):
                 raise Cancelled("cancelled by request")
             try:
-                return step.do(context)
+                said = step.do(context)
+            except Question as question:
+                # No deadline on people; and the world may answer first, so it is asked again.
+                self.ports.store.ask(context.operation.id, str(question), question.answers)
+                clock.sleep(ASK_S)
+                deadline = clock.now() + step.timeout_s
+                continue
             except NotYet as waiting:
                 reason = str(waiting)
             except HypervisorError as error:
                 if not error.retryable:
                     raise StepFailed(str(error)) from error
                 reason = str(error)
+            else:
+                self.ports.store.answered(context.operation.id)
+                return said
             if clock.now() + pause > deadline:
                 raise StepTimeout(f"{step.title}: not within {step.timeout_s:.0f} s: {reason}")
             clock.sleep(pause)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class OperationError(Exception):
     """Base of this package's errors; the text is for people."""
@@ -17,6 +19,17 @@ class NotYet(OperationError):
     """A step waits for something; it is tried again until its time is up."""
 
     retryable = True
+
+
+class Question(OperationError):
+    """Only a person knows. The operation waits; it goes on when one answers, or when it need not ask.
+
+    `answers` maps a code to what it means, for people.
+    """
+
+    def __init__(self, text: str, answers: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self.answers = dict(answers)
 
 
 class StepTimeout(OperationError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millwright.core.lifecycle import EnvironmentState, OperationKind
 
-from . import deliver, provision
+from . import deliver, migrate, provision
 from .power import EXISTS, HALT, POWER_OFF, POWER_ON, RESTARTED
 from .program import COMPILE
 from .remove import DELETE_DISK, FORGET, RELEASE, STOPPED
@@ -43,6 +43,7 @@ SAGAS: dict[str, Saga] = {
             environment_after=EnvironmentState.REMOVED,
             environment_failed=EnvironmentState.FAILED,
         ),
+        Saga(OperationKind.MIGRATE, migrate.STEPS, undoes=True),
         Saga(OperationKind.BUILD_PROGRAM, (COMPILE,)),
         Saga(OperationKind.DELIVER_PROGRAM, (deliver.FIREWALL, deliver.PROGRAM)),
         Saga(OperationKind.DELIVER_CONFIG, (deliver.FIREWALL, deliver.CONFIG)),

@@ -19,7 +19,14 @@ from millwright.core.lifecycle import (
 from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, place
 
 from .errors import StepFailed
-from .ports import BuiltProgram, MachineRecord, OperationRecord, StepRecord
+from .ports import (
+    BuiltProgram,
+    MachineRecord,
+    MoveRecord,
+    MoveState,
+    OperationRecord,
+    StepRecord,
+)
 from .saga import TERMINAL
 
 
@@ -57,6 +64,12 @@ class MemoryStore:
         self.missing: dict[UUID, tuple[str, ...]] = {}
         self.cancelled: set[UUID] = set()
         self.config = b"config"
+        self.moves: dict[UUID, MoveRecord] = {}
+        self.questions: dict[UUID, tuple[str, Mapping[str, str]]] = {}
+        self.answers: dict[UUID, str] = {}
+        self.progresses: list[str] = []
+        #: pairs of hosts with the same disks
+        self.shared_storage = False
         self._lock = threading.RLock()
 
     # --- what tests put in -----------------------------------------------------------------------
@@ -100,7 +113,7 @@ class MemoryStore:
             self.operations[operation_id] = replace(record, steps=steps)
 
     def progress(self, operation_id: UUID, text: str) -> None:
-        """Nobody reads progress in memory."""
+        self.progresses.append(text)
 
     def operation_state(
         self,
@@ -121,6 +134,22 @@ class MemoryStore:
     def cancel_requested(self, operation_id: UUID) -> bool:
         return operation_id in self.cancelled
 
+    def ask(self, operation_id: UUID, text: str, answers: Mapping[str, str]) -> None:
+        self.questions[operation_id] = (text, answers)
+        if self.answers.get(operation_id, "") not in answers:
+            self.answers.pop(operation_id, None)
+        if self.operations[operation_id].state is OperationState.RUNNING:
+            self.operation_state(operation_id, OperationState.WAITING)
+
+    def answer(self, operation_id: UUID) -> str:
+        return self.answers.get(operation_id, "")
+
+    def answered(self, operation_id: UUID) -> None:
+        self.questions.pop(operation_id, None)
+        self.answers.pop(operation_id, None)
+        if self.operations[operation_id].state is OperationState.WAITING:
+            self.operation_state(operation_id, OperationState.RUNNING)
+
     def machine(self, machine_id: UUID) -> MachineRecord:
         return self.machines[machine_id]
 
@@ -129,18 +158,7 @@ class MemoryStore:
             machine = self.machines[machine_id]
             if machine.host is not None:
                 return machine
-            snapshot = Snapshot(
-                tuple(
-                    replace(
-                        host,
-                        claimed_cpus=frozenset(
-                            cpu for name, cpu in self.cpu_claims if name == host.name
-                        ),
-                    )
-                    for host in self.hosts.values()
-                )
-            )
-            plan = place(snapshot, self.wants[machine_id])
+            plan = place(self._snapshot(), self.wants[machine_id])
             if plan.chosen is None or plan.chosen.assignment is None:
                 raise StepFailed(f"no host can take it: {plan.explain()}")
             if machine.network is not None and not self.free_addresses:
@@ -162,6 +180,87 @@ class MemoryStore:
             )
             self.machines[machine_id] = placed
             return placed
+
+    def _snapshot(self, hosts: set[str] | None = None) -> Snapshot:
+        return Snapshot(
+            tuple(
+                replace(
+                    host,
+                    claimed_cpus=frozenset(
+                        cpu for name, cpu in self.cpu_claims if name == host.name
+                    ),
+                )
+                for host in self.hosts.values()
+                if hosts is None or host.name in hosts
+            )
+        )
+
+    def prepare_move(
+        self, operation_id: UUID, machine_id: UUID, destination: str | None
+    ) -> MoveRecord:
+        with self._lock:
+            known = self.moves.get(operation_id)
+            if known is not None and known.state is not MoveState.UNDONE:
+                return known
+            machine = self.machines[machine_id]
+            if machine.host is None:
+                raise StepFailed(f"{machine.domain_name} has no host")
+            hosts = {destination} if destination else set(self.hosts)
+            plan = place(self._snapshot(hosts - {machine.host}), self.wants[machine_id])
+            if plan.chosen is None or plan.chosen.assignment is None:
+                raise StepFailed(
+                    f"no host can take it: {plan.explain() or 'it is where it shall go'}"
+                )
+            for cpu in plan.chosen.assignment.claimed:
+                self.cpu_claims[plan.chosen.host, cpu] = machine_id
+            used = [row.generation for row in self.moves.values() if row.machine_id == machine_id]
+            move = MoveRecord(
+                operation_id,
+                machine_id,
+                machine.host,
+                plan.chosen.host,
+                max([machine.generation, *used]) + 1,
+                plan.chosen.assignment,
+                machine.abilities,
+                self.shared_storage,
+            )
+            self.moves[operation_id] = move
+            return move
+
+    def move(self, operation_id: UUID) -> MoveRecord | None:
+        return self.moves.get(operation_id)
+
+    def complete_move(
+        self,
+        operation_id: UUID,
+        *,
+        elapsed_ms: int | None,
+        downtime_ms: int | None,
+        transferred_bytes: int | None,
+    ) -> None:
+        with self._lock:
+            move = self.moves[operation_id]
+            self._give_back(move.machine_id, move.source)
+            self.machines[move.machine_id] = replace(
+                self.machines[move.machine_id],
+                host=move.destination,
+                assignment=move.assignment,
+                generation=move.generation,
+                abilities=move.abilities,
+            )
+            self.moves[operation_id] = replace(move, state=MoveState.DONE)
+
+    def undo_move(self, operation_id: UUID, why: str) -> None:
+        with self._lock:
+            move = self.moves.get(operation_id)
+            if move is not None and move.state is MoveState.PREPARED:
+                self._give_back(move.machine_id, move.destination)
+                self.moves[operation_id] = replace(move, state=MoveState.UNDONE)
+
+    def _give_back(self, machine_id: UUID, host: str) -> None:
+        self.cpu_claims = {
+            key: who for key, who in self.cpu_claims.items() if (who, key[0]) != (machine_id, host)
+        }
 
     def release(self, machine_id: UUID) -> None:
         with self._lock:

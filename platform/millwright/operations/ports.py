@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -96,6 +97,32 @@ class OperationRecord:
     steps: tuple[StepRecord, ...] = ()
 
 
+class MoveState(StrEnum):
+    """A move's claims: held on both hosts, then on one."""
+
+    PREPARED = "prepared"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRecord:
+    """A machine between two hosts: what was claimed for it at the destination."""
+
+    operation_id: UUID
+    machine_id: UUID
+    source: str
+    destination: str
+    #: of the copy at the destination; higher than any before
+    generation: int
+    assignment: CpuAssignment
+    #: the destination's probed abilities
+    abilities: frozenset[str]
+    #: both hosts see the same disks
+    shared_storage: bool
+    state: MoveState = MoveState.PREPARED
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltProgram:
     """What the compiler made, or why not."""
@@ -125,6 +152,18 @@ class Store(Protocol):
         result: Mapping[str, Any] | None = None,
     ) -> None: ...
     def cancel_requested(self, operation_id: UUID) -> bool: ...
+    def ask(self, operation_id: UUID, text: str, answers: Mapping[str, str]) -> None:
+        """Let the operation wait for a person."""
+        ...
+
+    def answer(self, operation_id: UUID) -> str:
+        """The code a person chose; "" while there is none."""
+        ...
+
+    def answered(self, operation_id: UUID) -> None:
+        """The question is settled: the operation runs again, its question and answer are forgotten."""
+        ...
+
     def machine(self, machine_id: UUID) -> MachineRecord: ...
     def claim(self, machine_id: UUID, operation_id: UUID) -> MachineRecord:
         """Place the machine and claim CPUs, memory and address, all or nothing.
@@ -134,6 +173,38 @@ class Store(Protocol):
         Raises:
             StepFailed: nothing fits; the text has the reason per host.
         """
+        ...
+
+    def prepare_move(
+        self, operation_id: UUID, machine_id: UUID, destination: str | None
+    ) -> MoveRecord:
+        """Claim CPUs and memory at the destination (None: the best host), beside those there are.
+
+        Called again it returns the move there is.
+
+        Raises:
+            StepFailed: it does not fit there; the text has the reason per host.
+            NotYet: somebody claimed the same at the same moment.
+        """
+        ...
+
+    def move(self, operation_id: UUID) -> MoveRecord | None:
+        """The move of an operation, or None."""
+        ...
+
+    def complete_move(
+        self,
+        operation_id: UUID,
+        *,
+        elapsed_ms: int | None,
+        downtime_ms: int | None,
+        transferred_bytes: int | None,
+    ) -> None:
+        """The machine is at the destination: host, CPUs and generation change, the old claims go."""
+        ...
+
+    def undo_move(self, operation_id: UUID, why: str) -> None:
+        """The machine stays: the claims at the destination go. A move that is done stays done."""
         ...
 
     def release(self, machine_id: UUID) -> None:

@@ -11,6 +11,7 @@ from millwright.hypervisor import (
     AgentUnavailable,
     DomainState,
     FilterSpec,
+    Hypervisor,
     NetworkSpec,
     NotFound,
     UploadSource,
@@ -20,7 +21,7 @@ from millwright.hypervisor import (
 
 from . import deliver
 from .errors import NotYet, StepFailed
-from .ports import ImageFiles
+from .ports import ImageFiles, MachineRecord
 from .saga import Context, Step
 from .spec import domain_spec
 from .volumes import (
@@ -70,6 +71,11 @@ def remove_filter(context: Context) -> str:
 
 def _upload_image(context: Context) -> str:
     machine, host = context.host()
+    return upload_image(context, machine, host)
+
+
+def upload_image(context: Context, machine: MachineRecord, host: Hypervisor) -> str:
+    """The machine's template image on a host, verified."""
     host.ensure_pool(POOL)
     image = machine.image
     sent = 0

@@ -9,7 +9,7 @@ from uuid import UUID
 from millwright.core.lifecycle import EnvironmentState, OperationState
 from millwright.hypervisor import Hypervisor
 
-from .errors import StepFailed
+from .errors import Cancelled, StepFailed
 from .ports import MachineRecord, OperationRecord, Ports
 
 
@@ -37,6 +37,20 @@ class Context:
             raise StepFailed(f"{machine.domain_name} has no host")
         return machine, self.ports.hypervisors.get(machine.host)
 
+    def answer(self) -> str:
+        """What a person answered to this operation's question; "" as long as nobody has."""
+        return self.ports.store.answer(self.operation.id)
+
+    def check(self) -> None:
+        """In a long step: stop when another process took over or a person cancelled.
+
+        Raises:
+            LockLost, Cancelled.
+        """
+        self.ports.fence()
+        if self.ports.store.cancel_requested(self.operation.id):
+            raise Cancelled("cancelled by request")
+
     def say(self, text: str) -> None:
         """Progress for people."""
         self.ports.store.progress(self.operation.id, text)
@@ -60,6 +74,8 @@ class Step:
     #: seconds between tries; grows to `pause_max_s`
     pause_s: float = 0.5
     pause_max_s: float = 5.0
+    #: whether a cancellation may come before it; a step that leaves things uncertain decides by itself
+    cancels: bool = True
 
     def __post_init__(self) -> None:
         if (self.undo is None) == (not self.no_undo):

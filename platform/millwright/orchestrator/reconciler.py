@@ -29,6 +29,9 @@ def differences(
         elif row.metadata is not None and row.metadata.operation == "probe":
             # A guest that a host is probed with: libvirt ends it with the connection that made it.
             continue
+        elif row.uuid not in machines and row.uuid in busy:
+            # On its way here or from here: its move speaks for it.
+            continue
         elif row.uuid not in machines:
             mark = row.metadata
             detail = (
@@ -70,7 +73,7 @@ def reconcile(
     """Write the host's differences; those that are gone are removed from the list."""
     busy = frozenset(
         Operation.objects.live()
-        .filter(machine__in=list(machines))
+        .filter(machine__in=[*machines, *(row.uuid for row in domains)])
         .values_list("machine_id", flat=True)
     )
     found = differences(domains, machines, site, busy)

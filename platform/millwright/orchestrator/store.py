@@ -26,8 +26,8 @@ from millwright.core.lifecycle import (
     check_transition,
     may_follow,
 )
-from millwright.core.pinning import CpuAssignment, describe
-from millwright.core.topology import parse_cpu_list
+from millwright.core.pinning import describe
+from millwright.environments.assignments import read_assignment
 from millwright.environments.history import environment_transition, machine_observed
 from millwright.environments.models import Environment, Machine, Operation, OperationStep
 from millwright.environments.placement import place_machine
@@ -47,10 +47,11 @@ from millwright.shopfloor.actions import request_config
 from millwright.shopfloor.config import config_files, firewall_pairs
 from millwright.shopfloor.models import Deployment, ProgramVersion
 
+from .moves import MoveStore, abilities_of
 from .signing import public_text
 
 
-class DjangoStore:
+class DjangoStore(MoveStore):
     """Keeps the contract of `millwright.operations.Store`."""
 
     def __init__(self, site: str, key: Ed25519PrivateKey, bundles: Path) -> None:
@@ -143,13 +144,7 @@ class DjangoStore:
         spec = row.template_version.spec
         claim = getattr(row, "address_claim", None)
         host = row.host
-        abilities = (
-            frozenset(
-                kind for kind, probe in host.capabilities.items() if probe.get("verdict") == "yes"
-            )
-            if host
-            else frozenset()
-        )
+        abilities = abilities_of(host) if host else frozenset()
         outputs = spec.get("outputs") or {}
         return MachineRecord(
             id=row.pk,
@@ -166,7 +161,7 @@ class DjangoStore:
             memory_bytes=row.memory_bytes,
             disk_bytes=row.disk_bytes,
             host=host.name if host else None,
-            assignment=_assignment(row.cpu_assignment),
+            assignment=read_assignment(row.cpu_assignment),
             address=claim.address if claim else None,
             mac=row.mac,
             network=row.cell.network_name if row.cell else None,
@@ -360,18 +355,6 @@ class DjangoStore:
             ).encode()
         ).hexdigest()
         return pack("config", row.domain_name, version[:16], files, self._key)
-
-
-def _assignment(data: Mapping[str, Any]) -> CpuAssignment | None:
-    """The stored assignment as the planner's object."""
-    if not data:
-        return None
-    return CpuAssignment(
-        {int(index): parse_cpu_list(cpus) for index, cpus in data["vcpus"].items()},
-        parse_cpu_list(data["emulator"]),
-        {int(index): parse_cpu_list(cpus) for index, cpus in data["claims"].items()},
-        tuple(data.get("unmet", ())),
-    )
 
 
 def _flows(row: Machine) -> list[Flow]:

@@ -169,7 +169,13 @@ class Watcher:
             machines = {
                 machine.pk: machine for machine in host.machines.select_related("environment")
             }
+            leaving = frozenset(
+                host.moves_out.filter(state="prepared").values_list("machine_id", flat=True)
+            )
             for machine in machines.values():
+                if machine.pk in leaving and machine.pk not in seen:
+                    # It has just arrived at its destination: its move says so, and where.
+                    continue
                 self._machine(machine, seen.get(machine.pk), name)
             reconcile(host, domains, machines, self._hosts.site, now)
         self._demand(name, seen, machines)

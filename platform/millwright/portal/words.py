@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
 
+#: What may move a machine.
+MOVABILITY = {
+    "never": _("nothing: it is never moved"),
+    "window": _("an approved maintenance window"),
+    "approval": _("a person, each time"),
+    "free": _("the balancer"),
+}
+
 #: Kinds of operations, drifts and objects.
 WORDS = {
     "provision": _("Build"),
@@ -15,7 +23,7 @@ WORDS = {
     "restart": _("Restart"),
     "remove": _("Remove"),
     "migrate": _("Move"),
-    "evacuate": _("Evacuate"),
+    "drain": _("Drain"),
     "recover": _("Recover"),
     "build_program": _("Compile program"),
     "deliver_program": _("Deliver program"),
@@ -70,7 +78,10 @@ ACTIONS = {
     "host.maintenance": _("put host in maintenance"),
     "login_link.make": _("made sign-in link"),
     "login_link.use": _("signed in by link"),
+    "machine.move": _("moved machine"),
+    "machine.movability": _("said what may move a machine"),
     "mapping.set": _("mapped registers"),
+    "operation.answer": _("answered an operation"),
     "operation.cancel": _("cancelled operation"),
     "operation.retry": _("retried operation"),
     "program.approve": _("approved deployment"),

@@ -122,7 +122,7 @@ class PrivateHost:
     def address_for(self, client: Path) -> HostAddress:
         """The same for another client's certificate."""
         uri = f"qemu+tls://{self.ip}/system"
-        return HostAddress(name=self.name, uri=f"{uri}?pkipath={client}", peer_uri=uri)
+        return HostAddress(name=self.name, uri=f"{uri}?pkipath={client}")
 
     def _write_files(self, authority: Authority) -> None:
         for name in FOLDERS:

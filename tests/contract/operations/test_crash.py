@@ -44,6 +44,7 @@ def test_a_machine_is_built_and_removed_without_a_trace(plant: World) -> None:
         "deliver_program",
         "deliver_config",
         "build_program",
+        "migrate",
     ],
 )
 def test_every_step_may_run_twice(plant: World, kind: str) -> None:

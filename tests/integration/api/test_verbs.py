@@ -85,6 +85,17 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "operation-cancel": ("operations/{live}/cancel/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
     "operation-retry": ("operations/{failed}/retry/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
+    "operation-answer": (
+        "operations/{live}/answer/",
+        {"answer": "keep_source"},
+        _row(DONE, NO, DONE, DONE, NO, HIDDEN),
+    ),
+    "machine-move": ("machines/{machine}/move/", {}, _row(NO, NO, DONE, DONE, NO, HIDDEN)),
+    "machine-movability": (
+        "machines/{machine}/movability/",
+        {"movability": "never"},
+        _row(NO, NO, DONE, DONE, NO, HIDDEN),
+    ),
     "program-create": (
         "programs/",
         {"project": "line-1", "name": "other", "files": SOURCE},
@@ -209,7 +220,11 @@ def world(plant: Plant) -> dict[str, Any]:
     one = Operation.objects.get(environment__name="one")
     Operation.objects.filter(pk=one.pk).update(state="failed")
     machine = Machine.objects.get(environment__name="one")
-    Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0])
+    Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0], observed="running")
+    Operation.objects.filter(environment__name="two").update(
+        state="waiting",
+        question={"text": "Which one?", "answers": {"keep_source": "The one on mw0-h1"}},
+    )
     inventory.administer_host(plant.operator, plant.hosts[1], HostAdministration.CORDONED)
     version = shopfloor.upload_program(erin, plant.project, "filling", SOURCE)
     ProgramVersion.objects.update(state="ready")

@@ -157,7 +157,7 @@ def test_no_list_asks_more_when_there_is_more(plant: Plant, kind: str) -> None:
 def test_the_pool_is_read_with_four_queries(plant: Plant, django_assert_num_queries: Any) -> None:
     _roomy(plant)
     _grow(plant, 0, 6)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         read = snapshot()
     assert len(read.hosts) == 8
     by_name = {host.name: host for host in read.hosts}

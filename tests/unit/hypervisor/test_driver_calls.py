@@ -248,11 +248,12 @@ def test_a_host_that_cannot_be_reached_fails_at_once_the_second_time(tmp_path: P
         host.bulk_state()
 
 
-def test_the_migration_uri_leaves_our_certificates_at_home() -> None:
+def test_migration_data_goes_to_the_destination_s_address() -> None:
     given = HostAddress(name="h", uri="qemu+tls://h2/system?pkipath=/home/x")
-    assert given.migration_uri == "qemu+tls://h2/system"
-    own = HostAddress(name="h", uri="qemu:///system", peer_uri="qemu+tls://h2/system")
-    assert own.migration_uri == "qemu+tls://h2/system"
+    assert given.data_uri == "tcp://h2"
+    assert HostAddress(name="h", uri="qemu+tls://[fd00::1]/system").data_uri == "tcp://[fd00::1]"
+    assert HostAddress(name="h", uri="qemu:///system").data_uri is None
+    assert HostAddress(name="h", uri="qemu:///system", data_host="h9").data_uri == "tcp://h9"
 
 
 def test_a_migrating_guest_takes_the_destination_s_pins_and_mark() -> None:

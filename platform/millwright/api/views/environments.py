@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -14,10 +15,11 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.accounts.models import Project
+from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
-from millwright.core.lifecycle import OperationKind
-from millwright.environments import actions
+from millwright.core.lifecycle import Movability, OperationKind
+from millwright.environments import actions, moving
 from millwright.environments.models import Environment, Machine, Operation, Request
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
@@ -28,7 +30,7 @@ from millwright.environments.serializers import (
     RequestSerializer,
 )
 from millwright.environments.sizes import size_of
-from millwright.inventory.models import Cell
+from millwright.inventory.models import Cell, Host
 from millwright.shopfloor.live import read_tags, trend
 from millwright.shopfloor.models import ProgramVersion
 
@@ -43,6 +45,20 @@ class ApproveInput(ReasonInput):
     size = serializers.CharField(required=False, max_length=32)
     lease_days = serializers.IntegerField(required=False, min_value=1, max_value=3660)
     strict_realtime = serializers.BooleanField(required=False)
+
+
+class MoveInput(ReasonInput):
+    """Where to; left out: the best host."""
+
+    host = serializers.CharField(required=False, allow_null=True, default=None, max_length=63)
+
+
+class MovabilityInput(ReasonInput):
+    movability = serializers.ChoiceField([(str(word), str(word)) for word in Movability])
+
+
+class AnswerInput(serializers.Serializer):
+    answer = serializers.CharField(max_length=40)
 
 
 class ExtendInput(serializers.Serializer):
@@ -306,6 +322,30 @@ class MachineViewSet(ProjectRows):
         }
         return Response(TagsOutput(body).data)
 
+    @extend_schema(request=MoveInput, responses={202: OperationSerializer})
+    @action(detail=True, methods=["post"])
+    def move(self, request: HttpRequest, pk: str) -> Response:
+        """Move it to another host while it runs."""
+        data = MoveInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        machine, name = self.get_object(), data.validated_data["host"]
+        # Who may not move machines is told so before he is told which hosts there are.
+        require(request.user, "pool")
+        host = Host.objects.filter(name=name).first() if name else None
+        if name and host is None:
+            raise ValidationError({"host": _("no host is named %(name)r") % {"name": name}})
+        made = moving.move_machine(request.user, machine, host, data.validated_data["reason"])
+        return Response(OperationSerializer(made).data, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=MovabilityInput, responses={200: MachineSerializer})
+    @action(detail=True, methods=["post"])
+    def movability(self, request: HttpRequest, pk: str) -> Response:
+        """Say what may move it: nothing, a planned window, a person each time, the balancer."""
+        data = MovabilityInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        moving.set_movability(request.user, self.get_object(), **data.validated_data)
+        return Response(MachineSerializer(self.get_object()).data)
+
 
 class OperationViewSet(ProjectRows):
     """What was and is being done."""
@@ -321,6 +361,15 @@ class OperationViewSet(ProjectRows):
     def cancel(self, request: HttpRequest, pk: str) -> Response:
         """Ask it to stop at its next step."""
         actions.cancel_operation(request.user, self.get_object())
+        return Response(OperationSerializer(get_object_or_404(self.rows.all(), pk=pk)).data)
+
+    @extend_schema(request=AnswerInput, responses={200: OperationSerializer})
+    @action(detail=True, methods=["post"])
+    def answer(self, request: HttpRequest, pk: str) -> Response:
+        """Answer what it asks, with one of the answers that it offers."""
+        data = AnswerInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        moving.answer_operation(request.user, self.get_object(), data.validated_data["answer"])
         return Response(OperationSerializer(get_object_or_404(self.rows.all(), pk=pk)).data)
 
     @extend_schema(request=None, responses={200: OperationSerializer})

@@ -162,3 +162,25 @@ def retry(operation_id: str) -> None:
     """Try a failed one again."""
     row = Api.from_settings().post(f"operations/{operation_id}/retry/")
     click.echo(f"{row['id']}: {row['state']}, attempt {row['attempt']}")
+
+
+@operation.command()
+@click.argument("operation_id")
+@click.argument("answer", required=False)
+def answer(operation_id: str, answer: str | None) -> None:
+    """Answer what a waiting operation asks; without ANSWER, show question and answers.
+
+    Example: millwright operation answer 0b9c… keep_source
+    """
+    api = Api.from_settings()
+    if answer is not None:
+        row = api.post(f"operations/{operation_id}/answer/", {"answer": answer})
+        click.echo(f"{row['id']}: {row['state']}, answered {row['answer']}")
+        return
+    asked = api.get(f"operations/{operation_id}/")["question"]
+    if not asked:
+        click.echo("It asks nothing.")
+        return
+    click.echo(asked["text"])
+    for code, words in asked["answers"].items():
+        click.echo(f"  {code:20} {words}")

@@ -3,6 +3,8 @@
 See docs/subsystems/balancer.md.
 """
 
+from millwright.core.lifecycle import Movability
+
 from .admit import admit
 from .answers import (
     Admission,
@@ -45,7 +47,6 @@ from .model import (
     Host,
     HostState,
     Mode,
-    Movability,
     Node,
     Plant,
     Pool,

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from millwright.core.lifecycle import Movability
+
 from .errors import SnapshotError
-from .model import Entry, Movability, Plant, Pool, Vm
+from .model import Entry, Plant, Pool, Vm
 
 DAY_MINUTES = 24 * 60
 #: how far ahead a planned window is looked for

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from millwright.core.lifecycle import Movability
+
 from .answers import Code, Drain, Limits, Move, Refusal, RollingDrain, Why
 from .frame import Frame
 from .mend import make_room, summary
-from .model import HostState, Mode, Movability, Plant
+from .model import HostState, Mode, Plant
 from .order import Task, arrange
 from .policy import may_leave
 from .score import LEVELS, effect, place_price, seconds, worth

@@ -15,10 +15,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from millwright.core.lifecycle import Movability
+
 from .answers import Code
 from .conflicts import groups
 from .entitlement import demand_of, entitlements
-from .model import Host, HostState, Movability, Plant, RuleKind, Vm
+from .model import Host, HostState, Plant, RuleKind, Vm
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

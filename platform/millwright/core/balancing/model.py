@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from millwright.core.lifecycle import Recovery, ServiceClass
+from millwright.core.lifecycle import Movability, Recovery, ServiceClass
 
 
 class HostState(StrEnum):
@@ -15,15 +15,6 @@ class HostState(StrEnum):
     DRAINING = "draining"
     SUSPECT = "suspect"
     DOWN = "down"
-
-
-class Movability(StrEnum):
-    """What may move a machine: nothing, a planned window, a person's word, the balancer."""
-
-    NEVER = "never"
-    WINDOW = "window"
-    APPROVAL = "approval"
-    FREE = "free"
 
 
 class Mode(StrEnum):

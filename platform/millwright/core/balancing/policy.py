@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from millwright.core.lifecycle import Movability
+
 from .answers import BalanceState, Code, Refusal
 from .frame import Frame
-from .model import Mode, Movability
+from .model import Mode
 
 #: from the mildest to the boldest
 MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]

@@ -7,6 +7,8 @@ from datetime import datetime
 
 import numpy as np
 
+from millwright.core.lifecycle import Movability
+
 from .answers import (
     BalanceState,
     Code,
@@ -23,7 +25,7 @@ from .check import violations
 from .failure import verdict
 from .frame import Bools, Frame
 from .mend import mend, untouchable
-from .model import HostState, Mode, Movability, Plant
+from .model import HostState, Mode, Plant
 from .policy import RETURN_RESTS, cooling, may_leave, modes, returns
 from .propose import exchanges, propose
 from .score import LEVELS, Level, effect, figures, over, seconds, worth

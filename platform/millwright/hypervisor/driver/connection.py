@@ -50,18 +50,20 @@ class HostAddress:
 
     Attributes:
         uri: what the control plane connects to (`qemu+tls://name/system?pkipath=…`).
-        peer_uri: what another host connects to for a migration; it uses its own certificates.
-            Default: `uri` without its query.
+        data_host: where other hosts send a migration's data. Default: the URI's host.
     """
 
     name: str
     uri: str
-    peer_uri: str | None = None
+    data_host: str | None = None
 
     @property
-    def migration_uri(self) -> str:
-        """The URI that a source host opens."""
-        return self.peer_uri or self.uri.partition("?")[0]
+    def data_uri(self) -> str | None:
+        """Where a source sends its guest's memory; None: what the host says of itself."""
+        host = self.data_host or urlsplit(self.uri).hostname
+        if not host:
+            return None
+        return f"tcp://[{host}]" if ":" in host else f"tcp://{host}"
 
 
 #: Called with (connected, reason) from one of the driver's threads.

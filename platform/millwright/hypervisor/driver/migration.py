@@ -16,8 +16,9 @@ from millwright.hypervisor.domain.xml import render_domain
 from millwright.hypervisor.errors import Conflict, DeadlineExceeded, HypervisorError, Unsupported
 from millwright.hypervisor.port import Hypervisor
 from millwright.hypervisor.rules import check_define
-from millwright.hypervisor.types import JobInfo, MigrationResult, MigrationSpec
+from millwright.hypervisor.types import DomainState, JobInfo, MigrationResult, MigrationSpec
 
+from .base import state_of
 from .deadline import Deadline
 from .domains import DomainVerbs
 
@@ -32,7 +33,7 @@ OPERATIONS = {
 
 
 class MigrationVerbs(DomainVerbs):
-    """`migrate`, `job`, `abort_job`."""
+    """`migrate`, `job`, `abort_job`, `tune_migration`, `migrated`, `resume`."""
 
     def migrate(
         self,
@@ -50,22 +51,30 @@ class MigrationVerbs(DomainVerbs):
         deadline = Deadline("migrate", self.name, timeout_s)
         destination._call("define", 30.0, lambda conn, _: destination._check_target(conn, target))
 
-        def work(conn: libvirt.virConnect) -> None:
+        def work(conn: libvirt.virConnect, there: libvirt.virConnect) -> None:
             domain = self._owned(conn, uuid)
             self._require_running(domain)
             xml = target_xml(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), target)
             flags, parameters = _arguments(spec, xml, target.name)
-            domain.migrateToURI3(destination.address.migration_uri, parameters, flags)
+            if destination.address.data_uri is not None:
+                parameters[libvirt.VIR_MIGRATE_PARAM_URI] = destination.address.data_uri
+            domain.migrate3(there, parameters, flags)
 
         started = time.monotonic()
         lane = self._lanes.special(deadline)
+        far = destination._lanes.special(deadline)
         try:
-            future = lane.submit(deadline, work)
+            # Held by a call that waits: nobody else speaks on it, and closing it waits for the end.
+            future = far.submit(
+                deadline,
+                lambda there: lane.submit(deadline, lambda conn: work(conn, there)).result(),
+            )
             if spec.max_downtime_ms is not None:
                 self._set_downtime(uuid, spec.max_downtime_ms, future)
             self._await(future, deadline, uuid)
         finally:
             self._lanes.release(lane)
+            destination._lanes.release(far)
         elapsed_ms = int((time.monotonic() - started) * 1000)
         destination._forget_mark_of(uuid)
         with contextlib.suppress(HypervisorError):
@@ -113,7 +122,10 @@ class MigrationVerbs(DomainVerbs):
         def ask(conn: libvirt.virConnect, _: Deadline) -> dict[str, Any]:
             domain = self._known(conn, uuid)
             with contextlib.suppress(libvirt.libvirtError):
-                stats: dict[str, Any] = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+                stats: dict[str, Any] = domain.jobStats(
+                    libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
+                    | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+                )
                 return stats
             return {}
 
@@ -121,11 +133,7 @@ class MigrationVerbs(DomainVerbs):
             stats = self._call("job", 10.0, ask)
         except HypervisorError:
             stats = {}
-        return MigrationResult(
-            elapsed_ms=elapsed_ms,
-            downtime_ms=stats.get(libvirt.VIR_DOMAIN_JOB_DOWNTIME),
-            transferred_bytes=stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED),
-        )
+        return _result(stats, elapsed_ms)
 
     def _set_downtime(self, uuid: UUID, milliseconds: int, future: Future[None]) -> None:
         """Best effort: the job has to exist, which takes a moment."""
@@ -185,18 +193,88 @@ class MigrationVerbs(DomainVerbs):
 
         return self._call("abort_job", deadline_s, work)
 
+    def tune_migration(
+        self,
+        uuid: UUID,
+        *,
+        max_downtime_ms: int | None = None,
+        bandwidth_bytes_s: int | None = None,
+        deadline_s: float | None = None,
+    ) -> bool:
+        """See the port."""
 
+        def work(conn: libvirt.virConnect, _: Deadline) -> bool:
+            domain = self._owned(conn, uuid)
+            try:
+                if max_downtime_ms is not None:
+                    domain.migrateSetMaxDowntime(max_downtime_ms, 0)
+                if bandwidth_bytes_s is not None:
+                    domain.migrateSetMaxSpeed(max(1, bandwidth_bytes_s // MIB), 0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+                    return False
+                raise
+            return True
+
+        return self._call("set_downtime", deadline_s, work)
+
+    def migrated(self, uuid: UUID, *, deadline_s: float | None = None) -> MigrationResult | None:
+        """See the port."""
+
+        def ask(conn: libvirt.virConnect, _: Deadline) -> dict[str, Any]:
+            try:
+                stats: dict[str, Any] = self._known(conn, uuid).jobStats(
+                    libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
+                    | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+                )
+            except libvirt.libvirtError:
+                return {}
+            return stats
+
+        stats = self._call("job", deadline_s, ask)
+        if stats.get(libvirt.VIR_DOMAIN_JOB_OPERATION) != (
+            libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN
+        ):
+            return None
+        return _result(stats, stats.get(libvirt.VIR_DOMAIN_JOB_TIME_ELAPSED, 0))
+
+    def resume(self, uuid: UUID, *, deadline_s: float | None = None) -> bool:
+        """See the port."""
+
+        def work(conn: libvirt.virConnect, _: Deadline) -> bool:
+            domain = self._owned(conn, uuid)
+            state, _reason = state_of(*domain.state())
+            if state is DomainState.RUNNING:
+                return False
+            if state not in (DomainState.PAUSED, DomainState.MIGRATING):
+                raise Conflict(f"domain {domain.name()!r} is {state.value}", host=self.name)
+            domain.resume()
+            return True
+
+        return self._call("start", deadline_s, work)
+
+
+def _result(stats: dict[str, Any], elapsed_ms: int) -> MigrationResult:
+    return MigrationResult(
+        elapsed_ms=elapsed_ms,
+        downtime_ms=stats.get(libvirt.VIR_DOMAIN_JOB_DOWNTIME),
+        transferred_bytes=stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED),
+    )
+
+
+# Driven by this process, which both hosts admit: hosts do not admit each other. Should it die midway,
+# the destination throws its half away, and the guest goes on at the source.
 def _arguments(spec: MigrationSpec, xml: str, name: str) -> tuple[int, dict[str, Any]]:
     flags = (
         libvirt.VIR_MIGRATE_LIVE
         | libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
         | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
-        # The daemons finish by themselves, even when this process dies midway.
-        | libvirt.VIR_MIGRATE_PEER2PEER
     )
     if spec.tls:
         flags |= libvirt.VIR_MIGRATE_TLS
+    if spec.auto_converge:
+        flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
     if spec.copy_storage:
         flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
     else:

@@ -8,6 +8,16 @@ from .clock import VirtualClock
 from .faults import Call, Effect, Faults
 from .guest import FakeGuest
 from .host import FakeHypervisor
+from .migration import FakeLoad
 from .pool import FakePool
 
-__all__ = ["Call", "Effect", "FakeGuest", "FakeHypervisor", "FakePool", "Faults", "VirtualClock"]
+__all__ = [
+    "Call",
+    "Effect",
+    "FakeGuest",
+    "FakeHypervisor",
+    "FakeLoad",
+    "FakePool",
+    "Faults",
+    "VirtualClock",
+]

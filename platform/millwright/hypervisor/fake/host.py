@@ -13,7 +13,6 @@ from millwright.hypervisor.errors import (
     InvalidSpec,
     NoSpace,
     NotFound,
-    Unsupported,
 )
 from millwright.hypervisor.port import EventCallback
 from millwright.hypervisor.rules import ACTIVE, check_define, check_generation, check_owned
@@ -26,10 +25,7 @@ from millwright.hypervisor.types import (
     Event,
     EventKind,
     HostFacts,
-    JobInfo,
     Metadata,
-    MigrationResult,
-    MigrationSpec,
     NumaFacts,
     Pins,
     ProbeGuest,
@@ -41,6 +37,7 @@ from millwright.hypervisor.types import (
 from .agent import FakeAgent
 from .clock import VirtualClock
 from .faults import Effect, Faults, verb
+from .migration import FakeMigration, Flight
 from .state import FakeDomain, FakeStore
 from .storage import FakeStorage
 
@@ -48,7 +45,7 @@ from .storage import FakeStorage
 HOST_MEMORY_BYTES = 512 * 2**20
 
 
-class FakeHypervisor(FakeStorage, FakeAgent):
+class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent):
     """A host in memory that keeps the contract of `Hypervisor`. Thread-safe.
 
     Handles for tests: `fail_next`, `freeze`/`thaw`, `cut`/`restore`, `kill`, `kill_daemon`,
@@ -88,6 +85,7 @@ class FakeHypervisor(FakeStorage, FakeAgent):
         self._pool_bytes = pool_bytes
         self._networks: dict[str, object] = {}
         self._filters: dict[str, object] = {}
+        self._flights: dict[UUID, Flight] = {}
 
     # --- handles for tests ------------------------------------------------------------------
 
@@ -127,10 +125,12 @@ class FakeHypervisor(FakeStorage, FakeAgent):
                     domain.state, domain.live, domain.reason = (
                         DomainState.STOPPED, None, "power lost",
                     )  # fmt: skip
+        self.end_flights("the host lost its power")
         self.cut()
 
     def kill_daemon(self) -> None:
-        """libvirtd dies; guests do not."""
+        """libvirtd dies; guests do not. Migrations of its guests fall back to where they came from."""
+        self.end_flights("the daemon died")
         self.cut()
 
     def crash_domain(self, uuid: UUID) -> None:
@@ -138,6 +138,7 @@ class FakeHypervisor(FakeStorage, FakeAgent):
         with self._lock:
             domain = self._domains[uuid]
             domain.state, domain.live, domain.reason = DomainState.CRASHED, None, "crashed"
+            self._end_flight(uuid, Conflict("the guest is gone", host=self.name))
         self._emit(EventKind.DOMAIN, domain, "crashed")
 
     def add_foreign_domain(self, name: str, *, running: bool = True) -> UUID:
@@ -426,76 +427,6 @@ class FakeHypervisor(FakeStorage, FakeAgent):
         domain = self._known(uuid)
         check_owned(domain.metadata, self.site, f"domain {domain.name!r}", self.name)
         return domain
-
-    # --- migration --------------------------------------------------------------------------
-
-    @verb
-    def migrate(
-        self,
-        uuid: UUID,
-        destination: object,
-        target: DomainSpec,
-        spec: MigrationSpec,
-        *,
-        deadline_s: float | None = None,
-    ) -> MigrationResult:
-        """See the port. Takes ten virtual seconds."""
-        if not isinstance(destination, FakeHypervisor):
-            raise Unsupported("a fake host migrates to fake hosts only", host=self.name)
-        with self._lock:
-            domain = self._owned(uuid)
-            if domain.state is not DomainState.RUNNING:
-                raise Conflict(f"domain {domain.name!r} is {domain.state.value}", host=self.name)
-            arrived = destination.receive(target, domain)
-            self.pass_time(10.0)
-            del self._domains[uuid]
-            self._names.pop(domain.name, None)
-        self._emit(EventKind.DOMAIN, domain, "migrated away")
-        destination._emit(EventKind.DOMAIN, arrived, "migrated here")
-        return MigrationResult(
-            elapsed_ms=10_000, downtime_ms=100, transferred_bytes=target.memory_bytes
-        )
-
-    @verb
-    def receive(self, target: DomainSpec, source: FakeDomain) -> FakeDomain:
-        """The destination's half of a migration."""
-        with self._lock:
-            present = self._domains.get(target.uuid)
-            check_define(
-                target,
-                site=self.site,
-                host=self.name,
-                same_uuid=None if present is None else (present.name, _stored(present)),
-                same_name=self._names.get(target.name),
-            )
-            self._check_references(target)
-            self._check_startable(target)
-            domain = FakeDomain(
-                uuid=target.uuid,
-                name=target.name,
-                spec=target,
-                live=target,
-                state=DomainState.RUNNING,
-                autostart=target.autostart,
-                started_at_s=source.started_at_s,
-                boots=source.boots,
-                guest=source.guest,
-            )
-            self._domains[target.uuid] = domain
-            self._names[target.name] = target.uuid
-        return domain
-
-    @verb
-    def job(self, uuid: UUID, *, deadline_s: float | None = None) -> JobInfo | None:
-        """See the port. Simulated jobs take no real time, so none is ever seen."""
-        self._known(uuid)
-        return None
-
-    @verb
-    def abort_job(self, uuid: UUID, *, deadline_s: float | None = None) -> bool:
-        """See the port."""
-        self._owned(uuid)
-        return False
 
 
 def _stored(domain: FakeDomain) -> Metadata | None:

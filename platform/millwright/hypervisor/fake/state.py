@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from millwright.hypervisor.domain.spec import DomainSpec
-from millwright.hypervisor.types import DomainState, Metadata, VolumeInfo
+from millwright.hypervisor.types import (
+    DomainState,
+    Metadata,
+    MigrationResult,
+    VolumeInfo,
+)
 
 from .guest import FakeGuest
 
@@ -25,6 +30,8 @@ class FakeDomain:
     started_at_s: float = 0.0
     boots: int = 0
     guest: FakeGuest = field(default_factory=FakeGuest)
+    #: the migration that brought it here
+    arrival: MigrationResult | None = None
 
     @property
     def effective(self) -> DomainSpec | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -15,9 +16,11 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may, projects_with
 from millwright.core.lifecycle import EnvironmentState, MachineObserved, OperationKind
-from millwright.environments import actions
+from millwright.environments import actions, moving
 from millwright.environments.models import Environment, StateTransition
 from millwright.environments.serializers import MachineSerializer
+from millwright.inventory.models import Host
+from millwright.portal.words import MOVABILITY
 from millwright.shopfloor.config import firewall_pairs
 from millwright.shopfloor.live import writable_symbols
 from millwright.shopfloor.models import Deployment, ProgramVersion, TagMapping
@@ -78,11 +81,13 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
     project = environment.project
     machines = []
     engineer = may(request.user, "engineer", project)
+    keeper = may(request.user, "pool")
     for machine in environment.machines.all():
         mappings = TagMapping.objects.filter(machine=machine).select_related("device")
         machines.append(
             {
                 "row": machine,
+                "moved_by": MOVABILITY[machine.movability],
                 "data": MachineSerializer(machine).data,
                 "claims": machine.cpu_claims.order_by("cpu"),
                 "pairs": firewall_pairs(machine),
@@ -104,6 +109,10 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
             subject_id__in=[str(environment.pk), *(str(entry["row"].pk) for entry in machines)]
         )[:20],
         "can_operate": may(request.user, "operate", project),
+        "can_move": keeper,
+        "can_say_what_moves": keeper or may(request.user, "administer", project),
+        "movabilities": MOVABILITY,
+        "hosts": Host.objects.order_by("name").values_list("name", flat=True) if keeper else [],
         "can_engineer": engineer,
         "versions": ProgramVersion.objects.filter(
             program__project=project, state="ready"
@@ -144,10 +153,33 @@ def act_on_many(request: HttpRequest) -> HttpResponse:
     return redirect("portal:environments")
 
 
+def _move(request: HttpRequest, environment: Environment, verb: str, reason: str) -> None:
+    """Move one machine, or say what may move it."""
+    user = request.user
+    machine = get_object_or_404(environment.machines, pk=request.POST.get("machine"))
+    if verb == "movability":
+        wanted = request.POST.get("movability", "")
+        attempt(
+            request,
+            lambda: moving.set_movability(user, machine, wanted, reason),
+            _("Set."),
+        )
+        return
+    if not may(user, "pool"):
+        raise PermissionDenied(_("Moving machines is for those who keep the pool."))
+    name = request.POST.get("host", "")
+    host = get_object_or_404(Host, name=name) if name else None
+    attempt(
+        request,
+        lambda: moving.move_machine(user, machine, host, reason),
+        _("It is being moved."),
+    )
+
+
 @login_required
 @require_POST
 def act(request: HttpRequest, name: str) -> HttpResponse:
-    """Start, stop, restart, remove, extend."""
+    """Start, stop, restart, move, remove, extend."""
     environment = find(request, name)
     user, reason = request.user, request.POST.get("reason", "")
     verb = request.POST.get("verb", "")
@@ -157,6 +189,8 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
             lambda: actions.power(user, environment, OperationKind(verb), reason),
             _("Under way."),
         )
+    elif verb in ("move", "movability"):
+        _move(request, environment, verb, reason)
     elif verb == "remove":
         if request.POST.get("confirm") != environment.name:
             messages.error(

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may
 from millwright.core.lifecycle import LIVE_OPERATION_STATES, OperationState
-from millwright.environments import actions
+from millwright.environments import actions, moving
 from millwright.environments.models import Operation
 
 from .base import Rows, attempt
@@ -49,6 +49,8 @@ def operation(request: HttpRequest, pk: Any) -> HttpResponse:
     context = {
         "operation": row,
         "can_cancel": allowed and row.state in LIVE_OPERATION_STATES and not row.cancel_requested,
+        "question": row.question if row.state == OperationState.WAITING and not row.answer else {},
+        "can_answer": allowed or may(request.user, "pool"),
         "can_retry": allowed and row.state == OperationState.FAILED,
     }
     return render(request, "portal/operation.html", context)
@@ -57,7 +59,7 @@ def operation(request: HttpRequest, pk: Any) -> HttpResponse:
 @login_required
 @require_POST
 def operation_act(request: HttpRequest, pk: Any) -> HttpResponse:
-    """Cancel or retry."""
+    """Cancel, retry, answer."""
     row = get_object_or_404(Operation.objects.for_user(request.user), pk=pk)
     if request.POST.get("verb") == "cancel":
         attempt(
@@ -67,4 +69,10 @@ def operation_act(request: HttpRequest, pk: Any) -> HttpResponse:
         )
     elif request.POST.get("verb") == "retry":
         attempt(request, lambda: actions.retry_operation(request.user, row), _("Queued again."))
+    elif request.POST.get("verb") == "answer":
+        attempt(
+            request,
+            lambda: moving.answer_operation(request.user, row, request.POST.get("answer", "")),
+            _("It goes on with your answer."),
+        )
     return redirect("portal:operation", pk)

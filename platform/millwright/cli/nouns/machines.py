@@ -1,0 +1,63 @@
+"""`millwright machine …`."""
+
+from __future__ import annotations
+
+import click
+
+from millwright.cli.client import Api
+from millwright.cli.errors import CliError
+from millwright.cli.output import format_option, show_rows
+from millwright.core.lifecycle import Movability
+
+
+@click.group()
+def machine() -> None:
+    """Virtual machines, and moving them between hosts."""
+
+
+@machine.command("list")
+@click.option("--host", help="Only those on this host.")
+@format_option
+def list_machines(host: str | None, form: str) -> None:
+    """List machines."""
+    query = {"host__name": host} if host else {}
+    columns = ("id", "environment", "name", "host", "state", "service_class", "movability")
+    show_rows(Api.from_settings().rows("machines/", **query), columns, form)
+
+
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option("--to", "host", help="Destination; without, the best host.")
+@click.option("--reason", default="")
+def move(environment: str, name: str | None, host: str | None, reason: str) -> None:
+    """Move an environment's machine to another host while it runs.
+
+    Example: millwright machine move line-1-test --to press-2 --reason "fan is noisy"
+    """
+    api = Api.from_settings()
+    row = _machine(api, environment, name)
+    made = api.post(f"machines/{row['id']}/move/", {"host": host, "reason": reason})
+    click.echo(f"operation {made['id']}: {made['state']}")
+
+
+@machine.command()
+@click.argument("environment")
+@click.argument("word", type=click.Choice([str(word) for word in Movability]))
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option("--reason", default="")
+def movability(environment: str, word: str, name: str | None, reason: str) -> None:
+    """Say what may move it: nothing, a planned window, a person each time, the balancer."""
+    api = Api.from_settings()
+    row = _machine(api, environment, name)
+    made = api.post(f"machines/{row['id']}/movability/", {"movability": word, "reason": reason})
+    click.echo(f"{made['environment']}/{made['name']}: {made['movability']}")
+
+
+def _machine(api: Api, environment: str, name: str | None) -> dict[str, str]:
+    rows = api.get(f"environments/{environment}/")["machines"]
+    found = [row for row in rows if name in (None, row["name"])]
+    if len(found) != 1:
+        known = ", ".join(row["name"] for row in rows) or "none"
+        raise CliError(f"--machine {name or ''!r}: {environment} has these machines: {known}")
+    return dict(found[0])

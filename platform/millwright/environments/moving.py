@@ -1,0 +1,166 @@
+"""Moving machines, and answering what an operation asks: permission, validation, change, audit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import may, require
+from millwright.audit.actions import record
+from millwright.core.lifecycle import (
+    MachineObserved,
+    Movability,
+    OperationKind,
+    OperationState,
+)
+from millwright.inventory.models import Host
+
+from .enqueue import enqueue
+from .models import Machine, Operation
+
+
+def in_window(machine: Machine) -> bool:
+    """Whether an approved maintenance window of the machine's environment is open now."""
+    from millwright.core.sla.intervals import Interval
+    from millwright.service_levels.measuring import windows_of
+
+    now = timezone.now()
+    around = Interval(now, now + dt.timedelta(seconds=1))
+    return now in windows_of([machine.environment_id], around).get(machine.environment_id, ())
+
+
+def why_not_movable(machine: Machine, *, approved: bool) -> str:
+    """Why this machine may not be moved now; "" if it may. `approved`: a person says so now."""
+    if machine.host_id is None:
+        return _("%(machine)s is on no host") % {"machine": machine}
+    if machine.movability == Movability.NEVER:
+        return _("%(machine)s is never moved, by its policy") % {"machine": machine}
+    if machine.movability == Movability.WINDOW and not in_window(machine):
+        return _(
+            "%(machine)s is moved only in an approved maintenance window, and none is open now"
+        ) % {"machine": machine}
+    if machine.movability == Movability.APPROVAL and not approved:
+        return _("%(machine)s is moved only when a person approves it") % {"machine": machine}
+    if machine.observed not in (MachineObserved.RUNNING, MachineObserved.MIGRATING):
+        return _("%(machine)s is %(state)s: only a running machine is moved") % {
+            "machine": machine,
+            "state": machine.observed,
+        }
+    return ""
+
+
+@transaction.atomic
+def move_machine(
+    actor: Any,
+    machine: Machine,
+    destination: Host | None = None,
+    reason: str = "",
+    *,
+    approved: bool = True,
+    parent: Operation | None = None,
+    **payload: Any,
+) -> Operation:
+    """Move a running machine to a host, or to the best one (None).
+
+    Raises:
+        PermissionRefused: moving machines is for those who keep the pool.
+        ValidationError: its policy or state forbids it, or it is busy.
+    """
+    if actor is not None:
+        require(actor, "pool")
+    if why := why_not_movable(machine, approved=approved):
+        raise ValidationError({"machine": why})
+    if destination is not None and destination.pk == machine.host_id:
+        raise ValidationError(
+            {
+                "destination": _("%(machine)s is on %(host)s already")
+                % {"machine": machine, "host": destination}
+            }
+        )
+    operation = enqueue(
+        OperationKind.MIGRATE,
+        actor=actor,
+        reason=reason or "machine.move",
+        environment=machine.environment,
+        machine=machine,
+        **({"destination": destination.name} if destination is not None else {}),
+        **payload,
+    )
+    if parent is not None:
+        Operation.objects.filter(pk=operation.pk).update(parent=parent)
+        operation.parent = parent
+    record(
+        actor,
+        "machine.move",
+        machine,
+        project=machine.environment.project,
+        source=str(machine.host),
+        destination=str(destination or ""),
+        reason=reason,
+    )
+    return operation
+
+
+@transaction.atomic
+def set_movability(actor: Any, machine: Machine, movability: str, reason: str = "") -> Machine:
+    """Say what may move a machine. Its project's administrators and the pool's keepers may."""
+    if not may(actor, "administer", machine.environment.project):
+        require(actor, "pool")
+    if movability not in set(Movability):
+        raise ValidationError(
+            {
+                "movability": _("%(value)r: one of %(known)s")
+                % {"value": movability, "known": ", ".join(Movability)}
+            }
+        )
+    before = machine.movability
+    machine.movability = movability
+    machine.save(update_fields=("movability",))
+    record(
+        actor,
+        "machine.movability",
+        machine,
+        project=machine.environment.project,
+        before=before,
+        after=movability,
+        reason=reason,
+    )
+    return machine
+
+
+@transaction.atomic
+def answer_operation(actor: Any, operation: Operation, answer: str) -> Operation:
+    """Answer what a waiting operation asks.
+
+    Raises:
+        ValidationError: nothing is asked, or this is none of the answers offered.
+    """
+    operation = Operation.objects.select_for_update(no_key=True, of=("self",)).get(pk=operation.pk)
+    if operation.project is None or not may(actor, "operate", operation.project):
+        require(actor, "pool")
+    answers = (operation.question or {}).get("answers") or {}
+    if operation.state != OperationState.WAITING or not answers:
+        raise ValidationError({"answer": _("the operation asks nothing")})
+    if answer not in answers:
+        raise ValidationError(
+            {
+                "answer": _("%(value)r: one of %(known)s")
+                % {"value": answer, "known": ", ".join(answers)}
+            }
+        )
+    operation.answer = answer
+    operation.save(update_fields=("answer",))
+    record(
+        actor,
+        "operation.answer",
+        operation,
+        project=operation.project,
+        question=operation.question["text"],
+        answer=answer,
+    )
+    return operation

@@ -1,0 +1,45 @@
+"""A blocking call in a thread of its own, so that it can be watched and steered meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from millwright.hypervisor import MigrationResult
+
+
+class Flight:
+    """Runs `work` at once. The thread is a daemon: a process that ends does not wait for it."""
+
+    def __init__(self, work: Callable[[], MigrationResult | None]) -> None:
+        self.result: MigrationResult | None = None
+        self.error: Exception | None = None
+        self._killed: BaseException | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], MigrationResult | None]) -> None:
+        try:
+            self.result = work()
+        except Exception as error:
+            self.error = error
+        except BaseException as error:
+            self._killed = error
+        finally:
+            self._over.set()
+
+    @property
+    def flying(self) -> bool:
+        """Whether the call is still under way.
+
+        Raises:
+            BaseException: what ended the thread as if it had been the process.
+        """
+        if self._killed is not None:
+            raise self._killed
+        return not self._over.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, at most so long."""
+        self._over.wait(seconds)

@@ -1,0 +1,181 @@
+"""The store's part for moves, questions and parts of operations. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from millwright.core.lifecycle import OperationState, check_transition
+from millwright.core.pinning import describe
+from millwright.environments.assignments import read_assignment
+from millwright.environments.models import Machine, Move, Operation
+from millwright.environments.placement import place_machine
+from millwright.inventory.models import CpuClaim, Host
+from millwright.operations import MoveRecord, MoveState, StepFailed
+from millwright.operations.errors import NotYet
+
+
+class MoveStore:
+    """Mixed into `DjangoStore`."""
+
+    # --- questions -----------------------------------------------------------------------------------
+
+    @transaction.atomic
+    def ask(self, operation_id: UUID, text: str, answers: Mapping[str, str]) -> None:
+        row = Operation.objects.select_for_update(no_key=True, of=("self",)).get(pk=operation_id)
+        if row.state == OperationState.RUNNING:
+            row.state = OperationState.WAITING
+        row.question = {"text": text, "answers": dict(answers)}
+        if row.answer not in answers:
+            # Given to another question: it does not count here.
+            row.answer = ""
+        row.progress = text[:300]
+        row.save(update_fields=("state", "question", "answer", "progress"))
+
+    def answer(self, operation_id: UUID) -> str:
+        return str(Operation.objects.values_list("answer", flat=True).get(pk=operation_id))
+
+    @transaction.atomic
+    def answered(self, operation_id: UUID) -> None:
+        row = Operation.objects.select_for_update(no_key=True, of=("self",)).get(pk=operation_id)
+        if not row.question and row.state != OperationState.WAITING:
+            return
+        if row.state == OperationState.WAITING:
+            check_transition("operation", row.state, OperationState.RUNNING)
+            row.state = OperationState.RUNNING
+        row.question, row.answer = {}, ""
+        row.save(update_fields=("state", "question", "answer"))
+
+    # --- moves ---------------------------------------------------------------------------------------
+
+    def prepare_move(
+        self, operation_id: UUID, machine_id: UUID, destination: str | None
+    ) -> MoveRecord:
+        try:
+            return self._prepare_move(operation_id, machine_id, destination)
+        except IntegrityError:
+            raise NotYet("a CPU was claimed by another machine at the same moment") from None
+
+    @transaction.atomic
+    def _prepare_move(
+        self, operation_id: UUID, machine_id: UUID, destination: str | None
+    ) -> MoveRecord:
+        # In one order with placements, so that nothing is promised twice.
+        list(Host.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
+        known = Move.objects.filter(pk=operation_id).select_related("source", "destination").first()
+        if known is not None and known.state != MoveState.UNDONE:
+            return _record(known)
+        row = (
+            Machine.objects.select_for_update(of=("self",))
+            .select_related("environment", "cell", "host", "template_version__template")
+            .get(pk=machine_id)
+        )
+        if row.host is None:
+            raise StepFailed(f"{row.domain_name} has no host")
+        names = set(Host.objects.values_list("name", flat=True)) - {row.host.name}
+        plan = place_machine(row, names & {destination} if destination else names)
+        if plan.chosen is None or plan.chosen.assignment is None:
+            raise StepFailed(f"no host can take it: {plan.explain() or 'there is no other host'}")
+        had = read_assignment(row.cpu_assignment)
+        if plan.chosen.assignment.unmet and had is not None and not had.unmet:
+            # What was promised CPUs of its own is not moved to where it would do without.
+            raise StepFailed(
+                f"no host can take it as it runs now: on {plan.chosen.host} it would run best effort,"
+                f" without a CPU of its own for vCPU {', '.join(map(str, plan.chosen.assignment.unmet))}"
+            )
+        target = Host.objects.get(name=plan.chosen.host)
+        CpuClaim.objects.bulk_create(
+            [
+                CpuClaim(host=target, cpu=cpu, machine=row, vcpu=vcpu, operation=operation_id)
+                for vcpu, cpus in plan.chosen.assignment.claims.items()
+                for cpu in sorted(cpus)
+            ]
+        )
+        used = Move.objects.filter(machine=row).aggregate(most=Max("generation"))["most"] or 0
+        move, _made = Move.objects.update_or_create(
+            pk=operation_id,
+            defaults={
+                "machine": row,
+                "source": row.host,
+                "destination": target,
+                # Above that of a copy that an earlier try may have left somewhere.
+                "generation": max(row.generation, used) + 1,
+                "cpu_assignment": describe(plan.chosen.assignment),
+                "shared_storage": _share(row.host, target),
+                "state": MoveState.PREPARED,
+                "note": "",
+                "ended_at": None,
+            },
+        )
+        return _record(move)
+
+    def move(self, operation_id: UUID) -> MoveRecord | None:
+        row = Move.objects.filter(pk=operation_id).select_related("source", "destination").first()
+        return None if row is None else _record(row)
+
+    @transaction.atomic
+    def complete_move(
+        self,
+        operation_id: UUID,
+        *,
+        elapsed_ms: int | None,
+        downtime_ms: int | None,
+        transferred_bytes: int | None,
+    ) -> None:
+        move = Move.objects.select_for_update().get(pk=operation_id)
+        if move.state == MoveState.DONE:
+            return
+        CpuClaim.objects.filter(machine=move.machine_id, host=move.source_id).delete()
+        Machine.objects.filter(pk=move.machine_id).update(
+            host=move.destination_id,
+            generation=move.generation,
+            cpu_assignment=move.cpu_assignment,
+        )
+        move.state, move.ended_at = MoveState.DONE, timezone.now()
+        move.elapsed_ms, move.downtime_ms = elapsed_ms, downtime_ms
+        move.transferred_bytes = transferred_bytes
+        move.save()
+
+    @transaction.atomic
+    def undo_move(self, operation_id: UUID, why: str) -> None:
+        move = Move.objects.select_for_update().filter(pk=operation_id).first()
+        if move is None or move.state != MoveState.PREPARED:
+            return
+        CpuClaim.objects.filter(machine=move.machine_id, host=move.destination_id).delete()
+        move.state, move.note, move.ended_at = MoveState.UNDONE, why[:300], timezone.now()
+        move.save(update_fields=("state", "note", "ended_at"))
+
+
+def _share(source: Host, destination: Host) -> bool:
+    """Whether both hosts' pools are one file system, as their policies say."""
+    name = source.policy.get("shared_storage")
+    return bool(name) and name == destination.policy.get("shared_storage")
+
+
+def abilities_of(host: Any) -> frozenset[str]:
+    """Probes that the host passed."""
+    return frozenset(
+        kind for kind, probe in host.capabilities.items() if probe.get("verdict") == "yes"
+    )
+
+
+def _record(row: Move) -> MoveRecord:
+    assignment = read_assignment(row.cpu_assignment)
+    if assignment is None:
+        raise StepFailed(f"move {row.pk} has no CPU assignment")
+    return MoveRecord(
+        row.pk,
+        row.machine_id,
+        row.source.name,
+        row.destination.name,
+        row.generation,
+        assignment,
+        abilities_of(row.destination),
+        row.shared_storage,
+        MoveState(row.state),
+    )
