@@ -17,6 +17,7 @@ from typing import Any
 from millwright.gateway import GatewayClient, GatewayError
 from millwright.gateway.limits import write_cells
 from millwright.settings import get_settings
+from pymodbus import ModbusDeviceIdentification
 from pymodbus.client import ModbusTcpClient
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -87,7 +88,15 @@ class LiveRegisters:
                 [SimData(0, values=words, datatype=DataType.REGISTERS)],
             ),
         )
-        server = ModbusTcpServer(device, address=("127.0.0.1", self.port))
+        identity = ModbusDeviceIdentification(
+            info_name={
+                "VendorName": "Sample Works",
+                "ProductCode": "FS-1",
+                "MajorMinorRevision": "2.4",
+                "ProductName": "Filling station",
+            }
+        )
+        server = ModbusTcpServer(device, address=("127.0.0.1", self.port), identity=identity)
         await server.serve_forever(background=True)
         self._ready.set()
         await self._stop.wait()

@@ -12,12 +12,22 @@ from typing import Any, cast
 import structlog
 from prometheus_client import generate_latest
 
-from . import opcua, probes
+from . import discovery, opcua, probes
 from .errors import BadRequest, GatewayError
 from .limits import Cells, Slots
 from .metrics import Metrics
 from .modbus import ModbusDoor
-from .requests import ModbusRead, ModbusWrite, OpcuaRead, Probe, Watch, parse
+from .requests import (
+    ModbusRead,
+    ModbusWrite,
+    OpcuaNode,
+    OpcuaRead,
+    OpcuaServer,
+    Probe,
+    Units,
+    Watch,
+    parse,
+)
 from .schedule import Schedule, Target, parse_after
 from .tags import LiveTags, Tag
 
@@ -88,6 +98,29 @@ class Gateway:
             # A session takes several exchanges: more time than one request of Modbus.
             return {"nodes": await opcua.read(body.url, body.nodes, self.timeout_s * 3)}
 
+    async def modbus_units(self, raw: bytes) -> dict[str, Any]:
+        body = cast(Units, parse(Units, raw))
+        host = self.cells.check(body.host)
+        async with self.slots.slot(f"{host}:{body.port}"):
+            units = await discovery.modbus_units(
+                host, body.port, body.first, body.last, self.timeout_s
+            )
+        return {"units": units}
+
+    async def opcua_endpoints(self, raw: bytes) -> dict[str, Any]:
+        body = cast(OpcuaServer, parse(OpcuaServer, raw))
+        host, port = opcua.split_url(body.url)
+        self.cells.check(host)
+        async with self.slots.slot(f"{host}:{port}"):
+            return {"endpoints": await discovery.opcua_endpoints(body.url, self.timeout_s * 3)}
+
+    async def opcua_children(self, raw: bytes) -> dict[str, Any]:
+        body = cast(OpcuaNode, parse(OpcuaNode, raw))
+        host, port = opcua.split_url(body.url)
+        self.cells.check(host)
+        async with self.slots.slot(f"{host}:{port}"):
+            return await discovery.opcua_children(body.url, body.node, self.timeout_s * 3)
+
     async def probe(self, raw: bytes) -> dict[str, Any]:
         body = cast(Probe, parse(Probe, raw))
         host = self.cells.check(body.host)
@@ -132,6 +165,9 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
         "/v1/modbus/read": gateway.modbus_read,
         "/v1/modbus/write": gateway.modbus_write,
         "/v1/opcua/read": gateway.opcua_read,
+        "/v1/modbus/units": gateway.modbus_units,
+        "/v1/opcua/endpoints": gateway.opcua_endpoints,
+        "/v1/opcua/children": gateway.opcua_children,
         "/v1/probe": gateway.probe,
     }
 

@@ -93,6 +93,19 @@ class GatewayClient:
         """`[{"node", "value", "status", "good"}]`."""
         return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
 
+    def modbus_units(self, host: str, port: int, first: int, last: int) -> list[dict[str, Any]]:
+        """Unit ids that answer: `[{"unit", "identification", "note"}]`."""
+        body = {"host": host, "port": port, "first": first, "last": last}
+        return list(self._ask("POST", "/v1/modbus/units", body)["units"])
+
+    def opcua_endpoints(self, url: str) -> list[dict[str, Any]]:
+        """`[{"url", "mode", "policy", "users", "fingerprint"}]`."""
+        return list(self._ask("POST", "/v1/opcua/endpoints", {"url": url})["endpoints"])
+
+    def opcua_children(self, url: str, node: str) -> dict[str, Any]:
+        """`{"nodes": [{"node", "name", "kind", "type", "value"}], "more": bool}`."""
+        return self._ask("POST", "/v1/opcua/children", {"url": url, "node": node})
+
     def watch_tags(self, machine: str, host: str, tags: list[dict[str, Any]]) -> dict[str, Any]:
         """Have a machine's tags polled for as long as somebody asks: `{"values", "age_s", "error"}`."""
         return self._ask("POST", f"/v1/tags/{machine}", {"host": host, "tags": tags})

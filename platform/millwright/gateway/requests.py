@@ -41,6 +41,21 @@ class OpcuaRead(_Body):
     nodes: list[str]
 
 
+class Units(_Body):
+    host: str
+    port: Port = 502
+    first: Unit = 1
+    last: Unit = 1
+
+
+class OpcuaServer(_Body):
+    url: str = Field(max_length=300)
+
+
+class OpcuaNode(OpcuaServer):
+    node: str = Field("i=85", max_length=300)
+
+
 class Probe(_Body):
     kind: Literal["modbus", "opcua", "tcp", "http"]
     host: str

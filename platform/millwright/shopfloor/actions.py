@@ -137,7 +137,8 @@ def upload_program(actor: Any, project: Any, name: str, files: dict[str, str]) -
     return version
 
 
-def _address_in_cell(cell: Any, address: str, field: str) -> None:
+def address_in_cell(cell: Any, address: str, field: str) -> None:
+    """Raise `ValidationError` unless the address lies in the cell's network."""
     try:
         inside = ipaddress.ip_address(address) in ipaddress.ip_network(cell.cidr)
     except ValueError:
@@ -158,7 +159,7 @@ def add_device(actor: Any, **fields: Any) -> Device:
     """Register a device of a cell."""
     require(actor, "engineer", fields["project"])
     device = Device(**fields)
-    _address_in_cell(device.cell, device.address, "address")
+    address_in_cell(device.cell, device.address, "address")
     ours = {device.cell.gateway_address, device.cell.monitoring_address} - {None}
     network = ipaddress.ip_network(device.cell.cidr)
     ends = {str(network.network_address), str(network.broadcast_address)}

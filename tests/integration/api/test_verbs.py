@@ -37,6 +37,7 @@ def _row(*codes: Any) -> dict[str, Any]:
     return dict(zip(PEOPLE, codes, strict=True))
 
 
+PLACE = {"project": "line-1", "cell": "line1", "address": "10.90.1.50", "port": 502}
 #: verb → (path, body, who may)
 VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "request-create": (
@@ -147,6 +148,9 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         _row(DONE, NO, NO, DONE, NO, UNKNOWN),
     ),
+    "device-discover": ("devices/discover/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
+    "device-endpoints": ("devices/endpoints/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
+    "device-nodes": ("devices/nodes/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
     "set-point-create": (
         "set-points/",
         {"machine": "{machine}", "tag": "Main.setpoint", "low": 0, "high": 500},

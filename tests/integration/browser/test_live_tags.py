@@ -10,9 +10,9 @@ import pytest
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions as environments
 from millwright.environments.models import Machine, Operation
-from millwright.inventory.models import AddressClaim
+from millwright.inventory.models import AddressClaim, Cell
 from millwright.shopfloor import live, setpoints
-from millwright.shopfloor.models import Deployment, Program, ProgramVersion
+from millwright.shopfloor.models import Deployment, Device, Program, ProgramVersion
 from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
@@ -126,4 +126,40 @@ def test_live_tags_please_at_every_width(
     shot(page, f"set-point-{width}-{scheme}")
     assert no_overflow(page)
     assert faults(page, axe) == []
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_device_is_found_by_what_it_says_it_is(
+    portal: tuple[str, Plant],
+    line: LiveRegisters,
+    browser: Browser,
+    axe: str,
+    width: int,
+    scheme: Any,
+) -> None:
+    url, plant = portal
+    Cell.objects.update(cidr="127.0.0.0/24", gateway_address="127.0.0.9")
+    page = enter(browser, url, plant.engineer, width, color_scheme=scheme)
+    page.goto(f"{url}/devices/new/")
+    page.get_by_role("button", name="Discover").click()
+    page.locator("#found").get_by_text("Fill in project, cell, address and port first.").wait_for()
+    page.get_by_label("Name").first.fill("station")
+    page.get_by_label("Project").select_option(index=1)
+    page.get_by_label("Cell").select_option(index=1)
+    page.get_by_label("Address", exact=True).fill("127.0.0.1")
+    page.get_by_label("Port").fill(str(line.port))
+    page.get_by_label("Unit id", exact=True).fill("9")
+    page.get_by_label("Last unit id").fill("1")
+    page.get_by_role("button", name="Discover").click()
+    page.locator("#found").get_by_text("Sample Works Filling station 2.4").wait_for(timeout=WAIT)
+    shot(page, f"discover-{width}-{scheme}")
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    page.get_by_role("button", name="Use").click()
+    assert page.get_by_label("Unit id", exact=True).input_value() == "1"
+    page.get_by_role("button", name="Register").click()
+    page.wait_for_url("**/devices/")
+    assert Device.objects.get().unit == 1
     assert page.complaints == []  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -12,7 +14,7 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.environments.models import Machine
 from millwright.inventory.models import Cell
-from millwright.shopfloor import actions
+from millwright.shopfloor import actions, discovery
 from millwright.shopfloor.models import (
     Device,
     EngineeringStation,
@@ -60,6 +62,58 @@ class StationInput(serializers.Serializer):
     write_ranges = RangeInput(many=True, required=False, default=list)
 
 
+class PlaceInput(serializers.Serializer):
+    project = serializers.SlugField()
+    cell = serializers.SlugField()
+    address = serializers.IPAddressField(protocol="IPv4")
+    port = serializers.IntegerField(min_value=1, max_value=65535)
+
+
+class UnitsInput(PlaceInput):
+    first = serializers.IntegerField(min_value=0, max_value=255, default=1)
+    last = serializers.IntegerField(min_value=0, max_value=255, default=16)
+
+
+class NodesInput(PlaceInput):
+    node = serializers.CharField(max_length=300, default=discovery.ROOT)
+
+
+class UnitOutput(serializers.Serializer):
+    unit = serializers.IntegerField()
+    identification = serializers.DictField(child=serializers.CharField())
+    note = serializers.CharField(allow_blank=True)
+
+
+class EndpointOutput(serializers.Serializer):
+    url = serializers.CharField()
+    mode = serializers.CharField()
+    policy = serializers.CharField()
+    users = serializers.ListField(child=serializers.CharField())
+    fingerprint = serializers.CharField(allow_blank=True)
+
+
+class NodeOutput(serializers.Serializer):
+    node = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField((("variable", "variable"), ("object", "object")))
+    type = serializers.CharField(allow_blank=True)
+    value = serializers.JSONField(allow_null=True)
+
+
+class NodesOutput(serializers.Serializer):
+    nodes = NodeOutput(many=True)
+    more = serializers.BooleanField()
+
+
+def _place(request: HttpRequest, data: dict[str, Any]) -> dict[str, Any]:
+    """The input with its names turned into rows, as far as the person may see them."""
+    data["project"] = _known(
+        Project.objects.for_user(request.user), "project", slug=data["project"]
+    )
+    data["cell"] = _known(Cell.objects, "cell", slug=data["cell"])
+    return data
+
+
 class DeviceViewSet(ProjectRows):
     """Devices of the shop floor."""
 
@@ -78,6 +132,27 @@ class DeviceViewSet(ProjectRows):
         )
         device = actions.add_device(request.user, **data)
         return Response(DeviceSerializer(device).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=UnitsInput, responses={200: UnitOutput(many=True)})
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
+    def discover(self, request: HttpRequest) -> Response:
+        """Modbus unit ids that answer at an address now, with their identification; nothing is saved."""
+        place = _place(request, _valid(UnitsInput, request))
+        return Response(UnitOutput(discovery.units(request.user, **place), many=True).data)
+
+    @extend_schema(request=PlaceInput, responses={200: EndpointOutput(many=True)})
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
+    def endpoints(self, request: HttpRequest) -> Response:
+        """What an OPC UA server at an address offers; nothing is saved."""
+        place = _place(request, _valid(PlaceInput, request))
+        return Response(EndpointOutput(discovery.endpoints(request.user, **place), many=True).data)
+
+    @extend_schema(request=NodesInput, responses={200: NodesOutput})
+    @action(detail=False, methods=["post"])
+    def nodes(self, request: HttpRequest) -> Response:
+        """What hangs below a node of an OPC UA server, with values as they are now."""
+        place = _place(request, _valid(NodesInput, request))
+        return Response(NodesOutput(discovery.nodes(request.user, **place)).data)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: HttpRequest, pk: str) -> Response:

@@ -14,8 +14,10 @@ from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may
 from millwright.environments.models import Machine
+from millwright.gateway import GatewayError as GatewayFailure
 from millwright.portal.forms import DeviceForm
-from millwright.shopfloor import actions
+from millwright.shopfloor import actions, discovery
+from millwright.shopfloor.live import words
 from millwright.shopfloor.models import Device, TagMapping
 
 from .base import Rows, attempt, error_lines
@@ -84,6 +86,55 @@ def device_read(request: HttpRequest) -> HttpResponse:
         except GatewayError as error:
             context["error"] = str(error)
     return render(request, "portal/parts/device_read.html", context)
+
+
+def _place(request: HttpRequest) -> tuple[dict[str, Any], str]:
+    """The form's project, cell, address and port as far as they are right, and what is missing."""
+    form = DeviceForm(request.user, request.GET)
+    form.full_clean()
+    data = form.cleaned_data
+    place = {name: data.get(name) for name in ("project", "cell", "address", "port")}
+    missing = not all(place.values()) or not may(request.user, "engineer", place["project"])
+    return place, _("Fill in project, cell, address and port first.") if missing else ""
+
+
+@login_required
+def device_discover(request: HttpRequest) -> HttpResponse:
+    """Who answers at the form's address: unit ids with their identification, or endpoints and nodes."""
+    place, error = _place(request)
+    context: dict[str, Any] = {"place": place, "error": error}
+    first, last = request.GET.get("first_unit", "1"), request.GET.get("last_unit", "16")
+    if not error and not (first.isdigit() and last.isdigit()):
+        context["error"] = _("unit ids: %(value)r is no number") % {"value": f"{first}, {last}"}
+    elif not error:
+        try:
+            if request.GET.get("protocol") == "opcua":
+                context["endpoints"] = discovery.endpoints(request.user, **place)
+            else:
+                context["units"] = discovery.units(
+                    request.user, first=int(first), last=int(last), **place
+                )
+        except ValidationError as problem:
+            context["error"] = "; ".join(error_lines(problem))
+        except GatewayFailure as problem:
+            context["error"] = words(problem)
+    return render(request, "portal/parts/device_found.html", context)
+
+
+@login_required
+def device_nodes(request: HttpRequest) -> HttpResponse:
+    """What hangs below a node of the OPC UA server at the form's address, with values as they are now."""
+    place, error = _place(request)
+    context: dict[str, Any] = {"place": place, "error": error}
+    if not error:
+        try:
+            node = request.GET.get("node", discovery.ROOT)
+            context |= discovery.nodes(request.user, node=node, **place)
+        except ValidationError as problem:
+            context["error"] = "; ".join(error_lines(problem))
+        except GatewayFailure as problem:
+            context["error"] = words(problem)
+    return render(request, "portal/parts/device_nodes.html", context)
 
 
 @login_required

@@ -43,6 +43,14 @@
     if (event.target.closest("[data-search-open]")) openSearch(event);
     else if (event.target === dialog) dialog.close();
   });
+  // Takes what was discovered over into the form.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-fill]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.fill);
+    field.value = button.value;
+    field.focus();
+  });
   // Copies addresses that engineers paste into their tools.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
