@@ -42,6 +42,7 @@ urlpatterns = [
     path("environments/<slug:name>/performance/", live.performance, name="environment_performance"),
     path("environments/<slug:name>/deploy/", programs.deploy, name="deploy"),
     path("environments/<slug:name>/mappings/", shopfloor.mappings, name="mappings"),
+    path("environments/<slug:name>/mappings/csv/", shopfloor.mappings_csv, name="mappings_csv"),
     path("programs/", programs.ProgramList.as_view(), name="programs"),
     path("programs/new/", programs.upload, name="program_upload"),
     path("programs/write/", programs.write, name="program_write"),

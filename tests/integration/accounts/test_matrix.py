@@ -72,6 +72,8 @@ ROWS = {
     "engineers_read": _row(200, 403, 403, 200, 403, 404),
     "operators_read": _row(200, 403, 200, 200, 403, 404),
     "operators_told": _row(409, 403, 409, 409, 403, 404),
+    # What is named in the query and another's does not exist for him.
+    "own_or_unknown": _row(200, 200, 200, 200, 200, 400),
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),

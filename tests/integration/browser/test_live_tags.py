@@ -162,4 +162,13 @@ def test_a_device_is_found_by_what_it_says_it_is(
     page.get_by_role("button", name="Register").click()
     page.wait_for_url("**/devices/")
     assert Device.objects.get().unit == 1
+    # Its points come from a table; what is odd about them stands beside.
+    page.goto(f"{url}/environments/filling-line-1/mappings/?machine={Machine.objects.get().pk}")
+    page.get_by_text("(%IX8.0) is an input that no device feeds").wait_for()
+    page.get_by_label("or its text").fill("tag,area,register,direction\nMain.present,input,0,in\n")
+    page.get_by_role("button", name="Replace").click()
+    page.get_by_text("Main.present: INT does not fit BOOL").wait_for()
+    shot(page, f"mappings-{width}-{scheme}")
+    assert no_overflow(page)
+    assert faults(page, axe) == []
     assert page.complaints == []  # type: ignore[attr-defined]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
@@ -20,6 +21,7 @@ from millwright.shopfloor.models import (
     EngineeringStation,
     TagMapping,
 )
+from millwright.shopfloor.review import review
 from millwright.shopfloor.serializers import (
     DeviceSerializer,
     MappingSerializer,
@@ -60,6 +62,18 @@ class StationInput(serializers.Serializer):
     name = serializers.SlugField()
     cidr = serializers.CharField(max_length=43)
     write_ranges = RangeInput(many=True, required=False, default=list)
+
+
+class ReviewInput(serializers.Serializer):
+    machine = serializers.UUIDField()
+
+
+class FindingOutput(serializers.Serializer):
+    kind = serializers.ChoiceField(
+        tuple((name, name) for name in ("overlap", "type", "direction", "unmapped"))
+    )
+    tag = serializers.CharField()
+    text = serializers.CharField()
 
 
 class PlaceInput(serializers.Serializer):
@@ -182,6 +196,19 @@ class MappingViewSet(ProjectRows):
             request.user, machine, device, [dict(point) for point in data["points"]]
         )
         return Response(MappingSerializer(rows, many=True).data)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("machine", OpenApiTypes.UUID, required=True)],
+        responses={200: FindingOutput(many=True)},
+    )
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])
+    def review(self, request: HttpRequest) -> Response:
+        """What is odd about a machine's mappings: overlaps, types that do not fit, inputs nobody feeds."""
+        asked = ReviewInput(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        rows = Machine.objects.for_user(request.user)
+        machine = _known(rows, "machine", pk=asked.validated_data["machine"])
+        return Response(FindingOutput(review(machine), many=True).data)
 
 
 class StationViewSet(ProjectRows):

@@ -9,16 +9,19 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from millwright.accounts.permissions import may
+from millwright.accounts.permissions import may, require
 from millwright.environments.models import Machine
 from millwright.gateway import GatewayError as GatewayFailure
 from millwright.portal.forms import DeviceForm
 from millwright.shopfloor import actions, discovery
 from millwright.shopfloor.live import words
+from millwright.shopfloor.mapping_csv import MOST_BYTES, from_csv, to_csv
 from millwright.shopfloor.models import Device, TagMapping
+from millwright.shopfloor.review import review
 
 from .base import Rows, attempt, error_lines
 from .live import GatewayError, gateway
@@ -209,8 +212,45 @@ def mappings(request: HttpRequest, name: str) -> HttpResponse:
         "areas": TagMapping.AREAS,
         "types": TagMapping.TYPES,
         "fails": TagMapping.FAIL,
+        "findings": review(machine),
     }
     return render(request, "portal/mappings.html", context)
+
+
+@login_required
+def mappings_csv(request: HttpRequest, name: str) -> HttpResponse:
+    """The points between a machine and a device as CSV: taken away by GET, replaced by POST."""
+    asked = request.POST if request.method == "POST" else request.GET
+    machine = get_object_or_404(
+        Machine.objects.with_names().for_user(request.user).present(),
+        pk=asked.get("machine"),
+        environment__name=name,
+    )
+    devices = Device.objects.filter(project=machine.environment.project, cell=machine.cell)
+    device = get_object_or_404(devices, pk=asked.get("device"))
+    if request.method != "POST":
+        rows = machine.mappings.filter(device=device).order_by("tag")
+        response = HttpResponse(to_csv(rows), content_type="text/csv; charset=utf-8")
+        filename = f"{machine.environment.name}-{device.name}.csv"
+        response["Content-Disposition"] = f'attachment; filename="{filename}"'
+        return response
+
+    def change() -> Any:
+        file = request.FILES.get("file")
+        try:
+            text = file.read(MOST_BYTES + 1).decode("utf-8-sig") if file else asked.get("text", "")
+        except UnicodeDecodeError:
+            raise ValidationError({"mappings": [_("CSV: UTF-8 text is expected")]}) from None
+        require(request.user, "engineer", machine.environment.project)
+        return actions.set_mappings(request.user, machine, device, from_csv(text))
+
+    attempt(
+        request,
+        change,
+        _("Saved. The configuration is being delivered and the firewall opened for the pair."),
+    )
+    target = reverse("portal:mappings", kwargs={"name": name})
+    return redirect(f"{target}?machine={machine.pk}&device={device.pk}")
 
 
 def _posted_rows(request: HttpRequest) -> list[dict[str, Any]]:
