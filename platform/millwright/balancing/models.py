@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -42,3 +43,36 @@ class PlacementRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class HostDrain(models.Model):
+    """A host that is being emptied: who wanted it, and how far it is. Rounds carry it out."""
+
+    STATES = (
+        ("active", _("under way")),
+        ("done", _("done")),
+        ("cancelled", _("cancelled")),
+    )
+    host = models.ForeignKey("inventory.Host", models.PROTECT, related_name="drains")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    reason = models.CharField(max_length=300, blank=True)
+    #: machines that move only by a person's word move: it was given with the drain
+    approved = models.BooleanField(default=False)
+    state = models.CharField(max_length=10, default="active", choices=STATES)
+    #: what stands in the way now: [{"machine", "why"}]
+    blockers = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("host",), condition=models.Q(state="active"), name="one_drain_at_a_time"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.state}"

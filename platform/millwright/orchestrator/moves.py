@@ -82,8 +82,8 @@ class MoveStore:
         if plan.chosen is None or plan.chosen.assignment is None:
             raise StepFailed(f"no host can take it: {plan.explain() or 'there is no other host'}")
         had = read_assignment(row.cpu_assignment)
-        if plan.chosen.assignment.unmet and had is not None and not had.unmet:
-            # What was promised CPUs of its own is not moved to where it would do without.
+        if not destination and plan.chosen.assignment.unmet and had is not None and not had.unmet:
+            # What has CPUs of its own goes to where it would do without only if a person names the host.
             raise StepFailed(
                 f"no host can take it as it runs now: on {plan.chosen.host} it would run best effort,"
                 f" without a CPU of its own for vCPU {', '.join(map(str, plan.chosen.assignment.unmet))}"

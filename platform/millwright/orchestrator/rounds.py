@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from millwright.accounts.models import Project
 from millwright.audit.actions import record
+from millwright.balancing.draining import drain_round
 from millwright.core.lifecycle import (
     EnvironmentState,
     LifecycleError,
@@ -170,6 +171,7 @@ def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
     for work in (
+        lambda: drain_round(now),
         lambda: leases(now),
         lambda: requests(now),
         lambda: undecided(now),

@@ -65,6 +65,7 @@ ACTIONS = {
     "device.add": _("added device"),
     "device.remove": _("removed device"),
     "environment.start": _("started environment"),
+    "drain.start": _("began to drain host"),
     "environment.stop": _("stopped environment"),
     "environment.restart": _("restarted environment"),
     "environment.extend": _("extended lease"),

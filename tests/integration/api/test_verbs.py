@@ -175,6 +175,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "host-cordon": ("hosts/mw0-h1/cordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-uncordon": ("hosts/mw0-h2/uncordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+    "host-drain": (
+        "hosts/mw0-h1/drain/",
+        {"approve": True},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
     "person-create": ("people/", {"username": "newcomer"}, _row(NO, NO, NO, DONE, NO, NO)),
     "person-change": (
         "people/{tom}/change/",

@@ -85,9 +85,9 @@ def test_both_hosts_hold_its_room_until_the_move_has_ended(
     source = machine.host
     other = next(host for host in plant.hosts if host != source)
     operation = moving.move_machine(plant.operator, machine, other)
-    # Over there is no CPU to be its own: what runs with one is not moved to do without.
+    # Over there is no CPU to be its own: without a person's word it is not moved to do without.
     with pytest.raises(StepFailed, match="best effort"):
-        store.prepare_move(operation.pk, machine.pk, other.name)
+        store.prepare_move(operation.pk, machine.pk, None)
     other.policy, other.topology = source.policy, source.topology
     other.save()
     Operation.objects.filter(pk=operation.pk).update(state="failed")

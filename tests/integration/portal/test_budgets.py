@@ -154,7 +154,7 @@ def test_no_list_asks_more_when_there_is_more(plant: Plant, kind: str) -> None:
             assert many[url][0] <= 20, (url, many[url][1])
 
 
-def test_the_pool_is_read_with_four_queries(plant: Plant, django_assert_num_queries: Any) -> None:
+def test_the_pool_is_read_with_five_queries(plant: Plant, django_assert_num_queries: Any) -> None:
     _roomy(plant)
     _grow(plant, 0, 6)
     with django_assert_num_queries(5):

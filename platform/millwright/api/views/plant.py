@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -17,6 +18,7 @@ from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
 from millwright.audit.models import AuditEntry
+from millwright.balancing import draining
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
 from millwright.environments.models import Environment, Machine
@@ -42,6 +44,34 @@ class HostInput(serializers.Serializer):
     address = serializers.IPAddressField(required=False, allow_null=True, default=None)
     agent_url = serializers.CharField(required=False, allow_blank=True, default="")
     policy = serializers.DictField(required=False, default=dict)
+
+
+class DrainInput(ReasonInput):
+    """`approve`: also what moves only by a person's word."""
+
+    approve = serializers.BooleanField(default=False)
+
+
+class PlannedMoveOutput(serializers.Serializer):
+    machine = serializers.CharField()
+    destination = serializers.CharField()
+    text = serializers.CharField()
+    seconds = serializers.FloatField()
+    approval = serializers.BooleanField()
+
+
+class BlockerOutput(serializers.Serializer):
+    machine = serializers.CharField()
+    why = serializers.CharField()
+
+
+class DrainPlanOutput(serializers.Serializer):
+    """Where everything would go, and what cannot leave and why."""
+
+    possible = serializers.BooleanField()
+    seconds = serializers.FloatField()
+    moves = PlannedMoveOutput(many=True)
+    blockers = BlockerOutput(many=True)
 
 
 class HostViewSet(Readable):
@@ -77,6 +107,20 @@ class HostViewSet(Readable):
     def uncordon(self, request: HttpRequest, name: str) -> Response:
         """Let it take machines again."""
         return self._administer(request, HostAdministration.SCHEDULABLE)
+
+    @extend_schema(request=DrainInput, responses={200: DrainPlanOutput, 202: HostSerializer})
+    @action(detail=True, methods=["get", "post"])
+    def drain(self, request: HttpRequest, name: str) -> Response:
+        """GET: where everything would go, and what cannot leave. POST: empty it, then maintenance."""
+        host = self.get_object()
+        if request.method == "GET":
+            plan = draining.preview(host)
+            return Response(DrainPlanOutput({**asdict(plan), "possible": not plan.blockers}).data)
+        data = DrainInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        draining.start(request.user, host, **data.validated_data)
+        host.refresh_from_db()
+        return Response(HostSerializer(host).data, status=status.HTTP_202_ACCEPTED)
 
 
 class CellViewSet(Readable):

@@ -68,6 +68,34 @@ def cordon(name: str, reason: str) -> None:
 
 @host.command()
 @click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would move and what cannot; move nothing.")
+@click.option("--approve", is_flag=True, help="Also what moves only by a person's word.")
+@click.option("--reason", default="")
+@format_option
+def drain(name: str, dry_run: bool, approve: bool, reason: str, form: str) -> None:
+    """Empty a host: its machines move to the others, then it is in maintenance.
+
+    With --dry-run, ends with 1 when a machine cannot leave.
+    """
+    api = Api.from_settings()
+    if not dry_run:
+        row = api.post(f"hosts/{name}/drain/", {"approve": approve, "reason": reason})
+        click.echo(f"{row['name']}: {row['administration']}")
+        return
+    plan = api.get(f"hosts/{name}/drain/")
+    if form == "json":
+        show_one(plan, form)
+    else:
+        columns = ("machine", "destination", "approval", "seconds", "text")
+        show_rows(plan["moves"], columns, form)
+        for row in plan["blockers"]:
+            click.echo(f"cannot leave: {row['machine']}: {row['why']}")
+    if not plan["possible"]:
+        raise SystemExit(1)
+
+
+@host.command()
+@click.argument("name")
 @click.option("--reason", default="")
 def uncordon(name: str, reason: str) -> None:
     """Let a host take machines again."""

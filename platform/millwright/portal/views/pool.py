@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
+from millwright.balancing import draining
 from millwright.core.lifecycle import HostAdministration
 from millwright.inventory import actions
 from millwright.inventory.models import CpuClaim, Drift, Host
@@ -112,6 +113,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "machines": row.machines.select_related("environment__project"),
         "drifts": row.drifts.all(),
         "can_administer": may(request.user, "pool"),
+        "drain": row.drains.filter(state="active").first(),
     }
     return render(request, "portal/host.html", context)
 
@@ -131,3 +133,22 @@ def administer(request: HttpRequest, name: str) -> HttpResponse:
             _("Done."),
         )
     return redirect("portal:host", name)
+
+
+@login_required
+def drain(request: HttpRequest, name: str) -> HttpResponse:
+    """Before: where everything would go and what cannot leave. Then the drain is begun."""
+    if not may(request.user, "pool"):
+        raise PermissionDenied(_("Draining a host is for those who keep the pool."))
+    row = get_object_or_404(Host, name=name)
+    if request.method == "POST":
+        approve, reason = "approve" in request.POST, request.POST.get("reason", "")
+        begun = attempt(
+            request,
+            lambda: draining.start(request.user, row, approve=approve, reason=reason),
+            _("It is being drained."),
+        )
+        return redirect("portal:host" if begun else "portal:host_drain", name)
+    plan = draining.preview(row)
+    context = {"host": row, "plan": plan, "minutes": round(plan.seconds / 60, 1)}
+    return render(request, "portal/host_drain.html", context)

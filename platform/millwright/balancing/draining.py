@@ -1,0 +1,197 @@
+"""Emptying a host: what would happen and what stands in the way, told beforehand; then done by rounds.
+
+A drain is a row. Each round looks at the host as it is and starts the next moves, so that it goes on
+after any interruption, and plans anew when a move failed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.balancing import drain as plan_drain
+from millwright.core.lifecycle import HostAdministration, HostHealth, OperationState
+from millwright.environments.history import transition
+from millwright.environments.models import Machine, Operation
+from millwright.environments.moving import move_machine, why_not_movable
+from millwright.inventory.actions import administer_host
+from millwright.inventory.models import Host
+
+from .models import HostDrain
+from .plant import machines_on_hosts, read_plant
+
+#: Migrations that leave one host at once.
+AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """Where one machine would go. `approval`: only by a person's word. `seconds`: expected."""
+
+    machine: str
+    destination: str
+    text: str
+    seconds: float
+    approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    machine: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainPlan:
+    """Possible only when nothing blocks. `seconds`: expected for all moves."""
+
+    moves: tuple[PlannedMove, ...]
+    blockers: tuple[Blocker, ...]
+    seconds: float
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person's word is wanted for a machine."""
+        return any(move.approval for move in self.moves)
+
+
+def preview(host: Host) -> DrainPlan:
+    """Where everything would go, and what cannot leave and why. Changes nothing."""
+    answer = plan_drain(read_plant(), [host.name])
+    blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
+    for machine in machines_on_hosts().filter(host=host):
+        if str(machine) not in blockers and (why := why_not_movable(machine, approved=True)):
+            blockers[str(machine)] = why
+    moves = tuple(
+        PlannedMove(move.vm, move.target, move.text, move.seconds, move.approval)
+        for move in answer.moves
+        if move.vm not in blockers
+    )
+    rows = tuple(Blocker(name, why) for name, why in sorted(blockers.items()))
+    return DrainPlan(moves, rows, answer.seconds)
+
+
+@transaction.atomic
+def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") -> HostDrain:
+    """Empty a host: it takes nothing new, its machines move, then it is in maintenance.
+
+    Raises:
+        PermissionRefused: draining is for those who keep the pool.
+        ValidationError: something cannot leave (each with its reason), a machine wants a person's
+            word that was not given, or the host does not answer.
+    """
+    require(actor, "pool")
+    host = Host.objects.select_for_update().get(pk=host.pk)
+    if HostDrain.objects.filter(host=host, state="active").exists():
+        raise ValidationError({"host": _("%(host)s is being drained already") % {"host": host}})
+    if host.health != HostHealth.UP:
+        raise ValidationError(
+            {
+                "host": _("%(host)s is %(state)s: machines leave only a host that answers")
+                % {"host": host, "state": host.health}
+            }
+        )
+    plan = preview(host)
+    if plan.blockers:
+        raise ValidationError({"host": [row.why for row in plan.blockers]})
+    if plan.asks and not approve:
+        names = ", ".join(move.machine for move in plan.moves if move.approval)
+        raise ValidationError(
+            {"approve": _("%(names)s: moved only when a person approves it") % {"names": names}}
+        )
+    if host.administration != HostAdministration.DRAINING:
+        administer_host(actor, host, HostAdministration.DRAINING, reason)
+    row = HostDrain.objects.create(
+        host=host, requested_by=actor, reason=reason[:300], approved=approve
+    )
+    record(actor, "drain.start", row, host=host.name, approved=approve, reason=reason)
+    return row
+
+
+def drain_round(now: dt.datetime | None = None) -> int:
+    """Carry every active drain a step on; returns how many moves were started."""
+    active = HostDrain.objects.filter(state="active").select_related("host", "requested_by")
+    return sum(_step(row, now or timezone.now()) for row in active)
+
+
+def _step(row: HostDrain, now: dt.datetime) -> int:
+    host = row.host
+    if host.administration != HostAdministration.DRAINING:
+        return _end(row, "cancelled", now)
+    left = {str(machine): machine for machine in machines_on_hosts().filter(host=host)}
+    live = Operation.objects.live().filter(machine__in=list(left.values()))
+    busy = set(live.values_list("machine_id", flat=True))
+    if not left:
+        with transaction.atomic():
+            transition(
+                host,
+                "host_administration",
+                HostAdministration.MAINTENANCE,
+                field="administration",
+                cause=row.reason or "drained",
+            )
+            record(None, "host.maintenance", host, reason=row.reason or "drained")
+            return _end(row, "done", now)
+    if host.health != HostHealth.UP:
+        return _note(row, [{"machine": "", "why": f"{host} is {host.health}"}])
+    plan = preview(host)
+    failed = _failed(row, list(left.values()))
+    blockers = [{"machine": item.machine, "why": item.why} for item in plan.blockers]
+    free, started = AT_ONCE - len(busy), 0
+    for move in plan.moves:
+        machine = left.get(move.machine)
+        if machine is None or machine.pk in busy:
+            continue
+        if machine.pk in failed:
+            blockers.append({"machine": move.machine, "why": failed[machine.pk]})
+        elif started < free:
+            try:
+                move_machine(
+                    None,
+                    machine,
+                    Host.objects.get(name=move.destination),
+                    row.reason or f"{host} is drained",
+                    approved=row.approved,
+                )
+                started += 1
+            except ValidationError as error:
+                blockers.append({"machine": move.machine, "why": "; ".join(error.messages)})
+    busy_names = {str(machine) for machine in left.values() if machine.pk in busy}
+    _note(row, [item for item in blockers if item["machine"] not in busy_names])
+    return started
+
+
+def _failed(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:
+    """Moves of this drain that failed last, and why: a person looks before they are tried again."""
+    newest: dict[Any, Operation] = {}
+    tried = Operation.objects.filter(
+        machine__in=machines, kind="migrate", created_at__gte=row.created_at
+    )
+    for operation in tried.order_by("created_at"):
+        newest[operation.machine_id] = operation
+    return {
+        machine: operation.error or str(operation.state)
+        for machine, operation in newest.items()
+        if operation.state in (OperationState.FAILED, OperationState.CANCELLED)
+    }
+
+
+def _end(row: HostDrain, state: str, now: dt.datetime) -> int:
+    row.state, row.ended_at, row.blockers = state, now, []
+    row.save(update_fields=("state", "ended_at", "blockers"))
+    return 0
+
+
+def _note(row: HostDrain, blockers: list[dict[str, str]]) -> int:
+    if row.blockers != blockers:
+        row.blockers = blockers
+        row.save(update_fields=("blockers",))
+    return 0

@@ -1,0 +1,139 @@
+"""A drain: told beforehand, refused with reasons, carried on by rounds, ended in maintenance."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from millwright.audit.models import AuditEntry
+from millwright.balancing import draining
+from millwright.balancing.models import HostDrain, PlacementRule
+from millwright.balancing.plant import read_plant
+from millwright.core.lifecycle import HostAdministration
+from millwright.environments import actions, moving
+from millwright.environments.models import DemandSample, Machine, Operation
+from millwright.inventory.actions import administer_host
+from millwright.inventory.models import CpuClaim, Host
+
+from tests.support.plant import Plant
+
+
+@pytest.fixture
+def machines(plant: Plant) -> list[Machine]:
+    """Two running machines on the first host, one of them a controller with a CPU; room on the second."""
+    plant.project.quota_environments = 9
+    plant.project.save()
+    source = plant.hosts[0]
+    cpus = [{"id": cpu, "core": cpu, "socket": 0, "node": 0, "siblings": [cpu]} for cpu in range(6)]
+    policy = {
+        "housekeeping_cpus": "0",
+        "realtime_cpus": "1-2",
+        "shared_cpus": "3-5",
+        "best_effort": True,
+        "memory_reserved_bytes": 0,
+    }
+    for host in plant.hosts:
+        Host.objects.filter(pk=host.pk).update(
+            topology={**host.topology, "cpus": cpus}, policy=policy, health="up", memory_bytes=2**34
+        )
+    for name in ("one", "two"):
+        made = actions.create_request(plant.engineer, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Operation.objects.update(state="succeeded")
+    Machine.objects.update(host=source, observed="running")
+    one, two = Machine.objects.order_by("environment__name")
+    assignment = {"vcpus": {"0": "0", "1": "1"}, "emulator": "0", "claims": {"1": "1"}, "unmet": []}
+    Machine.objects.filter(pk=one.pk).update(cpu_assignment=assignment)
+    CpuClaim.objects.create(host=source, cpu=1, machine=one, vcpu=1, operation=one.pk)
+    Machine.objects.filter(pk=two.pk).update(service_class="shared", movability="free")
+    return list(Machine.objects.order_by("environment__name"))
+
+
+def _arrived(machine: Machine, host: Host) -> None:
+    Operation.objects.filter(machine=machine, kind="migrate").update(state="succeeded")
+    Machine.objects.filter(pk=machine.pk).update(host=host)
+
+
+def test_the_plant_is_read_with_what_was_used_lately(
+    plant: Plant, machines: list[Machine], django_assert_max_num_queries: object
+) -> None:
+    for ratio in (0.5, 1.5):
+        DemandSample.objects.create(
+            machine=machines[1], at=timezone.now(), cpu_ratio=ratio, wait_ratio=0.25
+        )
+    rule = PlacementRule.objects.create(name="apart", kind="apart")
+    rule.machines.set(machines)
+    with django_assert_max_num_queries(10):  # type: ignore[operator]
+        read = read_plant()
+    controller, worker = sorted(read.vms, key=lambda vm: vm.name)
+    assert (controller.cores, worker.cores) == (1, 0)
+    assert (worker.demand_short, worker.demand_peak) == (1.25, 1.75)
+    assert [(host.cores, host.cpus) for host in read.hosts] == [(2, 3.0), (2, 3.0)]
+    assert read.rules[0].vms == tuple(str(machine) for machine in machines)
+
+
+def test_it_is_told_beforehand_and_wants_a_persons_word(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    plan = draining.preview(plant.hosts[0])
+    assert [(move.machine, move.approval) for move in sorted(plan.moves, key=str)] == [
+        (str(machines[0]), True),
+        (str(machines[1]), False),
+    ]
+    assert {move.destination for move in plan.moves} == {plant.hosts[1].name}
+    assert not plan.blockers
+    with pytest.raises(ValidationError, match="approves"):
+        draining.start(plant.operator, plant.hosts[0])
+    client.force_login(plant.operator)
+    page = client.get(f"/pool/{plant.hosts[0].name}/drain/").content.decode()
+    assert str(machines[0]) in page
+    assert 'name="approve"' in page
+    assert not HostDrain.objects.exists()
+
+
+def test_what_cannot_leave_is_named_and_nothing_begins(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    moving.set_movability(plant.operator, machines[0], "never")
+    Machine.objects.filter(pk=machines[1].pk).update(observed="stopped")
+    blockers = {row.machine: row.why for row in draining.preview(plant.hosts[0]).blockers}
+    assert "never moves" in blockers[str(machines[0])]
+    assert "only a running machine" in blockers[str(machines[1])]
+    with pytest.raises(ValidationError) as told:
+        draining.start(plant.operator, plant.hosts[0], approve=True)
+    assert sorted(told.value.messages) == sorted(blockers.values())
+    assert Host.objects.get(pk=plant.hosts[0].pk).administration == "schedulable"
+    client.force_login(plant.operator)
+    assert b"never moves" in client.get(f"/pool/{plant.hosts[0].name}/drain/").content
+
+
+def test_rounds_carry_it_on_to_maintenance(plant: Plant, machines: list[Machine]) -> None:
+    source, other = plant.hosts
+    draining.start(plant.operator, source, approve=True, reason="new fan")
+    with pytest.raises(ValidationError, match="already"):
+        draining.start(plant.operator, source, approve=True)
+    assert draining.drain_round() == 2
+    moves = Operation.objects.filter(kind="migrate")
+    assert {row.payload["destination"] for row in moves} == {other.name}
+    assert draining.drain_round() == 0
+    _arrived(machines[0], other)
+    # The other one failed: it is named, and left to a person.
+    moves.filter(machine=machines[1]).update(state="failed", error="no route")
+    assert draining.drain_round() == 0
+    assert HostDrain.objects.get().blockers == [{"machine": str(machines[1]), "why": "no route"}]
+    _arrived(machines[1], other)
+    assert draining.drain_round() == 0
+    drain = HostDrain.objects.get()
+    assert (drain.state, drain.blockers) == ("done", [])
+    assert Host.objects.get(pk=source.pk).administration == "maintenance"
+    assert AuditEntry.objects.filter(action="host.maintenance").count() == 1
+
+
+def test_it_ends_when_a_person_takes_the_host_back(plant: Plant, machines: list[Machine]) -> None:
+    draining.start(plant.operator, plant.hosts[0], approve=True)
+    host = Host.objects.get(pk=plant.hosts[0].pk)
+    administer_host(plant.operator, host, HostAdministration.SCHEDULABLE)
+    assert draining.drain_round() == 0
+    assert HostDrain.objects.get().state == "cancelled"
+    assert not Operation.objects.filter(kind="migrate").exists()
