@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from .events import EventsView
-from .views import environments, metrics, people, plant, programs, setpoints, shopfloor
+from .views import balancing, environments, metrics, people, plant, programs, setpoints, shopfloor
 
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
@@ -20,6 +20,7 @@ router.register("mappings", shopfloor.MappingViewSet, "mapping")
 router.register("stations", shopfloor.StationViewSet, "station")
 router.register("set-points", setpoints.SetPointViewSet, "set-point")
 router.register("hosts", plant.HostViewSet, "host")
+router.register("recommendations", balancing.RecommendationViewSet, "recommendation")
 router.register("cells", plant.CellViewSet, "cell")
 router.register("drifts", plant.DriftViewSet, "drift")
 router.register("templates", plant.TemplateViewSet, "template")

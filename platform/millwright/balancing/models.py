@@ -76,3 +76,59 @@ class HostDrain(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}: {self.state}"
+
+
+class Balancer(models.Model):
+    """The one row of what the balancer is told (mode, level) and what one round tells the next."""
+
+    MODES = (
+        ("off", _("off")),
+        ("shadow", _("shadow: decide and note, move nothing")),
+        ("recommend", _("recommend: a person approves")),
+        ("automatic", _("automatic")),
+    )
+    mode = models.CharField(max_length=10, default="off", choices=MODES)
+    level = models.PositiveSmallIntegerField(default=3)
+    state = models.JSONField(default=dict)
+    #: rounds' figures before and after
+    figures = models.JSONField(default=dict)
+    last_round = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.mode}, level {self.level}"
+
+
+class Recommendation(models.Model):
+    """A move that a round decided: its reason and numbers, and what became of it."""
+
+    STATES = (
+        ("open", _("waits for a person")),
+        ("shadow", _("noted only")),
+        ("moving", _("given to a move")),
+        ("rejected", _("rejected")),
+        ("superseded", _("no longer wanted")),
+    )
+    machine = models.ForeignKey(
+        "environments.Machine", models.CASCADE, related_name="recommendations"
+    )
+    source = models.ForeignKey("inventory.Host", models.PROTECT, related_name="+")
+    destination = models.ForeignKey("inventory.Host", models.PROTECT, related_name="+")
+    why = models.CharField(max_length=20)
+    text = models.TextField()
+    seconds = models.FloatField()
+    effect = models.JSONField(default=dict)
+    mode = models.CharField(max_length=10)
+    state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)
+    operation = models.ForeignKey(
+        "environments.Operation", models.SET_NULL, null=True, related_name="+"
+    )
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.machine}: {self.source} → {self.destination}"

@@ -17,6 +17,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "logs": ("millwright.cli.status", "logs", "Show a process's log."),
     "doctor": ("millwright.cli.doctor", "doctor", "Check this machine; say what to mend."),
     "host": ("millwright.cli.nouns.hosts", "host", "Hosts of the pool."),
+    "recommendation": (
+        "millwright.cli.nouns.recommendations",
+        "recommendation",
+        "What the balancer recommends.",
+    ),
     "request": ("millwright.cli.nouns.requests", "request", "Requests for environments."),
     "env": ("millwright.cli.nouns.environments", "env", "Environments and their machines."),
     "machine": ("millwright.cli.nouns.machines", "machine", "Virtual machines, and moving them."),

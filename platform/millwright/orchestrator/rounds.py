@@ -12,6 +12,7 @@ from django.utils import timezone
 from millwright.accounts.models import Project
 from millwright.audit.actions import record
 from millwright.balancing.draining import drain_round
+from millwright.balancing.recommending import balance_round
 from millwright.core.lifecycle import (
     EnvironmentState,
     LifecycleError,
@@ -172,6 +173,7 @@ def all_rounds(hosts: Hosts) -> None:
     now = timezone.now()
     for work in (
         lambda: drain_round(now),
+        lambda: balance_round(now),
         lambda: leases(now),
         lambda: requests(now),
         lambda: undecided(now),

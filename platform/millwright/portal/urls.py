@@ -62,6 +62,7 @@ urlpatterns = [
     path("devices/<uuid:pk>/remove/", shopfloor.device_remove, name="device_remove"),
     path("pool/", pool.pool, name="pool"),
     path("pool/<slug:name>/", pool.host, name="host"),
+    path("balancing/", pool.balancing, name="balancing"),
     path("pool/<slug:name>/drain/", pool.drain, name="host_drain"),
     path("pool/<slug:name>/administer/", pool.administer, name="host_administer"),
     path("operations/", records.OperationList.as_view(), name="operations"),

@@ -17,6 +17,7 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
+from millwright.balancing.models import Recommendation
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
@@ -167,6 +168,15 @@ def world(plant: Plant) -> dict[str, Any]:
     delegation = people.delegate(plant.approver, tom, now + dt.timedelta(days=2))
     return {
         "tom": tom.pk,
+        "recommendation": Recommendation.objects.create(
+            machine=machine,
+            source=plant.hosts[0],
+            destination=plant.hosts[1],
+            why="contention",
+            text="h1 is crowded",
+            seconds=3,
+            mode="recommend",
+        ).pk,
         "soon": (now + dt.timedelta(days=5)).date().isoformat(),
         "delegation": delegation.pk,
         "membership": Membership.objects.get(user=plant.approver).pk,

@@ -152,6 +152,7 @@ READ: dict[str, dict[str, int]] = {
         "devices",
         "mappings",
         "stations",
+        "set-points",
         "cells",
         "templates",
         "projects",
@@ -164,7 +165,7 @@ READ: dict[str, dict[str, int]] = {
     "people": {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 403, "stranger": 403}
 } | {
     name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-    for name in ("hosts", "drifts")
+    for name in ("hosts", "drifts", "recommendations")
 }
 
 

@@ -12,6 +12,7 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
+from millwright.balancing.models import Recommendation
 from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
@@ -175,8 +176,23 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "host-cordon": ("hosts/mw0-h1/cordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-uncordon": ("hosts/mw0-h2/uncordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+    "recommendation-approve": (
+        "recommendations/{recommendation}/approve/",
+        {},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
+    "recommendation-reject": (
+        "recommendations/{recommendation}/reject/",
+        {},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
+    "recommendation-mode": (
+        "recommendations/mode/",
+        {"mode": "shadow"},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
     "host-drain": (
-        "hosts/mw0-h1/drain/",
+        "hosts/mw0-h2/drain/",
         {"approve": True},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
@@ -251,6 +267,15 @@ def world(plant: Plant) -> dict[str, Any]:
     asked = actions.create_request(erin, **plant.request_fields("asked"))
     tom, soon = User.objects.create_user("tom"), timezone.now() + dt.timedelta(days=2)
     return {
+        "recommendation": Recommendation.objects.create(
+            machine=machine,
+            source=plant.hosts[0],
+            destination=plant.hosts[1],
+            why="contention",
+            text="h1 is crowded",
+            seconds=3,
+            mode="recommend",
+        ).pk,
         "tom": tom.pk,
         "soon": soon.isoformat(),
         "membership": Membership.objects.get(user=plant.approver).pk,

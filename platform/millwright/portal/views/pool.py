@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
-from millwright.balancing import draining
+from millwright.balancing import draining, recommending
+from millwright.balancing.models import Balancer, Recommendation
 from millwright.core.lifecycle import HostAdministration
 from millwright.inventory import actions
 from millwright.inventory.models import CpuClaim, Drift, Host
@@ -91,6 +92,7 @@ def pool(request: HttpRequest) -> HttpResponse:
         "hosts": hosts,
         "page_obj": page,
         "sees_all": sees_all,
+        "can_balance": may(request.user, "pool"),
         "drifts": Drift.objects.select_related("host")[:50] if may(request.user, "pool") else [],
     }
     return render(request, "portal/pool.html", context)
@@ -152,3 +154,30 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
     plan = draining.preview(row)
     context = {"host": row, "plan": plan, "minutes": round(plan.seconds / 60, 1)}
     return render(request, "portal/host_drain.html", context)
+
+
+@login_required
+def balancing(request: HttpRequest) -> HttpResponse:
+    """What rounds decided and why; a person approves, rejects, and says what rounds do."""
+    if not may(request.user, "pool"):
+        raise PermissionDenied(_("Balancing is for those who keep the pool."))
+    if request.method == "POST":
+        user, verb = request.user, request.POST.get("verb", "")
+        if verb == "mode":
+            wanted = request.POST.get("mode", "")
+            attempt(request, lambda: recommending.set_mode(user, wanted), _("Set."))
+        elif verb in ("approve", "reject"):
+            number = request.POST.get("pk", "")
+            row = get_object_or_404(Recommendation, pk=int(number) if number.isdigit() else 0)
+            attempt(
+                request,
+                lambda: recommending.decide(user, row, approve=verb == "approve"),
+                _("Done."),
+            )
+        return redirect("portal:balancing")
+    context = {
+        "balancer": recommending.balancer(),
+        "modes": Balancer.MODES,
+        "rows": recommending.newest(),
+    }
+    return render(request, "portal/balancing.html", context)

@@ -1,0 +1,95 @@
+"""What the balancer recommends, and what people decide of it."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import permissions, serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+
+from millwright.api.bases import Readable
+from millwright.balancing import recommending
+from millwright.balancing.models import Balancer, Recommendation
+
+from .environments import ReasonInput, _reason
+from .plant import PoolPermission
+
+
+class RecommendationSerializer(serializers.ModelSerializer):
+    machine = serializers.CharField(source="machine.__str__", read_only=True)
+    source = serializers.CharField(source="source.name", read_only=True)
+    destination = serializers.CharField(source="destination.name", read_only=True)
+
+    class Meta:
+        model = Recommendation
+        fields = (
+            "id",
+            "machine",
+            "source",
+            "destination",
+            "why",
+            "text",
+            "seconds",
+            "effect",
+            "mode",
+            "state",
+            "operation",
+            "created_at",
+        )
+        read_only_fields = fields
+
+
+class ModeInput(ReasonInput):
+    """`level`: 1 mends broken rules only, 5 balances the finest."""
+
+    mode = serializers.ChoiceField(Balancer.MODES)
+    level = serializers.IntegerField(required=False, min_value=1, max_value=5)
+
+
+class BalancerSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Balancer
+        fields = ("mode", "level", "figures", "last_round")
+        read_only_fields = fields
+
+
+class RecommendationViewSet(Readable):
+    """Moves that rounds decided, newest first, with reason, numbers and what became of them."""
+
+    queryset = Recommendation.objects.select_related(
+        "machine__environment", "source", "destination"
+    )
+    serializer_class = RecommendationSerializer
+    permission_classes = (permissions.IsAuthenticated, PoolPermission)
+    filterset_fields = ("state", "mode", "why")
+    cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at",)
+
+    def _decide(self, request: HttpRequest, *, approve: bool) -> Response:
+        row = recommending.decide(
+            request.user, self.get_object(), approve=approve, reason=_reason(request)
+        )
+        return Response(RecommendationSerializer(row).data)
+
+    @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
+    @action(detail=True, methods=["post"])
+    def approve(self, request: HttpRequest, pk: str) -> Response:
+        """Begin the move."""
+        return self._decide(request, approve=True)
+
+    @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
+    @action(detail=True, methods=["post"])
+    def reject(self, request: HttpRequest, pk: str) -> Response:
+        """Do without it."""
+        return self._decide(request, approve=False)
+
+    @extend_schema(request=ModeInput, responses={200: BalancerSerializer})
+    @action(detail=False, methods=["get", "post"])
+    def mode(self, request: HttpRequest) -> Response:
+        """GET: mode, level and the last round's figures. POST: set mode and level."""
+        if request.method == "POST":
+            data = ModeInput(data=request.data)
+            data.is_valid(raise_exception=True)
+            recommending.set_mode(request.user, **data.validated_data)
+        return Response(BalancerSerializer(recommending.balancer()).data)

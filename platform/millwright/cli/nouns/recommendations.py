@@ -1,0 +1,56 @@
+"""`millwright recommendation …`."""
+
+from __future__ import annotations
+
+import click
+
+from millwright.cli.client import Api
+from millwright.cli.output import format_option, show_one, show_rows
+
+
+@click.group()
+def recommendation() -> None:
+    """Moves that the balancer decided: list, approve, reject; its mode."""
+
+
+@recommendation.command("list")
+@click.option("--state", help="open, shadow, moving, rejected or superseded.")
+@click.option("--limit", default=20, show_default=True)
+@format_option
+def list_recommendations(state: str | None, limit: int, form: str) -> None:
+    """List them, newest first, with their reasons."""
+    found = Api.from_settings().rows("recommendations/", **({"state": state} if state else {}))
+    rows = [row for row, _ in zip(found, range(limit), strict=False)]
+    show_rows(rows, ("id", "machine", "source", "destination", "state", "text"), form)
+
+
+@recommendation.command()
+@click.argument("number", type=int)
+@click.option("--reason", default="")
+def approve(number: int, reason: str) -> None:
+    """Begin a recommended move."""
+    row = Api.from_settings().post(f"recommendations/{number}/approve/", {"reason": reason})
+    click.echo(f"{row['machine']}: {row['state']}, operation {row['operation']}")
+
+
+@recommendation.command()
+@click.argument("number", type=int)
+@click.option("--reason", default="")
+def reject(number: int, reason: str) -> None:
+    """Do without a recommended move."""
+    row = Api.from_settings().post(f"recommendations/{number}/reject/", {"reason": reason})
+    click.echo(f"{row['machine']}: {row['state']}")
+
+
+@recommendation.command()
+@click.argument(
+    "word", required=False, type=click.Choice(["off", "shadow", "recommend", "automatic"])
+)
+@click.option("--level", type=click.IntRange(1, 5), help="1 mends only, 5 balances the finest.")
+@format_option
+def mode(word: str | None, level: int | None, form: str) -> None:
+    """Show what rounds do, or set it."""
+    api = Api.from_settings()
+    body = {"mode": word} | ({"level": level} if level else {})
+    row = api.post("recommendations/mode/", body) if word else api.get("recommendations/mode/")
+    show_one(row, form, hide=("figures",))

@@ -1,0 +1,76 @@
+"""Balancing rounds over the database: modes, kept reasons, a person's word, nothing twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from millwright.balancing import recommending
+from millwright.balancing.models import Recommendation
+from millwright.environments.models import DemandSample, Machine, Operation
+
+from tests.integration.environments.test_draining import machines
+from tests.support.plant import Plant
+
+__all__ = ["machines"]
+STEP = dt.timedelta(seconds=recommending.EVERY_S)
+
+
+@pytest.fixture
+def crowded(plant: Plant, machines: list[Machine]) -> list[Machine]:
+    """Two machines that together want more than the first host's three shared CPUs."""
+    Machine.objects.update(service_class="shared", movability="free", vcpus=4, cpu_assignment={})
+    now = timezone.now()
+    for minute in range(0, 120, 5):
+        for machine in machines:
+            DemandSample.objects.create(
+                machine=machine, at=now + dt.timedelta(minutes=minute), cpu_ratio=2.2
+            )
+    return machines
+
+
+def _rounds(number: int) -> list[int]:
+    now = timezone.now() + dt.timedelta(minutes=40)
+    return [recommending.balance_round(now + index * STEP) for index in range(number)]
+
+
+def test_off_does_nothing_and_shadow_moves_nothing(plant: Plant, crowded: list[Machine]) -> None:
+    assert _rounds(6) == [0] * 6
+    recommending.set_mode(plant.operator, "shadow")
+    assert sum(_rounds(6)) > 0
+    assert set(Recommendation.objects.values_list("state", flat=True)) == {"shadow"}
+    assert not Operation.objects.filter(kind="migrate").exists()
+
+
+def test_a_person_approves_with_the_reason_before_his_eyes(
+    plant: Plant, crowded: list[Machine], client: Client
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    assert (row.source, row.destination) == tuple(plant.hosts)
+    assert row.effect["net"] > 0
+    client.force_login(plant.operator)
+    assert row.text.split()[0] in client.get("/balancing/").content.decode()
+    client.post("/balancing/", {"verb": "approve", "pk": row.pk})
+    row.refresh_from_db()
+    assert row.state == "moving"
+    assert row.operation is not None
+    assert row.operation.payload["destination"] == row.destination.name
+    with pytest.raises(ValidationError, match="already"):
+        recommending.decide(plant.operator, row, approve=False)
+
+
+def test_automatic_moves_and_a_round_is_not_made_twice(
+    plant: Plant, crowded: list[Machine]
+) -> None:
+    recommending.set_mode(plant.operator, "automatic")
+    now = timezone.now() + dt.timedelta(minutes=40)
+    for index in range(6):
+        recommending.balance_round(now + index * STEP)
+        assert recommending.balance_round(now + index * STEP) == 0
+    assert Operation.objects.filter(kind="migrate").count() >= 1
+    assert not Recommendation.objects.filter(state="open").exists()
