@@ -75,8 +75,11 @@ def contracts_of(environments: Sequence[UUID]) -> dict[UUID, list[Contract]]:
         common = by_class.get(classes.get(key, str(Level.SHARED)), [])
         first = mine[0].valid_from if mine else None
         chosen = [row for row in common if first is None or row.valid_from < first] + mine
+        if not common:
+            # What is promised from a time on is not promised before it.
+            chosen = [_nothing(), *chosen]
         # Of several from one moment on the last written holds.
-        found[key] = list({row.valid_from: row for row in chosen}.values()) or [_nothing()]
+        found[key] = list({row.valid_from: row for row in chosen}.values())
     return found
 
 

@@ -1,0 +1,200 @@
+"""Objectives edited by people: a new contract from a time on, and what it would have meant."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.sla import HoursError, Measured, ServiceHours, month_before, month_of
+from millwright.environments.models import Environment
+
+from .choices import CLASSES
+from .contracts import as_terms, classes_of, plant_zone
+from .measuring import mark_stale, measure_months
+from .models import Contract, ServiceSpan
+
+#: What a contract says besides its scope and time.
+FIELDS = (
+    "availability_ratio",
+    "cycle_ratio",
+    "hours",
+    "missing_grace_s",
+    "small_stop_s",
+    "planned_counts",
+    "lead_time_hours",
+    "yearly_cap_hours",
+    "note",
+)
+_LIMITS = {
+    "missing_grace_s": (0, 3600),
+    "small_stop_s": (0, 3600),
+    "lead_time_hours": (0, 24 * 90),
+    "yearly_cap_hours": (0, 8784),
+}
+
+
+def draft(
+    environment: Environment | None, service_class: str, fields: Mapping[str, Any]
+) -> Contract:
+    """An unsaved contract.
+
+    Raises:
+        ValidationError: field by field, with the value and the rule.
+    """
+    errors: dict[str, Any] = {}
+    if unknown := sorted(set(fields) - set(FIELDS)):
+        errors[unknown[0]] = _("there is no such field")
+    if (environment is None) == (service_class == ""):
+        errors["service_class"] = _("name an environment or a class, not both")
+    elif service_class and service_class not in dict(CLASSES):
+        errors["service_class"] = _("%(value)r is no class") % {"value": service_class}
+    ratio = fields.get("availability_ratio")
+    if not isinstance(ratio, int | float) or not 0.5 <= ratio < 1:
+        errors["availability_ratio"] = _(
+            "%(value)s: from 0.5 to less than 1 (0.999 is 99.9 %%)"
+        ) % {"value": ratio}
+    cycle = fields.get("cycle_ratio")
+    if cycle is not None and not 0.5 <= cycle < 1:
+        errors["cycle_ratio"] = _("%(value)s: from 0.5 to less than 1 (0.999 is 99.9 %%)") % {
+            "value": cycle
+        }
+    for name, (least, most) in _LIMITS.items():
+        value = fields.get(name)
+        if value is not None and not least <= value <= most:
+            errors[name] = _("%(value)s: from %(least)s to %(most)s") % {
+                "value": value,
+                "least": least,
+                "most": most,
+            }
+    try:
+        ServiceHours.from_data(fields.get("hours") or {}, plant_zone())
+    except HoursError as error:
+        errors["hours"] = str(error)
+    if errors:
+        raise ValidationError(errors)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return Contract(
+        environment=environment, service_class=service_class, valid_from=timezone.now(), **given
+    )
+
+
+def _require(actor: Any, environment: Environment | None) -> None:
+    require(actor, "administer", environment.project if environment is not None else None)
+
+
+@transaction.atomic
+def write_contract(
+    actor: Any,
+    *,
+    environment: Environment | None = None,
+    service_class: str = "",
+    valid_from: dt.datetime | None = None,
+    **fields: Any,
+) -> Contract:
+    """Promise something else from a time on. What was promised before stays for the time before.
+
+    Raises:
+        PermissionRefused: neither an administrator of the plant nor, for an environment, of its project.
+        ValidationError: field by field; the time must not lie in the past.
+    """
+    _require(actor, environment)
+    now = timezone.now()
+    contract = draft(environment, service_class, fields)
+    contract.valid_from = valid_from or now
+    if contract.valid_from < now - dt.timedelta(minutes=1):
+        raise ValidationError(
+            {
+                "valid_from": _("%(at)s lies in the past: what was promised then stays")
+                % {"at": f"{contract.valid_from:%F %R}"}
+            }
+        )
+    contract.created_by = actor
+    contract.save()
+    record(
+        actor,
+        "contract.write",
+        contract,
+        project=environment.project if environment is not None else None,
+        reason=contract.note,
+        valid_from=contract.valid_from.isoformat(),
+        **{name: getattr(contract, name) for name in FIELDS if name != "note"},
+    )
+    mark_stale((key, contract.valid_from) for key in _environments(environment, service_class))
+    return contract
+
+
+def _environments(environment: Environment | None, service_class: str) -> list[UUID]:
+    if environment is not None:
+        return [environment.pk]
+    keys = list(ServiceSpan.objects.values_list("environment", flat=True))
+    classes = classes_of(keys)
+    return [key for key in keys if classes.get(key) == service_class]
+
+
+@dataclass(frozen=True, slots=True)
+class Would:
+    """A month as it was, and as it would have been."""
+
+    month: dt.date
+    environments: int
+    #: of all of them together; None: nothing was eligible
+    was: float | None
+    would: float | None
+    #: environments that kept it
+    kept: int
+    would_keep: int
+    #: what would have been left of the budget
+    budget_left: dt.timedelta
+
+
+def preview_contract(
+    actor: Any,
+    *,
+    environment: Environment | None = None,
+    service_class: str = "",
+    months: int = 3,
+    now: dt.datetime | None = None,
+    **fields: Any,
+) -> list[Would]:
+    """What the last whole months would have been under other terms, newest first."""
+    _require(actor, environment)
+    contract = draft(environment, service_class, fields)
+    now = now or timezone.now()
+    keys = _environments(environment, service_class)
+    terms = replace(as_terms(contract), begin=now)
+    found = []
+    month = month_of(plant_zone(), now)
+    for _number in range(months):
+        month = month_before(month)
+        was = measure_months(keys, month, now)
+        would = measure_months(keys, month, now, {key: [terms] for key in keys})
+        found.append(_would(month, list(was.values()), list(would.values())))
+    return found
+
+
+def _would(month: dt.date, was: Sequence[Measured], would: Sequence[Measured]) -> Would:
+    zero = dt.timedelta()
+
+    def ratio(rows: Sequence[Measured]) -> float | None:
+        eligible = sum((row.eligible for row in rows), zero)
+        return 1 - sum((row.down for row in rows), zero) / eligible if eligible else None
+
+    return Would(
+        month=month,
+        environments=sum(bool(row.eligible) for row in would),
+        was=ratio(was),
+        would=ratio(would),
+        kept=sum(row.kept is True for row in was),
+        would_keep=sum(row.kept is True for row in would),
+        budget_left=sum((row.budget_left for row in would), zero),
+    )

@@ -1,0 +1,252 @@
+"""Signing a month off: a hash chain over everything its figures come from, and what differs since."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Max, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.sla import Interval as Span
+from millwright.core.sla import Measured, month_period
+from millwright.environments.models import Environment
+
+from .choices import EXCLUDING
+from .contracts import plant_zone
+from .measuring import measure_one
+from .models import (
+    Absence,
+    Contract,
+    CycleCount,
+    Interval,
+    MaintenanceWindow,
+    Seal,
+    ServiceSpan,
+    Supersession,
+)
+
+#: Parts of the inputs, by the table they come from. Those with a key are only ever appended to.
+APPENDED = {
+    "contracts": Contract,
+    "intervals": Interval,
+    "corrections": Supersession,
+    "absences": Absence,
+    "cycles": CycleCount,
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat(timespec="microseconds")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, str | int | float | bool | dict | list | None):
+        return value
+    return str(value)
+
+
+def chain(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    """Count and digest of rows, each hashed with the digest of those before it."""
+    digest, count = "", 0
+    for row in rows:
+        text = json.dumps([_plain(value) for value in row], sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(f"{digest}\n{text}".encode()).hexdigest()
+        count += 1
+    return {"count": count, "digest": digest}
+
+
+def _rows(environment: Environment, span: Span, part: str, last: int) -> Any:
+    """The rows of one appended table that a month of an environment comes from, up to a key."""
+    intervals = Interval.objects.filter(environment=environment).touching(span)
+    if part == "contracts":
+        return Contract.objects.filter(
+            Q(environment=environment) | Q(environment=None), valid_from__lt=span.end, pk__lte=last
+        ).order_by("pk").values_list(
+            "pk", "environment", "service_class", "availability_ratio", "cycle_ratio", "hours",
+            "missing_grace_s", "small_stop_s", "planned_counts", "valid_from", "created_by",
+        )  # fmt: skip
+    if part == "intervals":
+        return intervals.filter(pk__lte=last).order_by("pk").values_list(
+            "pk", "machine", "incident", "begin", "end", "kind", "cause", "why", "host", "verb",
+            "reason", "written_at", "written_by",
+        )  # fmt: skip
+    if part == "corrections":
+        return (
+            Supersession.objects.filter(interval__in=intervals.values("pk"), pk__lte=last)
+            .order_by("pk")
+            .values_list("pk", "interval", "at", "verb", "actor")
+        )
+    if part == "absences":
+        return (
+            Absence.objects.filter(end__gt=span.begin, begin__lt=span.end, pk__lte=last)
+            .order_by("pk")
+            .values_list("pk", "begin", "end", "ordered")
+        )
+    return (
+        CycleCount.objects.filter(
+            environment=environment, end__gt=span.begin, begin__lt=span.end, pk__lte=last
+        )
+        .order_by("pk")
+        .values_list("pk", "machine", "begin", "end", "scans", "missed", "longest_streak")
+    )
+
+
+def _windows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:
+    """Approved windows as they were at a moment: later closing does not reach back."""
+    rows = MaintenanceWindow.objects.filter(
+        environment=environment, begins_at__lt=span.end, decided_at__lte=until, state__in=EXCLUDING
+    ).filter(Q(ends_at__gt=span.begin) | Q(every_days__gt=0))
+    return [
+        (
+            row.pk,
+            row.begins_at,
+            row.ends_at,
+            row.every_days,
+            row.until,
+            row.reason,
+            row.requested_by_id,
+            row.approved_by_id,
+            row.decided_at,
+            row.decision_reason,
+            row.closed_at if row.closed_at is not None and row.closed_at <= until else None,
+        )
+        for row in rows.order_by("pk")
+    ]
+
+
+def inputs_of(
+    environment: Environment, month: dt.date, at: dt.datetime, last: dict[str, int]
+) -> dict[str, Any]:
+    """Every part's count and digest, as of a moment."""
+    span = month_period(plant_zone(), month)
+    found = {
+        part: {"last": last[part], **chain(_rows(environment, span, part, last[part]))}
+        for part in APPENDED
+    }
+    found["windows"] = chain(_windows(environment, span, at))
+    service = ServiceSpan.objects.filter(environment=environment).values_list("begin", "end")
+    found["service"] = chain(
+        (begin, end if end is not None and end <= at else None) for begin, end in service
+    )
+    return found
+
+
+def figures(measured: Measured) -> dict[str, Any]:
+    """The result in a form that is the same each time: whole microseconds."""
+    return {
+        "eligible_us": measured.eligible // dt.timedelta(microseconds=1),
+        "down_us": measured.down // dt.timedelta(microseconds=1),
+        "missing_us": measured.missing // dt.timedelta(microseconds=1),
+        "excluded_us": measured.excluded // dt.timedelta(microseconds=1),
+        "budget_us": measured.budget // dt.timedelta(microseconds=1),
+        "outages": measured.outages,
+    }
+
+
+def _digest(previous: str, environment: Environment, month: dt.date, inputs: dict[str, Any]) -> str:
+    text = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
+    head = f"{previous}\n{environment.pk}\n{month:%Y-%m}\n"
+    return hashlib.sha256(f"{head}{text}".encode()).hexdigest()
+
+
+@transaction.atomic
+def seal_month(actor: Any, environment: Environment, month: dt.date) -> Seal:
+    """Sign a month off; again after corrections, with a further number.
+
+    Raises:
+        PermissionRefused: not an approver.
+        ValidationError: the month is not over.
+    """
+    require(actor, "decide", environment.project)
+    environment = Environment.objects.select_for_update(no_key=True).get(pk=environment.pk)
+    month = month.replace(day=1)
+    now = timezone.now()
+    if month_period(plant_zone(), month).end > now:
+        raise ValidationError(
+            {"month": _("%(month)s is not over yet") % {"month": f"{month:%Y-%m}"}}
+        )
+    last = {
+        part: model.objects.aggregate(last=Max("pk"))["last"] or 0
+        for part, model in APPENDED.items()
+    }
+    inputs = {
+        "at": now.isoformat(),
+        **inputs_of(environment, month, now, last),
+        "figures": figures(measure_one(environment.pk, month, now)),
+    }
+    before = Seal.objects.filter(environment=environment).order_by("-number").first()
+    previous = before.digest if before is not None else ""
+    seal = Seal.objects.create(
+        environment=environment,
+        month=month,
+        number=before.number + 1 if before is not None else 1,
+        made_at=now,
+        made_by=actor,
+        inputs=inputs,
+        previous=previous,
+        digest=_digest(previous, environment, month, inputs),
+    )
+    record(
+        actor,
+        "report.seal",
+        seal,
+        project=environment.project,
+        month=f"{month:%Y-%m}",
+        digest=seal.digest,
+    )
+    return seal
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a sealed month."""
+
+    seal: Seal
+    #: parts whose rows are not those that were sealed: somebody went past the ledger
+    broken: tuple[str, ...]
+    #: rows written since, through the ledger: part → number
+    since: dict[str, int]
+    #: figures that would be sealed now, where they differ: name → (sealed, now)
+    changed: dict[str, tuple[int, int]]
+
+    @property
+    def intact(self) -> bool:
+        return not self.broken
+
+
+def verify_seal(seal: Seal) -> Verdict:
+    """Hold a seal against what is there now."""
+    environment, sealed = seal.environment, seal.inputs
+    span = month_period(plant_zone(), seal.month)
+    last = {part: sealed[part]["last"] for part in APPENDED}
+    now = inputs_of(environment, seal.month, dt.datetime.fromisoformat(sealed["at"]), last)
+    broken = [part for part in now if now[part] != sealed[part]]
+    before = Seal.objects.filter(environment=environment, number=seal.number - 1).first()
+    if (before.digest if before is not None else "") != seal.previous:
+        broken.append("previous")
+    if _digest(seal.previous, environment, seal.month, sealed) != seal.digest:
+        broken.append("seal")
+    since = {}
+    for part in APPENDED:
+        if newer := _rows(environment, span, part, 2**62).filter(pk__gt=last[part]).count():
+            since[part] = newer
+    windows = len(_windows(environment, span, timezone.now()))
+    if windows > sealed["windows"]["count"]:
+        since["windows"] = windows - sealed["windows"]["count"]
+    figure = figures(measure_one(environment.pk, seal.month))
+    changed = {
+        name: (value, figure[name])
+        for name, value in sealed["figures"].items()
+        if figure[name] != value
+    }
+    return Verdict(seal, tuple(broken), since, changed)
