@@ -10,6 +10,7 @@ from .views import balancing, environments, metrics, people, plant, programs, se
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
 router.register("environments", environments.EnvironmentViewSet, "environment")
+router.register("views", environments.SavedViewViewSet, "view")
 router.register("machines", environments.MachineViewSet, "machine")
 router.register("operations", environments.OperationViewSet, "operation")
 router.register("programs", programs.ProgramViewSet, "program")

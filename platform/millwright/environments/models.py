@@ -22,7 +22,13 @@ from millwright.core.lifecycle import (
     StepState,
 )
 
-from .querysets import EnvironmentQuerySet, MachineQuerySet, OperationQuerySet, RequestQuerySet
+from .querysets import (
+    EnvironmentQuerySet,
+    MachineQuerySet,
+    OperationQuerySet,
+    RequestQuerySet,
+    SavedViewQuerySet,
+)
 
 
 def _choices(states: type) -> list[tuple[str, str]]:
@@ -110,6 +116,40 @@ class Environment(models.Model):
                 fields=("name",), condition=~models.Q(state="removed"), name="environment_name_once"
             ),
         )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EnvironmentTag(models.Model):
+    """A word by which people find environments."""
+
+    environment = models.ForeignKey(Environment, models.CASCADE, related_name="tags")
+    name = models.SlugField(max_length=32)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("environment", "name"), name="environment_tag_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SavedView(models.Model):
+    """Filters of the list of environments that a person keeps under a name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="saved_views")
+    name = models.CharField(max_length=48)
+    query = models.CharField(max_length=500, blank=True)
+
+    objects = SavedViewQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=("user", "name"), name="saved_view_once"),)
 
     def __str__(self) -> str:
         return self.name

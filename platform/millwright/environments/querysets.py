@@ -64,8 +64,14 @@ class EnvironmentQuerySet(ByProjectQuerySet):
             "host", "cell", "address_claim", "template_version__template"
         )
         return self.select_related("project", "owner").prefetch_related(
-            models.Prefetch("machines", machines)
+            models.Prefetch("machines", machines), "tags"
         )
+
+
+class SavedViewQuerySet(models.QuerySet):
+    def for_user(self, user: Any) -> Self:
+        """One's own."""
+        return self.filter(user=user)
 
 
 class MachineQuerySet(ByProjectQuerySet):

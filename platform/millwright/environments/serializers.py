@@ -116,6 +116,7 @@ class EnvironmentSerializer(serializers.ModelSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
     owner = serializers.CharField(source="owner.username", read_only=True)
     machines = MachineSerializer(many=True, read_only=True)
+    tags = serializers.SlugRelatedField("name", many=True, read_only=True)
 
     class Meta:
         model = Environment
@@ -130,6 +131,7 @@ class EnvironmentSerializer(serializers.ModelSerializer):
             "lease_until",
             "lease_ending",
             "created_at",
+            "tags",
             "machines",
         )
         read_only_fields = fields

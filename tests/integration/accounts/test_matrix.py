@@ -18,7 +18,7 @@ from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.balancing.models import Recommendation
-from millwright.environments import actions
+from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
 from millwright.shopfloor import actions as shopfloor
@@ -73,6 +73,7 @@ ROWS = {
     "engineers_read": _row(200, 403, 403, 200, 403, 404),
     "operators_read": _row(200, 403, 200, 200, 403, 404),
     "operators_told": _row(409, 403, 409, 409, 403, 404),
+    "owner_reads": _row(200, 404, 404, 404, 404, 404),
     # What is named in the query and another's does not exist for him.
     "own_or_unknown": _row(200, 200, 200, 200, 200, 400),
     # What has to be asked of a process that does not run here.
@@ -190,6 +191,7 @@ def world(plant: Plant) -> dict[str, Any]:
         "machine": machine.pk,
         "two": two.pk,
         "set_point": set_point.pk,
+        "view": labels.save_view(erin, "running", "state=running").pk,
         "version": version.pk,
         "program": version.program_id,
         "device": devices[0].pk,

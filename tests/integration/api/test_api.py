@@ -153,6 +153,7 @@ READ: dict[str, dict[str, int]] = {
         "mappings",
         "stations",
         "set-points",
+        "views",
         "cells",
         "templates",
         "projects",

@@ -14,7 +14,7 @@ from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.balancing.models import Recommendation
 from millwright.core.lifecycle import HostAdministration
-from millwright.environments import actions
+from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory import actions as inventory
 from millwright.shopfloor import actions as shopfloor
@@ -152,6 +152,17 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "device-discover": ("devices/discover/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
     "device-endpoints": ("devices/endpoints/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
     "device-nodes": ("devices/nodes/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
+    "environment-set-tags": (
+        "environments/one/set-tags/",
+        {"tags": ["north"]},
+        _row(DONE, NO, NO, DONE, NO, HIDDEN),
+    ),
+    "view-create": ("views/", {"name": "mine", "query": "mine=1"}, dict.fromkeys(PEOPLE, DONE)),
+    "view-destroy": (
+        "views/{view}/",
+        {},
+        _row(DONE, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN),
+    ),
     "set-point-create": (
         "set-points/",
         {"machine": "{machine}", "tag": "Main.setpoint", "low": 0, "high": 500},
@@ -291,6 +302,7 @@ def world(plant: Plant) -> dict[str, Any]:
         ).pk,
         "device": device.pk,
         "set_point": set_point.pk,
+        "view": labels.save_view(erin, "running", "state=running").pk,
     }
 
 

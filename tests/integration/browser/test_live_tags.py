@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions as environments
-from millwright.environments.models import Machine, Operation
+from millwright.environments import labels
+from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import AddressClaim, Cell
 from millwright.shopfloor import live, setpoints
 from millwright.shopfloor.models import Deployment, Device, Program, ProgramVersion
@@ -168,7 +169,14 @@ def test_a_device_is_found_by_what_it_says_it_is(
     page.get_by_label("or its text").fill("tag,area,register,direction\nMain.present,input,0,in\n")
     page.get_by_role("button", name="Replace").click()
     page.get_by_text("Main.present: INT does not fit BOOL").wait_for()
+    labels.set_tags(plant.engineer, Environment.objects.get(), ["pilot", "line-7"])
+    labels.save_view(plant.engineer, "Pilots", "tag=pilot")
     shot(page, f"mappings-{width}-{scheme}")
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    page.goto(f"{url}/environments/?tag=pilot")
+    page.get_by_role("link", name="Pilots").wait_for()
+    shot(page, f"environments-{width}-{scheme}")
     assert no_overflow(page)
     assert faults(page, axe) == []
     assert page.complaints == []  # type: ignore[attr-defined]

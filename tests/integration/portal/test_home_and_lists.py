@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from millwright.environments import actions
+from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Host
 
@@ -80,3 +81,35 @@ def test_only_what_one_may_operate_can_be_ticked(two: Plant) -> None:
     url = reverse("portal:environments")
     assert 'form="many" name="name"' in _client(two.engineer).get(url).content.decode()
     assert 'form="many"' not in _client(two.approver).get(url).content.decode()
+
+
+def test_tags_and_kept_views_find_environments_again(plant: Plant) -> None:
+    for name in ("north", "south"):
+        made = actions.create_request(plant.engineer, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    caller = Client()
+    caller.force_login(plant.engineer, backend="django.contrib.auth.backends.ModelBackend")
+    url = reverse("portal:environments")
+    caller.post(reverse("portal:environment_set_tags", args=["north"]), {"tags": "Pilot, line-7"})
+    assert Environment.objects.get(name="north").tags.count() == 2
+    found = caller.get(url, {"tag": "pilot"}).content.decode()
+    assert "/environments/north/" in found and "/environments/south/" not in found
+    # Only filters are kept, and under a name of one's own.
+    query = "tag=pilot&page=3&next=//elsewhere"
+    answer = caller.post(reverse("portal:view_save"), {"name": "Pilots", "query": query})
+    assert answer["Location"] == f"{url}?tag=pilot"
+    assert ">Pilots</a>" in caller.get(url).content.decode()
+    other = Client()
+    other.force_login(plant.approver, backend="django.contrib.auth.backends.ModelBackend")
+    assert ">Pilots</a>" not in other.get(url).content.decode()
+
+
+@pytest.mark.parametrize("names", [["Ä"], ["-a"], ["a" * 33], [f"t{n}" for n in range(21)]])
+def test_a_wrong_tag_is_refused(plant: Plant, names: list[str]) -> None:
+    made = actions.create_request(plant.engineer, **plant.request_fields())
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    environment = Environment.objects.get()
+    with pytest.raises(ValidationError) as refused:
+        labels.set_tags(plant.engineer, environment, names)
+    assert set(refused.value.message_dict) == {"tags"}
+    assert not environment.tags.exists()

@@ -19,8 +19,8 @@ from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import Movability, OperationKind
-from millwright.environments import actions, moving
-from millwright.environments.models import Environment, Machine, Operation, Request
+from millwright.environments import actions, labels, moving
+from millwright.environments.models import Environment, Machine, Operation, Request, SavedView
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
 from millwright.environments.serializers import (
@@ -63,6 +63,10 @@ class AnswerInput(serializers.Serializer):
 
 class ExtendInput(serializers.Serializer):
     days = serializers.IntegerField(min_value=1, max_value=3660)
+
+
+class TagsInput(serializers.Serializer):
+    tags = serializers.ListField(child=serializers.CharField(max_length=32), max_length=20)
 
 
 class RequestInput(serializers.Serializer):
@@ -223,7 +227,7 @@ class EnvironmentViewSet(ProjectRows):
 
     rows = Environment.objects.with_machines()
     serializer_class = EnvironmentSerializer
-    filterset_fields = ("state", "name", "project__slug")
+    filterset_fields = ("state", "name", "project__slug", "tags__name")
     lookup_field = "name"
     cursor_ordering = ("name", "pk")
     ordering_fields = ("name", "created_at", "state_since")
@@ -263,6 +267,18 @@ class EnvironmentViewSet(ProjectRows):
         made = actions.remove_environment(request.user, self.get_object(), _reason(request))
         return Response(OperationSerializer(made, many=True).data, status=status.HTTP_202_ACCEPTED)
 
+    @extend_schema(request=TagsInput, responses={200: EnvironmentSerializer})
+    @action(detail=True, methods=["post"], url_path="set-tags")
+    def set_tags(self, request: HttpRequest, name: str) -> Response:
+        """Have exactly these tags."""
+        data = TagsInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = self.get_object()
+        labels.set_tags(request.user, row, data.validated_data["tags"])
+        return Response(
+            EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data
+        )
+
     @extend_schema(request=ExtendInput, responses={200: EnvironmentSerializer})
     @action(detail=True, methods=["post"])
     def extend(self, request: HttpRequest, name: str) -> Response:
@@ -298,6 +314,40 @@ class TagsOutput(serializers.Serializer):
     age_s = serializers.FloatField(allow_null=True)
     error = serializers.CharField(allow_blank=True)
     trend = TrendOutput()
+
+
+class SavedViewSerializer(serializers.ModelSerializer):
+    """`query`: filters of the list, as they stand in its address."""
+
+    class Meta:
+        model = SavedView
+        fields = ("id", "name", "query")
+        read_only_fields = ("id",)
+
+
+class SavedViewViewSet(ProjectRows):
+    """One's own views of the list of environments."""
+
+    rows = SavedView.objects
+    serializer_class = SavedViewSerializer
+    filterset_fields = ("name",)
+    cursor_ordering = ("name", "pk")
+
+    @extend_schema(request=SavedViewSerializer, responses={200: SavedViewSerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Keep a view; the same name again replaces it."""
+        data = SavedViewSerializer(data=request.data)
+        data.is_valid(raise_exception=True)
+        view = labels.save_view(
+            request.user, data.validated_data["name"], data.validated_data.get("query", "")
+        )
+        return Response(SavedViewSerializer(view).data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: HttpRequest, pk: str) -> Response:
+        """Forget a view."""
+        labels.forget_view(request.user, self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class MachineViewSet(ProjectRows):

@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
@@ -16,8 +17,8 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may, projects_with
 from millwright.core.lifecycle import EnvironmentState, MachineObserved, OperationKind
-from millwright.environments import actions, moving
-from millwright.environments.models import Environment, StateTransition
+from millwright.environments import actions, labels, moving
+from millwright.environments.models import Environment, SavedView, StateTransition
 from millwright.environments.serializers import MachineSerializer
 from millwright.inventory.models import Host
 from millwright.portal.words import MOVABILITY
@@ -47,6 +48,8 @@ class EnvironmentList(Rows):
             queryset = queryset.filter(owner=self.request.user)
         if self.request.GET.get("ending") == "1":
             queryset = queryset.filter(lease_ending=True)
+        if tag := self.request.GET.get("tag", ""):
+            queryset = queryset.filter(tags__name=tag)
         return queryset.filter(name__icontains=text) if text else queryset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -59,6 +62,9 @@ class EnvironmentList(Rows):
             "project": self.request.GET.get("project", ""),
             "mine": self.request.GET.get("mine") == "1",
             "ending": self.request.GET.get("ending") == "1",
+            "tag": self.request.GET.get("tag", ""),
+            "views": SavedView.objects.for_user(self.request.user),
+            "query": self.request.GET.urlencode(),
             "operable": projects_with(self.request.user, "operate"),
         }
 
@@ -123,6 +129,37 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
         "present": environment.state != EnvironmentState.REMOVED,
     }
     return render(request, "portal/environment.html", context)
+
+
+@login_required
+@require_POST
+def set_tags(request: HttpRequest, name: str) -> HttpResponse:
+    """Have the tags of the form, which are separated by commas or spaces."""
+    environment = find(request, name)
+    names = request.POST.get("tags", "").replace(",", " ").split()
+    attempt(request, lambda: labels.set_tags(request.user, environment, names), _("Saved."))
+    return redirect("portal:environment", name)
+
+
+@login_required
+@require_POST
+def view_save(request: HttpRequest) -> HttpResponse:
+    """Keep the list as it is filtered now."""
+    query = request.POST.get("query", "")
+    view = attempt(
+        request,
+        lambda: labels.save_view(request.user, request.POST.get("name", ""), query),
+        _("Saved."),
+    )
+    return redirect(f"{reverse('portal:environments')}?{view.query if view else ''}")
+
+
+@login_required
+@require_POST
+def view_forget(request: HttpRequest, pk: Any) -> HttpResponse:
+    view = get_object_or_404(SavedView.objects.for_user(request.user), pk=pk)
+    attempt(request, lambda: labels.forget_view(request.user, view), _("Removed."))
+    return redirect("portal:environments")
 
 
 @login_required
