@@ -81,6 +81,8 @@ def _world(plant: Plant) -> list[str]:
         "/devices/new/",
         "/pool/",
         "/pool/mw0-h1/",
+        "/pool/mw0-h1/drain/",
+        "/balancing/",
         "/operations/",
         f"/operations/{operation.pk}/",
         "/audit/",

@@ -138,6 +138,8 @@ def test_no_page_overflows_or_complains(
         "/devices/new/",
         "/pool/",
         "/pool/mw0-h1/",
+        "/pool/mw0-h1/drain/",
+        "/balancing/",
         "/operations/",
         "/audit/",
         "/delegations/",
