@@ -30,6 +30,9 @@ def run(
 ) -> None:
     """Compile PROJECT, scan it and serve Modbus, OPC UA and metrics until Ctrl-C.
 
+    Where both compilers are there and none is asked for, tcc's program starts at once and gcc's takes its place
+    between two scans when it is ready; both compute the same bits.
+
     Ports are those of vplc.toml ([modbus] port and so on; 502, 4840 and 9400 by default). What is retained,
     and the key that signs what is built here, lie in PROJECT/state.
     """
@@ -37,7 +40,8 @@ def run(
 
     from industrial.modbus.hotloop import run as run_loop
     from industrial.runtime.build import EngineBuildError
-    from industrial.runtime.local import LocalController, LocalError, project_ports
+    from industrial.runtime.delivery import LocalError
+    from industrial.runtime.local import LocalController, project_ports
     from industrial.runtime.protocols import Protocols
     from industrial.st import StError
 

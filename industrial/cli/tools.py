@@ -36,23 +36,81 @@ def _refuse(error: Exception) -> click.ClickException:
     return click.ClickException(str(error))
 
 
+_VERBS = ["run", "stop", "step", "reload", "cold", "change", "rollback", "active", "standby"]
+
+
 @click.command()
-@click.argument("verb", type=click.Choice(["run", "stop", "step", "reload"]))
+@click.argument("verb", type=click.Choice(_VERBS))
 @click.option("--count", type=click.IntRange(1, 10_000), default=1, help="Cycles of `step`.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="change and rollback: start anew where it is not possible online.",
+)
+@click.option(
+    "--optimise/--no-optimise",
+    default=True,
+    help="change: gcc's program in place of tcc's when it is ready.",
+)
 @_project
-def ctl(verb: str, count: int, project: Path | None) -> None:
-    """Order the scan: run, stop, single cycles while stopped, or take the active program over."""
+def ctl(verb: str, count: int, restart: bool, optimise: bool, project: Path | None) -> None:
+    """Order the scan.
+
+    run, stop, and step (single cycles while stopped); reload or cold (start the active program anew, with
+    retained values or without); change (compile the project again and take it over between two scans) and
+    rollback (the program before); active or standby (whether devices are written).
+    """
     from industrial.runtime.shm import Command, State
 
     tools = _tools(project)
+    if verb in ("change", "rollback"):
+        _exchange(verb, tools, project, "auto" if restart else "online", optimise=optimise)
+        return
     if verb == "step" and tools.shm.state is not State.STOP:
         raise click.ClickException(
             f"state = {tools.shm.state.name}: single cycles want a stopped program (vplc ctl stop)"
         )
     for _ in range(count if verb == "step" else 1):
-        if not tools.shm.command(Command[verb.upper()]):
-            raise click.ClickException("the scan did not obey within 10 s")
-    click.echo(json.dumps({"ok": True, "state": tools.shm.state.name.lower()}))
+        if why := tools.shm.order(Command[verb.upper()]):
+            raise click.ClickException(why)
+    click.echo(json.dumps({"format": 1, "ok": True, "state": tools.shm.state.name.lower()}))
+
+
+def _exchange(verb: str, tools: Any, project: Path | None, mode: str, *, optimise: bool) -> None:
+    """Another program in place of the one that runs."""
+    from industrial.runtime.delivery import (
+        LocalError,
+        Source,
+        announce,
+        announce_rollback,
+        answer_to,
+    )
+    from industrial.runtime.local import local_key
+    from industrial.st import StError
+
+    try:
+        if verb == "rollback":
+            answer = answer_to(tools.paths, announce_rollback(tools.paths, mode))
+        else:
+            if project is None:
+                raise click.ClickException("change: --project names what is to be compiled")
+            key, source = local_key(project / "state"), Source.read(project)
+            staged = optimise and source.stages
+            compiler = "tcc" if staged else ""
+            answer = answer_to(
+                tools.paths, announce(tools.paths, source.bundle(key, compiler), mode)
+            )
+    except (LocalError, StError) as error:
+        raise click.ClickException(str(error)) from None
+    shown = {"format": 1, **answer, "state": tools.shm.state.name.lower()}
+    click.echo(json.dumps(shown))
+    if verb == "change" and staged:
+        try:
+            number = announce(tools.paths, source.bundle(key, "gcc", idle=True), "online")
+            answer = answer_to(tools.paths, number)
+        except LocalError as error:
+            raise click.ClickException(f"it runs, but not optimised: {error}") from None
+        click.echo(json.dumps({"format": 1, "optimised": True, **answer}))
 
 
 @click.command()

@@ -1,4 +1,9 @@
-"""Takes deliveries over: verify, unpack beside, switch by one rename, tell the result."""
+"""Takes deliveries over: verify, unpack beside, switch by one rename, order the scan, tell the result.
+
+An announcement may say how a program is taken over (`mode`): `auto` changes it between two scans where its variables
+can be carried over and starts it anew where not; `online` refuses instead; `restart` and `cold` start it anew, with
+what is retained or without. One that says `"rollback": true` brings the program before back, and has no bundle.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ import os
 import shutil
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -19,8 +25,12 @@ from industrial.modbus.settings import ModbusSettings
 from industrial.package import Bundle, BundleError, unpack
 from industrial.security.policy import OpcUaPolicy
 
+from .carry import Carry, plan
 from .paths import Paths
+from .settings import RuntimeSettings
+from .shm import Command, ShmError
 
+MODES = ("auto", "online", "restart", "cold")
 #: An announcement that is not whole after this long never will be, and is answered as damaged.
 ANNOUNCING_S = 10.0
 
@@ -59,6 +69,8 @@ class Inbox:
     def __init__(self, paths: Paths, keys: Iterable[Ed25519PublicKey]) -> None:
         self.paths = paths
         self._keys = list(keys)
+        #: Gives the scan process an order and returns why it refused; without it, whoever starts the scan does.
+        self.order: Callable[[Command], str] | None = None
 
     def take_all(self) -> list[str]:
         """Handle every delivery that has no result yet."""
@@ -68,13 +80,9 @@ class Inbox:
             if result.exists() or not _announced(ready):
                 continue
             try:
-                bundle = self._verify(ready)
-                self._activate(bundle)
-                answer = {
-                    "ok": True,
-                    "message": f"{bundle.manifest.kind} {bundle.manifest.name} {bundle.manifest.version} is active",
-                }
-                taken.append(bundle.manifest.kind)
+                announced = json.loads(ready.read_text())
+                answer, kind = self._take(ready, announced)
+                taken.append(kind)
             except (BundleError, AccessError, DeviceError, OSError, ValueError, KeyError) as error:
                 answer = {"ok": False, "message": str(error)}
             answer["active"] = {"program": self.active_program()}
@@ -83,8 +91,100 @@ class Inbox:
             write_atomic(result, json.dumps(answer).encode())
         return taken
 
-    def _verify(self, ready: Path) -> Bundle:
-        announced = json.loads(ready.read_text())
+    def _take(self, ready: Path, announced: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        mode = str(announced.get("mode", "auto"))
+        if mode not in MODES:
+            raise BundleError(f"mode = {mode!r}: one of {', '.join(MODES)}")
+        if announced.get("rollback"):
+            target = self.paths.previous.resolve()
+            if not self.paths.previous.is_symlink() or not target.is_dir():
+                raise BundleError("there is no program before this one to go back to")
+            kind, about = "program", read_about(target)
+        else:
+            bundle = self._verify(ready, announced)
+            target, kind = self._unpacked(bundle), bundle.manifest.kind
+            about = {"name": bundle.manifest.name, "version": bundle.manifest.version}
+        answer: dict[str, Any] = {"ok": True}
+        if kind == "program":
+            answer |= self._switch_program(target, mode)
+        else:
+            self._point(self.paths.config, target)
+        self._forget_old(target)
+        answer["message"] = f"{kind} {about['name']} {about['version']} is active"
+        return answer, kind
+
+    def _switch_program(self, target: Path, mode: str) -> dict[str, Any]:
+        """Make a package the program that runs.
+
+        Raises:
+            BundleError: it cannot be, in this mode; what ran goes on.
+        """
+        link = self.paths.active
+        before = link.resolve() if link.is_symlink() else None
+        carry = None
+        if before is not None and before != target:
+            carry = self._plan(before, target)
+            if mode == "online" and not carry.online:
+                raise BundleError(f"not while it runs: {'; '.join(carry.reasons[:5])}")
+        elif mode == "online" and before is None:
+            raise BundleError("not while it runs: nothing runs yet")
+        self._point(link, target)
+        try:
+            how = self._obeyed(carry, mode, again=before == target)
+        except BundleError:
+            if before is None:
+                link.unlink(missing_ok=True)
+            else:
+                self._point(link, before)
+                if mode != "online":
+                    self._order(Command.RELOAD)
+            raise
+        if before is not None and not _same_contents(before, target):
+            self._point(self.paths.previous, before)
+        return {"how": how, **({"carry": carry.as_dict()} if carry else {})}
+
+    def _obeyed(self, carry: Carry | None, mode: str, *, again: bool) -> str:
+        """How the scan process took the active program over: online, restart, or at its next start.
+
+        Raises:
+            BundleError: it refused; the reason.
+        """
+        if mode == "online" and again:
+            return "online"
+        if carry is not None and carry.online and mode in ("auto", "online"):
+            refused = self._order(Command.CHANGE)
+            if refused == "":
+                return "online"
+            if mode == "online":
+                raise BundleError(f"not while it runs: {refused or 'there is no scan process'}")
+        refused = self._order(Command.COLD if mode == "cold" else Command.RELOAD)
+        if refused is None:
+            return "start"
+        if refused:
+            raise BundleError(f"the controller does not take it: {refused}")
+        return "restart"
+
+    def _order(self, verb: Command) -> str | None:
+        """Why the scan process refused, empty when it obeyed; None when there is none that could."""
+        if self.order is None:
+            return None
+        try:
+            return self.order(verb)
+        except ShmError:
+            return None
+
+    def _plan(self, before: Path, target: Path) -> Carry:
+        """Work out what becomes of the variables, and lay it beside the new program."""
+        old, new = (json.loads((at / "symbols.json").read_text()) for at in (before, target))
+        carry = plan(old, new, same_code=_same_code(before, target))
+        if carry.data:
+            write_atomic(target / "carry.bin", carry.data)
+        else:
+            (target / "carry.bin").unlink(missing_ok=True)
+        write_atomic(target / "carry.json", json.dumps(carry.as_dict()).encode())
+        return carry
+
+    def _verify(self, ready: Path, announced: dict[str, Any]) -> Bundle:
         data = ready.with_suffix(".bundle").read_bytes()
         if len(data) != int(announced["size"]):
             raise BundleError(f"size: {len(data)} bytes came, {announced['size']} were announced")
@@ -99,7 +199,9 @@ class Inbox:
         if bundle.manifest.kind == "program" and "program.so" not in bundle.files:
             raise BundleError("program.so is missing")
         if "vplc.toml" in bundle.files:
-            ModbusSettings.parse(tomllib.loads(bundle.files["vplc.toml"].decode()))
+            manifest = tomllib.loads(bundle.files["vplc.toml"].decode())
+            ModbusSettings.parse(manifest)
+            RuntimeSettings.parse(manifest)
         if "security.toml" in bundle.files:
             AccessList.parse(bundle.files["security.toml"].decode())
             OpcUaPolicy.parse(bundle.files["security.toml"].decode())
@@ -116,7 +218,7 @@ class Inbox:
         except FileNotFoundError:
             return {"symbols": []}
 
-    def _activate(self, bundle: Bundle) -> None:
+    def _unpacked(self, bundle: Bundle) -> Path:
         target = self.paths.packages / bundle.sha256
         if not target.exists():
             scratch = self.paths.packages / f".{bundle.sha256}.{os.getpid()}"
@@ -133,23 +235,26 @@ class Inbox:
                 "sha256": bundle.sha256,
             }
             (scratch / "about.json").write_text(json.dumps(about))
+            text = bundle.files.get("vplc.toml", b"").decode()
+            conf = RuntimeSettings.parse(tomllib.loads(text)).engine_conf()
+            (scratch / "engine.conf").write_text(conf)
             os.sync()
             scratch.rename(target)
-        link = self.paths.active if bundle.manifest.kind == "program" else self.paths.config
-        before = link.resolve() if link.is_symlink() else None
+        return target
+
+    @staticmethod
+    def _point(link: Path, target: Path) -> None:
         fresh = link.with_name(f".{link.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(target)
         fresh.rename(link)
-        self._forget_old({target, before})
 
-    def _forget_old(self, keep: set[Path | None]) -> None:
+    def _forget_old(self, *keep: Path) -> None:
         """Keep what runs, what ran before, and the other kind's."""
-        keep |= {
-            link.resolve() for link in (self.paths.active, self.paths.config) if link.is_symlink()
-        }
+        links = (self.paths.active, self.paths.previous, self.paths.config)
+        kept = {*keep, *(link.resolve() for link in links if link.is_symlink())}
         for folder in self.paths.packages.iterdir():
-            if folder not in keep:
+            if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def active_program(self) -> dict[str, str] | None:
@@ -159,3 +264,41 @@ class Inbox:
         except FileNotFoundError:
             return None
         return {key: str(about[key]) for key in ("name", "version", "sha256")}
+
+
+def read_about(package: Path) -> dict[str, str]:
+    """Name and version of an unpacked package."""
+    about = json.loads((package / "about.json").read_text())
+    return {key: str(about[key]) for key in ("name", "version")}
+
+
+def _same_code(one: Path, other: Path) -> bool:
+    """Whether two packages are the same source, compiled by other compilers."""
+    digests = []
+    for package in (one, other):
+        try:
+            digests.append(str(json.loads((package / "build.json").read_text())["c_sha256"]))
+        except (OSError, ValueError, KeyError):
+            return False
+    return digests[0] == digests[1]
+
+
+#: What belongs to one compiler's package, or is made where it is unpacked.
+_OWN = frozenset(
+    ["program.so", "build.json", "about.json", "carry.bin", "carry.json", "engine.conf"]
+)
+
+
+def _same_contents(one: Path, other: Path) -> bool:
+    """Whether two packages are the same program and configuration: nothing to go back to."""
+    if one == other:
+        return True
+    first, second = (
+        {
+            str(path.relative_to(package)): path.read_bytes()
+            for path in package.rglob("*")
+            if path.is_file() and path.name not in _OWN
+        }
+        for package in (one, other)
+    )
+    return _same_code(one, other) and first == second

@@ -6,11 +6,9 @@ State lies in `state/` of the project (retained values, the key, the packages); 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
+import logging
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,26 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from industrial.package import pack
-from industrial.st import BuildError, Diagnostic, build_shared_object, compile_folder, read_folder
-from industrial.st.build import find_compiler
-
 from .build import ensure_engine
+from .delivery import LocalError, Source, announce, answer_to
 from .inbox import Inbox
 from .paths import Paths
 from .protocols import Ports, Protocols
 
-
-class LocalError(RuntimeError):
-    """It does not start; the text says why."""
-
-
-class CompileFailed(LocalError):
-    """The project does not compile; what was found is in `diagnostics`."""
-
-    def __init__(self, diagnostics: list[Diagnostic]) -> None:
-        super().__init__("\n".join(row.render() for row in diagnostics if row.severity == "error"))
-        self.diagnostics = diagnostics
+log = logging.getLogger(__name__)
 
 
 def project_ports(manifest: Mapping[str, Any], host: str) -> Ports:
@@ -80,33 +65,6 @@ def local_key(state: Path) -> Ed25519PrivateKey:
     return key
 
 
-def build_bundle(project: Path, key: Ed25519PrivateKey, compiler: str = "") -> bytes:
-    """Compile and sign a project folder.
-
-    Raises:
-        CompileFailed: with the compiler's findings.
-        LocalError: no C compiler.
-    """
-    files = read_folder(project)
-    compiled = compile_folder(files)
-    if not compiled.ok:
-        raise CompileFailed(compiled.diagnostics)
-    with tempfile.TemporaryDirectory(prefix="vplc-build-") as scratch:
-        target = Path(scratch) / "program.so"
-        try:
-            build_shared_object(compiled.c_source, target, find_compiler(compiler))
-        except BuildError as error:
-            raise LocalError(str(error)) from None
-        content = {"program.so": target.read_bytes()}
-    content["symbols.json"] = json.dumps(compiled.symbols).encode()
-    for path, text in files.items():
-        if path.split("/", 1)[0] in ("io", "src", "lib", "security.toml", "vplc.toml"):
-            content[path] = text.encode()
-    symbols = compiled.symbols
-    name, version = str(symbols.get("program") or project.name), str(symbols.get("version") or "0")
-    return pack("program", name, version, content, key)
-
-
 class LocalController:
     """The scan as a child process, the protocols in this one."""
 
@@ -118,27 +76,24 @@ class LocalController:
         self.paths.shm.unlink(missing_ok=True)  # of a run that was killed
         self.key = local_key(state)
         self.inbox = Inbox(self.paths, [self.key.public_key()])
+        self.source: Source | None = None
         self._scan: subprocess.Popen[bytes] | None = None
 
     def deliver(self) -> None:
         """Build, and hand the package to the inbox as a delivery from outside would be.
 
+        Without a compiler that was asked for it is tcc's, at once; gcc's follows while it runs (see `run`).
+
         Raises:
             LocalError: it does not compile, or is not acceptable.
         """
-        bundle = build_bundle(self.project, self.key, self.compiler)
-        digest = hashlib.sha256(bundle).hexdigest()
-        result = self.paths.inbox / f"{digest}.result"
-        result.unlink(missing_ok=True)
-        (self.paths.inbox / f"{digest}.bundle").write_bytes(bundle)
-        ready = json.dumps({"sha256": digest, "size": len(bundle)})
-        (self.paths.inbox / f"{digest}.ready").write_text(ready)
+        source = Source.read(self.project)
+        staged = not self.compiler and source.stages
+        self.source = source if staged else None
+        compiler = "tcc" if staged else self.compiler
+        number = announce(self.paths, source.bundle(self.key, compiler))
         self.inbox.take_all()
-        answer = json.loads(result.read_text())
-        for path in self.paths.inbox.glob(f"{digest}.*"):
-            path.unlink()
-        if not answer["ok"]:
-            raise LocalError(str(answer["message"]))
+        answer_to(self.paths, number, timeout_s=1)
 
     def _start_scan(self) -> subprocess.Popen[bytes]:
         command = [str(ensure_engine()), "--shm", str(self.paths.shm)]
@@ -161,12 +116,13 @@ class LocalController:
                 asyncio.create_task(protocols.run()),
                 asyncio.create_task(_watch(scan, protocols, ready)),
             ]
+            better = asyncio.create_task(self._second_stage())
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in tasks:
+                for task in (*tasks, better):
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks, better, return_exceptions=True)
             for task in done:
                 task.result()
         except PermissionError as error:
@@ -177,6 +133,18 @@ class LocalController:
             raise LocalError(str(error.strerror or error)) from None
         finally:
             self.stop()
+
+    async def _second_stage(self) -> None:
+        """gcc's program in place of tcc's, between two scans; the same bits come out of both."""
+        if self.source is None:
+            return
+        try:
+            bundle = await asyncio.to_thread(self.source.bundle, self.key, "gcc", idle=True)
+            number = announce(self.paths, bundle, "online")
+            await asyncio.to_thread(answer_to, self.paths, number)
+        except LocalError as error:
+            # What runs goes on; it is only slower.
+            log.warning("the optimised program is not taken over: %s", error)
 
     async def _until_shm(self, scan: subprocess.Popen[bytes]) -> None:
         for _ in range(500):

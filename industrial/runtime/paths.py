@@ -49,6 +49,11 @@ class Paths:
         return self.state / "active"
 
     @property
+    def previous(self) -> Path:
+        """A link to the program that ran before: one step back."""
+        return self.state / "previous"
+
+    @property
     def config(self) -> Path:
         """A link to the configuration in force."""
         return self.state / "config"

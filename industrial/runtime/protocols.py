@@ -47,6 +47,7 @@ class Protocols:
     ) -> None:
         self.paths, self.inbox, self.ports = paths, inbox, ports
         self.front = front or Front(paths)
+        inbox.order = self._order
         self.scanner = Scanner(
             self.shm, alive=lambda: self.shm().heartbeat_age_s < 1.0, keys=paths.state / "keys"
         )
@@ -81,6 +82,12 @@ class Protocols:
     def modbus(self) -> ModbusServer:
         """The Modbus server."""
         return self.front.modbus
+
+    def _order(self, verb: Command) -> str:
+        """Tell the scan to take another program; until its symbols are read, writes mean the layout of the one before."""
+        shm = self.shm()
+        shm.layout = shm.generation
+        return shm.order(verb)
 
     # --- what is in force ---------------------------------------------------------------------------
 
@@ -140,10 +147,9 @@ class Protocols:
                     kind = FAULTS.get(shm.fault[0], "other")
                     self.faults[kind] = self.faults.get(kind, 0) + 1
             taken = await asyncio.to_thread(self.inbox.take_all)
-            if "program" in taken:
-                await asyncio.to_thread(self.shm().command, Command.RELOAD)
             if taken:
                 self.load()
+                self.shm().layout = None
                 await self._serve_modbus()
                 opcua.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -34,6 +34,8 @@ TUNED = (
     "-fstore-merging",
 )
 TIMEOUT_S = 120
+#: In the background: seconds of processor time and bytes of memory that a compiler may take.
+IDLE_CPU_S, IDLE_BYTES, IDLE_TIMEOUT_S = 120, 1 << 30, 1800
 
 
 class CompilerRefusal(BuildError):
@@ -54,8 +56,25 @@ def find_compiler(wanted: str = "") -> str:
     raise BuildError(f"{wanted or 'gcc or tcc'} is not installed")
 
 
-def build_shared_object(c_source: str, out: Path, compiler: str = "gcc", opt: str = "-O1") -> Path:
+def _idle() -> list[str]:
+    """What a command is put behind so that it takes only what others leave, and not all of that."""
+    prefix: list[str] = []
+    if shutil.which("chrt"):
+        prefix += ["chrt", "--idle", "0"]
+    elif shutil.which("nice"):
+        prefix += ["nice", "-n", "19"]
+    if shutil.which("prlimit"):
+        prefix += ["prlimit", f"--cpu={IDLE_CPU_S}", f"--as={IDLE_BYTES}"]
+    return prefix
+
+
+def build_shared_object(
+    c_source: str, out: Path, compiler: str = "gcc", opt: str = "-O1", *, idle: bool = False
+) -> Path:
     """Compile to `out`, which appears complete or not at all.
+
+    Args:
+        idle: with idle priority and limits, beside a controller that runs.
 
     Raises:
         BuildError: the compiler is missing, took too long, or refused.
@@ -68,7 +87,10 @@ def build_shared_object(c_source: str, out: Path, compiler: str = "gcc", opt: st
             command = ["gcc", *FLAGS, opt, *TUNED, "-o", "program.so", "program.c", "-lm"]
         else:
             command = ["tcc", "-w", "-shared", "-o", "program.so", "program.c", "-lm"]
-        _run(command, folder)
+        if idle:
+            _run([*_idle(), *command], folder, IDLE_TIMEOUT_S)
+        else:
+            _run(command, folder)
         target = out.with_name(f".{out.name}.{os.getpid()}")
         shutil.copyfile(folder / "program.so", target)
         target.replace(out)
@@ -89,21 +111,21 @@ def accept(c_source: str) -> None:
         _run(["tcc", "-w", "-c", "-o", "program.o", "program.c"], folder)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path, timeout_s: float = TIMEOUT_S) -> None:
     try:
         done = subprocess.run(
             command,
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
             errors="replace",
         )
     except FileNotFoundError:
         raise BuildError(f"{command[0]} is not installed") from None
     except subprocess.TimeoutExpired:
-        raise BuildError(f"{command[0]} took longer than {TIMEOUT_S} s") from None
+        raise BuildError(f"{command[0]} took longer than {timeout_s:g} s") from None
     if done.returncode != 0:
         raise CompilerRefusal(
             done.stderr.strip()[:20_000] or f"{command[0]} ended with {done.returncode}"

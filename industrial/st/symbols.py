@@ -65,12 +65,16 @@ def flatten(path: str, kind: t.Type, offset: int, row: dict[str, Any]) -> Iterat
                 f"{path}[{_indices(kind, number)}]",
                 kind.element,
                 offset + number * stride,
-                {**row, "located": None},
+                # cut: there are more elements than are listed
+                {**row, "located": None, **({"cut": True} if kind.count > MAX_ELEMENTS else {})},
             )
         return
     element = kind.element if isinstance(kind, t.ArrayType) else kind
+    # A reference is a place in this layout and in no other.
+    pointing = isinstance(t.base_of(element), t.PointerType | t.InterfaceType)
     yield {
         **row,
+        **({"reference": True} if pointing else {}),
         "path": path,
         "type": short_name(element),
         "offset": offset,
