@@ -7,6 +7,7 @@ import json
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,11 +71,19 @@ class Source:
         """Whether both compilers are here: tcc at once, gcc when it is ready."""
         return shutil.which("tcc") is not None and shutil.which("gcc") is not None
 
-    def bundle(self, key: Ed25519PrivateKey, compiler: str = "", *, idle: bool = False) -> bytes:
+    def bundle(
+        self,
+        key: Ed25519PrivateKey,
+        compiler: str = "",
+        *,
+        idle: bool = False,
+        given_up: threading.Event | None = None,
+    ) -> bytes:
         """A signed package.
 
         Args:
             idle: compile with what other processes leave.
+            given_up: ends the compiler when another thread sets it.
 
         Raises:
             LocalError: no C compiler.
@@ -83,7 +92,9 @@ class Source:
             target = Path(scratch) / "program.so"
             try:
                 compiler = find_compiler(compiler)
-                build_shared_object(self.compiled.c_source, target, compiler, idle=idle)
+                build_shared_object(
+                    self.compiled.c_source, target, compiler, idle=idle, given_up=given_up
+                )
             except BuildError as error:
                 raise LocalError(str(error)) from None
             content = {"program.so": target.read_bytes()}
@@ -116,8 +127,17 @@ def announce_rollback(paths: Paths, mode: str = "auto") -> str:
     return number
 
 
-def answer_to(paths: Paths, number: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
+def answer_to(
+    paths: Paths,
+    number: str,
+    *,
+    timeout_s: float = 60.0,
+    given_up: threading.Event | None = None,
+) -> dict[str, Any]:
     """Wait for the controller's answer and clear the delivery away.
+
+    Args:
+        given_up: ends the wait when another thread sets it.
 
     Raises:
         LocalError: it refused, with its reason, or said nothing in time.
@@ -125,6 +145,8 @@ def answer_to(paths: Paths, number: str, *, timeout_s: float = 60.0) -> dict[str
     result = paths.inbox / f"{number}.result"
     end = time.monotonic() + timeout_s
     while not result.exists():
+        if given_up is not None and given_up.is_set():
+            raise LocalError("nobody waits for the controller's answer any more")
         if time.monotonic() > end:
             raise LocalError(f"the controller did not answer within {timeout_s:g} s")
         time.sleep(0.05)

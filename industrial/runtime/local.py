@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class LocalController:
         self.inbox = Inbox(self.paths, [self.key.public_key()])
         self.source: Source | None = None
         self._scan: subprocess.Popen[bytes] | None = None
+        self._ends = threading.Event()
 
     def deliver(self) -> None:
         """Build, and hand the package to the inbox as a delivery from outside would be.
@@ -120,6 +122,8 @@ class LocalController:
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                # A cancelled task's thread goes on, and the interpreter's end would wait for it.
+                self._ends.set()
                 for task in (*tasks, better):
                     task.cancel()
                 await asyncio.gather(*tasks, better, return_exceptions=True)
@@ -139,9 +143,11 @@ class LocalController:
         if self.source is None:
             return
         try:
-            bundle = await asyncio.to_thread(self.source.bundle, self.key, "gcc", idle=True)
+            bundle = await asyncio.to_thread(
+                self.source.bundle, self.key, "gcc", idle=True, given_up=self._ends
+            )
             number = announce(self.paths, bundle, "online")
-            await asyncio.to_thread(answer_to, self.paths, number)
+            await asyncio.to_thread(answer_to, self.paths, number, given_up=self._ends)
         except LocalError as error:
             # What runs goes on; it is only slower.
             log.warning("the optimised program is not taken over: %s", error)

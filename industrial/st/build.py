@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from .errors import BuildError
@@ -34,6 +38,8 @@ TUNED = (
     "-fstore-merging",
 )
 TIMEOUT_S = 120
+#: How often a compiler's wait looks whether it is given up, in seconds.
+LOOK_S = 0.2
 #: In the background: seconds of processor time and bytes of memory that a compiler may take.
 IDLE_CPU_S, IDLE_BYTES, IDLE_TIMEOUT_S = 120, 1 << 30, 1800
 
@@ -69,15 +75,22 @@ def _idle() -> list[str]:
 
 
 def build_shared_object(
-    c_source: str, out: Path, compiler: str = "gcc", opt: str = "-O1", *, idle: bool = False
+    c_source: str,
+    out: Path,
+    compiler: str = "gcc",
+    opt: str = "-O1",
+    *,
+    idle: bool = False,
+    given_up: threading.Event | None = None,
 ) -> Path:
     """Compile to `out`, which appears complete or not at all.
 
     Args:
         idle: with idle priority and limits, beside a controller that runs.
+        given_up: ends the compiler when another thread sets it.
 
     Raises:
-        BuildError: the compiler is missing, took too long, or refused.
+        BuildError: the compiler is missing, took too long, was given up, or refused.
     """
     compiler = find_compiler(compiler)
     with tempfile.TemporaryDirectory(prefix="mw-st-") as scratch:
@@ -88,9 +101,9 @@ def build_shared_object(
         else:
             command = ["tcc", "-w", "-shared", "-o", "program.so", "program.c", "-lm"]
         if idle:
-            _run([*_idle(), *command], folder, IDLE_TIMEOUT_S)
+            _run([*_idle(), *command], folder, IDLE_TIMEOUT_S, given_up)
         else:
-            _run(command, folder)
+            _run(command, folder, given_up=given_up)
         target = out.with_name(f".{out.name}.{os.getpid()}")
         shutil.copyfile(folder / "program.so", target)
         target.replace(out)
@@ -111,22 +124,50 @@ def accept(c_source: str) -> None:
         _run(["tcc", "-w", "-c", "-o", "program.o", "program.c"], folder)
 
 
-def _run(command: list[str], folder: Path, timeout_s: float = TIMEOUT_S) -> None:
+def _run(
+    command: list[str],
+    folder: Path,
+    timeout_s: float = TIMEOUT_S,
+    given_up: threading.Event | None = None,
+) -> None:
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=folder,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            check=False,
             errors="replace",
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise BuildError(f"{command[0]} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{command[0]} took longer than {timeout_s:g} s") from None
-    if done.returncode != 0:
+    with process:
+        text = _ended(process, command[0], timeout_s, given_up)
+    if process.returncode != 0:
         raise CompilerRefusal(
-            done.stderr.strip()[:20_000] or f"{command[0]} ended with {done.returncode}"
+            text.strip()[:20_000] or f"{command[0]} ended with {process.returncode}"
         )
+
+
+def _ended(
+    process: subprocess.Popen[str], name: str, timeout_s: float, given_up: threading.Event | None
+) -> str:
+    """What it said, once it ended; it is ended itself when it takes too long or nobody wants it any more."""
+    end = time.monotonic() + timeout_s
+    try:
+        while True:
+            left = end - time.monotonic()
+            try:
+                wait_s = left if given_up is None else min(left, LOOK_S)
+                return process.communicate(timeout=max(wait_s, 0.0))[1]
+            except subprocess.TimeoutExpired:
+                if given_up is not None and given_up.is_set():
+                    raise BuildError(f"{name} was given up") from None
+                if time.monotonic() >= end:
+                    raise BuildError(f"{name} took longer than {timeout_s:g} s") from None
+    except BaseException:
+        # The driver's children too: they would keep the pipe open and the processor busy.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
