@@ -36,6 +36,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 WAIT = 60_000
+#: The other two of the four are looked at by `make test-full`.
+LOOKS = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (400, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.full),
+        pytest.param(400, "light", marks=pytest.mark.full),
+    ],
+)
 
 
 @pytest.fixture
@@ -102,8 +112,7 @@ def test_an_operator_sees_the_line_move_and_writes_a_set_point(
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@LOOKS
 def test_live_tags_please_at_every_width(
     portal: tuple[str, Plant],
     line: LiveRegisters,
@@ -130,8 +139,7 @@ def test_live_tags_please_at_every_width(
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@LOOKS
 def test_a_device_is_found_by_what_it_says_it_is(
     portal: tuple[str, Plant],
     line: LiveRegisters,
