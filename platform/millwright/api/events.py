@@ -11,10 +11,11 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.db import close_old_connections
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -38,6 +39,7 @@ MAX_STREAMS = 20
 #: Rows sent at most per look: a reader that resumes after a week is not given it in one piece.
 BATCH = 500
 
+T = TypeVar("T")
 _MODELS: dict[str, Any] = {"request": Request, "environment": Environment, "machine": Machine}
 SUBJECTS = (*_MODELS, "host")
 
@@ -142,6 +144,14 @@ class Reader:
         return self.token is None or ApiToken.objects.usable().filter(pk=self.token.pk).exists()
 
 
+def _and_release(look: Callable[[], T]) -> T:
+    """A stream lives for minutes: between two looks it keeps no connection from others."""
+    try:
+        return look()
+    finally:
+        close_old_connections()
+
+
 async def stream(reader: Reader, seconds: float) -> AsyncIterator[str]:
     """Events until the time is over, the person lost the right, or the connection closes."""
     _open[reader.user.pk] += 1
@@ -149,14 +159,14 @@ async def stream(reader: Reader, seconds: float) -> AsyncIterator[str]:
     try:
         yield "retry: 2000\n\n"
         while True:
-            news = await sync_to_async(reader.news)()
+            news = await sync_to_async(_and_release)(reader.news)
             yield "".join(news) or ": alive\n\n"
             now = time.monotonic()
             if now - started >= seconds:
                 return
             if now - checked >= RECHECK_S:
                 checked = now
-                if not await sync_to_async(reader.still_allowed)():
+                if not await sync_to_async(_and_release)(reader.still_allowed):
                     return
             await asyncio.sleep(min(POLL_S, max(0.0, seconds - (now - started))))
     finally:

@@ -108,16 +108,21 @@ def _database() -> dict[str, object]:
             "TEST": {"NAME": str(_settings.home / "test.sqlite3")},
         }
     # libpq's own parameters, as in ?sslmode=verify-full or ?host=/run/postgresql.
-    options = dict(parse_qsl(url.query))
+    options: dict[str, object] = dict(parse_qsl(url.query))
+    host, port = options.pop("host", ""), options.pop("port", "")
+    if _settings.database_pool:
+        # A request that finds none free waits, and says so in the log when that takes too long.
+        options["pool"] = {"min_size": 1, "max_size": _settings.database_pool, "timeout": 15}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": url.path.lstrip("/"),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
-        "HOST": options.pop("host", "") or unquote(url.hostname or ""),
-        "PORT": options.pop("port", "") or str(url.port or ""),
+        "HOST": host or unquote(url.hostname or ""),
+        "PORT": port or str(url.port or ""),
         "OPTIONS": options,
-        "CONN_MAX_AGE": 60,
+        # A pool keeps connections itself.
+        "CONN_MAX_AGE": 0 if _settings.database_pool else 60,
         "CONN_HEALTH_CHECKS": True,
     }
 

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="postgresql://… ; empty: SQLite in the home directory"
     )
+    database_pool: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="PostgreSQL connections of a process at most, shared by its requests; 0: one per thread",
+    )
     portal_host: str = Field("127.0.0.1", description="address the portal listens on")
     portal_port: int = Field(0, ge=0, le=65535)
     portal_workers: int = Field(1, ge=1, le=64)

@@ -150,7 +150,9 @@ class ProjectList(Rows):
         return super().dispatch(request, *args, **kwargs)
 
     def get_queryset(self) -> Any:
-        return Project.objects.annotate(people=Count("memberships__user", distinct=True)).order_by("slug")
+        return Project.objects.annotate(people=Count("memberships__user", distinct=True)).order_by(
+            "slug"
+        )
 
 
 @login_required

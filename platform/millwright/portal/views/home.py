@@ -72,6 +72,6 @@ def _emergencies(user: Any) -> Any:
     """Entries of emergency accounts in the last day, for those who keep the pool."""
     if not may(user, "pool"):
         return AuditEntry.objects.none()
-    return AuditEntry.objects.filter(
-        action=BREAK_GLASS, at__gte=timezone.now() - LATELY
-    ).order_by("-at")[:5]
+    return AuditEntry.objects.filter(action=BREAK_GLASS, at__gte=timezone.now() - LATELY).order_by(
+        "-at"
+    )[:5]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
+from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -28,7 +30,9 @@ def _fragment(environment_id: Any, language: str) -> str:
     """State and steps as HTML."""
     from django.utils import translation
 
-    with translation.override(language):
+    # A stream lives for minutes: between two looks it keeps no connection from others.
+    with translation.override(language), contextlib.ExitStack() as after:
+        after.callback(close_old_connections)
         environment = Environment.objects.get(pk=environment_id)
         current = (
             Operation.objects.filter(environment=environment)
