@@ -72,6 +72,34 @@ METRICS: tuple[Metric, ...] = (
     _agent(
         "domain_net_bytes_total", "counter", "domain device direction", "Bytes received and sent"
     ),
+    _agent("storage_pool_active", "gauge", "pool", "1 if the storage pool is active"),
+    _agent(
+        "storage_pool_bytes", "gauge", "pool kind", "Size of an active pool: capacity, available"
+    ),
+    _agent(
+        "host_isolated_interrupts_total",
+        "counter",
+        "cpu",
+        "Interrupts of devices on an isolated CPU, where none should come",
+    ),
+    _agent(
+        "host_smis_total",
+        "counter",
+        "",
+        "System management interrupts; absent where the register is not readable",
+    ),
+    _agent(
+        "host_tuned_verified",
+        "gauge",
+        "",
+        "1 if tuned found the host as its realtime profile wants it; absent where never asked",
+    ),
+    _agent(
+        "host_timer_lateness_seconds",
+        "gauge",
+        "kind",
+        "Lateness of 20 sleeps of 1 ms at the scrape, on a CPU that is not isolated: mean, worst",
+    ),
     _agent("host_realtime_kernel", "gauge", "", "1 if the host's kernel is PREEMPT_RT"),
     _agent("host_isolated_cpus", "gauge", "", "CPUs that the scheduler leaves alone (isolcpus)"),
     _agent("host_nohz_full_cpus", "gauge", "", "CPUs without a tick while one task runs"),

@@ -63,6 +63,11 @@ class HostCollector(Collector):
             found.add("libvirt_call_seconds", reading.call_s)
         for domain in reading.domains:
             _domain(found, domain)
+        for pool in reading.pools:
+            found.add("storage_pool_active", float(pool.active), pool.name)
+            if pool.active:
+                found.add("storage_pool_bytes", pool.capacity, pool.name, "capacity")
+                found.add("storage_pool_bytes", pool.available, pool.name, "available")
         _host(found, self._facts())
         yield from found
 
@@ -110,3 +115,13 @@ def _host(found: _Families, facts: HostFacts) -> None:
         found.add("host_hugepages", free, str(size), "free")
     for cpu, seconds in facts.steal_s.items():
         found.add("host_cpu_steal_seconds_total", seconds, str(cpu))
+    for cpu, count in facts.isolated_interrupts.items():
+        found.add("host_isolated_interrupts_total", count, str(cpu))
+    if facts.smis is not None:
+        found.add("host_smis_total", facts.smis)
+    if facts.tuned_verified is not None:
+        found.add("host_tuned_verified", float(facts.tuned_verified))
+    if facts.timer_lateness_s is not None:
+        mean, worst = facts.timer_lateness_s
+        found.add("host_timer_lateness_seconds", mean, "mean")
+        found.add("host_timer_lateness_seconds", worst, "worst")

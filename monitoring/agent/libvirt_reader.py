@@ -35,6 +35,16 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """A storage pool; sizes in bytes. One that is not active has none."""
+
+    name: str
+    active: bool
+    capacity: int = 0
+    available: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What one look gave. `hang_s`: how long a question has been stuck; `error`: why it failed."""
 
@@ -43,6 +53,7 @@ class Reading:
     hang_s: float = 0.0
     error: str = ""
     domains: tuple[Domain, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
 
 def open_readonly(uri: str) -> Any:
@@ -69,11 +80,31 @@ def bulk_stats(connection: Any) -> tuple[Domain, ...]:
     return tuple(Domain(dom.name(), dom.UUIDString(), stats) for dom, stats in rows)
 
 
+def storage_pools(connection: Any) -> tuple[Pool, ...]:
+    """The host's storage pools, as libvirt last looked at them; none where it has no storage driver."""
+    import libvirt
+
+    try:
+        found = connection.listAllStoragePools(0)
+    except libvirt.libvirtError:
+        return ()
+    pools = []
+    for pool in found:
+        try:
+            state, capacity, _allocated, available = pool.info()
+        except libvirt.libvirtError:
+            continue  # removed meanwhile
+        active = state == libvirt.VIR_STORAGE_POOL_RUNNING
+        pools.append(Pool(pool.name(), active, capacity, available))
+    return tuple(pools)
+
+
 @dataclass
 class _Call:
     started: float
     done: threading.Event = field(default_factory=threading.Event)
     result: tuple[Domain, ...] = ()
+    pools: tuple[Pool, ...] = ()
     error: str = ""
     ended: float = 0.0
 
@@ -87,9 +118,11 @@ class LibvirtReader:
         *,
         opener: Callable[[str], Any] = open_readonly,
         ask: Callable[[Any], tuple[Domain, ...]] = bulk_stats,
+        ask_pools: Callable[[Any], tuple[Pool, ...]] = storage_pools,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._uri, self._opener, self._ask, self._clock = uri, opener, ask, clock
+        self._ask_pools = ask_pools
         self._connection: Any = None
         self._call: _Call | None = None
         self._lock = threading.Lock()
@@ -111,13 +144,15 @@ class LibvirtReader:
             self._call = None
         if call.error:
             return Reading(up=False, error=call.error)
-        return Reading(up=True, call_s=call.ended - call.started, domains=call.result)
+        call_s = call.ended - call.started
+        return Reading(up=True, call_s=call_s, domains=call.result, pools=call.pools)
 
     def _run(self, call: _Call) -> None:
         try:
             if self._connection is None:
                 self._connection = self._opener(self._uri)
             call.result = self._ask(self._connection)
+            call.pools = self._ask_pools(self._connection)
         except Exception as error:
             # Whatever broke, the next scrape begins with a new connection.
             call.error = f"{type(error).__name__}: {error}"

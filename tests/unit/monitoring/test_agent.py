@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitoring import METRICS
 from monitoring.agent import HostCollector, HostFacts, LibvirtReader, read_facts
 from monitoring.agent.hostfacts import count_cpus
-from monitoring.agent.libvirt_reader import Domain
+from monitoring.agent.libvirt_reader import Domain, Pool
 
 STATS = {
     "state.state": 1,
@@ -33,7 +33,9 @@ STATS = {
     "net.0.rx.bytes": 10,
     "net.0.tx.bytes": 20,
 }
-FACTS = HostFacts("6.1.0-rt", True, 1, 0, 0.95, {2097152: (4, 1)}, {0: 1.5})
+FACTS = HostFacts(
+    "6.1.0-rt", True, 1, 0, 0.95, {2097152: (4, 1)}, {0: 1.5}, {1: 7}, 3, True, (0.0001, 0.002)
+)
 
 
 def _samples(reader: LibvirtReader, facts: HostFacts = FACTS) -> dict[tuple[str, str], float]:
@@ -51,6 +53,7 @@ def _reader(ask: Any = None, opener: Any = None) -> LibvirtReader:
         "test:///x",
         opener=opener or (lambda _uri: object()),
         ask=ask or (lambda _c: (Domain("mw-a-plc", "u-1", STATS),)),
+        ask_pools=lambda _c: (Pool("mw", True, 1000, 400), Pool("old", False)),
     )
 
 
@@ -69,6 +72,11 @@ def test_a_domain_becomes_samples_in_base_units() -> None:
     )
     assert found["millwright_host_hugepages", "size_bytes=2097152,state=free"] == 1
     assert found["millwright_host_cpu_steal_seconds_total", "cpu=0"] == 1.5
+    assert found["millwright_storage_pool_bytes", "kind=available,pool=mw"] == 400
+    assert found["millwright_storage_pool_active", "pool=old"] == 0
+    assert ("millwright_storage_pool_bytes", "kind=capacity,pool=old") not in found
+    assert found["millwright_host_isolated_interrupts_total", "cpu=1"] == 7
+    assert found["millwright_host_timer_lateness_seconds", "kind=worst"] == 0.002
 
 
 def test_a_hanging_libvirt_is_a_metric_and_only_one_question_is_out() -> None:
@@ -127,6 +135,8 @@ def test_facts_come_from_the_kernels_files(tmp_path: Path) -> None:
         "proc/sys/kernel/osrelease": "6.1.0-1-rt-amd64",
         "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "8",
         "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "3",
+        "proc/interrupts": "      CPU0 CPU2 CPU3\n  1:  5  6  7  chip\nLOC: 900 900 900 local timer\n 24:  1  2  0 virtio\n",
+        "run/millwright-tuned/verified": "0\n",
         "proc/stat": "cpu  1 2 3 4 5 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 200 0 0\n",
     }
     for name, text in files.items():
@@ -138,6 +148,10 @@ def test_facts_come_from_the_kernels_files(tmp_path: Path) -> None:
     assert facts.rt_runtime_ratio == 0.95
     assert facts.hugepages == {2048 * 1024: (8, 3)}
     assert list(facts.steal_s) == [0]
+    # Isolated are 2, 3 and 7, of which 7 is off; the timer's own interrupts are not a device's.
+    assert facts.isolated_interrupts == {2: 8, 3: 7}
+    assert facts.tuned_verified is False
+    assert facts.smis is None
     assert facts.steal_s[0] > 0
 
 
@@ -146,6 +160,13 @@ def test_what_the_kernel_does_not_say_is_left_out(tmp_path: Path) -> None:
     assert facts == HostFacts()
     found = _samples(_reader(), facts)
     assert ("millwright_host_realtime_kernel", "") not in found
+
+
+def test_the_timer_of_this_machine_is_sampled() -> None:
+    facts = read_facts()
+    assert facts.timer_lateness_s is not None
+    mean, worst = facts.timer_lateness_s
+    assert 0 <= mean <= worst
 
 
 @pytest.mark.parametrize(
