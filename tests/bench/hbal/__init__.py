@@ -1,0 +1,1 @@
+"""Balancing of Ganeti's text files by hbal's own score."""
