@@ -6,6 +6,7 @@ both hosts are asked. The store's claims are held on both sides for as long as i
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -21,6 +22,7 @@ from millwright.hypervisor import (
     JobInfo,
     MigrationSpec,
     NetworkSpec,
+    NotFound,
     VolumeOwner,
 )
 
@@ -326,18 +328,21 @@ class _Mover:
                 else f"it did not converge within {self.schedule.abort_s:.0f} s: "
                 f"{job.remaining_bytes // MIB} MiB are left{dirty if job.dirty_rate_bytes_s else ''}"
             )
-            self.source.abort_job(self.context.machine_id)
+            with contextlib.suppress(NotFound):
+                self.source.abort_job(self.context.machine_id)
             if self.flight is None:
                 # Another process's migration, ended by this one.
                 self.flight = Flight(lambda: None)
             return
         stage = self.schedule.at(elapsed_s)
         if stage != self.stage:
-            self.source.tune_migration(
-                self.context.machine_id,
-                max_downtime_ms=stage.max_downtime_ms,
-                bandwidth_bytes_s=self._bandwidth(stage.bandwidth_bytes_s),
-            )
+            # Not found: it has arrived since both hosts were asked, which the next look sees.
+            with contextlib.suppress(NotFound):
+                self.source.tune_migration(
+                    self.context.machine_id,
+                    max_downtime_ms=stage.max_downtime_ms,
+                    bandwidth_bytes_s=self._bandwidth(stage.bandwidth_bytes_s),
+                )
             self.stage = stage
 
     def _say(self, job: JobInfo) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import libvirt
 import pytest
@@ -316,3 +317,28 @@ def test_a_host_that_hangs_up_is_asked_once_more(
         shake(address(port, pki(tmp_path)), 20.0)
     thread.join(10)
     listener.close()
+
+
+def test_a_domain_that_goes_while_it_is_looked_at_is_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine may arrive elsewhere between the look-up and the questions: that is no error."""
+    driver = LibvirtHypervisor(HostAddress(name="h1", uri="test:///default"), site="s")
+    there = libvirt.open("test:///default")
+    uuid = UUID(there.lookupByName("test").UUIDString())
+    there.close()
+    assert driver.domain(uuid) is not None
+    found = LibvirtHypervisor._find
+
+    def found_then_gone(
+        self: LibvirtHypervisor, conn: libvirt.virConnect, wanted: UUID
+    ) -> libvirt.virDomain | None:
+        domain = found(self, conn, wanted)
+        assert domain is not None
+        domain.destroy()
+        domain.undefine()
+        return domain
+
+    monkeypatch.setattr(LibvirtHypervisor, "_find", found_then_gone)
+    assert driver.domain(uuid) is None
+    driver.close()

@@ -150,7 +150,13 @@ class DomainVerbs(Base):
 
         def ask(conn: libvirt.virConnect, _: Deadline) -> DomainInfo | None:
             domain = self._find(conn, uuid)
-            return None if domain is None else self._info(domain)
+            try:
+                return None if domain is None else self._info(domain)
+            except libvirt.libvirtError as error:
+                # Undefined, or migrated away, since it was found.
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return None
+                raise
 
         return self._call("domain", deadline_s, ask)
 
