@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +60,10 @@ class Desk:
 
     async def _serve(self, stopped: Callable[[], bool]) -> None:
         self._slots = asyncio.Semaphore(AT_ONCE)
+        # Each console waits in two threads, to read and to write; works must find one beside them.
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(2 * CONSOLES + AT_ONCE + 2, thread_name_prefix="desk")
+        )
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Beside, then renamed: a standby that took over replaces the other one's socket.
         fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")

@@ -366,6 +366,35 @@ class StateTransition(AppendOnly):
         return f"{self.subject_name}: {self.before} → {self.after}"
 
 
+class ConsoleVisit(models.Model):
+    """A person at a machine's console: the ticket that opens it once, and from when to when he was there."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    machine = models.ForeignKey(Machine, models.CASCADE, related_name="console_visits")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    #: SHA-256 of the ticket; the ticket itself is told once and kept nowhere
+    ticket_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    #: by what the person was known when he asked: that browser's session, or that token
+    session_key = models.CharField(max_length=40, blank=True, editable=False)
+    token = models.ForeignKey(
+        "accounts.ApiToken", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    asked_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    opened_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    #: why it ended, as in `consoles.ENDS`
+    end = models.CharField(max_length=12, blank=True)
+
+    class Meta:
+        ordering = ("-asked_at",)
+        indexes = (models.Index(fields=("closed_at", "opened_at"), name="console_open"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.machine_id}"
+
+
 class DemandSample(models.Model):
     """What a machine used between two looks at its host."""
 

@@ -20,6 +20,7 @@ from millwright.core.lifecycle import (
     OperationKind,
     RequestState,
 )
+from millwright.environments import consoles
 from millwright.environments.actions import decide_by_policy
 from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
@@ -177,6 +178,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: leases(now),
         lambda: requests(now),
         lambda: undecided(now),
+        consoles.sweep,
         lambda: orphan_volumes(hosts, now),
     ):
         try:

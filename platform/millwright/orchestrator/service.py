@@ -19,7 +19,7 @@ from millwright.operations import Engine, LockLost, Ports
 from millwright.service_levels import rounds as ledger
 from millwright.settings import Settings
 
-from . import rounds, workshop
+from . import consoles, rounds, workshop
 from .builder import WorkerBuilder
 from .durable import DurableRunner
 from .hosts import Hosts
@@ -127,7 +127,7 @@ class Service:
         self._start("reconciliation", self.reconciliation.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
-        desk = Desk(self.settings.desk_socket, workshop.WORKS)
+        desk = Desk(self.settings.desk_socket, workshop.WORKS, consoles.opener(hosts))
         self._start("desk", lambda: desk.run(self.stop.is_set))
         runner.launch(unfinished())
         connections.close_all()

@@ -15,6 +15,16 @@ MOVABILITY = {
     "free": _("the balancer"),
 }
 
+#: Why a console ended, by `consoles.ENDS`.
+CONSOLE_ENDS = {
+    "left": _("You have left the console."),
+    "idle": _("Nobody typed for a long time: the console was closed."),
+    "forbidden": _("You may no longer be here: the console was closed."),
+    "lost": _("The console ended: the machine stopped, or somebody else took it over."),
+    "ticket": _("The ticket is used, unknown or too old. Connect again."),
+    "refused": _("The console cannot be had now."),
+}
+
 #: Kinds of operations, drifts and objects.
 WORDS = {
     "provision": _("Build"),
@@ -62,6 +72,10 @@ WORDS = {
 ACTIONS = {
     "audit.export": _("took the audit trail"),
     "cell.create": _("created cell"),
+    "console.ask": _("asked for console"),
+    "console.open": _("opened console"),
+    "console.close": _("closed console"),
+    "console.failed": _("console could not be opened"),
     "device.add": _("added device"),
     "device.remove": _("removed device"),
     "environment.start": _("started environment"),

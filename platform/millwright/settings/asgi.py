@@ -1,6 +1,7 @@
 """The portal's entry point for uvicorn: `uvicorn millwright.settings.asgi:application`."""
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -8,4 +9,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
 # Here each request has a thread of its own: a connection kept per thread would never be used again, and a hundred
 # requests a minute would use up what the server allows.
 os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
-application = get_asgi_application()
+_pages = get_asgi_application()
+
+from millwright.portal.consoles import console  # noqa: E402  # models are there only now
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Pages and API by HTTP, consoles by WebSocket."""
+    await (console if scope["type"] == "websocket" else _pages)(scope, receive, send)

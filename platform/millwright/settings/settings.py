@@ -79,6 +79,9 @@ class Settings(BaseSettings):
         "",
         description="groups and their role on the whole plant, such as plant-admins=administrator,shift=operator; empty: roles are given here",
     )
+    console_idle_minutes: int = Field(
+        15, ge=1, le=480, description="a console at which nobody typed for so long is closed"
+    )
     debug: bool = False
 
     @field_validator("two_factor_roles")

@@ -85,6 +85,7 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"days": 3},
         _row(DONE, NO, NO, DONE, NO, HIDDEN),
     ),
+    "machine-console": ("machines/{machine}/console/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
     "operation-cancel": ("operations/{live}/cancel/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
     "operation-retry": ("operations/{failed}/retry/", {}, _row(DONE, NO, DONE, DONE, NO, HIDDEN)),
     "operation-answer": (

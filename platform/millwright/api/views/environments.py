@@ -14,12 +14,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from millwright.accounts.models import Project
+from millwright.accounts.models import ApiToken, Project
 from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import Movability, OperationKind
-from millwright.environments import actions, labels, moving
+from millwright.environments import actions, consoles, labels, moving
+from millwright.environments.consoles import PATH
 from millwright.environments.models import Environment, Machine, Operation, Request, SavedView
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
@@ -350,6 +351,15 @@ class SavedViewViewSet(ProjectRows):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class ConsoleOutput(serializers.Serializer):
+    """A ticket for one console."""
+
+    id = serializers.UUIDField()
+    ticket = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    path = serializers.CharField()
+
+
 class MachineViewSet(ProjectRows):
     """Virtual machines."""
 
@@ -395,6 +405,22 @@ class MachineViewSet(ProjectRows):
         data.is_valid(raise_exception=True)
         moving.set_movability(request.user, self.get_object(), **data.validated_data)
         return Response(MachineSerializer(self.get_object()).data)
+
+    @extend_schema(request=None, responses={201: ConsoleOutput})
+    @action(detail=True, methods=["post"])
+    def console(self, request: HttpRequest, pk: str) -> Response:
+        """A ticket for its serial console: good once, for half a minute.
+
+        Open a WebSocket at `path` and send `{"ticket": …}` as its first message. Text frames are JSON of the
+        portal (`opened` or `error`), binary frames the console's bytes in both directions.
+        """
+        token = request.auth if isinstance(request.auth, ApiToken) else None
+        session = "" if token else request.session.session_key or ""
+        visit, secret = consoles.ask(
+            request.user, self.get_object(), session_key=session, token=token
+        )
+        body = {"id": visit.pk, "ticket": secret, "expires_at": visit.expires_at, "path": PATH}
+        return Response(ConsoleOutput(body).data, status=status.HTTP_201_CREATED)
 
 
 class OperationViewSet(ProjectRows):

@@ -54,6 +54,21 @@ def movability(environment: str, word: str, name: str | None, reason: str) -> No
     click.echo(f"{made['environment']}/{made['name']}: {made['movability']}")
 
 
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+def console(environment: str, name: str | None) -> None:
+    """The serial console, in this terminal. Ctrl-] leaves it.
+
+    Whoever is at this console now loses it. Opening and closing are written into the audit trail.
+    """
+    from millwright.cli import console as terminal
+
+    api = Api.from_settings()
+    made = api.post(f"machines/{_machine(api, environment, name)['id']}/console/")
+    terminal.carry(api.url, made["path"], made["ticket"])
+
+
 def _machine(api: Api, environment: str, name: str | None) -> dict[str, str]:
     rows = api.get(f"environments/{environment}/")["machines"]
     found = [row for row in rows if name in (None, row["name"])]

@@ -11,12 +11,12 @@ from millwright.hypervisor.errors import (
     Conflict,
     GuestCommandFailed,
     NotFound,
-    Unsupported,
 )
 from millwright.hypervisor.port import ConsoleStream, Progress
 from millwright.hypervisor.types import DomainState, ExecResult
 
 from .clock import VirtualClock
+from .console import FakeConsole
 from .faults import Faults, verb
 from .guest import FakeGuest
 from .state import FakeDomain
@@ -113,4 +113,16 @@ class FakeAgent:
     @verb
     def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
         """See the port."""
-        raise Unsupported("a fake host has no console", host=self.name)
+        with self._lock:
+            domain = self._domains.get(uuid)
+            if domain is None:
+                raise NotFound(f"domain {uuid} does not exist", host=self.name)
+            if domain.state is not DomainState.RUNNING:
+                raise Conflict(f"domain {domain.name!r} is {domain.state.value}", host=self.name)
+            if domain.console is not None:
+                domain.console.end()
+            found = domain
+            domain.console = FakeConsole(
+                domain.name, self.name, lambda: found.state is DomainState.RUNNING
+            )
+            return domain.console

@@ -169,8 +169,8 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All but a console: there is no terminal to show."""
-        return frozenset(Capability) - {Capability.CONSOLE, Capability.KEEPALIVE}
+        """All but keepalive: nothing is between it and its caller."""
+        return frozenset(Capability) - {Capability.KEEPALIVE}
 
     @property
     def connected(self) -> bool:

@@ -13,6 +13,7 @@ from millwright.hypervisor.types import (
     VolumeInfo,
 )
 
+from .console import FakeConsole
 from .guest import FakeGuest
 
 
@@ -30,6 +31,8 @@ class FakeDomain:
     started_at_s: float = 0.0
     boots: int = 0
     guest: FakeGuest = field(default_factory=FakeGuest)
+    #: whoever is at its console
+    console: FakeConsole | None = None
     #: the migration that brought it here
     arrival: MigrationResult | None = None
 

@@ -1,0 +1,64 @@
+"""A console in Chromium: the terminal under the strict content security policy, its end, and nothing in addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from millwright.audit.models import AuditEntry
+from playwright.sync_api import Browser
+
+from tests.integration.browser.test_accessible import axe, faults
+from tests.integration.browser.test_in_chromium import (
+    browser,
+    enter,
+    no_overflow,
+    playwright_beside_django,
+    portal,
+)
+from tests.integration.portal.test_consoles import at
+from tests.support.chromium import shot
+
+__all__ = ["at", "axe", "browser", "playwright_beside_django", "portal"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+WAIT = 60_000
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_an_operator_types_at_a_console(
+    at: Any, browser: Browser, axe: str, width: int, scheme: Any
+) -> None:
+    url, plant, _machine, host = at
+    page = enter(browser, url, plant.operator, width, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(f"{url}/environments/filling-line-1/")
+    page.get_by_role("link", name="Console").click()
+    page.get_by_role("button", name="Connect").click()
+    screen = page.locator(".xterm-rows")
+    screen.get_by_text("simulated console").wait_for(timeout=WAIT)
+    page.keyboard.type("echo moved by hand")
+    page.keyboard.press("Enter")
+    screen.get_by_text("moved by hand", exact=True).wait_for(timeout=WAIT)
+    # Its own style sheets came through: rows are as high as the terminal says.
+    assert page.evaluate("getComputedStyle(document.querySelector('.xterm-rows')).color") == (
+        "rgb(230, 233, 237)"
+    )
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    shot(page, f"console-{width}-{scheme}")
+    # Out of the terminal by keyboard alone.
+    page.keyboard.press("Control+Shift+Escape")
+    page.keyboard.press("Enter")
+    page.get_by_text("You have left the console.").wait_for(timeout=WAIT)
+    # Again, with a ticket of its own, until the machine stops.
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_text("What you type goes to the machine").wait_for(timeout=WAIT)
+    host.running = False
+    page.get_by_text("the machine stopped").wait_for(timeout=WAIT)
+    assert AuditEntry.objects.filter(action="console.open").count() == 2
+    assert any(address.startswith("ws") for address in asked)
+    assert not any("ticket" in address or "?" in address for address in asked)
+    assert page.complaints == []  # type: ignore[attr-defined]
