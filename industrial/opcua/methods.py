@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from asyncua import Server, ua
 
 from industrial.runtime.shm import Command, SharedMemory
+
+from .models import Models
 
 FAULTS = {1: "division by zero", 2: "index out of bounds", 3: "bad reference", 4: "string", 5: "watchdog", 6: "stack", 7: "conversion"}  # fmt: skip
 #: Severity of a stopped task, 1 to 1000.
@@ -17,11 +19,13 @@ SEVERITY = 800
 
 async def add_methods(
     server: Server,
-    index: int,
+    models: Models,
+    sets: Iterable[ua.NodeId],
     shm: Callable[[], SharedMemory],
     order: Callable[[Command], Awaitable[bool]],
 ) -> Callable[[tuple[int, int, int, int]], Awaitable[None]]:
-    """Add the object `Controller`; returns what tells of a fault."""
+    """Add the object `Controller`, and Start and Stop in the models' method sets; returns what tells of a fault."""
+    index = models.own
     controller = await server.nodes.objects.add_object(
         ua.NodeId("Controller", index), f"{index}:Controller"
     )
@@ -54,7 +58,15 @@ async def add_methods(
             ua.NodeId(f"Controller.{name}", index), f"{index}:{name}", method, [], [kind]
         )
     # Only engineers start and stop.
-    server.iserver.guarded = {ua.NodeId(f"Controller.{name}", index) for name in ("Start", "Stop")}
+    guarded = {ua.NodeId(f"Controller.{name}", index) for name in ("Start", "Stop")}
+    for owner in sets:
+        for name, verb in (("Start", Command.RUN), ("Stop", Command.STOP)):
+            node = ua.NodeId(f"{owner.Identifier}/{name}", index)
+            await server.get_node(owner).add_method(
+                node, models.name(f"PLC:{name}"), _plain(order, verb), [], []
+            )
+            guarded.add(node)
+    server.iserver.guarded = guarded
 
     fault_type = await server.create_custom_event_type(
         index, "ProgramFault", ua.ObjectIds.BaseEventType,
@@ -70,3 +82,14 @@ async def add_methods(
         await events.trigger(message=f"task {task} stopped at line {line}: {kind}")
 
     return tell
+
+
+def _plain(order: Callable[[Command], Awaitable[bool]], verb: Command) -> Callable[[Any], Any]:
+    """A method of PLCopen's: without results, and an error where the scan does not follow."""
+
+    async def method(_parent: Any) -> list[ua.Variant] | ua.StatusCode:
+        if await order(verb):
+            return []
+        return ua.StatusCode(ua.StatusCodes.BadInvalidState)
+
+    return method

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import logging
 import socket
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,17 @@ from industrial.runtime.shm import Area, Command, SharedMemory, ShmError, Snapsh
 from industrial.runtime.variables import Place, Variables
 from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
 
+from .information import (
+    DIRECTIONS,
+    Blocks,
+    MachineSettings,
+    Nodes,
+    add_information,
+    health,
+    link_tasks,
+)
 from .methods import add_methods
+from .models import Models
 from .sessions import PlcInternalServer, Users
 
 log = logging.getLogger(__name__)
@@ -62,7 +74,10 @@ _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 
 
 class TagServer:
-    """The OPC UA server of one program."""
+    """The OPC UA server of one program.
+
+    `project` is the folder of its symbols.json and vplc.toml; `silent` counts the devices that do not answer.
+    """
 
     def __init__(
         self,
@@ -73,10 +88,13 @@ class TagServer:
         policy: OpcUaPolicy,
         state: Path,
         quality: Callable[[str], bool] = lambda _path: True,
+        project: Path | None = None,
+        silent: Callable[[], int] = lambda: 0,
     ) -> None:
         self._shm = shm
         self._url = f"opc.tcp://{host}:{port}/"
         self._policy, self._state, self._quality = policy, state, quality
+        self._project, self._silent = project, silent
         self._trust = TrustStore(state / "trust", policy.clients)
         self.users = Users(lambda: self._policy, lambda: self._trust)
         self._server: Server | None = None
@@ -84,6 +102,7 @@ class TagServer:
         self._last: list[object] = []
         self._task: asyncio.Task[None] | None = None
         self._events: Any = None
+        self._health: tuple[ua.NodeId, int] | None = None
         self.port = port
 
     @property
@@ -107,16 +126,20 @@ class TagServer:
         await server.init()
         server.set_endpoint(self._url)
         server.set_server_name(f"Millwright vPLC {socket.gethostname()}")
-        await self._secure(server)
+        uri = await self._secure(server)
         index = await server.register_namespace(NAMESPACE)
-        rows = list(symbols)
-        shown = await self._add_nodes(server, index, program, rows)
+        models = Models(server, index)
+        await models.define()
+        about, machine = self._about(program)
+        places = add_information(models, uri, about, machine)
+        self._health = (places.health, 0)
+        shown = await self._add_nodes(server, models, about, places, list(symbols))
         attributes = internal.attribute_service
         attributes.symbols = {node: row for (node, _), row in zip(self._nodes, shown, strict=True)}
         attributes.may_write = lambda role, row: self._policy.may_write(role, row)
         attributes.writer = self._write
         self._last = [None] * len(self._nodes)
-        self._events = await add_methods(server, index, self._shm, self._order)
+        self._events = await add_methods(server, models, places.methods, self._shm, self._order)
         # The program's values and not zeros are what the first client sees.
         with contextlib.suppress(ShmError):
             await self._changes(server, self._shm().snapshot(arena=True))
@@ -125,8 +148,23 @@ class TagServer:
         self.port = server.bserver.port if server.bserver else self.port
         self._task = asyncio.create_task(self._publish())
 
-    async def _secure(self, server: Server) -> None:
-        """Certificate, policies and the kinds of tokens."""
+    def _about(self, program: str) -> tuple[Mapping[str, Any], MachineSettings]:
+        """What symbols.json says beside the variables, and the machine's nameplate.
+
+        Raises:
+            SettingsError: [opcua] breaks a rule.
+        """
+        about: dict[str, Any] = {}
+        manifest: dict[str, Any] = {}
+        if self._project is not None:
+            with contextlib.suppress(OSError, ValueError):
+                about = json.loads((self._project / "symbols.json").read_text())
+            with contextlib.suppress(OSError, ValueError):
+                manifest = tomllib.loads((self._project / "vplc.toml").read_text(encoding="utf-8"))
+        return {**about, "program": program}, MachineSettings.parse(manifest)
+
+    async def _secure(self, server: Server) -> str:
+        """Certificate, policies and the kinds of tokens; returns the application's URI."""
         identity = await asyncio.to_thread(ensure_identity, self._state / "keys")
         await server.set_application_uri(identity.uri)
         await server.load_certificate(str(identity.certificate))
@@ -144,38 +182,44 @@ class TagServer:
             tokens.append(ua.AnonymousIdentityToken)
         server.set_security_policy(policies)
         server.set_identity_tokens(tokens)
+        return identity.uri
 
     async def _add_nodes(
-        self, server: Server, index: int, program: str, rows: list[Mapping[str, Any]]
-    ) -> list[Mapping[str, Any]]:
+        self, server: Server, models: Models, about: Mapping[str, Any], places: Nodes,
+        rows: list[Mapping[str, Any]],
+    ) -> list[Mapping[str, Any]]:  # fmt: skip
+        """The program's tree below Objects/Program, and the same nodes where PLCopen looks for them."""
         folder = await server.nodes.objects.add_folder(
-            ua.NodeId("Program", index), f"{index}:{program}"
+            ua.NodeId("Program", models.own), models.name(f":{about['program']}")
         )
         variables = Variables(rows)
-        parents = {"": folder}
+        blocks = Blocks(models, about)
+        parents: dict[str, ua.NodeId] = {"": folder.nodeid}
         self._nodes = []
         shown = [row for row in rows if row["type"] in TYPES and not row.get("hidden")]
         shown = [row for row in shown if variables.find(str(row["path"])).count <= MAX_ARRAY]
         shown = shown[:MAX_NODES]
         for symbol in shown:
             place = variables.find(str(symbol["path"]))
-            parent = folder
-            parts = place.path.split(".")
-            for depth in range(1, len(parts)):
-                path = ".".join(parts[:depth])
-                if path not in parents:
-                    parents[path] = await parent.add_object(
-                        ua.NodeId(path, index), f"{index}:{parts[depth - 1]}"
-                    )
-                parent = parents[path]
+            path, _, name = place.path.rpartition(".")
             kind = TYPES[place.type]
-            node = await parent.add_variable(
-                ua.NodeId(place.path, index), f"{index}:{parts[-1]}", _initial(place, kind), kind
-            )
+            reference = models.id("PLC", DIRECTIONS.get(str(symbol.get("direction")), 4004))
+            node = models.variable(
+                ua.NodeId(place.path, models.own), models.name(f":{name}"), _parent(blocks, parents, path),
+                reference if path else ua.ObjectIds.HasComponent, _initial(place, kind), kind,
+                description=str(symbol.get("comment") or ""),
+                dimensions=[high - low + 1 for low, high in place.dims] or None,
+            )  # fmt: skip
+            if not path:
+                models.refer(places.globals, ua.NodeId(ua.ObjectIds.Organizes), node)
             if any(self._policy.may_write(role, symbol) for role in Role):
                 # The role decides at the write; here it is said that it can be written at all.
-                await node.set_writable()
-            self._nodes.append((node.nodeid, place))
+                await server.get_node(node).set_writable()
+            self._nodes.append((node, place))
+        programs = {path: node for path, node in parents.items() if blocks.is_program(path)}
+        for node in programs.values():
+            models.refer(places.programs, ua.NodeId(ua.ObjectIds.HasComponent), node)
+        link_tasks(models, about, programs)
         return shown
 
     async def stop(self) -> None:
@@ -225,7 +269,15 @@ class TagServer:
             if state is State.FAULT and before is not State.FAULT and self._events is not None:
                 await self._events(shm.fault)
             before = state
+            await self._tell_health(server, health(state, len(shm.forces()), self._silent()))
             await self._changes(server, images)
+
+    async def _tell_health(self, server: Server, now: int) -> None:
+        if self._health is not None and self._health[1] != now:
+            self._health = (self._health[0], now)
+            await server.write_attribute_value(
+                self._health[0], ua.DataValue(ua.Variant(now, ua.VariantType.Int32))
+            )
 
     async def _changes(self, server: Server, images: Snapshot) -> None:
         now = dt.datetime.now(dt.UTC)
@@ -247,6 +299,13 @@ class TagServer:
                 node,
                 ua.DataValue(value, StatusCode=ua.StatusCode(code), SourceTimestamp=now, ServerTimestamp=now),
             )  # fmt: skip
+
+
+def _parent(blocks: Blocks, parents: dict[str, ua.NodeId], path: str) -> ua.NodeId:
+    """The object of a path, made with those above it."""
+    if path not in parents:
+        parents[path] = blocks.add(path, _parent(blocks, parents, path.rpartition(".")[0]))
+    return parents[path]
 
 
 def _native(value: Any) -> Any:

@@ -106,6 +106,25 @@ class PlcSession(InternalSession):  # type: ignore[misc]
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
         return super().activate_session(params, peer_certificate)
 
+    async def read(self, params: ua.ReadParameters) -> list[ua.DataValue]:
+        """Access levels and executability are told as they are for this session's role."""
+        values: list[ua.DataValue] = await super().read(params)
+        if not self.external:
+            return values
+        role = getattr(self.user, "plc_role", None)
+        attributes = self.iserver.attribute_service
+        for number, wanted in enumerate(params.NodesToRead):
+            if wanted.AttributeId == ua.AttributeIds.UserAccessLevel:
+                symbol = attributes.symbols.get(wanted.NodeId)
+                if symbol is not None and not attributes.may_write(role, symbol):
+                    values[number] = _told(ua.AccessLevel.CurrentRead.mask, ua.VariantType.Byte)
+            elif (
+                wanted.AttributeId == ua.AttributeIds.UserExecutable
+                and wanted.NodeId in self.iserver.guarded
+            ):
+                values[number] = _told(role is Role.ENGINEER, ua.VariantType.Boolean)
+        return values
+
     async def call(self, params: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
         """Methods that change the controller want an engineer."""
         engineer = getattr(self.user, "plc_role", None) is Role.ENGINEER
@@ -198,6 +217,10 @@ class PlcAttributes(AttributeService):  # type: ignore[misc]
         if wanted.Value.Value is None or self.writer is None:
             return ua.StatusCode(ua.StatusCodes.BadTypeMismatch)
         return self.writer(symbol, wanted.Value.Value)
+
+
+def _told(value: Any, kind: ua.VariantType) -> ua.DataValue:
+    return ua.DataValue(ua.Variant(value, kind))
 
 
 def _ranged(value: ua.DataValue, text: str) -> ua.DataValue:

@@ -212,6 +212,8 @@ class Protocols:
             policy=self._policy(),
             state=self.paths.state,
             quality=self._quality,
+            project=self.paths.active,
+            silent=lambda: sum(not device.good for device in self.scanner.devices),
         )
         await self._opcua.start(program["name"] if program else "none", self.symbols)
         self.bound["opcua"] = self._opcua.port

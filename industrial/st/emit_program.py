@@ -13,7 +13,7 @@ from . import types as t
 from .emit_pou import PouEmitter, dispatcher, implementations, layout_frame, needs_dispatch
 from .model import Pou, Var, align, encode
 from .scope import Project
-from .symbols import MAX_SYMBOLS, variable_symbols
+from .symbols import MAX_SYMBOLS, instances, variable_symbols
 
 _HERE = Path(__file__).resolve().parent
 #: The first bytes of the arena are never used: a reference of zero means nothing.
@@ -351,11 +351,15 @@ class ProgramEmitter:
 
     def _symbols(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
+        blocks: list[dict[str, Any]] = []
         for var in self.project.globals.values():
             if var.kind == "VAR_GLOBAL" and var.type is not t.ERROR and var.decl is None:
                 rows += variable_symbols(var.name, var, 0)
+                blocks += instances(var.name, var.type)
         for instance in self.instances:
             if isinstance(instance.type, t.BlockType):
+                program = instance.type.pou.name
+                blocks.append({"path": instance.name, "type": program, "kind": "program"})
                 for var in instance.type.pou.variables.values():
                     if (
                         not var.by_reference
@@ -365,6 +369,7 @@ class ProgramEmitter:
                         rows += variable_symbols(
                             f"{instance.name}.{var.name}", var, instance.offset
                         )
+                        blocks += instances(f"{instance.name}.{var.name}", var.type)
             if len(rows) > MAX_SYMBOLS:
                 break
         layout = [
@@ -398,6 +403,7 @@ class ProgramEmitter:
             "version": self.version,
             "layout_hash": digest,
             "tasks": tasks,
+            "instances": blocks[:MAX_SYMBOLS],
             "symbols": rows,
         }
 

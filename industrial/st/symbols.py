@@ -87,6 +87,23 @@ def flatten(path: str, kind: t.Type, offset: int, row: dict[str, Any]) -> Iterat
     }
 
 
+def instances(path: str, kind: t.Type) -> Iterator[dict[str, Any]]:
+    """The function blocks behind a variable, with the names of their types, depth first."""
+    if isinstance(kind, t.StructType):
+        for member in kind.fields.values():
+            yield from instances(f"{path}.{member.name}", member.type)
+    elif isinstance(kind, t.BlockType):
+        yield {"path": path, "type": kind.pou.name, "kind": "function_block"}
+        for var in kind.pou.instance_variables():
+            if not var.by_reference and not var.name.startswith("__"):
+                yield from instances(f"{path}.{var.name}", var.type)
+    elif isinstance(kind, t.ArrayType) and not (
+        t.is_scalar(kind.element) or t.is_string(kind.element)
+    ):
+        for number in range(min(kind.count, MAX_ELEMENTS)):
+            yield from instances(f"{path}[{_indices(kind, number)}]", kind.element)
+
+
 def _indices(kind: t.ArrayType, number: int) -> str:
     parts: list[str] = []
     for low, high in reversed(kind.ranges):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,8 +16,8 @@ import pytest
 from millwright.cli.errors import ApiError
 from millwright.gateway import GatewayClient
 
-from tests.support.lab import ROOT
-from tests.support.running import NODE, Running, eventually, metric
+from tests.support.nodejs import node
+from tests.support.running import Running, eventually, metric
 
 pytestmark = [pytest.mark.lab, pytest.mark.vplc_guest]
 
@@ -98,17 +97,8 @@ def test_the_values_agree_with_the_devices_physics(running: Running) -> None:
 
 
 def test_node_opcua_browses_and_reads_and_may_not_write(running: Running) -> None:
-    npm = ROOT / ".venv/bin/npm"
-    environment = {**os.environ, "PATH": f"{npm.parent}:{os.environ['PATH']}"}
-    if not (NODE / "node_modules").exists():
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], cwd=NODE, check=True, env=environment)  # fmt: skip
     machine = running.machine()
-    done = subprocess.run(
-        ["node", "read.mjs", machine["opcua"], "level"],
-        cwd=NODE, env=environment, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    answer = node("read.mjs", machine["opcua"], "level")
     (level,) = answer["found"].values()
     assert level["status"] == "Good"
     assert 0 < level["value"] <= 10000

@@ -25,7 +25,6 @@ from tests.support.postgres import PrivatePostgres
 HOME = Path(f"/var/tmp/millwright-e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}")
 #: Generous: an emulated guest boots on a busy machine.
 UP_LIMIT_S = 1500
-NODE = Path(__file__).resolve().parents[1] / "e2e/node"
 
 
 class Running:

@@ -79,7 +79,9 @@ def _enter(url: str, name: str) -> httpx.Response:
         return page
 
 
-def test_a_person_of_the_provider_enters_with_the_role_of_his_group(site: tuple[str, Plant]) -> None:
+def test_a_person_of_the_provider_enters_with_the_role_of_his_group(
+    site: tuple[str, Plant],
+) -> None:
     url, _plant = site
     page = _enter(url, "petra")
     assert page.url == f"{url}/", page.text[:500]

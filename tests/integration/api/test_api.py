@@ -139,35 +139,45 @@ def test_discovery_lists_what_prometheus_may_scrape(plant: Plant) -> None:
 
 
 #: path → who may read it: anonymous, engineer, approver, operator, a stranger from another project
-READ: dict[str, dict[str, int]] = {
-    name: {"anonymous": 401, "engineer": 200, "approver": 200, "operator": 200, "stranger": 200}
-    for name in (
-        "requests",
-        "environments",
-        "machines",
-        "operations",
-        "programs",
-        "program-versions",
-        "deployments",
-        "devices",
-        "mappings",
-        "stations",
-        "set-points",
-        "views",
-        "cells",
-        "templates",
-        "projects",
-        "audit",
-        "members",
-        "delegations",
-        "status",
-    )
-} | {
-    "people": {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 403, "stranger": 403}
-} | {
-    name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-    for name in ("hosts", "drifts", "recommendations")
-}
+READ: dict[str, dict[str, int]] = (
+    {
+        name: {"anonymous": 401, "engineer": 200, "approver": 200, "operator": 200, "stranger": 200}
+        for name in (
+            "requests",
+            "environments",
+            "machines",
+            "operations",
+            "programs",
+            "program-versions",
+            "deployments",
+            "devices",
+            "mappings",
+            "stations",
+            "set-points",
+            "views",
+            "cells",
+            "templates",
+            "projects",
+            "audit",
+            "members",
+            "delegations",
+            "status",
+        )
+    }
+    | {
+        "people": {
+            "anonymous": 401,
+            "engineer": 403,
+            "approver": 403,
+            "operator": 403,
+            "stranger": 403,
+        }
+    }
+    | {
+        name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
+        for name in ("hosts", "drifts", "recommendations")
+    }
+)
 
 
 @pytest.mark.parametrize("name", sorted(READ))

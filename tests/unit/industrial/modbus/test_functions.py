@@ -231,7 +231,9 @@ def test_a_full_journal_is_told_and_nothing_of_the_request_enters(bench: Bench) 
     assert bench.functions.answer(wide, ENGINEER)[0] == 0x10
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(min_size=1, max_size=253))
 def test_any_request_has_one_answer_that_fits(bench: Bench, request_: bytes) -> None:
     for peer in (ENGINEER, STRANGER, Peer("10.0.0.5", "operator")):
