@@ -132,3 +132,43 @@ class Recommendation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.machine}: {self.source} → {self.destination}"
+
+
+class HostRecovery(models.Model):
+    """A lost host whose machines start elsewhere: who made sure that it is off, and how far it is."""
+
+    STATES = (
+        ("active", _("under way")),
+        ("done", _("done")),
+        ("cancelled", _("ended before its end")),
+    )
+    CONFIRMED = (("person", _("by a person")), ("fence", _("by its fence agent")))
+    host = models.ForeignKey("inventory.Host", models.PROTECT, related_name="recoveries")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    reason = models.CharField(max_length=300, blank=True)
+    #: who says that the host is off; empty: its fence agent is still at it
+    confirmed_by = models.CharField(max_length=10, blank=True, choices=CONFIRMED)
+    #: a person has stated that the host cannot return with its machines: autonomous ones start too
+    gone = models.BooleanField(default=False)
+    fencing = models.ForeignKey(
+        "environments.Operation", models.SET_NULL, null=True, related_name="+"
+    )
+    state = models.CharField(max_length=10, default="active", choices=STATES)
+    #: what waits, and what stands in the way: [{"machine", "why"}]
+    blockers = models.JSONField(default=list)
+    note = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("host",), condition=models.Q(state="active"), name="one_recovery_at_a_time"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.state}"

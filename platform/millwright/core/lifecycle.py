@@ -56,6 +56,10 @@ class OperationKind(StrEnum):
     MIGRATE = "migrate"
     DRAIN = "drain"
     RECOVER = "recover"
+    #: taking a host's power away before its machines start elsewhere
+    FENCE = "fence"
+    #: ending what a returned host still has of machines that were recovered elsewhere
+    CLEAR_COPY = "clear_copy"
 
 
 class OperationState(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -27,6 +28,8 @@ _POLICY = {
     "memory_limit_bytes",
     # hosts with the same word here have one file system under their pools
     "shared_storage",
+    # {"agent": "fence_…", "options": {…}}: how its power is taken away when it is lost
+    "fence",
 }
 
 
@@ -36,8 +39,32 @@ def ensure_site(name: str = "plant") -> Site:
     return site or Site.objects.create(name=name)
 
 
+def _validate_fence(fence: Any) -> None:
+    """An agent's name and its options; secrets only by the name of a file."""
+    if not isinstance(fence, dict) or set(fence) - {"agent", "options"}:
+        raise ValidationError({"policy.fence": 'expected {"agent": "fence_…", "options": {…}}'})
+    agent, options = fence.get("agent"), fence.get("options", {})
+    if not isinstance(agent, str) or not re.fullmatch(r"fence_[a-z0-9_]{1,40}", agent):
+        raise ValidationError(
+            {"policy.fence.agent": f"{agent!r}: expected a name like fence_ipmilan"}
+        )
+    if not isinstance(options, dict):
+        raise ValidationError({"policy.fence.options": "expected names and values"})
+    for name, value in options.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or name == "action":
+            raise ValidationError({f"policy.fence.options.{name}": "no option of an agent"})
+        if name in ("password", "passwd", "snmp_priv_passwd", "password_script", "passwd_script"):
+            raise ValidationError(
+                {f"policy.fence.options.{name}": "secrets are not kept here: give password_file"}
+            )
+        if not isinstance(value, (str, int)) or re.search(r"[\r\n]", str(value)):
+            raise ValidationError({f"policy.fence.options.{name}": "expected one line of text"})
+
+
 def validate_policy(policy: dict[str, Any]) -> None:
-    """Raise `ValidationError` for unknown keys and unreadable CPU lists."""
+    """Raise `ValidationError` for unknown keys, unreadable CPU lists, and fencing that cannot be."""
+    if policy.get("fence"):
+        _validate_fence(policy["fence"])
     if unknown := set(policy) - _POLICY:
         raise ValidationError(
             {

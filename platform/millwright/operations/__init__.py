@@ -1,11 +1,12 @@
 """Durable operations on the ports: recorded before they start, made of steps that say "ensure"."""
 
 from .engine import Engine, Killed
-from .errors import Cancelled, OperationError, Question, StepFailed, StepTimeout
+from .errors import Cancelled, FenceRefused, OperationError, Question, StepFailed, StepTimeout
 from .kinds import SAGAS, saga_for
 from .ports import (
     BuiltProgram,
     Clock,
+    Fencer,
     Hypervisors,
     ImageFiles,
     LockLost,
@@ -28,6 +29,8 @@ __all__ = [
     "Clock",
     "Context",
     "Engine",
+    "FenceRefused",
+    "Fencer",
     "Hypervisors",
     "ImageFiles",
     "Killed",

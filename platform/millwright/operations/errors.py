@@ -38,3 +38,7 @@ class StepTimeout(OperationError):
 
 class Cancelled(OperationError):
     """A person asked the operation to stop."""
+
+
+class FenceRefused(Exception):
+    """The fence agent is missing, refused, or does not confirm that the power is off."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millwright.core.lifecycle import EnvironmentState, OperationKind
 
-from . import deliver, migrate, provision
+from . import deliver, fence, migrate, provision, recover
 from .power import EXISTS, HALT, POWER_OFF, POWER_ON, RESTARTED
 from .program import COMPILE
 from .remove import DELETE_DISK, FORGET, RELEASE, STOPPED
@@ -44,6 +44,14 @@ SAGAS: dict[str, Saga] = {
             environment_failed=EnvironmentState.FAILED,
         ),
         Saga(OperationKind.MIGRATE, migrate.STEPS, undoes=True),
+        Saga(
+            OperationKind.RECOVER,
+            recover.STEPS,
+            environment_after=EnvironmentState.RUNNING,
+            undoes=True,
+        ),
+        Saga(OperationKind.FENCE, fence.STEPS),
+        Saga(OperationKind.CLEAR_COPY, recover.CLEAR),
         Saga(OperationKind.BUILD_PROGRAM, (COMPILE,)),
         Saga(OperationKind.DELIVER_PROGRAM, (deliver.FIREWALL, deliver.PROGRAM)),
         Saga(OperationKind.DELIVER_CONFIG, (deliver.FIREWALL, deliver.CONFIG)),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from millwright.core.convergence import SCHEDULES, estimate_s
-from millwright.core.lifecycle import MachineObserved, ServiceClass
+from millwright.core.lifecycle import MachineObserved, OperationKind, ServiceClass
 from millwright.core.pinning import CpuAssignment
 from millwright.core.topology import format_cpu_list
 from millwright.hypervisor import (
@@ -40,7 +40,8 @@ MIB = 2**20
 POLL_S, SILENT_S = 1.0, 90.0
 
 
-def _ends(context: Context) -> tuple[MoveRecord, Hypervisor, Hypervisor]:
+def ends(context: Context) -> tuple[MoveRecord, Hypervisor, Hypervisor]:
+    """The operation's move with its two hosts."""
     move = context.ports.store.move(context.operation.id)
     if move is None:
         raise StepFailed("nothing was claimed for the move")
@@ -92,7 +93,7 @@ def _unprepare(context: Context) -> str:
         return "nothing was claimed"
     if move.state is MoveState.DONE:
         return f"it has moved: {move.destination} keeps it"
-    move, source, destination = _ends(context)
+    move, source, destination = ends(context)
     found = settled(source, destination, context.machine_id, context.ports.clock)
     _require_not_over_there(found, move)
     context.ports.store.undo_move(context.operation.id, "the move was undone")
@@ -109,8 +110,9 @@ def _require_not_over_there(found: Whereabouts, move: MoveRecord) -> None:
         )
 
 
-def _network(context: Context) -> str:
-    move, _, destination = _ends(context)
+def network_there(context: Context) -> str:
+    """The machine's cell as a network of the destination."""
+    move, _, destination = ends(context)
     machine = context.machine()
     if machine.network is None or machine.bridge is None:
         return "no network wanted"
@@ -118,8 +120,9 @@ def _network(context: Context) -> str:
     return f"{machine.network} on {move.destination}"
 
 
-def _filter(context: Context) -> str:
-    _, _, destination = _ends(context)
+def filter_there(context: Context) -> str:
+    """Its firewall on the destination."""
+    _, _, destination = ends(context)
     machine = context.machine()
     if machine.network is None:
         return "no network wanted"
@@ -128,21 +131,23 @@ def _filter(context: Context) -> str:
 
 
 def _unfilter(context: Context) -> str:
-    move, _, destination = _ends(context)
+    move, _, destination = ends(context)
     if move.state is MoveState.DONE:
         return "it has moved: the firewall stays"
     return "removed" if destination.remove_filter(filter_name(context.machine())) else "none there"
 
 
-def _image(context: Context) -> str:
-    move, _, destination = _ends(context)
+def image_there(context: Context) -> str:
+    """Its template's image on the destination."""
+    move, _, destination = ends(context)
     if move.state is MoveState.DONE:
         return "present"
     return upload_image(context, context.machine(), destination)
 
 
-def _disk(context: Context) -> str:
-    move, _, destination = _ends(context)
+def disk_there(context: Context) -> str:
+    """Its disk on the destination, unless both hosts see the same."""
+    move, _, destination = ends(context)
     machine = _target(context, move)
     if machine.image.disk is None:
         return "it has no disk"
@@ -157,11 +162,11 @@ def _disk(context: Context) -> str:
         capacity_bytes=max(machine.disk_bytes, machine.image.disk_virtual_bytes),
         owner=VolumeOwner(site=machine.site, machine=str(machine.id), generation=move.generation),
     )
-    return f"{overlay_volume(machine)}, to be filled while it moves"
+    return overlay_volume(machine)
 
 
 def _undisk(context: Context) -> str:
-    move, source, destination = _ends(context)
+    move, source, destination = ends(context)
     if move.state is MoveState.DONE or move.shared_storage:
         return "the disk stays"
     found = settled(source, destination, context.machine_id, context.ports.clock)
@@ -171,7 +176,7 @@ def _undisk(context: Context) -> str:
     return "removed" if gone else "there was none"
 
 
-def _spec(
+def spec_there(
     context: Context, move: MoveRecord, destination: Hypervisor
 ) -> tuple[DomainSpec, tuple[str, ...]]:
     """The domain as it shall be over there, and what its host cannot give."""
@@ -198,7 +203,7 @@ def _spec(
 
 
 def _move(context: Context) -> str:
-    move, source, destination = _ends(context)
+    move, source, destination = ends(context)
     if move.state is MoveState.DONE:
         return "it had arrived"
     mover = _Mover(context, move, source, destination)
@@ -280,7 +285,7 @@ class _Mover:
         if self.machine.autostart:
             # Should the source die and come back half-way, it must not start its copy by itself.
             self.source.set_autostart(self.context.machine_id, False)
-        spec, _ = _spec(self.context, self.move, self.destination)
+        spec, _ = spec_there(self.context, self.move, self.destination)
         first = self.schedule.at(0)
         how = MigrationSpec(
             copy_storage=not self.move.shared_storage and self.machine.image.disk is not None,
@@ -436,7 +441,7 @@ def _rate(bytes_s: float | None) -> str:
 
 def _move_back(context: Context) -> str:
     """Undone only if it has not arrived: a machine that runs over there is left in peace."""
-    move, source, destination = _ends(context)
+    move, source, destination = ends(context)
     if move.state is MoveState.DONE:
         return f"it has moved: it stays on {move.destination}"
     found = settled(source, destination, context.machine_id, context.ports.clock)
@@ -455,9 +460,9 @@ def _move_back(context: Context) -> str:
 # --- after ---------------------------------------------------------------------------------------
 
 
-def _verify(context: Context) -> str:
+def verify_there(context: Context) -> str:
     """What was promised, read back from the destination: pins, generation, address, firewall."""
-    move, _, destination = _ends(context)
+    move, _, destination = ends(context)
     machine = context.machine()
     info = destination.domain(context.machine_id)
     if info is None:
@@ -471,12 +476,12 @@ def _verify(context: Context) -> str:
         destination.ensure_filter(FilterSpec(name=filter_name(machine), flows=machine.flows))
     if info.autostart != machine.autostart:
         destination.set_autostart(context.machine_id, machine.autostart)
-    _, words = _spec(context, move, destination)
+    _, words = spec_there(context, move, destination)
     context.ports.store.shortfalls(context.machine_id, words)
     context.ports.store.observed(
         context.machine_id,
         MachineObserved.RUNNING,
-        f"moved from {move.source}",
+        f"{'recovered' if context.operation.kind == OperationKind.RECOVER else 'moved'} from {move.source}",
         context.operation.id,
     )
     return "pins, address and firewall as claimed"
@@ -524,7 +529,7 @@ def _verify_nics(xml: str, machine: MachineRecord) -> None:
 
 def _clean(context: Context) -> str:
     """What is left at the source: definition, firewall, disk. It holds nothing that is still of use."""
-    move, source, destination = _ends(context)
+    move, source, destination = ends(context)
     machine = context.machine()
     found = look(source, destination, context.machine_id)
     if found.destination is not Sight.RUNNING:
@@ -545,21 +550,23 @@ def _clean(context: Context) -> str:
 
 STEPS: tuple[Step, ...] = (
     Step("prepare", "Claim at the destination", _prepare, undo=_unprepare),
-    Step("network", "Cell network on the destination", _network, no_undo="other machines use it"),
-    Step("filter", "Firewall on the destination", _filter, undo=_unfilter),
+    Step(
+        "network", "Cell network on the destination", network_there, no_undo="other machines use it"
+    ),
+    Step("filter", "Firewall on the destination", filter_there, undo=_unfilter),
     Step(
         "image",
         "Template image on the destination",
-        _image,
+        image_there,
         no_undo="verified images are kept for the next machine",
         timeout_s=900.0,
     ),
-    Step("disk", "Disk on the destination", _disk, undo=_undisk),
+    Step("disk", "Disk on the destination", disk_there, undo=_undisk),
     Step("move", "Move", _move, undo=_move_back, timeout_s=300.0, cancels=False),
     Step(
         "verify",
         "Pins, address and firewall",
-        _verify,
+        verify_there,
         no_undo="looking changes nothing",
         cancels=False,
     ),

@@ -18,6 +18,8 @@ from millwright.core.lifecycle import (
 from millwright.core.pinning import CpuAssignment
 from millwright.hypervisor import Flow, Hypervisor
 
+from .errors import FenceRefused
+
 
 class LockLost(BaseException):
     """This process is no longer the active orchestrator: stop at once, touch nothing.
@@ -273,6 +275,25 @@ class ProgramBuilder(Protocol):
     def build(self, name: str, version: str, files: Mapping[str, str]) -> BuiltProgram: ...
 
 
+class Fencer(Protocol):
+    """Takes the power of a host away."""
+
+    def off(self, host: str) -> str:
+        """Switch it off and make sure of it; returns who says so.
+
+        Raises:
+            FenceRefused: it is not known to be off.
+        """
+        ...
+
+
+class NoFencer:
+    """Where no fence agents are to be had."""
+
+    def off(self, host: str) -> str:
+        raise FenceRefused(f"no fence agent is configured for {host}")
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All ports together. `fence` raises `LockLost` when this process may no longer act."""
@@ -282,6 +303,7 @@ class Ports:
     clock: Clock
     prober: Prober
     builder: ProgramBuilder
+    fencer: Fencer = field(default_factory=NoFencer)
 
     def fence(self) -> None:
         """Replaced by the orchestrator; alone there is nobody to lose to."""

@@ -13,6 +13,7 @@ from millwright.accounts.models import Project
 from millwright.audit.actions import record
 from millwright.balancing.draining import drain_round
 from millwright.balancing.recommending import balance_round
+from millwright.balancing.recovering import recovery_round
 from millwright.core.lifecycle import (
     EnvironmentState,
     LifecycleError,
@@ -173,6 +174,7 @@ def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
     for work in (
+        lambda: recovery_round(now),
         lambda: drain_round(now),
         lambda: balance_round(now),
         lambda: leases(now),

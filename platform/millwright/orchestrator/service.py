@@ -22,6 +22,7 @@ from millwright.settings import Settings
 from . import consoles, rounds, workshop
 from .builder import WorkerBuilder
 from .durable import DurableRunner
+from .fencing import AgentFencer
 from .hosts import Hosts
 from .lock import AdvisoryLock, FileLock, Lock
 from .outside import Outside
@@ -113,6 +114,7 @@ class Service:
             clock=SystemClock(),
             prober=GatewayProber(self.settings.gateway_socket),
             builder=WorkerBuilder(key),
+            fencer=AgentFencer(),
             lock=self.lock,
             stop=self.stop,
         )

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.utils import timezone
 
+from millwright.balancing.recovering import clear_returned
 from millwright.core.lifecycle import (
     EnvironmentState,
     HostHealth,
@@ -177,6 +178,9 @@ class Watcher:
                     # It has just arrived at its destination: its move says so, and where.
                     continue
                 self._machine(machine, seen.get(machine.pk), name)
+            if seen.keys() - machines.keys():
+                # Before anything else: what came back and runs elsewhere by now.
+                clear_returned(host, set(seen))
             reconcile(host, domains, machines, self._hosts.site, now)
         self._demand(name, seen, machines)
 

@@ -378,11 +378,11 @@ def test_two_running_copies_are_a_question_and_one_is_ended(plant: World, answer
         engine.execute(operation, name)
     # Somebody starts a second copy by hand.
     from millwright.operations import Context
-    from millwright.operations.migrate import _spec
+    from millwright.operations.migrate import spec_there
 
     context = Context(plant.store.operation(operation), plant.ports)
     two = plant.pool.host("h2")
-    spec, _words = _spec(context, plant.store.move(operation), two)
+    spec, _words = spec_there(context, plant.store.move(operation), two)
     two.define(spec)
     two.start(plant.machine)
     assert running(plant) == ["h1", "h2"]

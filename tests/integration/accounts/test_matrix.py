@@ -17,7 +17,7 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
-from millwright.balancing.models import Recommendation
+from millwright.balancing.models import HostRecovery, Recommendation
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
@@ -169,6 +169,7 @@ def world(plant: Plant) -> dict[str, Any]:
     delegation = people.delegate(plant.approver, tom, now + dt.timedelta(days=2))
     return {
         "tom": tom.pk,
+        "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,
         "recommendation": Recommendation.objects.create(
             machine=machine,
             source=plant.hosts[0],

@@ -175,7 +175,7 @@ READ: dict[str, dict[str, int]] = (
     }
     | {
         name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-        for name in ("hosts", "drifts", "recommendations")
+        for name in ("hosts", "drifts", "recommendations", "recoveries")
     }
 )
 

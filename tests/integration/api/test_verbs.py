@@ -12,11 +12,12 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
-from millwright.balancing.models import Recommendation
+from millwright.balancing.models import HostRecovery, Recommendation
 from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory import actions as inventory
+from millwright.inventory.models import Host
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor.models import Deployment, ProgramVersion, SetPoint
 from rest_framework.test import APIClient
@@ -203,6 +204,12 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"mode": "shadow"},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
+    "host-recover": (
+        "hosts/mw0-h3/recover/",
+        {"confirm_off": True},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
+    "recovery-stop": ("recoveries/{recovery}/stop/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-drain": (
         "hosts/mw0-h2/drain/",
         {"approve": True},
@@ -278,7 +285,9 @@ def world(plant: Plant) -> dict[str, Any]:
     set_point = SetPoint.objects.create(machine=machine, tag="Main.setpoint", low=0, high=90)
     asked = actions.create_request(erin, **plant.request_fields("asked"))
     tom, soon = User.objects.create_user("tom"), timezone.now() + dt.timedelta(days=2)
+    Host.objects.create(name="mw0-h3", uri="fake://h3", health="down")
     return {
+        "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,
         "recommendation": Recommendation.objects.create(
             machine=machine,
             source=plant.hosts[0],

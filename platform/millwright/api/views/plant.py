@@ -18,7 +18,8 @@ from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
 from millwright.audit.models import AuditEntry
-from millwright.balancing import draining
+from millwright.balancing import draining, recovering
+from millwright.balancing.models import HostRecovery
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
 from millwright.environments.models import Environment, Machine
@@ -74,6 +75,53 @@ class DrainPlanOutput(serializers.Serializer):
     blockers = BlockerOutput(many=True)
 
 
+class RecoverInput(ReasonInput):
+    """Either `confirm_off` (a person has made sure that it has no power) or `fence` (its agent shall).
+
+    `gone`: it cannot return with its machines, so that autonomous ones start elsewhere too.
+    """
+
+    confirm_off = serializers.BooleanField(default=False)
+    fence = serializers.BooleanField(default=False)
+    gone = serializers.BooleanField(default=False)
+
+
+class PlannedStartOutput(serializers.Serializer):
+    machine = serializers.CharField()
+    destination = serializers.CharField()
+    priority = serializers.IntegerField()
+    rebuild = serializers.BooleanField()
+
+
+class RecoveryPlanOutput(serializers.Serializer):
+    """What would start where, in this order; what waits for its host; what finds no room."""
+
+    starts = PlannedStartOutput(many=True)
+    waiting = BlockerOutput(many=True)
+    left = BlockerOutput(many=True)
+
+
+class HostRecoverySerializer(serializers.ModelSerializer):
+    host = serializers.CharField(source="host.name", read_only=True)
+
+    class Meta:
+        model = HostRecovery
+        fields = (
+            "id",
+            "host",
+            "state",
+            "confirmed_by",
+            "gone",
+            "reason",
+            "fencing",
+            "blockers",
+            "note",
+            "created_at",
+            "ended_at",
+        )
+        read_only_fields = fields
+
+
 class HostViewSet(Readable):
     """The pool."""
 
@@ -121,6 +169,39 @@ class HostViewSet(Readable):
         draining.start(request.user, host, **data.validated_data)
         host.refresh_from_db()
         return Response(HostSerializer(host).data, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        request=RecoverInput, responses={200: RecoveryPlanOutput, 202: HostRecoverySerializer}
+    )
+    @action(detail=True, methods=["get", "post"])
+    def recover(self, request: HttpRequest, name: str) -> Response:
+        """GET (`?gone=1`): what would start where were it off. POST: make sure of it, and start them."""
+        host = self.get_object()
+        if request.method == "GET":
+            gone = request.query_params.get("gone", "") in ("1", "true")
+            return Response(RecoveryPlanOutput(asdict(recovering.preview(host, gone=gone))).data)
+        data = RecoverInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = recovering.start(request.user, host, **data.validated_data)
+        return Response(HostRecoverySerializer(row).data, status=status.HTTP_202_ACCEPTED)
+
+
+class RecoveryViewSet(Readable):
+    """Recoveries of lost hosts, newest first."""
+
+    queryset = HostRecovery.objects.select_related("host")
+    serializer_class = HostRecoverySerializer
+    permission_classes = (permissions.IsAuthenticated, PoolPermission)
+    filterset_fields = ("state", "host__name")
+    cursor_ordering = ("-created_at", "pk")
+    ordering_fields = ("created_at",)
+
+    @extend_schema(request=ReasonInput, responses={200: HostRecoverySerializer})
+    @action(detail=True, methods=["post"])
+    def stop(self, request: HttpRequest, pk: str) -> Response:
+        """Start nothing more."""
+        row = recovering.stop(request.user, self.get_object(), _reason(request))
+        return Response(HostRecoverySerializer(row).data)
 
 
 class CellViewSet(Readable):

@@ -96,6 +96,59 @@ def drain(name: str, dry_run: bool, approve: bool, reason: str, form: str) -> No
 
 @host.command()
 @click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would start where; start nothing.")
+@click.option("--confirm-off", is_flag=True, help="You have made sure that it has no power.")
+@click.option("--fence", is_flag=True, help="Let its fence agent take the power away.")
+@click.option(
+    "--gone", is_flag=True, help="It cannot return with its machines: autonomous ones too."
+)
+@click.option("--stop", is_flag=True, help="Start nothing more of the recovery that is under way.")
+@click.option("--reason", default="")
+@format_option
+def recover(
+    name: str,
+    dry_run: bool,
+    confirm_off: bool,
+    fence: bool,
+    gone: bool,
+    stop: bool,
+    reason: str,
+    form: str,
+) -> None:
+    """Start a lost host's machines elsewhere, the more important ones first.
+
+    With --dry-run, ends with 1 when a machine finds no room. Without any option: how far it is.
+    """
+    api = Api.from_settings()
+    if dry_run:
+        plan = api.get(f"hosts/{name}/recover/", gone="1" if gone else "0")
+        if form == "json":
+            show_one(plan, form)
+        else:
+            show_rows(plan["starts"], ("machine", "destination", "priority", "rebuild"), form)
+            for row in plan["waiting"]:
+                click.echo(f"waits: {row['machine']}: {row['why']}")
+            for row in plan["left"]:
+                click.echo(f"no room: {row['machine']}: {row['why']}")
+        if plan["left"]:
+            raise SystemExit(1)
+        return
+    if confirm_off or fence:
+        body = {"confirm_off": confirm_off, "fence": fence, "gone": gone, "reason": reason}
+        show_one(api.post(f"hosts/{name}/recover/", body), form)
+        return
+    rows = api.rows("recoveries/", host__name=name)
+    if stop:
+        active = [row for row in rows if row["state"] == "active"]
+        if not active:
+            raise CliError(f"{name}: no recovery is under way")
+        show_one(api.post(f"recoveries/{active[0]['id']}/stop/", {"reason": reason}), form)
+        return
+    show_rows(rows, ("created_at", "state", "confirmed_by", "gone", "blockers", "note"), form)
+
+
+@host.command()
+@click.argument("name")
 @click.option("--reason", default="")
 def uncordon(name: str, reason: str) -> None:
     """Let a host take machines again."""

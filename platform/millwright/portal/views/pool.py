@@ -116,6 +116,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "drifts": row.drifts.all(),
         "can_administer": may(request.user, "pool"),
         "drain": row.drains.filter(state="active").first(),
+        "recovery": row.recoveries.filter(state="active").first(),
     }
     return render(request, "portal/host.html", context)
 

@@ -1,0 +1,251 @@
+"""A host is lost: confirmed off by a person or its fence agent, its machines start elsewhere by priority."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from millwright.audit.models import AuditEntry
+from millwright.balancing import recovering
+from millwright.balancing.models import HostRecovery
+from millwright.environments.models import Machine, Move, Operation
+from millwright.inventory.actions import validate_policy
+from millwright.inventory.models import Host
+from millwright.operations import FenceRefused
+from millwright.orchestrator.fencing import AgentFencer
+
+from tests.integration.environments.test_draining import machines
+from tests.support.plant import Plant
+
+__all__ = ["machines"]
+
+
+@pytest.fixture
+def lost(plant: Plant, machines: list[Machine]) -> Host:
+    """The first host is down; of its two machines one is autonomous."""
+    Host.objects.filter(pk=plant.hosts[0].pk).update(health="down")
+    Machine.objects.update(observed="unknown")
+    Machine.objects.filter(pk=machines[0].pk).update(recovery="autonomous", priority=5)
+    Machine.objects.filter(pk=machines[1].pk).update(recovery="recoverable")
+    return Host.objects.get(pk=plant.hosts[0].pk)
+
+
+def _recovers() -> list[Operation]:
+    return list(Operation.objects.filter(kind="recover").order_by("created_at"))
+
+
+def _arrived(operation: Operation, lost: Host) -> None:
+    """As the store writes it when the machine runs elsewhere."""
+    target = Host.objects.get(name=operation.payload["destination"])
+    Move.objects.create(
+        operation=operation,
+        machine=operation.machine,
+        source=lost,
+        destination=target,
+        generation=operation.machine.generation + 1,
+        state="done",
+        ended_at=timezone.now(),
+    )
+    Machine.objects.filter(pk=operation.machine_id).update(
+        host=target, generation=operation.machine.generation + 1, observed="running"
+    )
+    Operation.objects.filter(pk=operation.pk).update(state="succeeded")
+
+
+def test_nothing_begins_before_somebody_has_made_sure(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    plan = recovering.preview(lost)
+    assert [(row.machine, row.rebuild) for row in plan.starts] == [(str(machines[1]), True)]
+    assert [row.machine for row in plan.waiting] == [str(machines[0])]
+    assert "autonomous" in plan.waiting[0].why
+    with pytest.raises(ValidationError, match="confirms"):
+        recovering.start(plant.operator, lost)
+    with pytest.raises(ValidationError, match="confirms"):
+        Host.objects.filter(pk=lost.pk).update(policy=lost.policy | {"fence": {"agent": "fence_x"}})
+        recovering.start(plant.operator, lost, confirm_off=True, fence=True)
+    for health in ("up", "suspect"):
+        Host.objects.filter(pk=lost.pk).update(health=health)
+        with pytest.raises(ValidationError, match="only when their host is down"):
+            recovering.start(plant.operator, lost, confirm_off=True)
+    assert not HostRecovery.objects.exists()
+    assert recovering.recovery_round() == 0
+
+
+def test_a_person_confirms_on_the_page_and_rounds_carry_it_on(
+    plant: Plant, lost: Host, machines: list[Machine], client: Client
+) -> None:
+    client.force_login(plant.operator)
+    page = client.get(f"/pool/{lost.name}/recover/").content.decode()
+    assert "has no power" in page
+    assert "fence agent" not in page.split("<fieldset>")[1]
+    assert f"/pool/{lost.name}/recover/" in client.get(f"/pool/{lost.name}/").content.decode()
+    client.post(f"/pool/{lost.name}/recover/", {"how": "person", "reason": "board burnt"})
+    row = HostRecovery.objects.get()
+    assert (row.confirmed_by, row.gone, row.requested_by) == ("person", False, plant.operator)
+    # Should it return, it takes nothing new.
+    assert Host.objects.get(pk=lost.pk).administration == "cordoned"
+    assert AuditEntry.objects.filter(action="recovery.start").count() == 1
+    assert recovering.recovery_round() == 1
+    (operation,) = _recovers()
+    assert (operation.machine, operation.host) == (machines[1], lost)
+    assert operation.payload["destination"] == plant.hosts[1].name
+    assert recovering.recovery_round() == 0
+    page = client.get(f"/pool/{lost.name}/recover/").content.decode()
+    assert str(operation.pk) in page
+    assert str(machines[0]) in page
+    _arrived(operation, lost)
+    assert recovering.recovery_round() == 0
+    row.refresh_from_db()
+    assert row.state == "done"
+    assert [item["machine"] for item in row.blockers] == [str(machines[0])]
+
+
+def test_gone_for_good_starts_the_autonomous_too_the_more_important_first(
+    plant: Plant, lost: Host, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovering, "AT_ONCE", 1)
+    recovering.start(plant.operator, lost, confirm_off=True, gone=True)
+    assert recovering.recovery_round() == 1
+    assert recovering.recovery_round() == 0
+    assert [row.machine for row in _recovers()] == [machines[0]]
+    _arrived(_recovers()[0], lost)
+    assert recovering.recovery_round() == 1
+    assert [row.machine for row in _recovers()] == [machines[0], machines[1]]
+
+
+def test_what_fails_is_tried_again_and_then_left_to_a_person(plant: Plant, lost: Host) -> None:
+    recovering.start(plant.operator, lost, confirm_off=True)
+    for number in range(recovering.TRIES):
+        assert recovering.recovery_round() == 1
+        Operation.objects.filter(kind="recover", state="queued").update(
+            state="failed", error=f"no room {number}"
+        )
+    assert recovering.recovery_round() == 0
+    row = HostRecovery.objects.get()
+    assert row.state == "active"
+    assert "no room 2" in {item["why"] for item in row.blockers}
+    recovering.stop(plant.operator, row)
+    assert HostRecovery.objects.get().state == "cancelled"
+    with pytest.raises(ValidationError, match="over already"):
+        recovering.stop(plant.operator, row)
+
+
+def test_the_fence_agent_goes_first_and_without_it_nothing_starts(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    with pytest.raises(ValidationError, match="no fence agent"):
+        recovering.start(plant.operator, lost, fence=True)
+    lost.policy["fence"] = {"agent": "fence_ipmilan", "options": {"ip": "10.0.0.9"}}
+    lost.save()
+    row = recovering.start(plant.operator, lost, fence=True)
+    assert row.fencing is not None
+    assert row.fencing.payload == {"host": lost.name}
+    for state in ("queued", "running", "waiting"):
+        Operation.objects.filter(pk=row.fencing.pk).update(state=state)
+        assert recovering.recovery_round() == 0
+    Operation.objects.filter(pk=row.fencing.pk).update(state="succeeded")
+    assert recovering.recovery_round() == 1
+    row.refresh_from_db()
+    assert row.confirmed_by == "fence"
+
+
+def test_a_refused_fencing_ends_it(plant: Plant, lost: Host) -> None:
+    Host.objects.filter(pk=lost.pk).update(policy=lost.policy | {"fence": {"agent": "fence_x"}})
+    row = recovering.start(plant.operator, lost, fence=True)
+    Operation.objects.filter(pk=row.fencing_id).update(state="failed", error="nobody knows")
+    assert recovering.recovery_round() == 0
+    row.refresh_from_db()
+    assert (row.state, row.note) == ("cancelled", "nobody knows")
+    assert not _recovers()
+
+
+def test_a_host_that_returns_keeps_what_was_not_started_elsewhere(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    recovering.start(plant.operator, lost, confirm_off=True)
+    Host.objects.filter(pk=lost.pk).update(health="up")
+    Machine.objects.update(observed="stopped")
+    assert recovering.recovery_round() == 1
+    (begun,) = Operation.objects.filter(kind="start")
+    # The autonomous one is its host's own affair.
+    assert begun.machine == machines[1]
+    assert not _recovers()
+    assert HostRecovery.objects.get().state == "cancelled"
+
+
+def test_older_copies_on_a_returned_host_are_ended_once(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    recovering.start(plant.operator, lost, confirm_off=True)
+    recovering.recovery_round()
+    _arrived(_recovers()[0], lost)
+    seen: set[Any] = {machine.pk for machine in machines}
+    assert recovering.clear_returned(lost, seen) == 1
+    assert recovering.clear_returned(lost, seen) == 0
+    (operation,) = Operation.objects.filter(kind="clear_copy")
+    assert operation.machine == machines[1]
+    assert operation.payload == {"host": lost.name, "shared_storage": False}
+
+
+def test_the_number_of_queries_does_not_grow(
+    plant: Plant, lost: Host, machines: list[Machine], django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(12):
+        recovering.preview(lost)
+
+
+def _agent(folder: Path, *, off: str = "exit 0", status: str = "exit 2") -> None:
+    """A program that obeys the fence agents' convention: options on its standard input."""
+    program = folder / "fence_try"
+    program.write_text(
+        "#!/bin/sh\nread line\ncat >> $(dirname $0)/options\n"
+        f"case $line in action=off) {off};; action=status) {status};; esac\n"
+    )
+    program.chmod(0o755)
+
+
+def test_fence_agents_are_asked_whether_the_power_is_really_off(
+    plant: Plant, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hidden\n")
+    host = plant.hosts[0]
+    options = {"ip": "10.0.0.9", "password_file": str(secret)}
+    host.policy["fence"] = {"agent": "fence_try", "options": options}
+    host.save()
+    path = f"{tmp_path}:/usr/bin:/bin"
+    with pytest.raises(FenceRefused, match="not installed"):
+        AgentFencer(path).off(host.name)
+    _agent(tmp_path)
+    assert "is off" in AgentFencer(path).off(host.name)
+    assert "ip=10.0.0.9\npassword=hidden\n" in (tmp_path / "options").read_text()
+    _agent(tmp_path, status="exit 0")
+    with pytest.raises(FenceRefused, match="finds it on"):
+        AgentFencer(path).off(host.name)
+    _agent(tmp_path, off="echo wrong password hidden >&2; exit 1")
+    with pytest.raises(FenceRefused, match="wrong password …"):
+        AgentFencer(path).off(host.name)
+    with pytest.raises(FenceRefused, match="no fence agent"):
+        AgentFencer(path).off(plant.hosts[1].name)
+
+
+@pytest.mark.parametrize(
+    ("fence", "field"),
+    [
+        ({"agent": "/bin/sh"}, "policy.fence.agent"),
+        ({"agent": "fence_x", "options": {"password": "x"}}, "policy.fence.options.password"),
+        ({"agent": "fence_x", "options": {"ip": "a\naction=on"}}, "policy.fence.options.ip"),
+        ({"agent": "fence_x", "options": {"action": "on"}}, "policy.fence.options.action"),
+        ({"agent": "fence_x", "more": 1}, "policy.fence"),
+    ],
+)
+def test_a_policy_of_fencing_that_cannot_be_is_refused(fence: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as told:
+        validate_policy({"fence": fence})
+    assert list(told.value.message_dict) == [field]
+    validate_policy({"fence": {"agent": "fence_x", "options": {"ip": "10.0.0.9"}}})
