@@ -5,7 +5,17 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from .events import EventsView
-from .views import balancing, environments, metrics, people, plant, programs, setpoints, shopfloor
+from .views import (
+    balancing,
+    environments,
+    metrics,
+    people,
+    plant,
+    programs,
+    service_levels,
+    setpoints,
+    shopfloor,
+)
 
 router = SimpleRouter()
 router.register("requests", environments.RequestViewSet, "request")
@@ -20,6 +30,7 @@ router.register("devices", shopfloor.DeviceViewSet, "device")
 router.register("mappings", shopfloor.MappingViewSet, "mapping")
 router.register("stations", shopfloor.StationViewSet, "station")
 router.register("set-points", setpoints.SetPointViewSet, "set-point")
+router.register("service-levels", service_levels.ServiceLevelViewSet, "service-level")
 router.register("hosts", plant.HostViewSet, "host")
 router.register("recoveries", plant.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")

@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "env": ("millwright.cli.nouns.environments", "env", "Environments and their machines."),
     "machine": ("millwright.cli.nouns.machines", "machine", "Virtual machines, and moving them."),
     "operation": ("millwright.cli.nouns.environments", "operation", "What is and was being done."),
+    "sla": ("millwright.cli.nouns.service_levels", "sla", "What was promised and what is kept."),
     "program": ("millwright.cli.nouns.shopfloor", "program", "Control programs."),
     "device": ("millwright.cli.nouns.shopfloor", "device", "Devices of the shop floor."),
     "template": ("millwright.cli.nouns.templates", "template", "Templates and their images."),

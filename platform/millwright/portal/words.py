@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
 
+from millwright.service_levels.choices import CAUSES
+
 #: What may move a machine.
 MOVABILITY = {
     "never": _("nothing: it is never moved"),
@@ -24,6 +26,9 @@ CONSOLE_ENDS = {
     "ticket": _("The ticket is used, unknown or too old. Connect again."),
     "refused": _("The console cannot be had now."),
 }
+
+#: Causes of interruptions, and the sum of time without data.
+CAUSE_WORDS = {**dict(CAUSES), "missing": _("no data")}
 
 #: Kinds of operations, drifts and objects.
 WORDS = {
@@ -52,6 +57,8 @@ WORDS = {
     "user": _("Person"),
     "maintenancewindow": _("Maintenance window"),
     "contract": _("Contract"),
+    "interval": _("Interruption"),
+    "seal": _("Sealed month"),
     "apitoken": _("API token"),
     "cell": _("Cell"),
     "engineeringstation": _("Engineering station"),

@@ -18,7 +18,12 @@ from django.utils.translation import gettext_lazy as _
 from millwright.audit.models import AppendOnly
 
 from .choices import CAUSES, CLASSES, KINDS, WINDOW_STATES, WindowState
-from .querysets import IntervalQuerySet, WindowQuerySet
+from .querysets import (
+    ByEnvironmentQuerySet,
+    ContractQuerySet,
+    IntervalQuerySet,
+    WindowQuerySet,
+)
 
 
 class Contract(AppendOnly):
@@ -59,6 +64,8 @@ class Contract(AppendOnly):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
+
+    objects = ContractQuerySet.as_manager()
 
     class Meta:
         ordering = ("valid_from", "pk")
@@ -345,6 +352,8 @@ class MonthSum(models.Model):
     measured_at = models.DateTimeField()
     stale = models.BooleanField(default=False)
 
+    objects = ByEnvironmentQuerySet.as_manager()
+
     class Meta:
         constraints = (models.UniqueConstraint(fields=("environment", "month"), name="month_once"),)
         indexes = (
@@ -381,6 +390,8 @@ class Seal(AppendOnly):
     #: the digest of the environment's seal before; empty for the first
     previous = models.CharField(max_length=64, blank=True)
     digest = models.CharField(max_length=64)
+
+    objects = ByEnvironmentQuerySet.as_manager()
 
     class Meta:
         ordering = ("environment", "number")

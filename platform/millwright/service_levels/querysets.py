@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 
+from millwright.accounts.permissions import sees_everything
 from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.sla import Interval as Span
 
@@ -43,3 +44,24 @@ class WindowQuerySet(ByProjectQuerySet):
 
     def with_names(self) -> Self:
         return self.select_related("environment__project", "requested_by", "approved_by")
+
+
+class ByEnvironmentQuerySet(ByProjectQuerySet):
+    """Rows of an environment, for those who see its project."""
+
+    project_path = "environment__project"
+
+
+class ContractQuerySet(models.QuerySet):
+    """What is promised to classes is for everyone to read; to an environment, for those who see it."""
+
+    def for_user(self, user: Any) -> Self:
+        if sees_everything(user):
+            return self
+        if not user.is_authenticated:
+            return self.none()
+        mine = user.memberships.values("project_id")
+        return self.filter(models.Q(environment=None) | models.Q(environment__project__in=mine))
+
+    def with_names(self) -> Self:
+        return self.select_related("environment__project", "created_by")

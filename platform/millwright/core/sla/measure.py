@@ -54,6 +54,8 @@ class Measured:
     outages: int
     #: cause → time of the promised hours, in order of size
     causes: tuple[tuple[str, dt.timedelta], ...]
+    #: when it was that which `down` counts
+    down_spans: tuple[Interval, ...] = ()
 
     @property
     def budget_left(self) -> dt.timedelta:
@@ -153,6 +155,7 @@ def measure(
             total.causes[cause] = total.causes.get(cause, ZERO) + (rows & part).length
         if result.missing:
             total.causes["missing"] = total.causes.get("missing", ZERO) + result.missing
+    outage_spans = Spans(total.outage_spans).intervals
     return Measured(
         eligible=total.eligible,
         down=total.down,
@@ -161,13 +164,14 @@ def measure(
         ordered=total.ordered,
         availability=1.0 - total.down / total.eligible if total.eligible else None,
         budget=total.budget,
-        outages=len(Spans(total.outage_spans).intervals),
+        outages=len(outage_spans),
         causes=tuple(
             sorted(
                 ((str(cause), length) for cause, length in total.causes.items() if length),
                 key=lambda row: (-row[1], row[0]),
             )
         ),
+        down_spans=outage_spans,
     )
 
 

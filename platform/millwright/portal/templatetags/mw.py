@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Any
 
 from django import template
@@ -13,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from millwright.portal.words import ACTIONS, STEPS, WORDS
+from millwright.portal.words import ACTIONS, CAUSE_WORDS, STEPS, WORDS
 
 register = template.Library()
 
@@ -141,6 +142,12 @@ def word(value: object) -> str:
 
 
 @register.filter
+def cause_word(value: object) -> str:
+    """What a cause of the ledger is called; the sum of missing data has a word of its own."""
+    return str(CAUSE_WORDS.get(str(value), value))
+
+
+@register.filter
 def action_word(value: object) -> str:
     """What an audited action's code says."""
     return str(ACTIONS.get(str(value), value))
@@ -183,6 +190,32 @@ def duration(value: dt.timedelta | float | None) -> str:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     days = int(seconds // 86400)
     return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """A share for people; cut, not rounded, so that 99.9996 % is not said to be all."""
+    if value is None:
+        return _("n/a")
+    return f"{math.floor(value * 1e5 + 1e-6) / 1e3:.3f} %"
+
+
+@register.filter
+def minutes(value: dt.timedelta | float | None) -> str:
+    """A length of time in minutes, also a negative one: -3 min."""
+    if value is None:
+        return "–"
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else float(value)
+    return f"{math.floor(seconds / 60)} min"
+
+
+@register.filter
+def minutes_since(value: dt.datetime) -> str:
+    """How long ago in minutes, as the wall's script goes on to count: 7 min, 3 h 2 min, 4 d."""
+    count = max(0, int((timezone.now() - value).total_seconds() // 60))
+    if count < 60:
+        return f"{count} min"
+    return f"{count // 60} h {count % 60} min" if count < 2880 else f"{count // 1440} d"
 
 
 @register.filter

@@ -1,0 +1,88 @@
+"""The wall without anybody's hand, also when the server is lost; a month's chart."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from millwright.service_levels.contracts import sync_objectives
+from millwright.service_levels.rounds import ledger_round
+from playwright.sync_api import Browser, expect
+
+from tests.integration.browser.test_in_chromium import (
+    browser,
+    enter,
+    no_overflow,
+    playwright_beside_django,
+    portal,
+)
+from tests.support.history import machine_of, put_in_service, write
+from tests.support.plant import Plant
+
+__all__ = ["browser", "playwright_beside_django", "portal"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+LIMIT_MS = 60_000
+
+
+def ago(minutes: float) -> dt.datetime:
+    return timezone.now() - dt.timedelta(minutes=minutes)
+
+
+def test_the_wall_turns_red_by_itself_and_says_when_the_server_is_lost(
+    portal: tuple[str, Plant], browser: Browser, tmp_path: Path
+) -> None:
+    url, plant = portal
+    folder = Path(os.environ.get("PICTURES", tmp_path))
+    sync_objectives()
+    machines = {name: machine_of(plant, name) for name in ("filling-line-1", "packing-line-2")}
+    for machine in machines.values():
+        put_in_service(machine, ago(3000))
+    write(machines["packing-line-2"], ago(900), "stopped")
+    write(machines["packing-line-2"], ago(890), "running")
+    ledger_round(timezone.now())
+
+    page = enter(browser, url, plant.operator)
+    page.goto(f"{url}/wall/")
+    tile = page.locator('[data-line="filling-line-1"]')
+    expect(tile).to_have_attribute("data-state", "up")
+    assert no_overflow(page)
+    write(machines["filling-line-1"], ago(2), "stopped")
+    ledger_round(timezone.now())
+    expect(tile).to_have_attribute("data-state", "down", timeout=LIMIT_MS)
+    expect(page.locator(".mw-tile").first).to_have_attribute("data-line", "filling-line-1")
+    expect(tile).to_contain_text("2 min")
+    page.screenshot(path=folder / "wall.png")
+    page.context.set_offline(True)
+    expect(page.locator("#wall-stale")).to_be_visible(timeout=LIMIT_MS)
+    expect(page.locator("#wall-stale")).to_contain_text("stale since")
+    page.context.set_offline(False)
+    expect(page.locator("#wall-stale")).to_be_hidden(timeout=LIMIT_MS)
+    page.context.clear_cookies()
+    expect(page.locator("#wall-stale")).to_contain_text("signed out since", timeout=LIMIT_MS)
+
+
+def test_a_month_is_drawn_with_what_changed(
+    portal: tuple[str, Plant], browser: Browser, tmp_path: Path
+) -> None:
+    url, plant = portal
+    folder = Path(os.environ.get("PICTURES", tmp_path))
+    sync_objectives()
+    machine = machine_of(plant, "filling-line-1")
+    put_in_service(machine, ago(3000))
+    for begin, end in ((2000, 1990), (700, 690)):
+        write(machine, ago(begin), "stopped")
+        write(machine, ago(end), "running")
+    write(plant.hosts[0], ago(700), "down", cause="no answer")
+    ledger_round(timezone.now())
+    for width in (1280, 400):
+        page = enter(browser, url, plant.engineer, width)
+        page.goto(f"{url}/environments/filling-line-1/service-level/")
+        page.locator("#budget-chart canvas").wait_for()
+        assert no_overflow(page)
+        assert page.complaints == []  # type: ignore[attr-defined]
+        page.screenshot(path=folder / f"month-{width}.png", full_page=True)
