@@ -33,6 +33,8 @@ MONTH = OpenApiParameter(
     description="YYYY-MM in the plant's zone; left out: the month that runs.",
 )
 
+NAME = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH)
+
 
 def month_from(text: str) -> dt.date:
     """A month in words.
@@ -74,7 +76,7 @@ class ServiceLevelViewSet(ProjectRows):
         """Figures of a month, as they were last measured."""
         return super().list(request)
 
-    @extend_schema(parameters=[MONTH], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(parameters=[NAME, MONTH], responses={200: OpenApiTypes.OBJECT})
     def retrieve(self, request: HttpRequest, name: str) -> Response:
         """One environment's month, measured now: figures, budget over time, causes, changes, seals."""
         environment = environment_named(request, name)
