@@ -154,6 +154,7 @@ READ: dict[str, dict[str, int]] = (
             "mappings",
             "stations",
             "set-points",
+            "service-levels",
             "views",
             "cells",
             "templates",
@@ -178,36 +179,6 @@ READ: dict[str, dict[str, int]] = (
         for name in ("hosts", "drifts", "recommendations", "recoveries")
     }
 )
-READ: dict[str, dict[str, int]] = {
-    name: {"anonymous": 401, "engineer": 200, "approver": 200, "operator": 200, "stranger": 200}
-    for name in (
-        "requests",
-        "environments",
-        "machines",
-        "operations",
-        "programs",
-        "program-versions",
-        "deployments",
-        "devices",
-        "mappings",
-        "stations",
-        "set-points",
-        "service-levels",
-        "views",
-        "cells",
-        "templates",
-        "projects",
-        "audit",
-        "members",
-        "delegations",
-        "status",
-    )
-} | {
-    "people": {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 403, "stranger": 403}
-} | {
-    name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-    for name in ("hosts", "drifts", "recommendations")
-}
 
 
 @pytest.mark.parametrize("name", sorted(READ))
