@@ -23,6 +23,7 @@ from industrial.runtime.shm import Area, Command, SharedMemory, ShmError, Snapsh
 from industrial.runtime.variables import Place, Variables
 from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
 
+from .door import PlcServer
 from .information import (
     DIRECTIONS,
     Blocks,
@@ -44,8 +45,6 @@ MAX_NODES = 5000
 #: Elements of an array that are published as one value.
 MAX_ARRAY = 1024
 PERIOD_S = 0.1
-#: Sessions at once.
-MAX_SESSIONS = 40
 TYPES = {
     "BOOL": ua.VariantType.Boolean,
     "SINT": ua.VariantType.SByte,
@@ -116,13 +115,19 @@ class TagServer:
         server = self._server
         return len(server.bserver.clients) if server is not None and server.bserver else 0
 
+    @property
+    def refused(self) -> int:
+        """Sign-ins that were refused, and connections that were ended because they were no OPC UA or too many."""
+        server = self._server
+        return self.users.refused + (server.iserver.turned_away if server is not None else 0)
+
     async def start(self, program: str, symbols: Iterable[Mapping[str, Any]]) -> None:
         """Make the nodes and listen; nothing at all is served where nobody may come."""
         if not self.served:
             return
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         internal = PlcInternalServer(self.users, lambda: self._trust)
-        server = Server(iserver=internal)
+        server = PlcServer(iserver=internal)
         await server.init()
         server.set_endpoint(self._url)
         server.set_server_name(f"Millwright vPLC {socket.gethostname()}")

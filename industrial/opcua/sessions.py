@@ -161,6 +161,8 @@ class PlcInternalServer(InternalServer):  # type: ignore[misc]
         super().__init__(user_manager=users)
         self.trust = trust
         self.guarded: set[ua.NodeId] = set()
+        #: Connections that the port has ended.
+        self.turned_away = 0
         self.attribute_service = PlcAttributes(self.aspace)
 
     def create_session(

@@ -244,7 +244,7 @@ class Protocols:
                 self.modbus.refused,
             ),
             "modbus_tls": (self.modbus.secure_connections, self.modbus.failed_handshakes),
-            "opcua": (opcua.sessions, opcua.users.refused) if opcua is not None else (0, 0),
+            "opcua": (opcua.sessions, opcua.refused) if opcua is not None else (0, 0),
         }
 
     def status(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ BENCHES = (
     Bench("a scan of 1000 statements", "tests.bench.st_scan"),
     Bench("Modbus FC3 against pymodbus and libmodbus", "tests.bench.modbus"),
     Bench("memory of a controller with 1000 tags", "tests.bench.memory"),
+    Bench("hostile connections on both ports, ten minutes", "tests.bench.hostile", ("--rest", "10")),
     Bench("a scrape of the host agent, 200 domains and one that hangs", "tests.bench.agent"),
     Bench("placement at 1,000 hosts and 20,000 machines", "tests.bench.scale"),
     Bench("the balancer's questions at 1,000 hosts and 20,000 machines", "tests.bench.doors"),
