@@ -48,16 +48,6 @@ def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | No
     run_loop(serve())
 
 
-@main.command()
-def status() -> None:
-    """What runs here, as JSON."""
-    path = Paths.default().status
-    try:
-        click.echo(path.read_text())
-    except OSError as error:
-        raise click.ClickException(f"no vPLC runs here ({error})") from None
-
-
 @main.group()
 def simulator() -> None:
     """Simulated devices of a shop floor."""
@@ -97,7 +87,7 @@ from .describe import describe, diff  # noqa: E402
 from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .test import test  # noqa: E402
-from .tools import ctl, force, monitor, trace  # noqa: E402
+from .tools import ctl, force, monitor, status, trace  # noqa: E402
 from .trust import trust  # noqa: E402
 
 main.add_command(check)
@@ -107,5 +97,5 @@ main.add_command(diff)
 main.add_command(run)
 main.add_command(simulate)
 main.add_command(test)
-for _command in (ctl, force, monitor, trace, trust):
+for _command in (ctl, force, monitor, status, trace, trust):
     main.add_command(_command)

@@ -114,6 +114,68 @@ def _exchange(verb: str, tools: Any, project: Path | None, mode: str, *, optimis
 
 
 @click.command()
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
+@click.option("--events", type=click.IntRange(0, 64), default=10, show_default=True, help="How many of the last.")  # fmt: skip
+@click.option("--journal", type=click.IntRange(0), default=0, help="As many lines of the journal on the disk, which outlives restarts.")  # fmt: skip
+@_project
+def status(shape: str, events: int, journal: int, project: Path | None) -> None:
+    """Show how the controller is: state, tasks, how it came up, what it retained, its clock, devices, events.
+
+    Read from the scan's own memory: it answers with the protocols dead, too. Ends with 1 when no task runs.
+    """
+    from industrial.runtime.status import full_report, read_journal
+
+    tools = _tools(project)
+    report = full_report(tools.shm, tools.paths.active, events=events)
+    try:
+        served = json.loads(tools.paths.status.read_text())
+        report |= {key: served[key] for key in ("devices", "message") if key in served}
+        report["protocols_age_s"] = round(max(0.0, time.time() - float(served["at"])), 3)
+    except (OSError, ValueError, KeyError):
+        report |= {"devices": {}, "message": "", "protocols_age_s": None}
+    if journal:
+        report["journal"] = read_journal(tools.paths.journal, journal)
+    click.echo(json.dumps(report) if shape == "json" else _in_words(report))
+    raise SystemExit(0 if report["alive"] and report["state"] in ("run", "wait") else 1)
+
+
+def _in_words(report: dict[str, Any]) -> str:
+    program, retain, clock = report["program"], report["retain"], report["clock"]
+    named = f"{program['name']} {program['version']}" if program else "no program"
+    alive = "" if report["alive"] else f", silent for {report['heartbeat_age_s']:.1f} s"
+    lines = [
+        f"{named}: {report['state']}{alive}, {report['start']} start, role {report['role']}",
+        f"retained: {retain['result']}, {retain['bytes']} bytes"
+        + (f", saved {retain['age_s']:.1f} s ago" if retain["age_s"] is not None else "")
+        + (f", NOT SAVED: {retain['error']}" if retain["error"] else ""),
+        *(f"  not kept: {row}" for row in retain.get("lost", [])),
+        f"clock: {'trusted' if clock['trusted'] else 'not trusted'}, set {clock['steps']} times, stood still {clock['gaps']} times",
+    ]
+    if report["forced"]:
+        lines.append(f"FORCED: {report['forced']} variables (vplc force shows them)")
+    if report["crashes"]:
+        lines.append(f"{report['crashes']} starts before this one did not last")
+    for task in report["tasks"]:
+        scan, late = task["scan_us"], task["late_us"]
+        lines.append(
+            f"task {task['name']} every {task['interval_us']} us: {task['scans']} scans, {task['overruns']} missed, "
+            f"scan {scan['mean']:.0f} us (at most {scan['max']:.0f}), late {late['mean']:.0f} us (at most {late['max']:.0f})"
+        )
+    lines += [
+        f"FAULT of {row['task']}: code {row['code']}, {row['file']}:{row['line']}, scan {row['scan']}"
+        for row in report["faults"]
+    ]
+    for name, device in report["devices"].items():
+        how = "good" if device["good"] else f"SILENT: {device['error']}"
+        lines.append(f"device {name}: {how}, {device['reads']} reads, {device['errors']} errors")
+    if report["message"]:
+        lines.append(f"configuration: {report['message']}")
+    lines += [f"{row['at']} {row['text']}" for row in report["events"]]
+    lines += [f"{row['at']} {row.get('source', '')} {row['text']}".replace("  ", " ") for row in report.get("journal", [])]  # fmt: skip
+    return "\n".join(lines)
+
+
+@click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
     "--every", "every_s", type=click.FloatRange(0.01), help="Again and again, in seconds."

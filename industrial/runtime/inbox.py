@@ -175,6 +175,8 @@ class Inbox:
 
     def _plan(self, before: Path, target: Path) -> Carry:
         """Work out what becomes of the variables, and lay it beside the new program."""
+        if self.order is None:
+            before = self._retained_by(before)
         old, new = (json.loads((at / "symbols.json").read_text()) for at in (before, target))
         carry = plan(old, new, same_code=_same_code(before, target))
         if carry.data:
@@ -183,6 +185,14 @@ class Inbox:
             (target / "carry.bin").unlink(missing_ok=True)
         write_atomic(target / "carry.json", json.dumps(carry.as_dict()).encode())
         return carry
+
+    def _retained_by(self, before: Path) -> Path:
+        """The package whose values are on the disk: programs may have come and gone while nothing was scanned."""
+        layout = retained_layout(self.paths.retain)
+        for package in (before, *sorted(self.paths.packages.iterdir())):
+            if layout and _layout(package) == layout:
+                return package
+        return before
 
     def _verify(self, ready: Path, announced: dict[str, Any]) -> Bundle:
         data = ready.with_suffix(".bundle").read_bytes()
@@ -253,6 +263,8 @@ class Inbox:
         """Keep what runs, what ran before, and the other kind's."""
         links = (self.paths.active, self.paths.previous, self.paths.config)
         kept = {*keep, *(link.resolve() for link in links if link.is_symlink())}
+        if self.order is None and self.paths.active.is_symlink():
+            kept.add(self._retained_by(self.paths.active.resolve()))
         for folder in self.paths.packages.iterdir():
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -270,6 +282,23 @@ def read_about(package: Path) -> dict[str, str]:
     """Name and version of an unpacked package."""
     about = json.loads((package / "about.json").read_text())
     return {key: str(about[key]) for key in ("name", "version")}
+
+
+def retained_layout(path: Path) -> str:
+    """The layout hash of retained values on the disk; empty when there are none (twin of native/retain.c)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(56)
+    except OSError:
+        return ""
+    return head[24:56].hex() if len(head) == 56 and head[:8] == b"VPLCRET2" else ""
+
+
+def _layout(package: Path) -> str:
+    try:
+        return str(json.loads((package / "symbols.json").read_text()).get("layout_hash", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def _same_code(one: Path, other: Path) -> bool:

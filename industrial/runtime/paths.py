@@ -62,6 +62,11 @@ class Paths:
     def retain(self) -> Path:
         return self.state / "retain" / "retain.bin"
 
+    @property
+    def journal(self) -> Path:
+        """Events and errors, as lines of JSON."""
+        return self.state / "journal.jsonl"
+
     def prepare(self) -> None:
         """Make the folders."""
         for folder in (self.inbox, self.packages, self.retain.parent, self.run):

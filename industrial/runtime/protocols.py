@@ -23,6 +23,7 @@ from .inbox import Inbox, trusted_keys, write_atomic
 from .metrics import FAULTS, Metrics
 from .paths import Paths
 from .shm import Command, SharedMemory, ShmError, State
+from .status import STATES, Journal, runtime_report
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Protocols:
         #: kind of fault → how often one was seen
         self.faults: dict[str, int] = {}
         self._state_before = State.NO_PROGRAM
+        self.journal = Journal(paths.journal)
 
     def shm(self) -> SharedMemory:
         """The memory of the scan process there is now."""
@@ -155,10 +157,19 @@ class Protocols:
                 with contextlib.suppress(asyncio.CancelledError):
                     await opcua
                 await self._restart_opcua()
+            self._note(shm)
             write_atomic(self.paths.status, json.dumps(self.status()).encode())
         except ShmError as error:
             log.warning("%s", error)
             await asyncio.sleep(0.5)
+
+    def _note(self, shm: SharedMemory) -> None:
+        """Events of the scan, errors of the configuration and of devices: written down when they begin and end."""
+        self.journal.note_events(shm)
+        self.journal.note("configuration", self.message)
+        for device in self.scanner.devices:
+            if device.good or device.errors:
+                self.journal.note(f"device {device.name}", "" if device.good else device.error)
 
     async def _serve_modbus(self) -> None:
         """With TLS where security.toml says whom to believe; without where vplc.toml does not forbid it."""
@@ -252,18 +263,11 @@ class Protocols:
         shm = self.shm()
         tasks = shm.tasks()
         state = shm.state
-        words = {
-            State.NO_PROGRAM: "no_program",
-            State.RUN: "run",
-            State.STOP: "stop",
-            State.FAULT: "fault",
-            State.WAITING: "wait",
-        }
         code, line, file, task = shm.fault
         found: dict[str, Any] = {
             "boot_id": self.boot_id,
             "scan_pid": shm.scan_pid,
-            "state": words[state],
+            "state": STATES[state],
             "program": self.inbox.active_program(),
             "scans": {row.name: row.scans for row in tasks},
             "overruns": {row.name: row.overruns for row in tasks},
@@ -271,6 +275,7 @@ class Protocols:
             "forced": len(shm.forces()),
             "heartbeat_age_s": round(shm.heartbeat_age_s, 3),
             "message": self.message,
+            **runtime_report(shm, self.paths.active),
             "at": time.time(),
             "devices": {
                 device.name: {

@@ -41,6 +41,7 @@ _LAYOUT, _HEARTBEAT, _SEQ, _COMMAND, _DONE = 32, 64, 72, 80, 84
 _FAULT, _PROTOCOLS, _HEAD, _TAIL, _IN_SEQ = 88, 104, 112, 116, 120
 _EPOCH, _OUT_SCAN, _ROLE, _START, _READY, _CLOCK = 128, 136, 144, 148, 152, 156
 _EVENT_HEAD, _CRASHES, _SAVED, _RESULT, _REFUSED, _WHY = 184, 192, 208, 216, 224, 232
+_RETAIN_FAILED = 744
 
 _U64 = struct.Struct("<Q").unpack_from
 
@@ -89,6 +90,8 @@ class EventKind(IntEnum):
     CLOCK_TRUST = 12
     ROLE = 13
     FORCE_DROPPED = 14
+    #: `arg` is the errno.
+    RETAIN_FAILED = 15
 
 
 class Quality(IntEnum):
@@ -192,6 +195,9 @@ class Retain:
     bytes: int
     saves: int
     age_s: float | None
+    #: Saves that failed since the start, and the errno of the last one; 0 after one that went well.
+    failed: int = 0
+    wrong: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +327,8 @@ class SharedMemory:
         result, size, saves = struct.unpack_from("<3I", self._map, _CRASHES + 4)
         at = self._u64(_SAVED)
         age = (time.monotonic_ns() - at) / 1e9 if at else None
-        return Retain(Retained(result), size, saves, age)
+        failed, wrong = struct.unpack_from("<2I", self._map, _RETAIN_FAILED)
+        return Retain(Retained(result), size, saves, age, failed, wrong)
 
     @property
     def changes(self) -> int:

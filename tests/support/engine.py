@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +50,7 @@ class Engine:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.options = folder, options
+        self.environment = dict(os.environ)
         folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[str] | None = None
 
@@ -80,6 +83,7 @@ class Engine:
             ],
             stderr=subprocess.PIPE,
             text=True,
+            env=self.environment,
         )
         until(path.exists, "the shared memory")
         return SharedMemory(path)
@@ -93,12 +97,46 @@ class Engine:
         self.process = None
         return text
 
+    def cut_power(self, chance: random.Random) -> None:
+        """Kill it, and leave of what is retained what a disk would: see powercut.c, which has to be preloaded."""
+        kept = Path(self.environment["POWERCUT"])
+        self.kill()
+        now = {path.name: path for path in self.folder.glob("retain.bin*")}
+        contents = {path.stat().st_ino: path.read_bytes() for path in now.values()}
+        names = {name: path.stat().st_ino for name, path in now.items()}
+        if chance.random() < 0.5:
+            # Or names that nobody synchronised have not reached the disk either.
+            rows = [row.split(" ", 1) for row in (kept / "names").read_text().splitlines()]
+            names = {name: int(number) for number, name in rows if name.startswith("retain.bin")}
+        for path in now.values():
+            path.unlink()
+        for name, number in names.items():
+            durable = kept / str(number)
+            if durable.exists():
+                data = durable.read_bytes()
+            else:
+                lost = contents.get(number, b"")
+                data = lost[: chance.randrange(len(lost) + 1)]
+                data = chance.choice([data, bytes(len(data)), b""])
+            (self.folder / name).write_bytes(data)
+
     def kill(self) -> None:
         """As a crash does it."""
         assert self.process is not None
         self.process.kill()
         self.process.communicate(timeout=60)
         self.process = None
+
+
+def with_powercut(made: Engine) -> None:
+    """From its next start on, note what a disk would hold."""
+    library, kept = made.folder / "powercut.so", made.folder / "kept"
+    kept.mkdir()
+    source = Path(__file__).parent / "native/powercut.c"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True
+    )
+    made.environment |= {"LD_PRELOAD": str(library), "POWERCUT": str(kept)}
 
 
 @contextlib.contextmanager

@@ -150,7 +150,8 @@ static void obey(engine *e, const char *link, uint32_t command) {
         if (e->unit) { engine_stop(e); retain_save(e); engine_unload(e); }
         atomic_store(&s->state, VPLC_NO_PROGRAM);
         atomic_store(&e->paused, false);
-        take(e, link, verb == VPLC_CMD_COLD);
+        /* A start that was asked to be cold is not undone by a crash a moment later. */
+        if (take(e, link, verb == VPLC_CMD_COLD) && verb == VPLC_CMD_COLD) retain_save(e);
         break;
     case VPLC_CMD_CHANGE: change(e, link); break;
     case VPLC_CMD_ACTIVE: role(e, VPLC_ROLE_ACTIVE); break;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Retained variables: written off the scan path from the published copy, in one rename, with layout and checksum. The file says which
- * ranges it holds, so that another layout can find its variables in it. */
+/* Retained variables: written off the scan path from the published copy, in one rename, with layout and checksum. The file before it
+ * stays as `.old`, for a disk that spoils one. A file says which ranges it holds, so that another layout can find its variables in it. */
 #define _GNU_SOURCE
 #include "engine.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,21 @@ static int read_file(const char *path, head *h, vplc_range **ranges, uint8_t **d
     return good ? 1 : -1;
 }
 
+/* The newest file that is whole: 1; -1 when there are files and none is. */
+static int read_newest(const char *path, head *h, vplc_range **ranges, uint8_t **data) {
+    int found = read_file(path, h, ranges, data);
+    if (found == 1) return 1;
+    char old[4096];
+    snprintf(old, sizeof old, "%s.old", path);
+    free(*ranges);
+    free(*data);
+    *ranges = NULL;
+    *data = NULL;
+    int older = read_file(old, h, ranges, data);
+    if (older == 1) fprintf(stderr, "vplc-scan: %s is damaged or gone: the one before it is taken\n", path);
+    return older == 1 ? 1 : found < 0 || older < 0 ? -1 : 0;
+}
+
 /* The byte of the file that holds an offset of the old arena, if a whole span of it is there. */
 static const uint8_t *held(const head *h, const vplc_range *ranges, const uint8_t *data, uint32_t offset, uint32_t size) {
     uint32_t at = 0;
@@ -66,10 +82,25 @@ static const uint8_t *held(const head *h, const vplc_range *ranges, const uint8_
     return NULL;
 }
 
-static bool retained(const vplc_program *p, uint32_t offset, uint32_t size) {
-    for (uint32_t i = 0; i < p->n_retain; i++)
-        if (offset >= p->retain[i].offset && offset + size <= p->retain[i].offset + p->retain[i].size) return true;
-    return false;
+/* The part of one entry that is retained in both layouts: neighbours that are not may be in the same entry. */
+static void migrate(engine *e, const head *h, const vplc_range *ranges, const uint8_t *data, const carry_entry *c) {
+    const vplc_program *p = e->unit->program;
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < h->n; place += ranges[i].size, i++) {
+        uint64_t from = ranges[i].offset > c->from ? ranges[i].offset : c->from;
+        uint64_t to = (uint64_t)ranges[i].offset + ranges[i].size;
+        if (to > (uint64_t)c->from + c->size) to = (uint64_t)c->from + c->size;
+        for (uint32_t k = 0; from < to && k < p->n_retain; k++) {
+            /* In places of the new layout. */
+            uint64_t first = from - c->from + c->to, last = to - c->from + c->to;
+            uint64_t end = (uint64_t)p->retain[k].offset + p->retain[k].size;
+            if (first < p->retain[k].offset) first = p->retain[k].offset;
+            if (last > end) last = end;
+            if (first >= last) continue;
+            uint64_t at = place + (first - c->to + c->from - ranges[i].offset);
+            if (at + (last - first) <= h->size) memcpy(e->shm->arena + first, data + at, last - first);
+        }
+    }
 }
 
 static uint32_t restore(engine *e, const head *h, const vplc_range *ranges, const uint8_t *data, const carry *plan) {
@@ -85,9 +116,7 @@ static uint32_t restore(engine *e, const head *h, const vplc_range *ranges, cons
     if (!plan || memcmp(plan->from, h->layout, 32) != 0 || memcmp(plan->to, p->layout_hash, 32) != 0) return VPLC_RETAINED_LOST;
     for (uint32_t i = 0; i < plan->n; i++) {
         const carry_entry *c = &plan->entries[i];
-        if (c->kind != CARRY_ARENA || c->to > p->arena_size || c->size > p->arena_size - c->to || !retained(p, c->to, c->size)) continue;
-        const uint8_t *from = held(h, ranges, data, c->from, c->size);
-        if (from) memcpy(s->arena + c->to, from, c->size);
+        if (c->kind == CARRY_ARENA && c->to <= p->arena_size && c->size <= p->arena_size - c->to) migrate(e, h, ranges, data, c);
     }
     return VPLC_RETAINED_MIGRATED;
 }
@@ -103,7 +132,7 @@ int retain_load(engine *e, const carry *plan) {
     atomic_store(&s->start_kind, VPLC_START_COLD);
     atomic_store(&s->retained, VPLC_RETAINED_NONE);
     if (!e->retain_path || wanted == VPLC_START_COLD) return 0;
-    int found = read_file(e->retain_path, &h, &ranges, &data);
+    int found = read_newest(e->retain_path, &h, &ranges, &data);
     if (found == 1 && wanted == VPLC_START_HOT && h.kind == VPLC_START_HOT && h.code == e->unit->code && h.size == p->arena_size + IMAGES &&
         memcmp(h.layout, p->layout_hash, 32) == 0) {
         memcpy(s->arena, data, p->arena_size);
@@ -129,7 +158,11 @@ int retain_load(engine *e, const carry *plan) {
     return result == VPLC_RETAINED_LOST ? -1 : result != VPLC_RETAINED_NONE;
 }
 
-static bool write_all(int file, const void *data, size_t size) { return write(file, data, size) == (ssize_t)size; }
+static bool write_all(int file, const void *data, size_t size) {
+    ssize_t written = write(file, data, size);
+    if (written >= 0 && (size_t)written < size) errno = ENOSPC; /* on a disk, half a write means a full one */
+    return written == (ssize_t)size;
+}
 
 static void sync_folder(const char *path) {
     char folder[4096];
@@ -164,7 +197,7 @@ static bool gather(const engine *e, const vplc_program *p, bool hot, uint8_t *da
     return false;
 }
 
-int retain_save(engine *e) {
+static int save(engine *e) {
     if (!e->unit || !e->retain_path) return 0;
     const vplc_program *p = e->unit->program;
     bool hot = e->options.start_kind == VPLC_START_HOT;
@@ -176,19 +209,37 @@ int retain_save(engine *e) {
     vplc_range all = {0, p->arena_size};
     const vplc_range *ranges = hot ? &all : p->retain;
     uint8_t *data = malloc(size);
-    if (!data || !gather(e, p, hot, data, &h.scan)) { free(data); return -1; }
+    if (!data || !gather(e, p, hot, data, &h.scan)) { int wrong = data ? EBUSY : ENOMEM; free(data); errno = wrong; return -1; }
     h.checksum = whole_checksum(h, ranges, data);
     char scratch[4096];
     snprintf(scratch, sizeof scratch, "%s.new", e->retain_path);
     int file = open(scratch, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool done = file >= 0 && write_all(file, &h, sizeof h) && write_all(file, ranges, h.n * sizeof *ranges) && write_all(file, data, size) && fdatasync(file) == 0;
+    int wrong = errno;
     if (file >= 0) close(file);
     free(data);
-    if (!done || rename(scratch, e->retain_path) != 0) return -1;
+    if (!done) { errno = wrong; return -1; }
+    char old[4096];
+    snprintf(old, sizeof old, "%s.old", e->retain_path);
+    unlink(old);
+    if (link(e->retain_path, old) != 0 && errno != ENOENT) fprintf(stderr, "vplc-scan: %s: %s\n", old, strerror(errno));
+    if (rename(scratch, e->retain_path) != 0) return -1;
     sync_folder(e->retain_path);
     atomic_fetch_add(&e->shm->retain_saves, 1);
     atomic_store(&e->shm->retain_saved_ns, now_ns());
     return 1;
+}
+
+/* What is on the disk stays when a save fails; that it failed is told, once for a row of failures. */
+int retain_save(engine *e) {
+    int done = save(e), wrong = done < 0 ? errno : 0;
+    uint32_t before = atomic_exchange(&e->shm->retain_wrong, (uint32_t)wrong);
+    if (wrong) atomic_fetch_add(&e->shm->retain_failed, 1);
+    if (wrong && !before) {
+        event(e, VPLC_EV_RETAIN_FAILED, (uint32_t)wrong, 0);
+        fprintf(stderr, "vplc-scan: %s: retained values are not saved: %s\n", e->retain_path, strerror(wrong));
+    }
+    return done;
 }
 
 /* Starts that did not last, counted beside the retained values: one that lasts sets it back to nothing. */

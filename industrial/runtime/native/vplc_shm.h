@@ -31,7 +31,8 @@ enum vplc_start { VPLC_START_NONE = 0, VPLC_START_COLD = 1, VPLC_START_WARM = 2,
 enum vplc_event_kind {
     VPLC_EV_START = 1, VPLC_EV_FAULT = 2 /* arg task, value code */, VPLC_EV_CLOCK_STEP = 3 /* value ns */, VPLC_EV_GAP = 4 /* value ns */,
     VPLC_EV_INPUT_TIMEOUT = 5, VPLC_EV_STOP = 6, VPLC_EV_RUN = 7, VPLC_EV_CHANGE = 8, VPLC_EV_CHANGE_REFUSED = 9, VPLC_EV_CRASH_LOOP = 10,
-    VPLC_EV_RETAIN_LOST = 11, VPLC_EV_CLOCK_TRUST = 12 /* arg 0 or 1 */, VPLC_EV_ROLE = 13, VPLC_EV_FORCE_DROPPED = 14
+    VPLC_EV_RETAIN_LOST = 11, VPLC_EV_CLOCK_TRUST = 12 /* arg 0 or 1 */, VPLC_EV_ROLE = 13, VPLC_EV_FORCE_DROPPED = 14,
+    VPLC_EV_RETAIN_FAILED = 15 /* arg errno */
 };
 enum vplc_retained { VPLC_RETAINED_NONE = 0, VPLC_RETAINED_KEPT = 1, VPLC_RETAINED_MIGRATED = 2, VPLC_RETAINED_LOST = 3 };
 enum vplc_area { VPLC_AREA_IN = 0, VPLC_AREA_OUT = 1, VPLC_AREA_MEM = 2, VPLC_AREA_ARENA = 3 };
@@ -102,7 +103,8 @@ typedef struct vplc_shm {
     _Atomic uint32_t command_result, changes; /* result: 0 obeyed, 1 refused: command_why says why */
     _Atomic uint32_t journal_refused, gcd_us;
     char command_why[512];
-    uint8_t reserved[1024 - 744];
+    _Atomic uint32_t retain_failed, retain_wrong; /* saves that failed since the start; errno of the last one, 0 after one that went well */
+    uint8_t reserved[1024 - 752];
     vplc_task_stats tasks[VPLC_MAX_TASKS];
     vplc_task_more more[VPLC_MAX_TASKS];
     vplc_event events[VPLC_EVENTS];
@@ -134,7 +136,7 @@ typedef struct vplc_shm {
 #include <stddef.h>
 _Static_assert(offsetof(vplc_shm, heartbeat_ns) == 64 && offsetof(vplc_shm, command) == 80, "header");
 _Static_assert(offsetof(vplc_shm, in_seq) == 120 && offsetof(vplc_shm, tasks) == 1024, "header");
-_Static_assert(offsetof(vplc_shm, epoch) == 128 && offsetof(vplc_shm, command_why) == 232 && offsetof(vplc_shm, reserved) == 744, "header");
+_Static_assert(offsetof(vplc_shm, epoch) == 128 && offsetof(vplc_shm, command_why) == 232 && offsetof(vplc_shm, retain_failed) == 744, "header");
 _Static_assert(sizeof(vplc_task_stats) == 480 && sizeof(vplc_task_more) == 192, "task statistics");
 _Static_assert(sizeof(vplc_record) == 64 && sizeof(vplc_event) == 32 && sizeof(vplc_write) == 16, "records");
 _Static_assert(offsetof(vplc_shm, in) == 20480 && offsetof(vplc_shm, journal) == 20480 + 4096 * 3 + 65536, "images");

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymodbus.client import ModbusTcpClient
 
+from industrial.runtime.local import LocalController
+from industrial.runtime.protocols import Ports
 from tests.support.vplc import until
 
 SOURCE = """PROGRAM Main
@@ -77,6 +80,67 @@ def test_what_does_not_compile_does_not_start(tmp_path: Path) -> None:
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "turn is not declared" in text
+
+
+MOVED = """PROGRAM Main
+VAR RETAIN new : LREAL; odd : INT; starts : INT; END_VAR
+VAR turns AT %QW0 : INT; seen AT %QW1 : INT; once : BOOL; END_VAR
+IF NOT once THEN starts := starts + 1; odd := odd + 1; once := TRUE; END_IF;
+turns := turns + 1;
+seen := starts;
+END_PROGRAM
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the engine needs gcc")
+def test_retained_values_find_their_variables_and_status_tells_which_did_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "vplc.toml").write_text(
+        'format = 1\nname = "p"\nversion = "1"\n[[task]]\nname = "main"\ninterval_us = 10000\nprograms = ["Main"]\n'
+    )
+
+    def report(source: str) -> dict[str, Any]:
+        """Of a run of this source; empty when nothing ran."""
+        (tmp_path / "src/main.st").write_text(source)
+        process = _start(tmp_path, "--compiler", "tcc")
+        try:
+            assert process.stdout is not None
+            assert "Modbus" in process.stdout.readline()
+            found: dict[str, Any] = {}
+
+            def ran() -> bool:
+                done = _tool(tmp_path, "status", "--format", "json", "--journal", "50")
+                found.update(json.loads(done.stdout))
+                seen = json.loads(_tool(tmp_path, "monitor", "Main.seen").stdout)["Main.seen"]
+                found["seen"] = seen
+                return done.returncode == 0 and seen > 0 and found["journal"] != []
+
+            until(ran, "a scan and its report")
+            return found
+        finally:
+            _stop(process)
+
+    first = report(SOURCE)
+    assert (first["start"], first["retain"]["result"], first["seen"]) == ("cold", "none", 1)
+    assert first["tasks"][0]["interval_us"] == 10000
+    assert first["format"] == 1
+    # Handed over, and never run: what is on the disk is of the program before it.
+    (tmp_path / "src/main.st").write_text(SOURCE.replace("starts : INT", "starts, other : INT"))
+    LocalController(tmp_path, Ports(), "tcc").deliver()
+    second = report(MOVED)
+    assert (second["start"], second["retain"]["result"]) == ("warm", "migrated")
+    assert second["seen"] == 2
+    assert second["retain"]["lost"] == []
+    third = report(MOVED.replace("odd : INT", "odd : DINT"))
+    assert third["seen"] == 3
+    assert third["retain"]["lost"] == ["Main.odd was INT, is DINT"]
+    assert [row["text"] for row in third["journal"] if row["event"] == "start"] == [
+        "the program starts cold", "the program starts warm", "the program starts warm",
+    ]  # fmt: skip
+    # Nobody runs any more, and that is told in words.
+    assert "no vPLC runs here" in _tool(tmp_path, "status").stderr
 
 
 def _tool(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
