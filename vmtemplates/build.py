@@ -29,7 +29,7 @@ def _key(template: Template) -> str:
     digest = hashlib.sha256()
     paths = [*sorted((HERE / template.name).rglob("*")), *sorted(HERE.glob("*.py"))]
     if template.image.recipe == "debian":
-        paths += debian.own_files()
+        paths += debian.own_files(template)
     for path in paths:
         if path.is_file() and "__pycache__" not in path.parts:
             name = path.relative_to(HERE.parent).as_posix()

@@ -26,12 +26,14 @@ ROOT = HERE.parent
 _SYSTEM_LASTS_S = 14 * 24 * 3600
 
 
-def own_files() -> list[Path]:
-    """Our own code that goes into the image."""
-    found = [ROOT / "requirements/plc.lock"]
-    found += [
-        path for path in (ROOT / "industrial").rglob("*") if path.suffix in {".py", ".c", ".h"}
-    ]
+def own_files(template: Template) -> list[Path]:
+    """Our own code that goes into the image, beside the template's folder."""
+    found = list((HERE / "common").rglob("*"))
+    if template.image.runtime:
+        found.append(ROOT / "requirements/plc.lock")
+        found += [
+            path for path in (ROOT / "industrial").rglob("*") if path.suffix in {".py", ".c", ".h"}
+        ]
     return sorted(path for path in found if path.exists())
 
 
@@ -48,8 +50,10 @@ def _system(template: Template, scratch: Path, progress: Callable[[str], None]) 
     """
     tree = scratch / "tree"
     digest = hashlib.sha256(repr(_mmdebstrap(template, Path("tree"))[:-1]).encode())
-    for path in (ROOT / "requirements/plc.lock", HERE / template.name / "setup.py"):
-        digest.update(path.read_bytes() if path.exists() else b"-")
+    setup = _setup(template)
+    if "prepare" in setup:
+        for path in (ROOT / "requirements/plc.lock", HERE / template.name / "setup.py"):
+            digest.update(path.read_bytes() if path.exists() else b"-")
     kept = scratch.parent / f"system-{template.name}-{digest.hexdigest()[:16]}.tar.zst"
     with contextlib.suppress(OSError):
         if time.time() - kept.stat().st_mtime < _SYSTEM_LASTS_S:
@@ -58,8 +62,7 @@ def _system(template: Template, scratch: Path, progress: Callable[[str], None]) 
             run(["tar", "--zstd", "--xattrs", "--numeric-owner", "-xpf", kept, "-C", tree])
             return tree
     progress("installing Debian (about two minutes)")
-    run(_mmdebstrap(template, tree), timeout_s=1500)
-    setup = _setup(template)
+    run(_mmdebstrap(template, tree), timeout_s=3600)
     if "prepare" in setup:
         progress("installing Python packages")
         setup["prepare"](tree, ROOT)
@@ -94,7 +97,7 @@ def build(template: Template, scratch: Path, progress: Callable[[str], None]) ->
         raise BuildError("the image has no kernel")
     release = kernels[-1].name.removeprefix("vmlinuz-")
     shutil.copy(kernels[-1], scratch / "kernel")
-    initramfs_for_disk(tree / "lib/modules" / release, scratch, HERE / template.name / "init")
+    initramfs_for_disk(tree / "lib/modules" / release, scratch, HERE / "common/init")
     # What the initrd has loaded is all that the guest's virtual hardware needs.
     shutil.rmtree(tree / "lib/modules" / release / "kernel", ignore_errors=True)
     # Emptied too, or udev looks for each module that the hardware could use.

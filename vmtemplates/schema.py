@@ -39,6 +39,8 @@ class ImageRecipe(_Strict):
     kernel_package: str
     packages: list[str] = []
     disk_bytes: Annotated[int, Field(ge=0)] = 0
+    #: whether the controller's runtime goes into it: its sources then belong to the image's name
+    runtime: bool = False
 
 
 class Boot(_Strict):
@@ -47,7 +49,10 @@ class Boot(_Strict):
 
 
 class Health(_Strict):
-    """How it is known to work: `none`, or a protocol that answers within the time."""
+    """How it is known to work: `none`, or a protocol that answers within the time.
+
+    `http`: the machine uses its own software now and then, and says so at the output `health`.
+    """
 
     probe: Literal["none", "agent", "modbus", "http"]
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
@@ -72,7 +77,7 @@ class Template(_Strict):
     identity: Literal["none", "smbios"] = "none"
     health: Health
     outputs: dict[
-        Literal["modbus", "modbus_tls", "opcua", "metrics", "http"],
+        Literal["modbus", "modbus_tls", "opcua", "metrics", "http", "mqtt", "health"],
         Annotated[int, Field(ge=1, le=65535)],
     ] = {}
 
@@ -91,6 +96,8 @@ class Template(_Strict):
                 raise ValueError(
                     f"sizes.{size.name}.vcpus: role control is for class realtime only"
                 )
+        if self.health.probe == "http" and "health" not in self.outputs:
+            raise ValueError("outputs: probe http needs the output health, the port that it asks")
         return self
 
     def as_spec(self) -> dict[str, object]:

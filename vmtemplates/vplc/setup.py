@@ -101,7 +101,7 @@ def install(tree: Path, root: Path) -> None:
     (target / "bin/vplc-protocols").write_text(
         '#!/bin/sh\nPYTHONPATH=/opt/vplc/lib exec /usr/bin/python3 -s -m industrial.runtime "$@"\n'
     )
-    shutil.copy(HERE / "files/vplc-network", target / "bin/vplc-network")
+    shutil.copy(HERE.parent / "common/files/mw-network", target / "bin/vplc-network")
     for name in ("vplc", "vplc-network", "vplc-protocols", "vplc-scan"):
         (target / "bin" / name).chmod(0o755)
     _compile(tree, "/opt/vplc/lib/industrial")

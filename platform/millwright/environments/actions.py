@@ -77,7 +77,7 @@ def validate_request(request: Request) -> None:
         size_of(spec, request.size)
     except ValidationError as error:
         errors |= error.error_dict
-    if spec.get("class") == ServiceClass.REALTIME and request.cell is None:
+    if request.cell is None and (spec.get("class") == ServiceClass.REALTIME or spec.get("outputs")):
         errors["cell"] = _("this template needs a cell: the shop-floor network its devices are in")
     if request.program_version is not None:
         if request.program_version.program.project_id != request.project_id:

@@ -58,6 +58,8 @@ class MachineSerializer(serializers.ModelSerializer):
     modbus = serializers.SerializerMethodField()
     opcua = serializers.SerializerMethodField()
     metrics = serializers.SerializerMethodField()
+    web = serializers.SerializerMethodField()
+    mqtt = serializers.SerializerMethodField()
 
     class Meta:
         model = Machine
@@ -74,6 +76,8 @@ class MachineSerializer(serializers.ModelSerializer):
             "modbus",
             "opcua",
             "metrics",
+            "web",
+            "mqtt",
             "size",
             "service_class",
             "recovery",
@@ -110,6 +114,14 @@ class MachineSerializer(serializers.ModelSerializer):
     def get_metrics(self, machine: Machine) -> str | None:
         address, port = self.get_address(machine), self._output(machine, "metrics")
         return f"http://{address}:{port}/metrics" if address and port else None
+
+    def get_web(self, machine: Machine) -> str | None:
+        address, port = self.get_address(machine), self._output(machine, "http")
+        return f"http://{address}:{port}/" if address and port else None
+
+    def get_mqtt(self, machine: Machine) -> str | None:
+        address, port = self.get_address(machine), self._output(machine, "mqtt")
+        return f"mqtt://{address}:{port}" if address and port else None
 
 
 class EnvironmentSerializer(serializers.ModelSerializer):

@@ -19,6 +19,12 @@ class Size:
     disk_bytes: int
 
 
+def takes_programs(spec: dict[str, Any]) -> bool:
+    """Whether machines of this template are controllers: they take programs, devices and set-points."""
+    outputs = spec.get("outputs")
+    return isinstance(outputs, dict) and "modbus" in outputs
+
+
 def sizes_of(spec: dict[str, Any]) -> list[Size]:
     """The sizes of a template, in its own order. vCPUs may be a count or a list of roles."""
     found = []

@@ -147,7 +147,7 @@ class Gateway:
             host,
             target.port,
             modbus=self.modbus,
-            path="/",
+            path="/health",
             unit=1,
             timeout_s=timeout_s,
         )

@@ -53,5 +53,6 @@ async def _http(host: str, port: int, path: str, timeout_s: float) -> str:
     except httpx.HTTPError as error:
         raise TargetFailed(f"{url}: {str(error) or type(error).__name__}") from None
     if answer.status_code >= 400:
-        raise TargetFailed(f"{url}: HTTP {answer.status_code}")
+        said = " ".join(answer.text[:300].split())
+        raise TargetFailed(f"{url}: HTTP {answer.status_code}{': ' if said else ''}{said}")
     return f"HTTP {answer.status_code}, {len(answer.content)} bytes"

@@ -23,7 +23,7 @@ from .errors import GatewayError
 log = structlog.get_logger("millwright.gateway")
 
 #: A session of OPC UA takes several exchanges: it is asked less often than a register.
-EVERY_S: dict[str, float] = {"modbus": 5.0, "opcua": 15.0}
+EVERY_S: dict[str, float] = {"modbus": 5.0, "opcua": 15.0, "http": 15.0}
 
 #: Probes under way at once, and changes that are kept for whoever fetches them.
 AT_ONCE, KEPT = 32, 4096
@@ -37,7 +37,7 @@ class Target(BaseModel):
     machine: uuid.UUID
     environment: str = Field(min_length=1, max_length=40)
     name: str = Field(min_length=1, max_length=32)
-    kind: Literal["modbus", "opcua"]
+    kind: Literal["modbus", "opcua", "http"]
     host: str
     port: int = Field(ge=1, le=65535)
 

@@ -96,7 +96,8 @@ class Engine:
     def _patiently(self, step: Step, context: Context) -> str | None:
         """Try a step until it is done, its time is up, or it cannot be."""
         clock = self.ports.clock
-        deadline = clock.now() + step.timeout_s
+        limit_s = max(step.timeout_s, step.patience(context) if step.patience else 0.0)
+        deadline = clock.now() + limit_s
         pause = step.pause_s
         while True:
             self.ports.fence()
@@ -108,7 +109,7 @@ class Engine:
                 # No deadline on people; and the world may answer first, so it is asked again.
                 self.ports.store.ask(context.operation.id, str(question), question.answers)
                 clock.sleep(ASK_S)
-                deadline = clock.now() + step.timeout_s
+                deadline = clock.now() + limit_s
                 continue
             except NotYet as waiting:
                 reason = str(waiting)
@@ -120,7 +121,7 @@ class Engine:
                 self.ports.store.answered(context.operation.id)
                 return said
             if clock.now() + pause > deadline:
-                raise StepTimeout(f"{step.title}: not within {step.timeout_s:.0f} s: {reason}")
+                raise StepTimeout(f"{step.title}: not within {limit_s:.0f} s: {reason}")
             clock.sleep(pause)
             pause = min(pause * 1.5, step.pause_max_s)
 

@@ -69,7 +69,7 @@ class MachineRecord:
     #: host's probed abilities by name
     abilities: frozenset[str]
     image: ImageFiles
-    #: port by protocol: modbus, opcua, metrics
+    #: port by protocol: modbus, opcua, metrics, http, mqtt; health: where it says whether its software works
     outputs: Mapping[str, int]
     health: Mapping[str, Any]
     #: SMBIOS credentials: name → text

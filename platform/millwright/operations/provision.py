@@ -194,15 +194,21 @@ def wait_agent(context: Context) -> str:
 
 
 def wait_protocols(context: Context) -> str:
-    """Modbus and OPC UA answer in the cell."""
+    """What the template promises answers in the cell: Modbus and OPC UA, or its own check of its software."""
     machine = context.machine()
-    wanted = [kind for kind in ("modbus", "opcua") if kind in machine.outputs]
+    wanted = {
+        kind: machine.outputs[kind] for kind in ("modbus", "opcua") if kind in machine.outputs
+    }
+    if machine.health.get("probe") == "http":
+        wanted["http"] = machine.outputs["health"]
     if machine.address is None or not wanted:
         return "no protocol to ask"
-    for kind in wanted:
-        problem = context.ports.prober.answers(kind, machine.address, machine.outputs[kind])
+    for kind, port in wanted.items():
+        problem = context.ports.prober.answers(kind, machine.address, port)
         if problem is not None:
-            raise NotYet(f"{kind} at {machine.address}:{machine.outputs[kind]}: {problem}")
+            raise NotYet(f"{kind} at {machine.address}:{port}: {problem}")
+    if "http" in wanted:
+        return f"its software was used and works, says {machine.address}"
     return f"{' and '.join(wanted)} answer at {machine.address}"
 
 
@@ -224,10 +230,11 @@ WAIT_AGENT = Step(
 )
 WAIT_PROTOCOLS = Step(
     "answer",
-    "Modbus and OPC UA answer",
+    "Its services answer",
     wait_protocols,
     no_undo="asking changes nothing",
     timeout_s=300.0,
+    patience=lambda context: float(context.machine().health.get("timeout_s", 0.0)),
     pause_s=1.0,
     pause_max_s=3.0,
 )

@@ -71,6 +71,8 @@ class Step:
     no_undo: str = ""
     #: how long "not yet" and retryable errors are borne, in seconds
     timeout_s: float = 60.0
+    #: a machine of its own kind may be borne longer, never shorter, than `timeout_s`
+    patience: Callable[[Context], float] | None = None
     #: seconds between tries; grows to `pause_max_s`
     pause_s: float = 0.5
     pause_max_s: float = 5.0

@@ -12,13 +12,16 @@ class GatewayProber:
         self._socket = socket
 
     def answers(self, kind: str, address: str, port: int) -> str | None:
-        """None if it answers, else what went wrong."""
+        """None if it answers, else what went wrong. `http` asks a machine's own check, at /health."""
         transport = httpx.HTTPTransport(uds=str(self._socket))
         try:
             with httpx.Client(
                 transport=transport, base_url="http://gateway", timeout=15.0
             ) as client:
-                reply = client.post("/v1/probe", json={"kind": kind, "host": address, "port": port})
+                asked = {"kind": kind, "host": address, "port": port}
+                if kind == "http":
+                    asked["path"] = "/health"
+                reply = client.post("/v1/probe", json=asked)
         except httpx.HTTPError as error:
             return f"the gateway does not answer ({type(error).__name__})"
         if reply.status_code != 200:

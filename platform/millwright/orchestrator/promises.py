@@ -35,8 +35,8 @@ from monitoring.objectives import (
 #: An environment in one of these is in service: it is promised something, and asked from outside.
 IN_SERVICE = (EnvironmentState.RUNNING, EnvironmentState.DEGRADED, EnvironmentState.FAILED)
 
-#: Protocols that are asked from outside, by the name of a template's output.
-ASKED = ("modbus", "opcua")
+#: Protocols that are asked from outside → the output of the template that names the port.
+ASKED = {"modbus": "modbus", "opcua": "opcua", "http": "health"}
 
 #: Machine states that are up, for machines without a protocol.
 UP = (MachineObserved.RUNNING, MachineObserved.MIGRATING)
@@ -242,7 +242,11 @@ def _objectives(
 def _check(machine: Machine, outputs: dict[str, Any]) -> Check:
     claim = getattr(machine, "address_claim", None)
     address = str(claim.address) if claim is not None else None
-    ports = {kind: int(outputs[kind]) for kind in ASKED if outputs.get(kind)} if address else {}
+    ports = {
+        kind: int(outputs[output])
+        for kind, output in ASKED.items()
+        if address and outputs.get(output)
+    }
     # Only a vCPU with a core of its own is promised not to wait; who has none is told so on its page.
     claims = machine.cpu_assignment.get("claims") or {}
     return Check(

@@ -27,6 +27,7 @@ from millwright.core.lifecycle import (
     may_follow,
 )
 from millwright.core.pinning import describe
+from millwright.environments.access import access_word, has_access
 from millwright.environments.assignments import read_assignment
 from millwright.environments.history import environment_transition, machine_observed
 from millwright.environments.models import Environment, Machine, Operation, OperationStep
@@ -184,10 +185,13 @@ class DjangoStore(MoveStore):
             "environment": row.environment.name,
             "generation": row.generation,
         }
-        return {
+        given = {
             "vplc.identity": json.dumps(identity),
             "vplc.trust": json.dumps([public_text(self._key)]),
         }
+        if has_access(row.template_version.spec):
+            given["mw.access"] = access_word(row.pk)
+        return given
 
     def claim(self, machine_id: UUID, operation_id: UUID) -> MachineRecord:
         try:

@@ -39,6 +39,7 @@ urlpatterns = [
     path("environments/views/save/", environments.view_save, name="view_save"),
     path("environments/views/<uuid:pk>/forget/", environments.view_forget, name="view_forget"),
     path("environments/<slug:name>/set-tags/", environments.set_tags, name="environment_set_tags"),
+    path("environments/<slug:name>/access/", environments.access, name="environment_access"),
     path("environments/<slug:name>/act/", environments.act, name="environment_act"),
     path("environments/<slug:name>/events/", live.environment_events, name="environment_events"),
     path("environments/<slug:name>/tags/", live.tags, name="environment_tags"),

@@ -100,6 +100,7 @@ ACTIONS = {
     "environment.extend": _("extended lease"),
     "environment.lease_ended": _("lease ended"),
     "environment.tags": _("set tags of environment"),
+    "environment.access": _("looked up access words of environment"),
     "view.save": _("kept view"),
     "view.forget": _("forgot view"),
     "environment.remove": _("removed environment"),

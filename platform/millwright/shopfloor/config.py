@@ -98,6 +98,10 @@ def _stations(machine: Machine) -> list[EngineeringStation]:
     )
 
 
+#: Outputs that registered stations may reach.
+SERVED = ("modbus", "modbus_tls", "opcua", "http", "mqtt")
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One opening of the firewall: who may reach which TCP port of whom. `inbound`: towards the machine."""
@@ -114,8 +118,9 @@ def firewall_pairs(machine: Machine) -> list[Pair]:
         return []
     spec_outputs = machine.template_version.spec.get("outputs", {})
     outputs = spec_outputs if isinstance(spec_outputs, dict) else {}
-    protocols = [outputs[name] for name in ("modbus", "modbus_tls", "opcua") if name in outputs]
-    found = [Pair(machine.cell.gateway_address, port, True, "gateway") for port in protocols]
+    protocols = [outputs[name] for name in SERVED if name in outputs]
+    asked = [*protocols, *([outputs["health"]] if "health" in outputs else [])]
+    found = [Pair(machine.cell.gateway_address, port, True, "gateway") for port in asked]
     if "metrics" in outputs:
         found.append(Pair(machine.cell.gateway_address, outputs["metrics"], True, "gateway"))
         if machine.cell.monitoring_address:

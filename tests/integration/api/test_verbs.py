@@ -159,6 +159,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"tags": ["north"]},
         _row(DONE, NO, NO, DONE, NO, HIDDEN),
     ),
+    "environment-access": (
+        "environments/one/access/",
+        {},
+        _row(DONE, NO, DONE, DONE, NO, HIDDEN),
+    ),
     "view-create": ("views/", {"name": "mine", "query": "mine=1"}, dict.fromkeys(PEOPLE, DONE)),
     "view-destroy": (
         "views/{view}/",

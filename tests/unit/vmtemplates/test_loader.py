@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from vmtemplates import TemplateError, load_template, load_templates
+from vmtemplates.loader import HERE
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -52,6 +54,25 @@ def test_the_shipped_templates_are_right() -> None:
     assert not found["tiny"].offered
 
 
+@pytest.mark.parametrize("name", ["cae-node", "collab-services", "cad-workstation"])
+def test_machines_beside_the_controller_prove_that_their_software_works(name: str) -> None:
+    template = load_templates()[name]
+    assert template.offered
+    assert template.service_class == "shared"
+    assert template.health.probe == "http"
+    assert {"http", "health"} <= set(template.outputs)
+    files = HERE / name / "files"
+    assert (files / "check").read_text().startswith("#!/usr/bin/python3\n")
+    own = [*files.rglob("*"), *(HERE / "common/files").rglob("*")]
+    for path in own:
+        if path.is_file() and path.read_text().startswith("#!/usr/bin/python3"):
+            compile(path.read_text(), str(path), "exec")
+    units = {path.name: path.read_text() for path in own if path.suffix == ".service"}
+    for text in units.values():
+        for word in re.findall(r"/opt/millwright/[\w-]+", text):
+            assert any(path.name == Path(word).name for path in own), word
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     template = load_template(written(tmp_path, GOOD))
     assert template.name == "box"
@@ -87,6 +108,7 @@ def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> N
             ["sizes.small.vcpus", "needs a vCPU of role control"],
         ),
         ({"sizes": [GOOD["sizes"][0], GOOD["sizes"][0]]}, ["sizes: names repeat"]),
+        ({"health": {"probe": "http"}}, ["outputs", "needs the output health"]),
         ({"health": {"probe": "modbus", "timeout_s": 0}}, ["health.timeout_s = 0", "greater than"]),
     ],
 )

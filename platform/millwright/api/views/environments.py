@@ -20,6 +20,7 @@ from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import Movability, OperationKind
 from millwright.environments import actions, consoles, labels, moving
+from millwright.environments.access import show_access
 from millwright.environments.consoles import PATH
 from millwright.environments.models import Environment, Machine, Operation, Request, SavedView
 from millwright.environments.placement import preview
@@ -223,6 +224,16 @@ def _reason(request: HttpRequest) -> str:
     return str(data.validated_data["reason"])
 
 
+class AccessOutput(serializers.Serializer):
+    """How to sign in to a machine's services. `web`, `mqtt`: where they are, null where there is none."""
+
+    machine = serializers.CharField()
+    account = serializers.CharField()
+    word = serializers.CharField()
+    web = serializers.CharField(allow_null=True)
+    mqtt = serializers.CharField(allow_null=True)
+
+
 class EnvironmentViewSet(ProjectRows):
     """What runs. The lookup is the environment's name."""
 
@@ -289,6 +300,15 @@ class EnvironmentViewSet(ProjectRows):
         row = actions.extend_lease(request.user, self.get_object(), data.validated_data["days"])
         return Response(
             EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data
+        )
+
+    @extend_schema(request=None, responses={200: AccessOutput(many=True)})
+    @action(detail=True, methods=["post"])
+    def access(self, request: HttpRequest, name: str) -> Response:
+        """Tell the access words of its machines. A change by itself: it stands in the audit trail."""
+        rows = show_access(request.user, self.get_object())
+        return Response(
+            AccessOutput(rows, many=True).data, headers={"Cache-Control": "no-store, private"}
         )
 
 

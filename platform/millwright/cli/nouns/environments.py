@@ -113,6 +113,15 @@ def extend(name: str, days: int) -> None:
     click.echo(f"{row['name']}: until {row['lease_until']}")
 
 
+@env.command()
+@click.argument("name")
+@format_option
+def access(name: str, form: str) -> None:
+    """Tell how to sign in to its services. Stands in the audit trail."""
+    rows = Api.from_settings().post(f"environments/{name}/access/", {})
+    show_rows(rows, ("machine", "web", "mqtt", "account", "word"), form)
+
+
 @click.group()
 def operation() -> None:
     """What is and was being done."""

@@ -58,6 +58,20 @@ def build(name: str, catalogue: bool) -> None:
         enter_template(templates[name], image)
 
 
+@template.command()
+def sync() -> None:
+    """Enter all templates of this release into this machine's database, with the images that are built."""
+    from millwright.cli.up.database import enter_template, setup_django
+    from vmtemplates import find_built, load_templates
+
+    setup_django()
+    for name, found in load_templates().items():
+        image = find_built(found, get_settings().cache_dir / "images")
+        changed = enter_template(found, image)
+        built = image.name if image else "its image is not built yet"
+        click.echo(f"{name} {found.version}: {'entered' if changed else 'as it was'}; {built}")
+
+
 def build_one(wanted: Any, say: Any) -> Any:
     """Build, with errors for people."""
     from vmtemplates import BuildError, TemplateError, build_image

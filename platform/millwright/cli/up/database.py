@@ -24,7 +24,7 @@ def setup_django() -> None:
 
 
 def enter_template(template: Any, image: Any) -> bool:
-    """Have a template with its image in the catalogue; True if that changed anything."""
+    """Have a template, with its image if there is one, in the catalogue; True if that changed anything."""
     from django.core.exceptions import ValidationError
 
     from millwright.catalog.actions import sync_template
@@ -36,7 +36,7 @@ def enter_template(template: Any, image: Any) -> bool:
     ).first()
     kept = (before.spec, before.image) if before else None
     try:
-        version = sync_template(None, spec, image=image.as_dict())
+        version = sync_template(None, spec, image=image.as_dict() if image is not None else None)
     except ValidationError as error:
         raise CliError("; ".join(error.messages)) from None
     offered = bool(spec.get("offered", True))
@@ -54,6 +54,7 @@ def prepare(plan: Plan) -> Done:
 
     from millwright.inventory.actions import ensure_cell, ensure_site
     from millwright.inventory.models import Cell, Site
+    from vmtemplates import load_templates
 
     changes = []
     try:
@@ -67,7 +68,9 @@ def prepare(plan: Plan) -> Done:
     if not Site.objects.exists():
         changes.append("site")
     ensure_site()
-    for template, image in plan.images.values():
+    images = {template.name: image for template, image in plan.images.values()}
+    for template in load_templates().values():
+        image = images.get(template.name)
         if enter_template(template, image):
             changes.append(f"template {template.name} {template.version}")
     cell = plan.cell

@@ -18,8 +18,10 @@ from millwright.accounts.models import Project
 from millwright.accounts.permissions import may, projects_with
 from millwright.core.lifecycle import EnvironmentState, MachineObserved, OperationKind
 from millwright.environments import actions, labels, moving
+from millwright.environments.access import has_access, show_access
 from millwright.environments.models import Environment, SavedView, StateTransition
 from millwright.environments.serializers import MachineSerializer
+from millwright.environments.sizes import takes_programs
 from millwright.inventory.models import Host
 from millwright.portal.words import MOVABILITY
 from millwright.shopfloor.config import firewall_pairs
@@ -95,6 +97,8 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "row": machine,
                 "moved_by": MOVABILITY[machine.movability],
                 "data": MachineSerializer(machine).data,
+                "controller": takes_programs(machine.template_version.spec),
+                "opens": has_access(machine.template_version.spec),
                 "claims": machine.cpu_claims.order_by("cpu"),
                 "pairs": firewall_pairs(machine),
                 "mappings": mappings,
@@ -110,6 +114,7 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "environment": environment,
         "machines": machines,
+        "controllers": any(entry["controller"] for entry in machines),
         "operations": environment.operations.with_names().prefetch_related("steps")[:10],
         "history": StateTransition.objects.filter(
             subject_id__in=[str(environment.pk), *(str(entry["row"].pk) for entry in machines)]
@@ -139,6 +144,20 @@ def set_tags(request: HttpRequest, name: str) -> HttpResponse:
     names = request.POST.get("tags", "").replace(",", " ").split()
     attempt(request, lambda: labels.set_tags(request.user, environment, names), _("Saved."))
     return redirect("portal:environment", name)
+
+
+@login_required
+@require_POST
+def access(request: HttpRequest, name: str) -> HttpResponse:
+    """Show the access words once, to people who may operate the machines."""
+    environment = find(request, name)
+    rows = attempt(request, lambda: show_access(request.user, environment))
+    if rows is None:
+        return redirect("portal:environment", name)
+    context = {"environment": environment, "rows": rows}
+    answer = render(request, "portal/access.html", context)
+    answer["Cache-Control"] = "no-store, private"
+    return answer
 
 
 @login_required
