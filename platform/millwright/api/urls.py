@@ -8,6 +8,7 @@ from .events import EventsView
 from .views import (
     balancing,
     environments,
+    ledger,
     metrics,
     people,
     plant,
@@ -31,6 +32,9 @@ router.register("mappings", shopfloor.MappingViewSet, "mapping")
 router.register("stations", shopfloor.StationViewSet, "station")
 router.register("set-points", setpoints.SetPointViewSet, "set-point")
 router.register("service-levels", service_levels.ServiceLevelViewSet, "service-level")
+router.register("intervals", ledger.IntervalViewSet, "interval")
+router.register("maintenance-windows", ledger.WindowViewSet, "maintenance-window")
+router.register("contracts", ledger.ContractViewSet, "contract")
 router.register("hosts", plant.HostViewSet, "host")
 router.register("recoveries", plant.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")

@@ -30,6 +30,15 @@ CONSOLE_ENDS = {
 #: Causes of interruptions, and the sum of time without data.
 CAUSE_WORDS = {**dict(CAUSES), "missing": _("no data")}
 
+#: How a row of the ledger came to be.
+VERBS = {
+    "seen": _("seen"),
+    "closed": _("ended"),
+    "classify": _("given a cause"),
+    "split": _("split"),
+    "merge": _("merged"),
+}
+
 #: Kinds of operations, drifts and objects.
 WORDS = {
     "provision": _("Build"),

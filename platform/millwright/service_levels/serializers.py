@@ -121,6 +121,7 @@ class ContractSerializer(serializers.ModelSerializer):
         source="environment.name", read_only=True, default=None, allow_null=True
     )
     created_by = _who("created_by")
+    service_class = serializers.CharField(read_only=True)
 
     class Meta:
         model = Contract

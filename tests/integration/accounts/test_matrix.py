@@ -21,6 +21,9 @@ from millwright.balancing.models import HostRecovery, Recommendation
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
+from millwright.service_levels.actions import request_window
+from millwright.service_levels.contracts import sync_objectives
+from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor import setpoints
 from millwright.shopfloor.models import Deployment, EngineeringStation, ProgramVersion
@@ -79,6 +82,10 @@ ROWS = {
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
+    "window_askers": _row(200, 403, 200, 200, 403, 403),
+    "window_askers_do": _row(DONE, 403, DONE, DONE, 403, 403),
+    # What is another's is not there: nothing is left to merge, and he is told so.
+    "mergers": _row(DONE, 403, DONE, DONE, 403, TOLD),
 }
 #: Two registers that people may write.
 SYMBOLS = {
@@ -167,9 +174,34 @@ def world(plant: Plant) -> dict[str, Any]:
     asked = actions.create_request(erin, **plant.request_fields("asked"))
     tom = User.objects.create_user("tom")
     delegation = people.delegate(plant.approver, tom, now + dt.timedelta(days=2))
+    sync_objectives()
+    past = now - dt.timedelta(days=40)
+    intervals = [
+        Interval.objects.create(
+            environment=machine.environment,
+            machine=machine,
+            begin=past + dt.timedelta(minutes=10 * number),
+            end=past + dt.timedelta(minutes=10 * number + 5),
+            kind="down",
+            cause="unknown",
+        )
+        for number in (0, 1)
+    ]
+    window = request_window(
+        plant.engineer, machine.environment, past, past + dt.timedelta(hours=1), "filters"
+    )
+    active = request_window(
+        plant.engineer, machine.environment, now, now + dt.timedelta(hours=1), "motor"
+    )
+    MaintenanceWindow.objects.filter(pk=active.pk).update(state="active")
     return {
         "tom": tom.pk,
         "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,
+        "interval": intervals[0].pk,
+        "interval_too": intervals[1].pk,
+        "window": window.pk,
+        "active_window": active.pk,
+        "contract": Contract.objects.filter(environment=None)[0].pk,
         "recommendation": Recommendation.objects.create(
             machine=machine,
             source=plant.hosts[0],
@@ -218,6 +250,8 @@ def _client(user: Any) -> Client:
 def _filled(value: Any, world: dict[str, Any]) -> Any:
     if isinstance(value, str):
         return value.format(**world) if "{" in value else value
+    if isinstance(value, list):
+        return [_filled(each, world) for each in value]
     return {key: _filled(entry, world) for key, entry in (value or {}).items()}
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from millwright.environments import actions
-from millwright.environments.models import Operation
+from millwright.environments.models import Machine, Operation
+from millwright.service_levels.actions import request_window
+from millwright.service_levels.contracts import sync_objectives
+from millwright.service_levels.models import Interval
 from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_in_chromium import (
@@ -57,6 +62,22 @@ def faults(page: Page, axe: str) -> list[str]:
     return list(answer["result"]["value"])
 
 
+def _stop(plant: Plant) -> Interval:
+    """A row of the ledger, contracts of the classes, and a window that waits."""
+    machine = Machine.objects.get(environment__name="filling-line-1")
+    sync_objectives()
+    now = timezone.now()
+    request_window(plant.engineer, machine.environment, now, now + dt.timedelta(hours=1), "filters")
+    return Interval.objects.create(
+        environment=machine.environment,
+        machine=machine,
+        begin=now - dt.timedelta(hours=2),
+        end=now - dt.timedelta(hours=1),
+        kind="down",
+        cause="unknown",
+    )
+
+
 def _world(plant: Plant) -> list[str]:
     """Pages of a plant where something of each kind is seen."""
     request = actions.submit_request(
@@ -85,6 +106,12 @@ def _world(plant: Plant) -> list[str]:
         "/balancing/",
         "/wall/",
         "/service-levels/",
+        "/service-levels/ledger/",
+        f"/service-levels/ledger/{_stop(plant).pk}/",
+        "/service-levels/maintenance/",
+        "/service-levels/maintenance/new/?environment=filling-line-1",
+        "/service-levels/contracts/",
+        "/service-levels/contracts/edit/?class=shared",
         "/environments/filling-line-1/service-level/",
         "/operations/",
         f"/operations/{operation.pk}/",

@@ -125,6 +125,13 @@ class ServiceHours:
         """
         if unknown := sorted(set(data) - {"time_zone", "shifts", "holidays"}):
             raise HoursError(unknown[0], "not known; there are time_zone, shifts and holidays")
+        for key, kind, rule in (
+            ("time_zone", str, "a name"),
+            ("shifts", list, "a list"),
+            ("holidays", list, "a list"),
+        ):
+            if data.get(key) is not None and not isinstance(data[key], kind):
+                raise HoursError(key, f"{data[key]!r}: must be {rule}")
         if name := data.get("time_zone"):
             if name not in available_timezones():
                 raise HoursError("time_zone", f"{name!r} is no zone of the IANA database")
@@ -135,6 +142,8 @@ class ServiceHours:
             if not isinstance(row, Mapping):
                 raise HoursError(where, "each shift has days, from and to")
             days = row.get("days") or list(DAYS)
+            if not isinstance(days, list):
+                raise HoursError(f"{where}.days", f"{days!r}: must be a list")
             if wrong := [day for day in days if day not in DAYS]:
                 raise HoursError(f"{where}.days", f"{wrong[0]!r}: use {', '.join(DAYS)}")
             begin = _minutes(row.get("from", "00:00"), f"{where}.from")

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from millwright.portal.words import ACTIONS, CAUSE_WORDS, STEPS, WORDS
+from millwright.portal.words import ACTIONS, CAUSE_WORDS, STEPS, VERBS, WORDS
 
 register = template.Library()
 
@@ -145,6 +145,12 @@ def word(value: object) -> str:
 def cause_word(value: object) -> str:
     """What a cause of the ledger is called; the sum of missing data has a word of its own."""
     return str(CAUSE_WORDS.get(str(value), value))
+
+
+@register.filter
+def verb_word(value: object) -> str:
+    """How a row of the ledger came to be."""
+    return str(VERBS.get(str(value), value))
 
 
 @register.filter
