@@ -99,7 +99,7 @@ class GatewayClient:
         return list(self._ask("POST", "/v1/modbus/units", body)["units"])
 
     def opcua_endpoints(self, url: str) -> list[dict[str, Any]]:
-        """`[{"url", "mode", "policy", "users", "fingerprint"}]`."""
+        """`[{"url", "mode", "policy", "users", "fingerprint", "certificate"}]`."""
         return list(self._ask("POST", "/v1/opcua/endpoints", {"url": url})["endpoints"])
 
     def opcua_children(self, url: str, node: str) -> dict[str, Any]:
@@ -118,9 +118,9 @@ class GatewayClient:
         """Answers of scheduled probes: `{"life", "number", "missed", "changes", "latest"}`."""
         return self._ask("GET", f"/v1/probes?after={after}")
 
-    def probe(self, kind: str, host: str, port: int, path: str = "/metrics") -> str:
+    def probe(self, kind: str, host: str, port: int, path: str = "/metrics", unit: int = 1) -> str:
         """What answered, in words; raises if nothing does."""
-        body = {"kind": kind, "host": host, "port": port, "path": path}
+        body = {"kind": kind, "host": host, "port": port, "path": path, "unit": unit}
         return str(self._ask("POST", "/v1/probe", body)["detail"])
 
     def answers(self, kind: str, host: str, port: int) -> str | None:

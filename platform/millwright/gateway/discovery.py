@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import ssl
 import struct
 from typing import Any
 
@@ -125,7 +126,7 @@ def _objects(body: bytes, into: dict[str, str]) -> tuple[bool, int]:
 
 
 async def opcua_endpoints(url: str, timeout_s: float) -> list[dict[str, Any]]:
-    """What the server offers: `{"url", "mode", "policy", "users", "fingerprint"}` of each endpoint.
+    """What the server offers: `{"url", "mode", "policy", "users", "fingerprint", "certificate"}` of each endpoint.
 
     Raises:
         TargetFailed: it refused, or it is no OPC UA server.
@@ -147,6 +148,9 @@ async def opcua_endpoints(url: str, timeout_s: float) -> list[dict[str, Any]]:
                 {token.TokenType.name.rstrip("_") for token in row.UserIdentityTokens or []}
             ),
             "fingerprint": hashlib.sha256(row.ServerCertificate).hexdigest()
+            if row.ServerCertificate
+            else "",
+            "certificate": ssl.DER_cert_to_PEM_cert(row.ServerCertificate)
             if row.ServerCertificate
             else "",
         }

@@ -8,6 +8,7 @@ from .views import (
     audit,
     consoles,
     delegations,
+    devices,
     environments,
     home,
     ledger,
@@ -86,6 +87,12 @@ urlpatterns = [
     path("devices/read/", shopfloor.device_read, name="device_read"),
     path("devices/discover/", shopfloor.device_discover, name="device_discover"),
     path("devices/nodes/", shopfloor.device_nodes, name="device_nodes"),
+    path("devices/<uuid:pk>/", devices.device, name="device"),
+    path("devices/<uuid:pk>/ask/", devices.device_ask, name="device_ask"),
+    path(
+        "devices/<uuid:pk>/certificates/", devices.device_certificates, name="device_certificates"
+    ),
+    path("devices/<uuid:pk>/trust/", devices.device_trust, name="device_trust"),
     path("devices/<uuid:pk>/remove/", shopfloor.device_remove, name="device_remove"),
     path("pool/", pool.pool, name="pool"),
     path("pool/<slug:name>/", pool.host, name="host"),

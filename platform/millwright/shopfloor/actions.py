@@ -233,6 +233,16 @@ def set_mappings(
                 % {"device": device, "a": device.cell, "b": machine.cell}
             }
         )
+    opcua = device.protocol == "opcua"
+    if rows and opcua and not (device.certificate or device.unencrypted):
+        raise ValidationError(
+            {
+                "device": _(
+                    "trust the certificate of %(device)s first, on its page, or say there why it cannot be encrypted"
+                )
+                % {"device": device}
+            }
+        )
     known = _known_tags(machine)
     errors: list[str] = []
     mappings = []
@@ -247,6 +257,16 @@ def set_mappings(
                 f"row {number}: {field}: {' '.join(messages)}"
                 for field, messages in error.message_dict.items()
             ]
+            continue
+        if (mapping.area == "node") != opcua:
+            errors.append(
+                _("row %(n)s: area: %(area)s does not fit %(protocol)s")
+                % {
+                    "n": number,
+                    "area": mapping.get_area_display(),
+                    "protocol": device.get_protocol_display(),
+                }
+            )
             continue
         if mapping.area != "node" and not (
             mapping.register.isdigit() and int(mapping.register) < 65536

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from millwright.environments.models import Machine
+from millwright.gateway.opcua import url_of
 
 from .live import writable_symbols
-from .models import EngineeringStation, TagMapping
+from .models import Device, EngineeringStation, TagMapping
 
 
 def _toml(value: Any) -> str:
@@ -32,19 +33,20 @@ def config_files(machine: Machine) -> dict[str, str]:
             format=1,
             name=device.name,
             protocol=device.protocol,
-            address=f"{device.address}:{device.port}",
-            unit=device.unit,
+            **_where(device),
             rate_ms=device.rate_ms,
             timeout_ms=device.timeout_ms,
             fail=mappings[0].fail,
         )
         for mapping in mappings:
-            register: Any = mapping.register if mapping.area == "node" else int(mapping.register)
+            if mapping.area == "node":
+                place: dict[str, Any] = {"node": mapping.register}
+            else:
+                place = {"area": mapping.area, "address": int(mapping.register)}
             lines += ["", "[[point]]"]
             lines += _pairs(
                 tag=mapping.tag,
-                area=mapping.area,
-                address=register,
+                **place,
                 type=mapping.data_type,
                 direction=mapping.direction,
                 scale=mapping.scale,
@@ -55,6 +57,18 @@ def config_files(machine: Machine) -> dict[str, str]:
         files[f"io/{device.name}.toml"] = "\n".join(lines) + "\n"
     files["security.toml"] = _security(machine)
     return files
+
+
+def _where(device: Device) -> dict[str, Any]:
+    """How the device is reached, and what it must show."""
+    if device.protocol != "opcua":
+        return {"address": f"{device.address}:{device.port}", "unit": device.unit}
+    protection = (
+        {"server_certificate": device.certificate}
+        if device.certificate
+        else {"unencrypted": device.unencrypted}
+    )
+    return {"url": f"{url_of(device.address, device.port)}/", **protection}
 
 
 def _security(machine: Machine) -> str:

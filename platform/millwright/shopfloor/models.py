@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .certificates import fingerprint_of
 from .querysets import (
     DeploymentQuerySet,
     DeviceQuerySet,
@@ -167,6 +168,10 @@ class Device(models.Model):
     unit = models.PositiveSmallIntegerField(_("unit id"), default=1)
     rate_ms = models.PositiveIntegerField(_("read every (ms)"), default=100)
     timeout_ms = models.PositiveIntegerField(_("timeout (ms)"), default=500)
+    #: OPC UA: the certificate that a person trusted, PEM; another one is not talked to
+    certificate = models.TextField(_("certificate"), blank=True, default="")
+    #: OPC UA without encryption: why it cannot be
+    unencrypted = models.CharField(_("why not encrypted"), max_length=200, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = DeviceQuerySet.as_manager()
@@ -182,6 +187,11 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the trusted certificate, in hexadecimal; "" without one."""
+        return fingerprint_of(self.certificate) if self.certificate else ""
 
 
 class TagMapping(models.Model):

@@ -81,6 +81,9 @@ class DeploymentSerializer(serializers.ModelSerializer):
 
 
 class DeviceSerializer(serializers.ModelSerializer):
+    fingerprint = serializers.CharField(
+        read_only=True, help_text="SHA-256 of the trusted certificate (OPC UA)"
+    )
     project = serializers.SlugRelatedField("slug", queryset=Project.objects.all())
     cell = serializers.SlugRelatedField("slug", queryset=Cell.objects.all())
 
@@ -97,9 +100,11 @@ class DeviceSerializer(serializers.ModelSerializer):
             "unit",
             "rate_ms",
             "timeout_ms",
+            "fingerprint",
+            "unencrypted",
             "created_at",
         )
-        read_only_fields = ("id", "created_at")
+        read_only_fields = ("id", "unencrypted", "created_at")
         validators = ()
 
 

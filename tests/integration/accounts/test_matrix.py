@@ -79,6 +79,8 @@ ROWS = {
     "owner_reads": _row(200, 404, 404, 404, 404, 404),
     # What is named in the query and another's does not exist for him.
     "own_or_unknown": _row(200, 200, 200, 200, 200, 400),
+    "engineers_ask": _row(409, 403, 403, 409, 403, 404),
+    "operators_ask": _row(TOLD, 403, TOLD, TOLD, 403, 404),
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
@@ -228,6 +230,15 @@ def world(plant: Plant) -> dict[str, Any]:
         "version": version.pk,
         "program": version.program_id,
         "device": devices[0].pk,
+        "device_opc": shopfloor.add_device(
+            erin,
+            name="press-opc",
+            project=plant.project,
+            cell=plant.cell,
+            protocol="opcua",
+            address="10.90.1.59",
+            port=4840,
+        ).pk,
         "mapping": mapping.pk,
         "deployment": deployment.pk,
         "asked_deployment": Deployment.objects.create(

@@ -29,7 +29,7 @@ from tests.support.plant import Plant
 from tests.support.tags import SYMBOLS
 
 SOURCE = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
-DONE, NO, HIDDEN = "done", 403, 404
+DONE, TOLD, NO, HIDDEN = "done", "told", 403, 404
 #: What a stranger is told who names another project's things in a body: that they do not exist for him.
 UNKNOWN = 400
 #: Allowed, and the process that would do it is not there.
@@ -157,6 +157,18 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "device-discover": ("devices/discover/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
     "device-endpoints": ("devices/endpoints/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
     "device-nodes": ("devices/nodes/", PLACE, _row(NOT_NOW, NO, NO, NOT_NOW, NO, UNKNOWN)),
+    # Whether it answers is told, whatever came of it.
+    "device-ask": ("devices/{device}/ask/", {}, _row(TOLD, NO, TOLD, TOLD, NO, HIDDEN)),
+    "device-trust": (
+        "devices/{device_opc}/trust/",
+        {"fingerprint": "ab" * 32},
+        _row(NOT_NOW, NO, NO, NOT_NOW, NO, HIDDEN),
+    ),
+    "device-unencrypted": (
+        "devices/{device_opc}/unencrypted/",
+        {"why": "the panel is from 1998"},
+        _row(DONE, NO, NO, DONE, NO, HIDDEN),
+    ),
     "environment-set-tags": (
         "environments/one/set-tags/",
         {"tags": ["north"]},
@@ -412,6 +424,15 @@ def world(plant: Plant) -> dict[str, Any]:
             machine=machine, program_version=version, deployed_by=erin, state="asked"
         ).pk,
         "device": device.pk,
+        "device_opc": shopfloor.add_device(
+            erin,
+            name="press-opc",
+            project=plant.project,
+            cell=plant.cell,
+            protocol="opcua",
+            address="10.90.1.51",
+            port=4840,
+        ).pk,
         "set_point": set_point.pk,
         "view": labels.save_view(erin, "running", "state=running").pk,
     }
@@ -461,6 +482,9 @@ def test_who_may(plant: Plant, world: dict[str, Any], verb: str) -> None:
             assert 200 <= answer.status_code < 300, told
             if not verb.endswith("-preview"):
                 assert written >= 1, told
+        elif expected == TOLD:
+            assert answer.status_code == 200, told
+            assert written == 0, told
         else:
             assert answer.status_code == expected, told
             assert written == 0, told

@@ -171,7 +171,14 @@ def test_endpoints_and_nodes_of_an_opcua_server(gateway: GatewayClient) -> None:
     url = f"opc.tcp://127.0.0.1:{port}"
     with in_a_thread(serve):
         offered = gateway.opcua_endpoints(url)
-        assert offered and {"url", "mode", "policy", "users", "fingerprint"} == set(offered[0])
+        assert offered and set(offered[0]) == {
+            "url",
+            "mode",
+            "policy",
+            "users",
+            "fingerprint",
+            "certificate",
+        }
         assert "None" in {row["mode"] for row in offered}
         top = {row["name"]: row for row in gateway.opcua_children(url, "i=85")["nodes"]}
         assert top["Station"]["kind"] == "object"

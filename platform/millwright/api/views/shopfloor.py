@@ -15,7 +15,8 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.environments.models import Machine
 from millwright.inventory.models import Cell
-from millwright.shopfloor import actions, discovery
+from millwright.shopfloor import actions, discovery, trust
+from millwright.shopfloor.health import ask, health
 from millwright.shopfloor.models import (
     Device,
     EngineeringStation,
@@ -114,6 +115,46 @@ class NodeOutput(serializers.Serializer):
     value = serializers.JSONField(allow_null=True)
 
 
+class SeenOutput(serializers.Serializer):
+    """`age_s`: since its last good answer; errors are those of the last 15 minutes. Null: not known."""
+
+    machine = serializers.CharField()
+    state = serializers.ChoiceField(tuple((name, name) for name in ("good", "silent", "unknown")))
+    age_s = serializers.FloatField(allow_null=True)
+    latency_ms = serializers.FloatField(allow_null=True)
+    errors = serializers.FloatField(allow_null=True)
+    error_ratio = serializers.FloatField(allow_null=True)
+
+
+class HealthOutput(serializers.Serializer):
+    seen = SeenOutput(many=True)
+    error = serializers.CharField(allow_blank=True)
+
+
+class AskedOutput(serializers.Serializer):
+    ok = serializers.BooleanField()
+    detail = serializers.CharField(allow_blank=True)
+    ms = serializers.FloatField()
+
+
+class CertificateOutput(serializers.Serializer):
+    fingerprint = serializers.CharField()
+    subject = serializers.CharField(allow_blank=True)
+    ends_at = serializers.DateTimeField(allow_null=True)
+    policies = serializers.ListField(child=serializers.CharField())
+    usable = serializers.BooleanField()
+    pem = serializers.CharField()
+
+
+class TrustInput(serializers.Serializer):
+    fingerprint = serializers.CharField(max_length=200, allow_blank=True)
+    reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
+
+
+class WhyInput(serializers.Serializer):
+    why = serializers.CharField(min_length=5, max_length=200)
+
+
 class NodesOutput(serializers.Serializer):
     nodes = NodeOutput(many=True)
     more = serializers.BooleanField()
@@ -173,6 +214,57 @@ class DeviceViewSet(ProjectRows):
         """Forget a device that nothing is mapped to."""
         actions.remove_device(request.user, self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(responses={200: HealthOutput})
+    @action(detail=True, methods=["get"])
+    def health(self, request: HttpRequest, pk: str) -> Response:
+        """How it does as each controller that talks to it sees it."""
+        found = health(self.get_object())
+        seen = [
+            {
+                "machine": str(row.machine),
+                "state": row.state,
+                "age_s": row.age_s,
+                "latency_ms": row.latency_ms,
+                "errors": row.errors,
+                "error_ratio": row.error_ratio,
+            }
+            for row in found.seen
+        ]
+        return Response(HealthOutput({"seen": seen, "error": found.error}).data)
+
+    @extend_schema(request=None, responses={200: AskedOutput})
+    @action(detail=True, methods=["post"])
+    def ask(self, request: HttpRequest, pk: str) -> Response:
+        """Ask it now, from the gateway; nothing is written to it."""
+        return Response(AskedOutput(ask(request.user, self.get_object())).data)
+
+    @extend_schema(responses={200: CertificateOutput(many=True)})
+    @action(detail=True, methods=["get"], pagination_class=None, filter_backends=[])
+    def certificates(self, request: HttpRequest, pk: str) -> Response:
+        """The certificates that an OPC UA device shows now."""
+        rows = trust.offered(request.user, self.get_object())
+        return Response(CertificateOutput(rows, many=True).data)
+
+    @extend_schema(request=TrustInput, responses={200: DeviceSerializer})
+    @action(detail=True, methods=["post"])
+    def trust(self, request: HttpRequest, pk: str) -> Response:
+        """Trust the certificate with this SHA-256, as the device shows it now; "" trusts none any more."""
+        data = _valid(TrustInput, request)
+        device = self.get_object()
+        if data["fingerprint"]:
+            device = trust.trust(request.user, device, data["fingerprint"], data["reason"])
+        else:
+            device = trust.distrust(request.user, device, data["reason"])
+        return Response(DeviceSerializer(device).data)
+
+    @extend_schema(request=WhyInput, responses={200: DeviceSerializer})
+    @action(detail=True, methods=["post"])
+    def unencrypted(self, request: HttpRequest, pk: str) -> Response:
+        """Let controllers talk to an OPC UA device without encryption, and say why."""
+        data = _valid(WhyInput, request)
+        device = trust.without_encryption(request.user, self.get_object(), data["why"])
+        return Response(DeviceSerializer(device).data)
 
 
 class MappingViewSet(ProjectRows):

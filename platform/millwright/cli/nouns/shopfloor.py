@@ -173,13 +173,55 @@ def add(
 
 @device.command()
 @click.argument("name")
-def remove(name: str) -> None:
-    """Forget a device that nothing is mapped to."""
+@format_option
+def health(name: str, form: str) -> None:
+    """How a device does, as each controller that talks to it sees it."""
     api = Api.from_settings()
+    found = api.get(f"devices/{_device(api, name)['id']}/health/")
+    if found["error"]:
+        click.echo(found["error"], err=True)
+    columns = ("machine", "state", "age_s", "latency_ms", "errors", "error_ratio")
+    show_rows(found["seen"], columns, form)
+
+
+@device.command()
+@click.argument("name")
+@format_option
+def certificates(name: str, form: str) -> None:
+    """The certificates that an OPC UA device shows now."""
+    api = Api.from_settings()
+    rows = api.get(f"devices/{_device(api, name)['id']}/certificates/")
+    show_rows(rows, ("fingerprint", "subject", "ends_at", "policies", "usable"), form)
+
+
+@device.command()
+@click.argument("name")
+@click.argument("fingerprint")
+@click.option("--reason", default="")
+def trust(name: str, fingerprint: str, reason: str) -> None:
+    """Trust an OPC UA device's certificate, as it shows it now, by its SHA-256.
+
+    Example: millwright device trust press-opc 4f0c…e1 --reason "compared at the panel"
+    """
+    api = Api.from_settings()
+    body = {"fingerprint": fingerprint, "reason": reason}
+    made = api.post(f"devices/{_device(api, name)['id']}/trust/", body)
+    click.echo(f"{name}: trusted {made['fingerprint']}")
+
+
+def _device(api: Api, name: str) -> dict[str, Any]:
     found = api.first("devices/", name=name)
     if found is None:
         raise CliError(f"no device named {name!r}")
-    api.delete(f"devices/{found['id']}/")
+    return found
+
+
+@device.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget a device that nothing is mapped to."""
+    api = Api.from_settings()
+    api.delete(f"devices/{_device(api, name)['id']}/")
     click.echo(f"{name}: removed")
 
 

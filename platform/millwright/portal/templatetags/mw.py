@@ -20,6 +20,8 @@ register = template.Library()
 
 #: State → colour of the design system. A colour never stands alone: the word is always printed.
 STATE_COLOURS = {
+    "good": "green",
+    "silent": "red",
     "running": "green",
     "up": "green",
     "succeeded": "green",
@@ -55,6 +57,8 @@ STATE_COLOURS = {
 
 #: Words for people; translated where they are shown.
 STATE_WORDS = {
+    "good": gettext_lazy("good"),
+    "silent": gettext_lazy("silent"),
     "running": gettext_lazy("running"),
     "up": gettext_lazy("up"),
     "succeeded": gettext_lazy("succeeded"),

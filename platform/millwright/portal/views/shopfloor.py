@@ -42,11 +42,14 @@ def device_new(request: HttpRequest) -> HttpResponse:
     form = DeviceForm(request.user, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            actions.add_device(request.user, **form.cleaned_data)
+            made = actions.add_device(request.user, **form.cleaned_data)
         except ValidationError as error:
             for line in error_lines(error):
                 form.add_error(None, line)
         else:
+            if made.protocol == "opcua":
+                messages.success(request, _("Registered. Say next which certificate is trusted."))
+                return redirect("portal:device", made.pk)
             messages.success(request, _("Registered. Map its registers on the environment's page."))
             return redirect("portal:devices")
     return render(
