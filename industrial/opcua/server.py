@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
 import logging
 import socket
@@ -19,7 +18,7 @@ from typing import Any
 
 from asyncua import Server, ua
 
-from industrial.runtime.shm import Area, Command, SharedMemory, ShmError, Snapshot, State, Write
+from industrial.runtime.shm import Command, SharedMemory, ShmError, State, Write
 from industrial.runtime.variables import Place, Variables
 from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
 
@@ -35,6 +34,7 @@ from .information import (
 )
 from .methods import add_methods
 from .models import Models
+from .publish import AREAS, Publisher
 from .sessions import PlcInternalServer, Users
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,6 @@ TYPES = {
     "LREAL": ua.VariantType.Double,
     "STRING": ua.VariantType.String,
 }
-_AREAS = {"I": Area.IN, "Q": Area.OUT, "M": Area.MEM, "arena": Area.ARENA}
-_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 class TagServer:
@@ -98,7 +96,7 @@ class TagServer:
         self.users = Users(lambda: self._policy, lambda: self._trust)
         self._server: Server | None = None
         self._nodes: list[tuple[ua.NodeId, Place]] = []
-        self._last: list[object] = []
+        self._publisher: Publisher | None = None
         self._task: asyncio.Task[None] | None = None
         self._events: Any = None
         self._health: tuple[ua.NodeId, int] | None = None
@@ -143,11 +141,13 @@ class TagServer:
         attributes.symbols = {node: row for (node, _), row in zip(self._nodes, shown, strict=True)}
         attributes.may_write = lambda role, row: self._policy.may_write(role, row)
         attributes.writer = self._write
-        self._last = [None] * len(self._nodes)
+        self._publisher = Publisher(
+            server, [(node, place, TYPES[place.type]) for node, place in self._nodes]
+        )
         self._events = await add_methods(server, models, places.methods, self._shm, self._order)
         # The program's values and not zeros are what the first client sees.
         with contextlib.suppress(ShmError):
-            await self._changes(server, self._shm().snapshot(arena=True))
+            await self._publisher.tell(self._shm().snapshot(arena=True), self._quality)
         await server.start()
         self._server = server
         self.port = server.bserver.port if server.bserver else self.port
@@ -275,7 +275,8 @@ class TagServer:
                 await self._events(shm.fault)
             before = state
             await self._tell_health(server, health(state, len(shm.forces()), self._silent()))
-            await self._changes(server, images)
+            if self._publisher is not None:
+                await self._publisher.tell(images, self._quality)
 
     async def _tell_health(self, server: Server, now: int) -> None:
         if self._health is not None and self._health[1] != now:
@@ -284,40 +285,12 @@ class TagServer:
                 self._health[0], ua.DataValue(ua.Variant(now, ua.VariantType.Int32))
             )
 
-    async def _changes(self, server: Server, images: Snapshot) -> None:
-        now = dt.datetime.now(dt.UTC)
-        for number, (node, place) in enumerate(self._nodes):
-            data = images.area(_AREAS[place.area])
-            raw = data[place.offset : place.offset + place.width * place.count]
-            good = self._quality(place.path)
-            # Bytes are compared, not values: most do not change, and need not be decoded.
-            seen = (raw[0] >> place.bit & 1 if place.bit is not None else raw, good)
-            if seen == self._last[number]:
-                continue
-            self._last[number] = seen
-            code = ua.StatusCodes.Good if good else ua.StatusCodes.BadNoCommunication
-            value = ua.Variant(_native(place.decode(raw)), TYPES[place.type])
-            if not good:
-                # With a bad status asyncua drops the value; the last one is told as uncertain.
-                code = ua.StatusCodes.UncertainLastUsableValue
-            await server.write_attribute_value(
-                node,
-                ua.DataValue(value, StatusCode=ua.StatusCode(code), SourceTimestamp=now, ServerTimestamp=now),
-            )  # fmt: skip
-
 
 def _parent(blocks: Blocks, parents: dict[str, ua.NodeId], path: str) -> ua.NodeId:
     """The object of a path, made with those above it."""
     if path not in parents:
         parents[path] = blocks.add(path, _parent(blocks, parents, path.rpartition(".")[0]))
     return parents[path]
-
-
-def _native(value: Any) -> Any:
-    """Numbers for which JSON has texts."""
-    if isinstance(value, list):
-        return [_native(one) for one in value]
-    return _NUMBERS.get(value, value) if isinstance(value, str) else value
 
 
 def _initial(place: Place, kind: ua.VariantType) -> Any:
@@ -333,7 +306,7 @@ def _initial(place: Place, kind: ua.VariantType) -> Any:
 
 def _writes(place: Place, data: bytes) -> list[Write]:
     """A value as writes of at most eight bytes, all applied at the same boundary."""
-    area = _AREAS[place.area]
+    area = AREAS[place.area]
     if place.bit is not None:
         return [Write(area, place.offset, 0, data[0], place.bit)]
     parts: list[Write] = []
