@@ -8,10 +8,14 @@ word_order = "low_first"           # or "high_first"; byte_order = "big", or "li
 gap = 16                           # registers or bits that are read along so that neighbours are one request
 max_registers = 100                # of one request
 fail = "hold"                      # or "zero", "substitute": inputs of a silent device, or of a bad value
+on_stop = "zero"                   # or "hold", "substitute": outputs while the program is stopped, and at shutdown
+on_fault = "zero"                  # the same after a fault, or when the scan process is silent; [outputs] of vplc.toml else
+heartbeat = {area = "holding", address = 99}   # counts with each cycle while the scan lives; opcua: {node = "ns=2;s=Alive"}
 [[point]]
 tag = "Main.sensor"
 area = "input"                     # opcua: node = "ns=2;s=Main.level"
 address = 0
+on_stop = "substitute"             # fail, on_stop, on_fault and substitute are a point's own, too
 deadband = 0.5                     # changes up to this, in the variable's unit, are not passed on
 
 OPC UA is encrypted: server_certificate = '''-----BEGIN CERTIFICATE-----…''' is the device's own, or
@@ -31,6 +35,7 @@ from . import values
 
 AREAS = ("coil", "discrete", "input", "holding")
 FAIL = ("hold", "zero", "substitute")
+_HEARTBEAT = {"fail": "hold", "on_stop": "hold", "on_fault": "hold"}
 PROTOCOLS = ("modbus_tcp", "modbus_rtu_tcp", "opcua")
 #: Types of a Modbus point and their bytes.
 FORMATS = {
@@ -69,6 +74,8 @@ class Point:
     symbol: Mapping[str, Any] = field(hash=False)
     deadband: float = 0.0
     node: str = ""
+    on_stop: str = "zero"
+    on_fault: str = "zero"
 
     @property
     def registers(self) -> int:
@@ -107,19 +114,38 @@ class Device:
     latency_s: float = 0.0
     bad_points: int = 0
     error: str = "not read yet"
+    #: A register or node that counts while the scan lives: the device sees by it that nobody leads it any more.
+    heartbeat: Point | None = None
+    beats: int = 0
 
 
-def load_devices(files: Mapping[str, str], symbols: Iterable[Mapping[str, Any]]) -> list[Device]:
+def load_devices(
+    files: Mapping[str, str],
+    symbols: Iterable[Mapping[str, Any]],
+    *,
+    on_stop: str = "zero",
+    on_fault: str = "zero",
+) -> list[Device]:
     """Read io/*.toml against the program's symbols.
+
+    Args:
+        on_stop: what outputs do that say nothing else ([outputs] of vplc.toml).
+        on_fault: the same after a fault.
 
     Raises:
         DeviceError: what is wrong in the first wrong file.
     """
     by_tag = {str(symbol["path"]).lower(): symbol for symbol in symbols}
-    return [_device(path, text, by_tag) for path, text in sorted(files.items())]
+    outputs = {"on_stop": on_stop, "on_fault": on_fault}
+    return [_device(path, text, by_tag, outputs) for path, text in sorted(files.items())]
 
 
-def _device(path: str, text: str, symbols: Mapping[str, Mapping[str, Any]]) -> Device:
+def _device(
+    path: str,
+    text: str,
+    symbols: Mapping[str, Mapping[str, Any]],
+    outputs: Mapping[str, str],
+) -> Device:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -143,10 +169,11 @@ def _device(path: str, text: str, symbols: Mapping[str, Mapping[str, Any]]) -> D
             raise DeviceError(
                 f"{path}: address = {data.get('address')!r}: expected host:port"
             )  # fmt: skip
-    fail = data.get("fail", "hold")
+    policies = {"fail": "hold", **outputs}
+    policies |= {key: data[key] for key in policies if key in data}
     make = _node_point if opcua else _register_point
     points = tuple(
-        make(f"{path}: point[{n}]", row, symbols, fail)
+        make(f"{path}: point[{n}]", row, symbols, policies)
         for n, row in enumerate(data.get("point", []), 1)
     )
     return Device(
@@ -165,7 +192,24 @@ def _device(path: str, text: str, symbols: Mapping[str, Mapping[str, Any]]) -> D
         url,
         _one_of(path, data, "mode", ("subscribe", "read"), "subscribe") == "subscribe",
         str(certificate),
+        heartbeat=_heartbeat(path, data, opcua=opcua),
     )
+
+
+def _heartbeat(path: str, data: Mapping[str, Any], *, opcua: bool) -> Point | None:
+    """A register or node of its own: no variable stands behind it."""
+    row = data.get("heartbeat")
+    if row is None:
+        return None
+    if not isinstance(row, Mapping):
+        raise DeviceError(f"{path}: heartbeat = {row!r}: a table, as {{area, address}} or {{node}}")
+    symbol = {"path": "heartbeat", "type": "UINT", "area": "M", "offset": 0, "bit": None}
+    row = {"area": "holding", **row, "tag": "heartbeat", "direction": "out"}
+    make = _node_point if opcua else _register_point
+    point = make(f"{path}: heartbeat", row, {"heartbeat": symbol}, _HEARTBEAT)
+    if not opcua and point.area != "holding":
+        raise DeviceError(f"{path}: heartbeat.area = {point.area!r}: a holding register")
+    return point
 
 
 def _one_of(where: str, row: Mapping[str, Any], key: str, known: tuple[str, ...], default: str) -> str:  # fmt: skip
@@ -183,7 +227,10 @@ def _number(where: str, row: Mapping[str, Any], key: str, default: float, low: f
 
 
 def _common(
-    where: str, row: Mapping[str, Any], symbols: Mapping[str, Mapping[str, Any]], fail: str
+    where: str,
+    row: Mapping[str, Any],
+    symbols: Mapping[str, Mapping[str, Any]],
+    policies: Mapping[str, str],
 ) -> dict[str, Any]:
     tag = str(row.get("tag", ""))
     symbol = symbols.get(tag.lower())
@@ -201,7 +248,7 @@ def _common(
         "output": _one_of(where, row, "direction", ("in", "out"), "in") == "out",
         "scale": float(scale),
         "offset": float(_number(where, row, "offset", 0.0, -1e30, 1e30)),
-        "fail": _one_of(where, {"fail": row.get("fail", fail)}, "fail", FAIL, ""),
+        **{key: _one_of(where, row, key, FAIL, value) for key, value in policies.items()},
         "substitute": float(_number(where, row, "substitute", 0.0, -1e30, 1e30)),
         "symbol": symbol,
         "deadband": float(_number(where, row, "deadband", 0.0, 0.0, 1e30)),
@@ -209,9 +256,12 @@ def _common(
 
 
 def _register_point(
-    where: str, row: Mapping[str, Any], symbols: Mapping[str, Mapping[str, Any]], fail: str
+    where: str,
+    row: Mapping[str, Any],
+    symbols: Mapping[str, Mapping[str, Any]],
+    policies: Mapping[str, str],
 ) -> Point:
-    common = _common(where, row, symbols, fail)
+    common = _common(where, row, symbols, policies)
     area, kind = row.get("area"), row.get("type", common["symbol"]["type"])
     if area not in AREAS:
         raise DeviceError(f"{where}.area = {area!r}: one of {', '.join(AREAS)}")
@@ -226,9 +276,12 @@ def _register_point(
 
 
 def _node_point(
-    where: str, row: Mapping[str, Any], symbols: Mapping[str, Mapping[str, Any]], fail: str
+    where: str,
+    row: Mapping[str, Any],
+    symbols: Mapping[str, Mapping[str, Any]],
+    policies: Mapping[str, str],
 ) -> Point:
-    common = _common(where, row, symbols, fail)
+    common = _common(where, row, symbols, policies)
     node, kind = row.get("node"), row.get("type", common["symbol"]["type"])
     if not isinstance(node, str) or "=" not in node:
         raise DeviceError(f"{where}.node = {node!r}: a node id, as ns=2;s=Main.level")

@@ -1,24 +1,26 @@
 """The I/O scanner: reads devices into the input image and writes outputs to them, each at its own rate.
 
 A device that is silent is retried with a growing pause; its inputs follow the fail policy (hold, zero, substitute),
-as does a single value that the device says is bad. When the scan stands still or its process is gone, outputs go to
-zero.
+as does a single value that the device says is bad. When the program is stopped, has faulted, or the scan process is
+silent, and at shutdown, each output follows its own policy (zero, hold, substitute). In the role of a standby nothing
+is written at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from industrial.runtime.shm import Area, SharedMemory, ShmError, State, Write
+from industrial.runtime.shm import Area, Quality, Role, SharedMemory, ShmError, State, Write
 
 from .config import Device, Point
 from .link import Link
-from .values import AREA, decode, encode
+from .values import AREA, FORMATS, decode, encode
 
 #: Outputs are written again at least this often, so that a device's own watchdog is fed.
 REFRESH_S = 1.0
@@ -31,6 +33,14 @@ class _Staged:
         self.changes: list[tuple[int, bytes]] = []
         self.bits: list[tuple[int, int, bool]] = []
         self.journal: list[Write] = []
+        self.quality: list[tuple[int, int, Quality]] = []
+
+    def judge(self, point: Point, word: Quality) -> None:
+        """The quality of an input."""
+        symbol = point.symbol
+        if AREA[symbol["area"]] is Area.IN:
+            size = 1 if symbol["type"] == "BOOL" else struct.calcsize(FORMATS[symbol["type"]])
+            self.quality.append((symbol["offset"], size, word))
 
     def add(self, point: Point, value: float | bool) -> None:
         """A value in the variable's unit."""
@@ -53,7 +63,7 @@ class _Staged:
             self.journal.append(Write(area, symbol["offset"], len(data), number))
 
     def send(self, shm: SharedMemory) -> None:
-        shm.stage_inputs(self.changes, self.bits)
+        shm.stage_inputs(self.changes, self.bits, quality=self.quality)
         if self.journal:
             shm.write(self.journal)
 
@@ -75,10 +85,44 @@ class Scanner:
         self._tasks = [asyncio.create_task(self._run(device)) for device in devices]
 
     def stop(self) -> None:
-        """End the connections."""
+        """End the connections; outputs stay as they are."""
         for task in self._tasks:
             task.cancel()
         self._tasks = []
+
+    async def shutdown(self) -> None:
+        """End the connections and leave outputs by the policy of a stop. A device that does not answer keeps nothing waiting."""
+        tasks = list(self._tasks)
+        self.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._farewell(device) for device in self.devices if device.good))
+
+    async def _farewell(self, device: Device) -> None:
+        wanted = [
+            (point, value)
+            for point in device.points
+            if point.output and (value := _safe(point, point.on_stop)) is not None
+        ]
+        if not wanted or self._standby():
+            return
+        # A connection of its own: the one before may have ended in the middle of a request.
+        link = self._link(device)
+        try:
+            async with asyncio.timeout(2 * device.timeout_s):
+                await link.open()
+                await link.write(wanted)
+        except (OSError, TimeoutError) as error:
+            device.errors += 1
+            device.good, device.error = False, str(error) or type(error).__name__
+        finally:
+            with contextlib.suppress(OSError, TimeoutError):
+                await link.close()
+
+    def _standby(self) -> bool:
+        try:
+            return self.shm().role is Role.STANDBY
+        except ShmError:
+            return False
 
     def _link(self, device: Device) -> Link:
         # Imported when wanted: without such a device its library costs nothing.
@@ -141,6 +185,7 @@ class Scanner:
             passed[point] = value
             # Staged each time, changed or not: the memory may be that of a new scan process.
             staged.add(point, value)
+            staged.judge(point, Quality.GOOD)
         staged.send(self.shm())
         device.bad_points = len(bad)
         self._fail(bad)
@@ -149,32 +194,63 @@ class Scanner:
         self, device: Device, link: Link, written: dict[Point, float | bool], *, everything: bool
     ) -> None:
         outputs = [point for point in device.points if point.output]
-        if not outputs:
-            return
         shm = self.shm()
-        images = shm.snapshot(arena=any(point.symbol["area"] == "arena" for point in outputs))
-        safe = shm.state is not State.RUN or not self.alive()
+        if (not outputs and device.heartbeat is None) or shm.role is Role.STANDBY:
+            return
+        policy = self._policy(shm)
         wanted: list[tuple[Point, float | bool]] = []
+        if outputs and not policy:
+            images = shm.snapshot(arena=any(point.symbol["area"] == "arena" for point in outputs))
         for point in outputs:
-            value: float | bool = 0.0 if safe else decode(point.symbol, images)
-            if point.type != "BOOL" and not safe:
-                value = (float(value) - point.offset) / point.scale
+            value: float | bool | None
+            if policy:
+                value = _safe(point, getattr(point, policy))
+                value = written.get(point) if value is None else value
+            else:
+                value = _raw(point, decode(point.symbol, images))
             before = written.get(point)
-            if before is not None and not everything and _alike(point, value, before, safe=safe):
+            if value is None or (
+                before is not None
+                and not everything
+                and _alike(point, value, before, safe=bool(policy))
+            ):
                 continue
             wanted.append((point, value))
+        if device.heartbeat is not None and self.alive():
+            device.beats = (device.beats + 1) & 0x7FFF
+            wanted.append((device.heartbeat, device.beats))
         if wanted:
             await link.write(wanted)
             written.update(wanted)
+
+    def _policy(self, shm: SharedMemory) -> str:
+        """Which policy outputs follow; empty while the program leads them."""
+        state = shm.state
+        if not self.alive() or state in (State.FAULT, State.NO_PROGRAM):
+            return "on_fault"
+        return "" if state is State.RUN else "on_stop"
 
     def _fail(self, points: Iterable[Point]) -> None:
         """Inputs of a silent device, or values that are bad, by policy."""
         staged = _Staged()
         for point in points:
+            staged.judge(point, Quality.BAD)
             if point.fail != "hold":
                 staged.add(point, point.substitute if point.fail == "substitute" else 0.0)
-        if staged.changes or staged.bits or staged.journal:
+        if staged.quality or staged.journal:
             staged.send(self.shm())
+
+
+def _raw(point: Point, value: float | bool) -> float | bool:
+    """A value in the device's unit."""
+    return value if point.type == "BOOL" else (float(value) - point.offset) / point.scale
+
+
+def _safe(point: Point, policy: str) -> float | bool | None:
+    """What a device is told while the program does not lead it: a zero is the device's own zero; None: what it has."""
+    if policy == "zero":
+        return 0.0
+    return _raw(point, point.substitute) if policy == "substitute" else None
 
 
 def _alike(point: Point, value: float | bool, before: float | bool, *, safe: bool) -> bool:

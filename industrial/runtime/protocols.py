@@ -22,6 +22,7 @@ from .front import Front
 from .inbox import Inbox, trusted_keys, write_atomic
 from .metrics import FAULTS, Metrics
 from .paths import Paths
+from .settings import RuntimeSettings
 from .shm import Command, SharedMemory, ShmError, State
 from .status import STATES, Journal, runtime_report
 
@@ -65,6 +66,8 @@ class Protocols:
         self.faults: dict[str, int] = {}
         self._state_before = State.NO_PROGRAM
         self.journal = Journal(paths.journal)
+        #: Scan process and generation that wait for good inputs, and since when that was seen.
+        self._waits_for: tuple[int, int, float] = (0, 0, 0.0)
 
     def shm(self) -> SharedMemory:
         """The memory of the scan process there is now."""
@@ -102,7 +105,14 @@ class Protocols:
                 f"io/{path.name}": path.read_text()
                 for path in sorted((self.front.source / "io").glob("*.toml"))
             }
-            devices = load_devices(files, self.symbols) if self.symbols else []
+            outputs = self._settings()
+            devices = (
+                load_devices(
+                    files, self.symbols, on_stop=outputs.on_stop, on_fault=outputs.on_fault
+                )
+                if self.symbols
+                else []
+            )
         except (OSError, ValueError) as error:
             # What was in force stays in force; the status says why.
             self.message = str(error)
@@ -133,7 +143,7 @@ class Protocols:
                 await self._tick(opcua)
                 await asyncio.sleep(0.25)
         finally:
-            self.scanner.stop()
+            await self.scanner.shutdown()
             await self.modbus.stop()
             opcua.cancel()
             if self._opcua is not None:
@@ -158,10 +168,30 @@ class Protocols:
                     await opcua
                 await self._restart_opcua()
             self._note(shm)
+            if state is State.WAITING:
+                self._inputs_ready(shm)
             write_atomic(self.paths.status, json.dumps(self.status()).encode())
         except ShmError as error:
             log.warning("%s", error)
             await asyncio.sleep(0.5)
+
+    def _settings(self) -> RuntimeSettings:
+        return RuntimeSettings.parse(
+            read_manifest(self.paths.active) if (self.paths.active / "vplc.toml").exists() else {}
+        )
+
+    def _inputs_ready(self, shm: SharedMemory) -> None:
+        """Tell the scan once every device has been read well since this program was there."""
+        now = (shm.scan_pid, shm.generation)
+        if now != self._waits_for[:2]:
+            self._waits_for = (*now, time.monotonic())
+        feeds = [
+            row for row in self.scanner.devices if any(not point.output for point in row.points)
+        ]
+        if not self.message and all(
+            row.good and not row.bad_points and row.last_good > self._waits_for[2] for row in feeds
+        ):
+            shm.inputs_ready()
 
     def _note(self, shm: SharedMemory) -> None:
         """Events of the scan, errors of the configuration and of devices: written down when they begin and end."""

@@ -65,6 +65,7 @@ def _library() -> ctypes.CDLL:
         "why": (text, [pointer]),
         "prepare": (ctypes.c_int, [pointer]),
         "clock": (None, [ctypes.c_uint64]),
+        "clock_event": (None, [pointer, ctypes.c_uint64, ctypes.c_int64]),
         "scan": (ctypes.c_int, [pointer, number]),
         "line": (number, [pointer]),
         "file": (number, [pointer]),
@@ -202,6 +203,14 @@ class Machine:
                     self._due[n] += ((end - self._due[n]) // interval + 1) * interval
         else:
             self._due = [end] * len(self.tasks)
+
+    def stand_still(self, duration_us: int, *, wall_step_s: float = 0.0) -> None:
+        """The machine is paused or moved for so long: no scan runs, and the next one is told; or the wall clock is set."""
+        self.advance(duration_us, scans=False)
+        self._library.simulation_clock(self.now_us * 1000)
+        self._library.simulation_clock_event(
+            self._handle, duration_us * 1000, round(wall_step_s * 1e9)
+        )
 
     def _run_at(self, at_us: int) -> None:
         self.now_us = at_us

@@ -303,6 +303,21 @@ def _now(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Exp
     )
 
 
+#: What the engine tells a scan about itself: the type and the name that the emitter knows.
+_ENGINE = {
+    "FIRST_SCAN": (t.BOOL, "first_scan"),
+    "CLOCK_TRUSTED": (t.BOOL, "clock_trusted"),
+    "MACHINE_PAUSED": (t.BOOL, "machine_paused"),
+    "INPUTS_LIVE": (t.BOOL, "inputs_live"),
+    "WALL_CLOCK": (t.LDT, "wall"),
+}
+
+
+def _engine(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
+    kind, what = _ENGINE[name]
+    return ir.Builtin(kind, what, [])
+
+
 def _fixed(op: str) -> Handler:
     """ADD_TIME and its relatives: the operator under an older name."""
 
@@ -518,7 +533,7 @@ TABLE: dict[str, tuple[Handler, tuple[str, ...] | None, int, int]] = {
     "MID": (_string_function("sii"), ("IN", "L", "P"), 3, 3), "CONCAT": (_string_function("s"), None, 2, 32), "INSERT": (_string_function("ssi"), ("IN1", "IN2", "P"), 3, 3),
     "DELETE": (_string_function("sii"), ("IN", "L", "P"), 3, 3), "REPLACE": (_string_function("ssii"), ("IN1", "IN2", "L", "P"), 4, 4),
     "FIND": (_string_function("ss"), ("IN1", "IN2"), 2, 2),
-    "TIME": (_now, (), 0, 0), "LTIME": (_now, (), 0, 0),
+    "TIME": (_now, (), 0, 0), "LTIME": (_now, (), 0, 0), **dict.fromkeys(_ENGINE, (_engine, (), 0, 0)),
     **{name: (_fixed("+"), ("IN1", "IN2"), 2, 2) for name in ("ADD_TIME", "ADD_LTIME", "ADD_TOD_TIME", "ADD_LTOD_LTIME", "ADD_DT_TIME", "ADD_LDT_LTIME")},
     **{name: (_fixed("-"), ("IN1", "IN2"), 2, 2) for name in ("SUB_TIME", "SUB_LTIME", "SUB_DATE_DATE", "SUB_LDATE_LDATE", "SUB_TOD_TIME", "SUB_LTOD_LTIME",
        "SUB_TOD_TOD", "SUB_LTOD_LTOD", "SUB_DT_TIME", "SUB_LDT_LTIME", "SUB_DT_DT", "SUB_LDT_LDT")},

@@ -26,6 +26,9 @@ _INTO_FRAME = frozenset(["concat", "insert", "delete", "replace"])
 _IN_PLACE = frozenset(["left", "right", "mid"])
 _DAY_MS, _DAY_NS, _DAY_S = "86400000u", "86400000000000LL", "86400u"
 
+#: Bits of a scan's flags, as vplc_abi.h has them.
+_FLAGS = {"first_scan": 0, "clock_trusted": 1, "machine_paused": 2, "inputs_live": 3}
+
 #: Points in time: {0}, {1} are the arguments.
 _TIME: dict[str, str] = {
     "add_dt": "(uint32_t)({0} + {1} / 1000u)", "sub_dt": "(uint32_t)({0} - {1} / 1000u)",
@@ -75,8 +78,8 @@ def builtin(emit: EmitExpr, e: ir.Builtin) -> str:
         return "(int64_t)c->now_ns"
     if e.name == "wall":
         return "c->wall_ns"
-    if e.name == "first_scan":
-        return "(uint8_t)(c->flags & 1u)"
+    if e.name in _FLAGS:
+        return f"(uint8_t)(c->flags >> {_FLAGS[e.name]}u & 1u)"
     if e.name == "is_bcd":
         return f"vp_is_bcd({args[0]})"
     if e.name == "swap":

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pymodbus.client import ModbusTcpClient
 
 from industrial.package import pack
+from industrial.runtime.shm import EventKind, State
 from industrial.simulators.filling_line import FillingLine, RemoteIo
 from tests.support.vplc import LocalVplc, until
 
@@ -263,5 +264,12 @@ direction = "out"
     )
     assert "Main.nothing" in wrong["message"]
     assert vplc.status()["devices"]["station"]["good"]
+    # A program that waits for its inputs gets them, and not its time's end.
+    manifest = b"[start]\ninput_timeout_ms = 600000\n"
+    assert vplc.deliver(vplc.program(tmp_path, "2", **{"vplc.toml": manifest}))["ok"]
+    shm = vplc.shm()
+    until(lambda: shm.state is State.RUN and shm.tasks()[0].scans > 0, "good inputs")
+    assert shm.snapshot().inputs[:2] != b"\0\0"
+    assert EventKind.INPUT_TIMEOUT not in [row.kind for row in shm.events()]
     stop.set()
     thread.join(30)
