@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from industrial.runtime.build import ensure_simulator
 from industrial.runtime.variables import Place, VariableError, Variables
@@ -78,6 +78,11 @@ def _library() -> ctypes.CDLL:
         "arena_size": (number, [pointer]),
         "read": (pointer, [pointer, ctypes.c_int]),
         "write": (pointer, [pointer, ctypes.c_int]),
+        "replay": (None, [pointer, pointer]),
+        "begin": (None, [pointer, number]),
+        "end": (ctypes.c_int, [pointer, number]),
+        "shm": (pointer, [pointer]),
+        "sum": (ctypes.c_uint64, [pointer]),
         "close": (None, [pointer]),
     }
     for name, (result, arguments) in signatures.items():
@@ -150,7 +155,7 @@ class Machine:
         ]
         self._due = [0] * count
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

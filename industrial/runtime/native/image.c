@@ -33,6 +33,7 @@ void latch_inputs(engine *e) {
             if (memcmp(e->latched + i, copy + i, 8) != 0) note(e, VPLC_AREA_IN, 8, 0, i, word);
         }
         memcpy(e->latched, copy, sizeof copy);
+        memcpy(s->latched, copy, sizeof copy);
         e->in_seq = before;
         return;
     }

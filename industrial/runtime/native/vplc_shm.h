@@ -132,6 +132,7 @@ typedef struct vplc_shm {
     /* The variables of the task that faulted last, as they were at the fault: never published as values. */
     _Atomic uint32_t fault_arena_size, fault_arena_task;
     uint8_t fault_arena[VPLC_MAX_ARENA];
+    uint8_t latched[VPLC_IN_SIZE]; /* the inputs that the next scan sees, without forces: a recording begins with them */
 } vplc_shm;
 #include <stddef.h>
 _Static_assert(offsetof(vplc_shm, heartbeat_ns) == 64 && offsetof(vplc_shm, command) == 80, "header");
