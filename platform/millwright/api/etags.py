@@ -73,6 +73,10 @@ class ETagMixin:
         response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
         if request.method not in ("GET", "HEAD") or response.status_code != status.HTTP_200_OK:
             return response
+        if not hasattr(response, "data"):
+            # A file, measured when it is asked for: nothing to compare it with.
+            response["Cache-Control"] = "private, no-store"
+            return response
         tag = etag_of(response.data)
         response["ETag"] = tag
         # What a person may see depends on who asks: caches in between must not keep it.

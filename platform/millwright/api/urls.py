@@ -35,6 +35,7 @@ router.register("service-levels", service_levels.ServiceLevelViewSet, "service-l
 router.register("intervals", ledger.IntervalViewSet, "interval")
 router.register("maintenance-windows", ledger.WindowViewSet, "maintenance-window")
 router.register("contracts", ledger.ContractViewSet, "contract")
+router.register("seals", service_levels.SealViewSet, "seal")
 router.register("hosts", plant.HostViewSet, "host")
 router.register("recoveries", plant.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")

@@ -88,6 +88,10 @@ class Api:
         self._client.close()
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._answer(method, path, **options)
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             answer = self._client.request(method, path, **options)
         except httpx.HTTPError as error:
@@ -96,7 +100,7 @@ class Api:
             ) from None
         if answer.status_code >= 400:
             raise ApiError(answer.status_code, _words(answer))
-        return answer.json() if answer.content else None
+        return answer
 
     def get(self, path: str, **query: Any) -> Any:
         return self._call("GET", path, params=query)
@@ -105,6 +109,10 @@ class Api:
         """POST. A key of its own each: what is repeated on purpose is repeated by the caller."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._call("POST", path, json=body or {}, headers=headers)
+
+    def download(self, path: str, **query: Any) -> bytes:
+        """A file as it is."""
+        return bytes(self._answer("GET", path, params=query).content)
 
     def delete(self, path: str) -> None:
         self._call("DELETE", path)

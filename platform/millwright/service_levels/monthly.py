@@ -165,7 +165,7 @@ def month_of_environment(environment: Environment, month: dt.date, now: dt.datet
         scans=_scans(environment, span, contract.cycle_ratio),
         seals=list(
             Seal.objects.filter(environment=environment, month=month)
-            .select_related("made_by")
+            .select_related("made_by", "environment")
             .order_by("number")
         ),
         notes=notes,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.sla import Interval as Span
 from millwright.core.sla import Measured, month_period
+from millwright.core.sla.seal import chain, first_changed, seal_digest
 from millwright.environments.models import Environment
 
 from .choices import EXCLUDING
@@ -45,27 +44,7 @@ APPENDED = {
 }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).isoformat(timespec="microseconds")
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    if isinstance(value, str | int | float | bool | dict | list | None):
-        return value
-    return str(value)
-
-
-def chain(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
-    """Count and digest of rows, each hashed with the digest of those before it."""
-    digest, count = "", 0
-    for row in rows:
-        text = json.dumps([_plain(value) for value in row], sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(f"{digest}\n{text}".encode()).hexdigest()
-        count += 1
-    return {"count": count, "digest": digest}
-
-
-def _rows(environment: Environment, span: Span, part: str, last: int) -> Any:
+def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
     """The rows of one appended table that a month of an environment comes from, up to a key."""
     intervals = Interval.objects.filter(environment=environment).touching(span)
     if part == "contracts":
@@ -101,7 +80,7 @@ def _rows(environment: Environment, span: Span, part: str, last: int) -> Any:
     )
 
 
-def _windows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:
+def window_rows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:
     """Approved windows as they were at a moment: later closing does not reach back."""
     rows = MaintenanceWindow.objects.filter(
         environment=environment, begins_at__lt=span.end, decided_at__lte=until, state__in=EXCLUDING
@@ -124,20 +103,23 @@ def _windows(environment: Environment, span: Span, until: dt.datetime) -> list[t
     ]
 
 
+def service_rows(environment: Environment, at: dt.datetime) -> list[tuple[Any, ...]]:
+    """When it was in service, as it was known at a moment."""
+    rows = ServiceSpan.objects.filter(environment=environment).values_list("begin", "end")
+    return [(begin, end if end is not None and end <= at else None) for begin, end in rows]
+
+
 def inputs_of(
     environment: Environment, month: dt.date, at: dt.datetime, last: dict[str, int]
 ) -> dict[str, Any]:
     """Every part's count and digest, as of a moment."""
     span = month_period(plant_zone(), month)
     found = {
-        part: {"last": last[part], **chain(_rows(environment, span, part, last[part]))}
+        part: {"last": last[part], **chain(rows_of(environment, span, part, last[part]))}
         for part in APPENDED
     }
-    found["windows"] = chain(_windows(environment, span, at))
-    service = ServiceSpan.objects.filter(environment=environment).values_list("begin", "end")
-    found["service"] = chain(
-        (begin, end if end is not None and end <= at else None) for begin, end in service
-    )
+    found["windows"] = chain(window_rows(environment, span, at))
+    found["service"] = chain(service_rows(environment, at))
     return found
 
 
@@ -154,9 +136,7 @@ def figures(measured: Measured) -> dict[str, Any]:
 
 
 def _digest(previous: str, environment: Environment, month: dt.date, inputs: dict[str, Any]) -> str:
-    text = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
-    head = f"{previous}\n{environment.pk}\n{month:%Y-%m}\n"
-    return hashlib.sha256(f"{head}{text}".encode()).hexdigest()
+    return seal_digest(previous, str(environment.pk), f"{month:%Y-%m}", inputs)
 
 
 @transaction.atomic
@@ -218,10 +198,34 @@ class Verdict:
     since: dict[str, int]
     #: figures that would be sealed now, where they differ: name → (sealed, now)
     changed: dict[str, tuple[int, int]]
+    #: part → the first row that is not what was sealed, where the seal can tell: (number from 1, key)
+    where: dict[str, tuple[int, str]]
 
     @property
     def intact(self) -> bool:
         return not self.broken
+
+
+def _proof(part: dict[str, Any]) -> tuple[Any, ...]:
+    """What proves a part; seals of earlier versions have no links."""
+    return part.get("last"), part["count"], part["digest"]
+
+
+def _where(
+    environment: Environment, span: Span, part: str, sealed: dict[str, Any], at: dt.datetime
+) -> tuple[int, str] | None:
+    """The first row of a part that is not what was sealed."""
+    if part == "windows":
+        rows = window_rows(environment, span, at)
+    elif part == "service":
+        rows = service_rows(environment, at)
+    else:
+        rows = list(rows_of(environment, span, part, sealed[part]["last"]))
+    links = sealed[part].get("links")
+    number = first_changed(links, chain(rows)["links"]) if links is not None else None
+    if number is None:
+        return None
+    return number + 1, str(rows[number][0]) if number < len(rows) else "gone"
 
 
 def verify_seal(seal: Seal) -> Verdict:
@@ -230,7 +234,9 @@ def verify_seal(seal: Seal) -> Verdict:
     span = month_period(plant_zone(), seal.month)
     last = {part: sealed[part]["last"] for part in APPENDED}
     now = inputs_of(environment, seal.month, dt.datetime.fromisoformat(sealed["at"]), last)
-    broken = [part for part in now if now[part] != sealed[part]]
+    broken = [part for part in now if _proof(now[part]) != _proof(sealed[part])]
+    at = dt.datetime.fromisoformat(sealed["at"])
+    where = {part: _where(environment, span, part, sealed, at) for part in broken}
     before = Seal.objects.filter(environment=environment, number=seal.number - 1).first()
     if (before.digest if before is not None else "") != seal.previous:
         broken.append("previous")
@@ -238,9 +244,9 @@ def verify_seal(seal: Seal) -> Verdict:
         broken.append("seal")
     since = {}
     for part in APPENDED:
-        if newer := _rows(environment, span, part, 2**62).filter(pk__gt=last[part]).count():
+        if newer := rows_of(environment, span, part, 2**62).filter(pk__gt=last[part]).count():
             since[part] = newer
-    windows = len(_windows(environment, span, timezone.now()))
+    windows = len(window_rows(environment, span, timezone.now()))
     if windows > sealed["windows"]["count"]:
         since["windows"] = windows - sealed["windows"]["count"]
     figure = figures(measure_one(environment.pk, seal.month))
@@ -249,4 +255,10 @@ def verify_seal(seal: Seal) -> Verdict:
         for name, value in sealed["figures"].items()
         if figure[name] != value
     }
-    return Verdict(seal, tuple(broken), since, changed)
+    told = {part: row for part, row in where.items() if row is not None}
+    return Verdict(seal, tuple(broken), since, changed, told)
+
+
+def verdicts_of(seals: Iterable[Seal]) -> list[Verdict]:
+    """What became of each seal, the newest first; at most five of a month."""
+    return [verify_seal(seal) for seal in sorted(seals, key=lambda row: -row.number)[:5]]

@@ -21,7 +21,7 @@ from millwright.balancing.models import HostRecovery, Recommendation
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
-from millwright.service_levels.actions import request_window
+from millwright.service_levels.actions import request_window, seal_month
 from millwright.service_levels.contracts import sync_objectives
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
 from millwright.shopfloor import actions as shopfloor
@@ -202,6 +202,7 @@ def world(plant: Plant) -> dict[str, Any]:
         "interval": intervals[0].pk,
         "interval_too": intervals[1].pk,
         "window": window.pk,
+        "seal": seal_month(plant.approver, machine.environment, dt.date(2026, 5, 1)).pk,
         "active_window": active.pk,
         "contract": Contract.objects.filter(environment=None)[0].pk,
         "recommendation": Recommendation.objects.create(

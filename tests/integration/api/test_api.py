@@ -158,6 +158,7 @@ READ: dict[str, dict[str, int]] = (
             "intervals",
             "maintenance-windows",
             "contracts",
+            "seals",
             "views",
             "cells",
             "templates",

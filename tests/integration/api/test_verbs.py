@@ -301,6 +301,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"environment": "one", "availability_ratio": 0.95},
         _row(NO, NO, NO, DONE, NO, UNKNOWN),
     ),
+    "seal-create": (
+        "seals/",
+        {"environment": "one", "month": "2026-05"},
+        _row(NO, DONE, NO, DONE, NO, UNKNOWN),
+    ),
     "person-create": ("people/", {"username": "newcomer"}, _row(NO, NO, NO, DONE, NO, NO)),
     "person-change": (
         "people/{tom}/change/",

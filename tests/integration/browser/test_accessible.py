@@ -111,6 +111,7 @@ def _world(plant: Plant) -> list[str]:
         "/service-levels/maintenance/",
         "/service-levels/maintenance/new/?environment=filling-line-1",
         "/service-levels/contracts/",
+        "/environments/filling-line-1/report/2026-05/",
         "/service-levels/contracts/edit/?class=shared",
         "/environments/filling-line-1/service-level/",
         "/operations/",

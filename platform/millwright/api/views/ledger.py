@@ -132,7 +132,8 @@ class IntervalViewSet(ProjectRows):
 # --- maintenance -------------------------------------------------------------------------------------
 
 
-def _environment(request: HttpRequest, name: str) -> Environment:
+def environment_for(request: HttpRequest, name: str) -> Environment:
+    """The one that a body names, as far as the person may see it."""
     rows = Environment.objects.select_related("project").for_user(request.user).filter(name=name)
     found = rows.order_by("-created_at").first()
     if found is None:
@@ -168,7 +169,7 @@ class WindowViewSet(ProjectRows):
     def create(self, request: HttpRequest) -> Response:
         """Ask for one, to come or past."""
         data = valid(WindowInput, request)
-        environment = _environment(request, data.pop("environment"))
+        environment = environment_for(request, data.pop("environment"))
         made = actions.request_window(request.user, environment, **data)
         return self._answer(made, status.HTTP_201_CREATED)
 
@@ -240,7 +241,7 @@ class ContractViewSet(ProjectRows):
     def _scope(self, request: HttpRequest, kind: type[serializers.Serializer]) -> dict[str, Any]:
         data = valid(kind, request)
         name = data.pop("environment")
-        data["environment"] = _environment(request, name) if name else None
+        data["environment"] = environment_for(request, name) if name else None
         return data
 
     @extend_schema(request=ContractInput, responses={201: ContractSerializer})

@@ -20,6 +20,7 @@ from millwright.service_levels.choices import CLASSES, WindowState
 from millwright.service_levels.contracts import plant_zone
 from millwright.service_levels.models import Interval, MaintenanceWindow, MonthSum
 from millwright.service_levels.monthly import Month, month_of_environment, months_to_choose
+from millwright.service_levels.reporting import plant_csv
 from millwright.service_levels.watching import board, lines_of, silent_since
 
 from .base import Rows
@@ -71,6 +72,15 @@ class Overview(Rows):
         if self.request.GET.get("broken") == "1":
             rows = rows.filter(down_s__gt=F("budget_s"))
         return rows.order_by(F("budget_s") - F("down_s"), "environment__name")
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.GET.get("as") == "csv":
+            text = plant_csv(self.get_queryset())
+            response = HttpResponse(text, content_type="text/csv; charset=utf-8")
+            name = f"service-levels-{self.month:%Y-%m}.csv"
+            response["Content-Disposition"] = f'attachment; filename="{name}"'
+            return response
+        return super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
