@@ -42,6 +42,8 @@ BENCHES = (
           ("-t", "60", "-p", "{peers}/roadef2012/model_a1_1.txt", "-i", "{peers}/roadef2012/assignment_a1_1.txt",
            "-o", "/dev/null", "-s", "1"), "roadef2012/model_a1_1.txt"),
     Bench("lists and search of a large plant", "tests.bench.portal"),
+    Bench("a ledger of ten million intervals, the plant's month", "tests.bench.ledger"),
+    Bench("rules and alerts of 2,000 environments on one core", "tests.bench.rules"),
 )  # fmt: skip
 
 

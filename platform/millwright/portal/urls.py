@@ -60,6 +60,7 @@ urlpatterns = [
         service_levels.environment,
         name="environment_service_level",
     ),
+    path("environments/<slug:name>/jitter/", service_levels.jitter, name="environment_jitter"),
     path("environments/<slug:name>/report/<str:month>/", reports.report, name="report"),
     path("environments/<slug:name>/report/<str:month>/seal/", reports.seal, name="report_seal"),
     path("service-levels/", service_levels.Overview.as_view(), name="service_levels"),

@@ -84,6 +84,7 @@ ROWS = {
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
+    "own_not_there": _row(503, 503, 503, 503, 503, 404),
     "window_askers": _row(200, 403, 200, 200, 403, 403),
     "window_askers_do": _row(DONE, 403, DONE, DONE, 403, 403),
     # What is another's is not there: nothing is left to merge, and he is told so.

@@ -8,16 +8,18 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, F, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from millwright.accounts.permissions import may
 from millwright.core.sla import month_before, month_of
 from millwright.service_levels.choices import CLASSES, WindowState
 from millwright.service_levels.contracts import plant_zone
+from millwright.service_levels.jitter import SPANS, JitterUnavailableError, jitter_map
 from millwright.service_levels.models import Interval, MaintenanceWindow, MonthSum
 from millwright.service_levels.monthly import Month, month_of_environment, months_to_choose
 from millwright.service_levels.reporting import plant_csv
@@ -139,6 +141,7 @@ def environment(request: HttpRequest, name: str) -> HttpResponse:
         "found": month,
         "line": line,
         "chart": chart_of(month),
+        "spans": SPANS,
         "months": months_to_choose(row, now),
         "running": month.month == month_of(plant_zone(), now),
         "classes": dict(CLASSES),
@@ -149,3 +152,16 @@ def environment(request: HttpRequest, name: str) -> HttpResponse:
         "address": reverse("portal:environment_service_level", args=[name]),
     }
     return render(request, "portal/environment_service_level.html", context)
+
+
+@never_cache
+@login_required
+def jitter(request: HttpRequest, name: str) -> JsonResponse:
+    """How late cycles began, for the heat map: the last 1, 6, 24 or 168 hours."""
+    row, text = find(request, name), request.GET.get("hours", "")
+    hours = int(text) if text in map(str, SPANS) else SPANS[1]
+    try:
+        return JsonResponse(jitter_map(row.name, hours, timezone.now()))
+    except JitterUnavailableError as error:
+        words = _("Prometheus does not answer (%(why)s)") % {"why": error}
+        return JsonResponse({"error": words}, status=503)

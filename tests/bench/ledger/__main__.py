@@ -1,0 +1,131 @@
+"""A ledger of ten million intervals: `python -m tests.bench.ledger [--intervals 10000000] [--environments 2000]`.
+
+How long one environment's month takes to measure, and the whole plant's month with its table. The database is
+a new SQLite file. Rows are written by SQL, two years of them, one in twenty superseded by a correction;
+measuring is the product's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import random
+import statistics
+import tempfile
+import time
+
+#: The month that is measured, and the two years before its end over which rows lie.
+MONTH = dt.date(2026, 6, 1)
+BEGIN = dt.datetime(2024, 7, 1, tzinfo=dt.UTC)
+END = dt.datetime(2026, 7, 1, tzinfo=dt.UTC)
+
+_FILL = """
+WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < %s)
+INSERT INTO service_levels_interval
+    (environment_id, machine_id, incident, "begin", "end", kind, cause, why, host, verb, reason, written_at, long)
+SELECT m.environment_id, m.id, lower(hex(randomblob(16))),
+       strftime('%%Y-%%m-%%d %%H:%%M:%%S', %s + n * %s + m.shift, 'unixepoch'),
+       strftime('%%Y-%%m-%%d %%H:%%M:%%S', %s + n * %s + m.shift + 30 + (n * 37 + m.shift) %% 600, 'unixepoch'),
+       CASE WHEN n %% 17 = 0 THEN 'missing' ELSE 'down' END,
+       CASE n %% 5 WHEN 0 THEN 'unplanned' WHEN 1 THEN 'small_stop' WHEN 2 THEN 'planned'
+                   WHEN 3 THEN 'changeover' ELSE 'unplanned' END,
+       'stopped', 'h1', 'seen', '', '2026-01-01 00:00:00', 0
+FROM number CROSS JOIN bench_machine m
+"""
+
+
+def fill(environments: int, intervals: int) -> int:
+    """Write the rows; returns how many there are."""
+    from django.db import connection
+
+    each = max(1, intervals // environments)
+    step = int((END - BEGIN).total_seconds() // each)
+    first = int(BEGIN.timestamp())
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA synchronous = OFF")
+        cursor.execute(
+            "CREATE TEMP TABLE bench_machine AS SELECT environment_id, min(id) AS id,"
+            " abs(random()) % %s AS shift FROM environments_machine GROUP BY environment_id LIMIT %s",
+            [max(1, step // 2), environments],
+        )
+        cursor.execute(_FILL, [each, first, step, first, step])
+        cursor.execute(
+            "INSERT INTO service_levels_supersession (interval_id, at, verb)"
+            " SELECT id, '2026-01-01 00:00:00', 'classify' FROM service_levels_interval WHERE id % 20 = 0"
+        )
+        cursor.execute(
+            "INSERT INTO service_levels_servicespan (environment_id, begin)"
+            " SELECT environment_id, %s FROM bench_machine",
+            [f"{BEGIN:%Y-%m-%d %H:%M:%S}"],
+        )
+        cursor.execute("ANALYZE")
+        cursor.execute("SELECT count(*) FROM service_levels_interval")
+        return int(cursor.fetchone()[0])
+
+
+def _said(name: str, times: list[float]) -> None:
+    p95 = statistics.quantiles(times, n=20)[-1]
+    print(f"{name}: p50 {statistics.median(times):.1f} ms, p95 {p95:.1f} ms", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.ledger", description=__doc__)
+    parser.add_argument("--environments", type=int, default=2000)
+    parser.add_argument("--intervals", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=40)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="millwright-bench-") as home:
+        os.environ["MILLWRIGHT_HOME"] = home
+        os.environ["DJANGO_SETTINGS_MODULE"] = "millwright.settings.django"
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+        from millwright.environments.models import Environment
+        from millwright.service_levels.contracts import sync_objectives
+        from millwright.service_levels.measuring import measure_one, refresh
+        from millwright.service_levels.models import MonthSum, ServiceSpan
+        from millwright.service_levels.monthly import month_of_environment
+        from millwright.service_levels.reporting import plant_csv
+
+        from tests.bench.portal.generate import generate
+
+        call_command("migrate", verbosity=0)
+        generate(20, asked.environments, 10, 10, 10)
+        sync_objectives()
+        begun = time.perf_counter()
+        count = fill(asked.environments, asked.intervals)
+        print(f"{count} intervals: written in {time.perf_counter() - begun:.0f} s", flush=True)
+
+        keys = list(ServiceSpan.objects.values_list("environment", flat=True))
+        now = END + dt.timedelta(days=2)
+        chosen = random.Random(6).choices(keys, k=asked.rounds)  # noqa: S311  # any sample will do
+        measured, page = [], []
+        for key in chosen:
+            begun = time.perf_counter()
+            found = measure_one(key, MONTH, now)
+            measured.append((time.perf_counter() - begun) * 1e3)
+            if not found.outages:
+                raise SystemExit(f"{key}: nothing was measured")
+        for environment in Environment.objects.select_related("project").filter(pk__in=chosen):
+            begun = time.perf_counter()
+            month_of_environment(environment, MONTH, now)
+            page.append((time.perf_counter() - begun) * 1e3)
+        _said("one environment's month, measured", measured)
+        _said("everything of its page and report", page)
+
+        begun = time.perf_counter()
+        done = refresh(keys, MONTH, now)
+        took = time.perf_counter() - begun
+        sums = MonthSum.objects.select_related("environment__project").filter(month=MONTH)
+        table = plant_csv(sums.order_by("environment__name"))
+        whole = time.perf_counter() - begun
+        print(
+            f"the plant's month, {done} environments: measured {took:.1f} s,"
+            f" with its table {whole:.1f} s ({len(table.splitlines()) - 1} rows)"
+        )
+
+
+if __name__ == "__main__":
+    main()
