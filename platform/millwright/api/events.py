@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -27,6 +26,7 @@ from millwright.accounts.models import ApiToken, User
 from millwright.accounts.permissions import may
 from millwright.environments.models import Environment, Machine, Request, StateTransition
 from millwright.inventory.models import Host
+from millwright.settings.connections import release_connections
 
 from .throttles import Reads
 
@@ -149,7 +149,7 @@ def _and_release(look: Callable[[], T]) -> T:
     try:
         return look()
     finally:
-        close_old_connections()
+        release_connections()
 
 
 async def stream(reader: Reader, seconds: float) -> AsyncIterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -18,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from millwright.environments.models import Environment, Operation
 from millwright.settings import get_settings
+from millwright.settings.connections import release_connections
 from millwright.shopfloor.live import read_tags
 
 from .environments import find
@@ -32,7 +32,7 @@ def _fragment(environment_id: Any, language: str) -> str:
 
     # A stream lives for minutes: between two looks it keeps no connection from others.
     with translation.override(language), contextlib.ExitStack() as after:
-        after.callback(close_old_connections)
+        after.callback(release_connections)
         environment = Environment.objects.get(pk=environment_id)
         current = (
             Operation.objects.filter(environment=environment)
