@@ -260,8 +260,12 @@ class TagServer:
     async def _publish(self) -> None:
         """Ten times a second, what changed, with the quality of the device that it came from."""
         before = State.NO_PROGRAM
+        clock = asyncio.get_running_loop().time
+        due = clock()
         while True:
-            await asyncio.sleep(PERIOD_S)
+            # On a grid: what the work takes is not added to the period. One that was missed is not made up for.
+            due = max(due + PERIOD_S, clock() - PERIOD_S)
+            await asyncio.sleep(max(0.0, due - clock()))
             server = self._server
             if server is None:
                 return

@@ -144,6 +144,7 @@ class DeviceForm(forms.ModelForm):
             "unit",
             "rate_ms",
             "timeout_ms",
+            "word_order",
         )
 
     def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:

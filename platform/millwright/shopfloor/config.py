@@ -62,7 +62,11 @@ def config_files(machine: Machine) -> dict[str, str]:
 def _where(device: Device) -> dict[str, Any]:
     """How the device is reached, and what it must show."""
     if device.protocol != "opcua":
-        return {"address": f"{device.address}:{device.port}", "unit": device.unit}
+        return {
+            "address": f"{device.address}:{device.port}",
+            "unit": device.unit,
+            "word_order": device.word_order,
+        }
     protection = (
         {"server_certificate": device.certificate}
         if device.certificate

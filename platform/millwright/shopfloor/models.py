@@ -149,9 +149,17 @@ class SetPoint(models.Model):
 
 
 class Device(models.Model):
-    """A device of the shop floor, reached over Modbus TCP or OPC UA in its cell."""
+    """A device of the shop floor, reached over Modbus or OPC UA in its cell."""
 
-    PROTOCOLS = (("modbus_tcp", "Modbus TCP"), ("opcua", "OPC UA"))
+    PROTOCOLS = (
+        ("modbus_tcp", "Modbus TCP"),
+        ("modbus_rtu_tcp", _("Modbus RTU over TCP")),
+        ("opcua", "OPC UA"),
+    )
+    WORD_ORDERS = (
+        ("low_first", _("low word first")),
+        ("high_first", _("high word first")),
+    )
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(_("name"), max_length=48)
     project = models.ForeignKey(
@@ -161,13 +169,20 @@ class Device(models.Model):
         "inventory.Cell", models.PROTECT, related_name="devices", verbose_name=_("cell")
     )
     protocol = models.CharField(
-        _("protocol"), max_length=12, choices=PROTOCOLS, default="modbus_tcp"
+        _("protocol"), max_length=16, choices=PROTOCOLS, default="modbus_tcp"
     )
     address = models.GenericIPAddressField(_("address"), protocol="IPv4")
     port = models.PositiveIntegerField(_("port"), default=502)
     unit = models.PositiveSmallIntegerField(_("unit id"), default=1)
     rate_ms = models.PositiveIntegerField(_("read every (ms)"), default=100)
     timeout_ms = models.PositiveIntegerField(_("timeout (ms)"), default=500)
+    word_order = models.CharField(
+        _("word order"),
+        max_length=10,
+        choices=WORD_ORDERS,
+        default="low_first",
+        help_text=_("Modbus: which register of a value of several comes first"),
+    )
     #: OPC UA: the certificate that a person trusted, PEM; another one is not talked to
     certificate = models.TextField(_("certificate"), blank=True, default="")
     #: OPC UA without encryption: why it cannot be

@@ -100,6 +100,7 @@ class DeviceSerializer(serializers.ModelSerializer):
             "unit",
             "rate_ms",
             "timeout_ms",
+            "word_order",
             "fingerprint",
             "unencrypted",
             "created_at",

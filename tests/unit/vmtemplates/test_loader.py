@@ -48,7 +48,7 @@ def test_the_shipped_templates_are_right() -> None:
     assert {"tiny", "vplc"} <= set(found)
     vplc = found["vplc"]
     assert vplc.service_class == "realtime"
-    assert vplc.outputs == {"modbus": 502, "opcua": 4840, "metrics": 9400}
+    assert vplc.outputs == {"modbus": 502, "modbus_tls": 802, "opcua": 4840, "metrics": 9400}
     assert vplc.identity == "smbios"
     assert vplc.offered
     assert not found["tiny"].offered

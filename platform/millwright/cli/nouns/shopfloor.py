@@ -147,14 +147,22 @@ def list_devices(form: str) -> None:
 @click.option("--unit", default=1, show_default=True)
 @click.option(
     "--protocol",
-    type=click.Choice(["modbus_tcp", "opcua"]),
+    type=click.Choice(["modbus_tcp", "modbus_rtu_tcp", "opcua"]),
     default="modbus_tcp",
     show_default=True,
 )
+@click.option(
+    "--word-order",
+    type=click.Choice(["low_first", "high_first"]),
+    default="low_first",
+    show_default=True,
+    help="Modbus: of values of several registers.",
+)
 @format_option
 def add(
-    name: str, address: str, project: str, cell: str, port: int, unit: int, protocol: str, form: str
-) -> None:
+    name: str, address: str, project: str, cell: str, port: int, unit: int, protocol: str,
+    word_order: str, form: str,
+) -> None:  # fmt: skip
     """Register a device.
 
     Example: millwright device add station-7 10.90.1.57 --project line-1 --cell line1
@@ -167,6 +175,7 @@ def add(
         "port": port,
         "unit": unit,
         "protocol": protocol,
+        "word_order": word_order,
     }
     show_one(Api.from_settings().post("devices/", body), form)
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, require
@@ -34,6 +35,11 @@ class DeviceList(Rows):
         "mappings__machine__environment"
     )
     template_name = "portal/devices.html"
+
+
+_NO_RTU = gettext_lazy(
+    "The gateway reads Modbus TCP and OPC UA, not RTU frames: map a register, and the controller's page shows what it reads."
+)
 
 
 @login_required
@@ -68,6 +74,8 @@ def device_read(request: HttpRequest) -> HttpResponse:
     project = data.get("project")
     if not data.get("address") or project is None or not may(request.user, "engineer", project):
         context["error"] = _("Fill in project, cell, address and port first.")
+    elif data.get("protocol") == "modbus_rtu_tcp":
+        context["error"] = _NO_RTU
     elif not first.isdigit():
         context["error"] = _("first register: %(value)r is not a number") % {"value": first}
     else:
@@ -112,6 +120,8 @@ def device_discover(request: HttpRequest) -> HttpResponse:
     first, last = request.GET.get("first_unit", "1"), request.GET.get("last_unit", "16")
     if not error and not (first.isdigit() and last.isdigit()):
         context["error"] = _("unit ids: %(value)r is no number") % {"value": f"{first}, {last}"}
+    elif not error and request.GET.get("protocol") == "modbus_rtu_tcp":
+        context["error"] = _NO_RTU
     elif not error:
         try:
             if request.GET.get("protocol") == "opcua":
