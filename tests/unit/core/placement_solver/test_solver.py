@@ -64,14 +64,16 @@ def test_no_plan_breaks_a_rule_and_the_running_price_is_the_checkers(seed: int) 
     problem = random_problem(seed).validate()
     before = check(problem, problem.home)
     assert before.feasible, before.violations
-    from millwright.core.placement.solver.solve import Tuning, _Search
+    from millwright.core.placement.solver.solve import FIRM, Tuning, _Search
 
-    search = _Search(problem, seed, 1, Tuning())
+    search = _Search(problem, seed, 2, (Tuning(), FIRM))
     search.rounds(60_000)
-    state = search.states[0]
-    now = check(problem, state.at)
-    assert now.feasible, now.violations
-    assert now.cost == pytest.approx(float(state.cost[0]), rel=1e-9, abs=1e-6)
+    for track in search.tracks:
+        now = check(problem, track.state.at)
+        assert now.feasible, now.violations
+        assert now.cost == pytest.approx(float(track.state.cost[0]), rel=1e-9, abs=1e-6)
+        assert check(problem, track.best).cost == pytest.approx(track.best_cost, rel=1e-9)
+        assert check(problem, track.best).feasible
     assert search.result().cost <= before.cost
 
 
@@ -209,3 +211,18 @@ def test_a_malformed_problem_names_field_and_rule(changes: Any, field: str) -> N
     with pytest.raises(ProblemError) as caught:
         tiny(**changes).validate()
     assert caught.value.field == field
+
+
+def test_a_machine_without_a_host_takes_the_one_that_its_rule_leaves() -> None:
+    # The newcomer may be on host 0 alone, where the machine lies that it must be apart from.
+    problem = Problem(
+        capacity=[[10], [10], [10]],
+        demand=[[2], [2]],
+        home=[0, -1],
+        eligible=[[True, True, True], [True, False, False]],
+        groups=[Group([0, 1], exclusive=True)],
+    )
+    result = solve(problem, rounds=20_000)
+    assert result.unplaced == ()
+    assert result.assignment[1] == 0
+    assert check(problem, result.assignment).feasible

@@ -15,7 +15,7 @@ from math import inf, log
 import numpy as np
 from numba import njit  # no stubs; see pyproject.toml
 
-from .tables import State, Tables
+from .tables import State, Tables, Walls
 
 _A = np.uint64(12)
 _B = np.uint64(25)
@@ -25,6 +25,8 @@ _E = np.uint64(32)
 #: multiplier of xorshift64* (S. Vigna, "An experimental exploration of Marsaglia's generators", 2016)
 _STAR = np.uint64(2685821657736338717)
 _UNIT = 2.0**-53
+#: An overflow that costs more than so many times what chance allows is refused before the rest is priced.
+_WAY_OVER = 3.0
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
@@ -291,46 +293,131 @@ def _try_swap_rules(t: Tables, s: State, p: int, q: int, a: int, b: int) -> bool
     return True
 
 
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _overflow_delta(t: Tables, s: State, w: Walls, p: int, q: int, a: int, b: int) -> float:
+    """Change of the priced overflow when p goes a → b and q (or -1) comes back."""
+    p_home = t.home[p]
+    q_home = t.home[q] if q >= 0 else -1
+    delta = 0.0
+    for r in range(t.demand.shape[1]):
+        in_b = t.demand[p, r]
+        out_a = in_b
+        if t.transient[r]:
+            # At home nothing is freed by leaving, nor taken by coming back.
+            if p_home == b:
+                in_b = 0.0
+            elif p_home == a:
+                out_a = 0.0
+        if q >= 0:
+            d = t.demand[q, r]
+            if not (t.transient[r] and q_home == b):
+                in_b -= d
+            if not (t.transient[r] and q_home == a):
+                out_a -= d
+        over = -(s.free[b, r] - w.floor[b, r])
+        change = _above(over + in_b) - _above(over)
+        over = -(s.free[a, r] - w.floor[a, r])
+        delta += w.price[r] * (change + _above(over - out_a) - _above(over))
+    return delta
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _partner(t: Tables, s: State, w: Walls, i: int, near: bool) -> int:
+    """Another machine to exchange the i-th of `w.pick` with; -1 for none. Near ones are of like size."""
+    count = w.pick.shape[0]
+    if not near:
+        return w.pick[_below(s, count)]
+    j = i + _below(s, 2 * w.window) - w.window
+    return w.pick[j] if 0 <= j < count else -1
+
+
+@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+def _try_place(t: Tables, s: State, p: int, b: int) -> None:
+    """A host for a machine that has none yet: taken at any price, as soon as the rules allow it."""
+    if _allowed(t, p, b) and _room_for(t, s, p, -1, b) and _rules_hold(t, s, p, -1, b):
+        delta = _delta(t, s, p, -1, -1, b)
+        _recount(t, s, p, -1, b)
+        _carry(t, s, p, -1, b)
+        s.cost[0] += delta
+
+
 @njit(cache=True, nogil=True, _nrt=False)
 def anneal(
-    t: Tables, s: State, temperature: float, rounds: int, swaps: float, homing: float
+    t: Tables,
+    s: State,
+    w: Walls,
+    temperature: float,
+    steep: float,
+    rounds: int,
+    near: float,
+    swaps: float,
+    homing: float,
 ) -> int:
-    """So many proposals of a shift or an exchange at one temperature. Returns those accepted."""
-    movable = t.movable.shape[0]
+    """So many proposals of a shift or an exchange at one temperature. Returns those accepted.
+
+    With `steep` 0 capacity is a hard rule. Otherwise a host may overflow, at `steep` times the
+    walls' prices, which are no part of the running cost. `near` and `swaps` are the shares of
+    exchanges between machines of like size and of all exchanges.
+    """
+    count = w.pick.shape[0]
     hosts = t.capacity.shape[0]
+    hard = steep == 0.0
     accepted = 0
     for _ in range(rounds):
-        p = t.movable[_below(s, movable)]
+        i = _below(s, count)
+        p = w.pick[i]
         a = s.at[p]
         if a < 0:
+            _try_place(t, s, p, _below(s, hosts))
             continue
         kind = _unit(s)
+        q = -1
         if kind < swaps:
-            q = t.movable[_below(s, movable)]
+            q = _partner(t, s, w, i, kind < near)
+            if q < 0:
+                continue
             b = s.at[q]
             if b < 0 or a == b or not (_allowed(t, p, b) and _allowed(t, q, a)):
                 continue
-            if not (_room_for(t, s, p, q, b) and _room_for(t, s, q, p, a)):
+        else:
+            b = t.home[p] if kind > 1.0 - homing else _below(s, hosts)
+            if b < 0 or a == b or not _allowed(t, p, b):
                 continue
-            limit = -temperature * log(1.0 - _unit(s))
-            delta = _delta(t, s, p, q, a, b)
-            if delta > limit or not _try_swap_rules(t, s, p, q, a, b):
+        limit = -temperature * log(1.0 - _unit(s))
+        over = 0.0
+        if hard:
+            if not _room_for(t, s, p, q, b) or (q >= 0 and not _room_for(t, s, q, p, a)):
+                continue
+        else:
+            over = steep * _overflow_delta(t, s, w, p, q, a, b)
+            if over > _WAY_OVER * limit:
+                continue
+        delta = _delta(t, s, p, q, a, b)
+        if delta + over > limit:
+            continue
+        if q >= 0:
+            if not _try_swap_rules(t, s, p, q, a, b):
                 continue
             _carry(t, s, p, a, b)
             _carry(t, s, q, b, a)
         else:
-            b = t.home[p] if kind > 1.0 - homing else _below(s, hosts)
-            if b < 0 or a == b or not _allowed(t, p, b) or not _room_for(t, s, p, -1, b):
-                continue
-            limit = -temperature * log(1.0 - _unit(s))
-            delta = _delta(t, s, p, -1, a, b)
-            if delta > limit or not _rules_hold(t, s, p, a, b):
+            if not _rules_hold(t, s, p, a, b):
                 continue
             _recount(t, s, p, a, b)
             _carry(t, s, p, a, b)
         s.cost[0] += delta
         accepted += 1
     return accepted
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def overflows(s: State, w: Walls) -> bool:
+    """Is any host fuller than it may be?"""
+    for m in range(s.free.shape[0]):
+        for r in range(s.free.shape[1]):
+            if s.free[m, r] < w.floor[m, r]:
+                return True
+    return False
 
 
 @njit(cache=True, nogil=True, _nrt=False)

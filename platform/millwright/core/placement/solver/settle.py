@@ -29,3 +29,11 @@ def settle(known: Checked, tables: tb.Tables, state: tb.State) -> int:
     size = (known.demand / largest).max(axis=1, initial=0)
     order = order[np.argsort(-size[order], kind="stable")]
     return int(kernel.settle(tables, state, order, overfull))
+
+
+def relieve(tables: tb.Tables, state: tb.State) -> None:
+    """Send machines away from overfull hosts, the cheapest first, as far as there is room elsewhere."""
+    from . import kernel  # compiled code is loaded only where it is needed
+
+    overfull = np.flatnonzero((state.free < 0).any(axis=1))
+    kernel.settle(tables, state, np.zeros(0, np.int64), overfull)

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import tables as tb
 from .check import check, price
 from .errors import ProblemError
 from .problem import UNPLACED, Checked, Ints, Problem
-from .settle import settle
+from .settle import relieve, settle
 
 #: Proposals between two looks at the clock.
 CHUNK = 20_000
+#: Share of the time after which an assignment that still overflows is given up for the best one.
+GIVE_UP = 0.93
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How the annealing runs. The defaults were chosen on a few public ROADEF instances."""
+    """How one thread anneals. The defaults were chosen on a few public ROADEF instances.
+
+    For most of the time hosts may overflow at a price, which lets big machines pass each other; the
+    price rises until nothing overflows any more, and the rest is annealed with capacity as a rule.
+    """
 
     #: first temperature: this quantile of sampled price rises, times `hot`
     quantile: float = 0.5
-    hot: float = 5.0
-    #: last temperature over the first
-    cold: float = 0.002
-    #: share of proposals that exchange two machines
+    hot: float = 20.0
+    #: over the first temperature: that at which capacity becomes a hard rule, and the last one
+    warm: float = 0.01
+    cold: float = 0.0005
+    #: overflow prices, in those of `tables.walls`: at first, and how many times that at last
+    steep: float = 3.0
+    steeper: float = 300.0
+    #: shares of the time from which the prices rise, and from which capacity is a hard rule
+    rise_from: float = 0.3
+    hard_from: float = 0.85
+    #: share of proposals that exchange two machines, and those of like size among them
     swaps: float = 0.5
+    near: float = 0.4
+    #: a machine twice as big is proposed 2**so much as often
+    big: float = 0.5
     #: share of proposals that send a machine home
     homing: float = 0.02
+
+
+#: Capacity is a rule all along: better where machines are small beside what is free on the hosts.
+FIRM = Tuning(hot=5.0, warm=1.0, cold=0.0005, hard_from=0.0, near=0.0, big=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +101,8 @@ def solve(
     Give either ``budget_seconds`` (wall time, the kernel's compilation on its first use included)
     or ``rounds`` (proposals per thread): only with rounds the same seed gives the same plan.
 
-    Raises `ProblemError` for a problem that is not well formed.
+    Threads take turns at two ways to anneal (`Tuning`, `FIRM`) unless one is given; the best result
+    counts. Raises `ProblemError` for a problem that is not well formed.
     """
     started = clock()
     if (budget_seconds is None) == (rounds is None):
@@ -89,7 +110,7 @@ def solve(
     if threads < 1:
         raise ProblemError("threads", threads, "must be at least 1")
     known = problem if isinstance(problem, Checked) else problem.validate()
-    search = _Search(known, seed, threads, tuning or Tuning())
+    search = _Search(known, seed, threads, (tuning,) if tuning else (Tuning(), FIRM))
     if budget_seconds is not None:
         search.until(started + budget_seconds, clock)
     else:
@@ -97,73 +118,122 @@ def solve(
     return search.result()
 
 
+def _homeless(at: NDArray[np.int32]) -> int:
+    return int((at == UNPLACED).sum())
+
+
+class _Track:
+    """One thread's search: its state and the best assignment it has met."""
+
+    def __init__(self, search: _Search, state: tb.State, tuning: Tuning) -> None:
+        self.search = search
+        self.state = state
+        self.tuning = tuning
+        self.walls = tb.walls(search.tables, search.start, search.rise, tuning.big)
+        self.best = state.at.copy()
+        self.best_cost = float(state.cost[0])
+        self.left = _homeless(state.at)
+        self.hard = False
+        self.chunks = 0
+
+    def go(self, share: float) -> None:
+        """One chunk of proposals, `share` of the time being over."""
+        search, tuning = self.search, self.tuning
+        if share >= tuning.hard_from and not self.hard:
+            self.hard = self._fits()
+            if not self.hard and share >= GIVE_UP:
+                self._return_to_best()
+                self.hard = True
+        search.kernel.anneal(
+            search.tables,
+            self.state,
+            self.walls,
+            self._temperature(share),
+            0.0 if self.hard else self._steep(share),
+            CHUNK,
+            tuning.near,
+            tuning.swaps,
+            tuning.homing,
+        )
+        self.chunks += 1
+        cost, left = float(self.state.cost[0]), _homeless(self.state.at)
+        better = (left, cost) < (self.left, self.best_cost)
+        if better and not search.kernel.overflows(self.state, self.walls):
+            self.left, self.best_cost = left, cost
+            self.best[...] = self.state.at
+
+    def _temperature(self, share: float) -> float:
+        """Falls steadily while hosts may overflow, and faster after that."""
+        tuning = self.tuning
+        soft = min(1.0, share / tuning.hard_from) if tuning.hard_from else 1.0
+        rest = min(1.0, max(0.0, share - tuning.hard_from) / (1.0 - tuning.hard_from))
+        falls = tuning.warm**soft * (tuning.cold / tuning.warm) ** rest
+        return float(self.search.rise * tuning.hot * falls)
+
+    def _steep(self, share: float) -> float:
+        """How dear an overflow is, `share` of the time being over."""
+        tuning = self.tuning
+        risen = max(0.0, share - tuning.rise_from) / (tuning.hard_from - tuning.rise_from)
+        return float(tuning.steep * tuning.steeper ** min(1.0, risen))
+
+    def _fits(self) -> bool:
+        """Does nothing overflow, if need be after sending the cheapest machines away?"""
+        search = self.search
+        if search.kernel.overflows(self.state, self.walls):
+            relieve(search.tables, self.state)
+        return not search.kernel.overflows(self.state, self.walls)
+
+    def _return_to_best(self) -> None:
+        best = tb.state(self.search.tables, self.best.astype(np.int64), 1, self.best_cost)
+        tb.copy_into(best, self.state)
+
+
 class _Search:
-    def __init__(self, known: Checked, seed: int, threads: int, tuning: Tuning) -> None:
+    def __init__(self, known: Checked, seed: int, threads: int, tunings: Sequence[Tuning]) -> None:
         from . import kernel  # compiled code is loaded only where it is needed
 
         self.kernel = kernel
         self.known = known
-        self.tuning = tuning
         self.tables = tb.build(known)
-        start = known.home
-        first = tb.state(self.tables, start, seed, price(known, start))
-        settle(known, self.tables, first)
-        self.states = [first]
-        for index in range(1, threads):
-            at = first.at.astype(np.int64)
-            self.states.append(tb.state(self.tables, at, seed + index * 7919, float(first.cost[0])))
-        self.best = first.at.copy()
-        self.best_cost = float(first.cost[0])
-        self.proposals = 0
-        rise = tb.typical_rise(self.tables, first, seed, tuning.quantile)
-        self.hot = rise * tuning.hot
-
-    def temperature(self, share: float) -> float:
-        return self.hot * math.exp(min(1.0, share) * math.log(self.tuning.cold))
-
-    def _pass(self, state: tb.State, temperature: float) -> None:
-        tuning = self.tuning
-        self.kernel.anneal(self.tables, state, temperature, CHUNK, tuning.swaps, tuning.homing)
+        self.start = tb.state(self.tables, known.home, seed, price(known, known.home))
+        settle(known, self.tables, self.start)
+        self.rise = tb.typical_rise(self.tables, self.start, seed, tunings[0].quantile)
+        self.tracks = []
+        at, cost = self.start.at.astype(np.int64), float(self.start.cost[0])
+        for index in range(threads):
+            state = tb.state(self.tables, at, seed + index * 7919, cost)
+            self.tracks.append(_Track(self, state, tunings[index % len(tunings)]))
 
     def until(self, deadline: float, clock: Callable[[], float]) -> None:
         begun = clock()
         # The last look at the result takes a moment as well.
         span = (deadline - begun) * 0.98
 
-        def run(state: tb.State) -> int:
-            chunks = 0
-            if not len(self.tables.movable):
-                return 0
+        def run(track: _Track) -> None:
             while (share := (clock() - begun) / span if span > 0 else 1.0) < 1.0:
-                self._pass(state, self.temperature(share))
-                chunks += 1
-            return chunks
+                track.go(share)
 
         self._spread(run)
 
     def rounds(self, rounds: int) -> None:
         chunks = -(-rounds // CHUNK)
 
-        def run(state: tb.State) -> int:
-            if not len(self.tables.movable):
-                return 0
+        def run(track: _Track) -> None:
             for index in range(chunks):
-                self._pass(state, self.temperature((index + 1) / chunks))
-            return chunks
+                track.go((index + 1) / chunks)
 
         self._spread(run)
 
-    def _spread(self, run: Callable[[tb.State], int]) -> None:
-        if len(self.states) == 1:
-            chunks = [run(self.states[0])]
-        else:
-            with ThreadPoolExecutor(len(self.states)) as pool:
-                chunks = list(pool.map(run, self.states))
-        self.proposals += sum(chunks) * CHUNK
-        for state in self.states:
-            if state.cost[0] < self.best_cost:
-                self.best_cost = float(state.cost[0])
-                self.best = state.at.copy()
+    def _spread(self, run: Callable[[_Track], None]) -> None:
+        if not len(self.tables.movable):
+            return
+        if len(self.tracks) == 1:
+            run(self.tracks[0])
+            return
+        with ThreadPoolExecutor(len(self.tracks)) as pool:
+            list(pool.map(run, self.tracks))
 
     def result(self) -> Solution:
-        return Solution.of(self.known, self.best.astype(np.int64), self.proposals)
+        best = min(self.tracks, key=lambda track: (track.left, track.best_cost))
+        proposals = sum(track.chunks for track in self.tracks) * CHUNK
+        return Solution.of(self.known, best.best.astype(np.int64), proposals)

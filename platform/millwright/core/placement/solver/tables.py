@@ -72,6 +72,15 @@ class State(NamedTuple):
     random: NDArray[np.uint64]  # [0]: generator's state
 
 
+class Walls(NamedTuple):
+    """What the annealing asks beside the problem: whom it picks and what an overflow costs."""
+
+    pick: Shorts  # movable machines by size, big ones named more often
+    window: int  # in `pick`: how far apart machines of like size may stand
+    floor: Floats  # H x R: least `free` allowed; below 0 only where the start was
+    price: Floats  # R: per unit below the floor
+
+
 def _lists(machines: int, groups: Sequence[Sequence[int]]) -> tuple[Shorts, Shorts]:
     """For each machine the groups that hold it."""
     if not groups:
@@ -229,6 +238,40 @@ def _count(table: NDArray[np.int16] | Shorts, start: Shorts, items: Shorts, wher
     column = where[owner]
     known = column != UNPLACED
     np.add.at(table, (items[known], column[known]), 1)
+
+
+#: Entries of `Walls.pick` per movable machine.
+_PICKS = 8
+#: Share of `pick` on either side of a machine that counts as of like size.
+_LIKE_SIZE = 0.01
+#: The wall of a transient resource is so much steeper: what left its home fills it still, so that
+#: an overflow there is the hardest to get rid of.
+_TRANSIENT_WALL = 3.0
+
+
+def walls(tables: Tables, start: State, rise: float, big: float) -> Walls:
+    """Whom to pick, and overflow prices that are alike for a like share of a host's capacity.
+
+    `rise` is the typical price rise; it sets the scale where load has no price. A machine twice as
+    big is picked 2**`big` as often.
+    """
+    scale = np.maximum(tables.capacity.mean(axis=0), 1.0) if len(tables.capacity) else 1.0
+    size = (tables.demand / scale).sum(axis=1)
+    priced = tables.load_weight > 0
+    if priced.any():
+        unit = float(tables.load_weight[priced].mean() * np.exp(np.log(scale).mean()))
+    else:
+        unit = rise / max(1e-9, float(size.mean()) / max(1, len(tables.load_weight)))
+    order = tables.movable[np.argsort(size[tables.movable], kind="stable")]
+    share = np.maximum(size[order], 1e-9) ** big
+    names = np.maximum(1, np.round(share / max(1e-9, share.sum()) * _PICKS * len(order)))
+    pick = np.repeat(order, names.astype(np.int64)).astype(np.int32)
+    return Walls(
+        pick=pick,
+        window=max(1, int(_LIKE_SIZE * len(pick))),
+        floor=np.minimum(0.0, start.free),
+        price=unit / scale * np.where(tables.transient, _TRANSIENT_WALL, 1.0),
+    )
 
 
 def typical_rise(tables: Tables, start: State, seed: int, quantile: float) -> float:

@@ -1,0 +1,1 @@
+"""How far the placement solver is from the optimum of small instances."""
