@@ -15,6 +15,11 @@ from .policy import may_leave
 from .score import seconds
 from .state import State
 
+#: with more moves than this nobody is sent aside for speed alone: looking for whom takes too long
+EAGER_MOVES = 64
+#: such detours must make the whole so much shorter, as each is one more migration
+WORTH_DETOURS = 0.95
+
 #: moves that mend come before moves that balance
 _URGENT = {Why.RULE: 0, Why.OVERCOMMIT: 0, Why.SPARE: 0, Why.DRAIN: 1}
 
@@ -47,6 +52,8 @@ class _Run:
     #: moves that wait for each other, and how things stand when the others have been made
     stuck: set[int] = field(default_factory=set)
     ahead: State | None = None
+    #: send machines aside while hands are idle, not only where nothing else opens a circle
+    eager: bool = False
 
 
 def order(plant: Plant, moves: Iterable[Move], limits: Limits | None = None) -> Schedule:
@@ -131,17 +138,31 @@ def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
     times = {task.unit: _time(frame, state, task, share) for task in tasks}
     bound = lower_bound(state, tasks, times, limits)
     best: _Run | None = None
-    for rank in _ranks(state, tasks, times):
-        run = _Run(state.copy(), limits, {task.unit: task for task in tasks}, rank)
-        _go(run, share)
-        if best is None or (len(run.dropped), run.now) < (len(best.dropped), best.now):
-            best = run
-        if not best.dropped and best.now <= bound * 1.001:
+    for eager in (False, True):
+        if eager and len(tasks) > EAGER_MOVES:
             break
-    if best is None:
-        return Schedule((), (), 0.0, 0.0)
-    legs = tuple(sorted(best.legs, key=lambda leg: (leg.start_s, leg.batch, leg.vm)))
-    return Schedule(legs, tuple(best.dropped), best.now, bound)
+        worth = WORTH_DETOURS * best.now if eager and best else 0.0
+        for rank in _ranks(state, tasks, times):
+            pending = {task.unit: task for task in tasks}
+            run = _Run(state.copy(), limits, pending, rank, eager=eager)
+            _go(run, share)
+            if best is None or _better(run, best, worth if not best.eager else best.now):
+                best = run
+            if not best.dropped and best.now <= bound * 1.001:
+                return _schedule(best, bound)
+    return _schedule(best, bound) if best else Schedule((), (), 0.0, 0.0)
+
+
+def _better(run: _Run, best: _Run, worth: float) -> bool:
+    """Leaves fewer moves, or is shorter; with detours for speed, shorter than what they are worth."""
+    if len(run.dropped) != len(best.dropped):
+        return len(run.dropped) < len(best.dropped)
+    return run.now < (worth if run.eager else best.now)
+
+
+def _schedule(run: _Run, bound: float) -> Schedule:
+    legs = tuple(sorted(run.legs, key=lambda leg: (leg.start_s, leg.batch, leg.vm)))
+    return Schedule(legs, tuple(run.dropped), run.now, bound)
 
 
 def _time(frame: Frame, state: State, task: Task, share: float) -> float:
@@ -243,6 +264,8 @@ def _go(run: _Run, share: float) -> None:
         _start_ready(run, share)
         while run.stuck and len(run.running) < run.limits.pool and _detour(run, share):
             run.stuck = _stuck(run)
+        if run.eager:
+            _step_aside(run, share)
         if run.running:
             _finish_next(run)
         elif run.pending:
@@ -251,6 +274,18 @@ def _go(run: _Run, share: float) -> None:
             if not _detour(run, share):
                 _give_up(run)
                 run.stuck = _stuck(run)
+
+
+def _step_aside(run: _Run, share: float) -> None:
+    """Give idle hands detours that make room for another move at once."""
+    stuck, ahead = run.stuck, run.ahead
+    run.stuck, run.ahead = set(run.pending), None
+    went = False
+    while len(run.running) < run.limits.pool and _detour(run, share):
+        went = True
+    run.stuck, run.ahead = stuck, ahead
+    if went:
+        run.stuck = _stuck(run)
 
 
 def _stuck(run: _Run) -> set[int]:

@@ -3,6 +3,7 @@
 import random
 
 from millwright.core.balancing import after, order, verify
+from millwright.core.balancing.order import WORTH_DETOURS, _better, _Run
 
 from tests.bench.order.__main__ import exchange
 
@@ -19,3 +20,13 @@ def test_tight_exchanges_are_ordered_without_a_broken_moment() -> None:
         assert schedule.makespan_s >= schedule.bound_s * (1 - 1e-9)
         detours += sum(leg.detour for leg in schedule.legs)
     assert detours > 10
+
+
+def test_machines_step_aside_for_speed_only_where_that_pays() -> None:
+    def run(now: float, *, eager: bool) -> _Run:
+        return _Run(None, None, {}, {}, now=now, eager=eager)  # type: ignore[arg-type]
+
+    lazy = run(100.0, eager=False)
+    assert not _better(run(96.0, eager=True), lazy, WORTH_DETOURS * lazy.now)
+    assert _better(run(94.0, eager=True), lazy, WORTH_DETOURS * lazy.now)
+    assert _better(run(99.0, eager=False), lazy, 0.0)
