@@ -144,8 +144,8 @@ def _sweep(binaries: Path, identity: dict[str, Any]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
+@contextlib.contextmanager
+def private_server() -> Iterator[PrivatePostgres]:
     """One server for the run. As root it runs as the system's user `postgres`, since it refuses root."""
     binaries = _binaries()
     if binaries is None:
@@ -173,3 +173,10 @@ def postgres() -> Iterator[PrivatePostgres]:
             server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """The run's server."""
+    with private_server() as server:
+        yield server

@@ -9,6 +9,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import redirect
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from millwright.audit.actions import record
 from millwright.settings import get_settings
 
-from .models import User
+from .models import DirectoryAccount, User
 
 
 class ClosedAdapter(DefaultAccountAdapter):
@@ -25,6 +26,13 @@ class ClosedAdapter(DefaultAccountAdapter):
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+    def clean_password(self, password: str, user: Any = None) -> str:
+        """A person of the directory has the directory's password and no other."""
+        if user is not None and DirectoryAccount.objects.filter(user_id=user.pk).exists():
+            raise ValidationError(_("Your password is kept by the plant's directory."))
+        cleaned: str = super().clean_password(password, user)
+        return cleaned
 
 
 class PlantIdentityAdapter(DefaultSocialAccountAdapter):

@@ -32,6 +32,18 @@ class User(AbstractUser):
         return self.get_full_name() or self.username
 
 
+class DirectoryAccount(models.Model):
+    """A person's entry in the plant's directory, and which memberships its groups gave."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="directory_account")
+    identity = models.CharField(max_length=255, unique=True)
+    #: [[project, role], …]; those that people gave are not among them.
+    memberships = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"directory entry of {self.user}"
+
+
 class Project(models.Model):
     """A production line or department: its quota and its members."""
 

@@ -10,6 +10,7 @@ from .views import (
     environments,
     ledger,
     metrics,
+    notifications,
     people,
     plant,
     programs,
@@ -47,6 +48,9 @@ router.register("audit", plant.AuditViewSet, "audit")
 router.register("people", people.PersonViewSet, "person")
 router.register("members", people.MemberViewSet, "member")
 router.register("delegations", people.DelegationViewSet, "delegation")
+router.register("notifications", notifications.NotificationViewSet, "notification")
+router.register("webhooks", notifications.WebhookViewSet, "webhook")
+router.register("deliveries", notifications.DeliveryViewSet, "delivery")
 
 app_name = "api"
 urlpatterns = [

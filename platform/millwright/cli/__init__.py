@@ -17,6 +17,16 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "logs": ("millwright.cli.status", "logs", "Show a process's log."),
     "doctor": ("millwright.cli.doctor", "doctor", "Check this machine; say what to mend."),
     "host": ("millwright.cli.nouns.hosts", "host", "Hosts of the pool."),
+    "notification": (
+        "millwright.cli.nouns.notifications",
+        "notification",
+        "what one is told: list, read, choose",
+    ),
+    "webhook": (
+        "millwright.cli.nouns.notifications",
+        "webhook",
+        "addresses that are told what happens; the log of deliveries",
+    ),
     "recommendation": (
         "millwright.cli.nouns.recommendations",
         "recommendation",

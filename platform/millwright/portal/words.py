@@ -63,6 +63,8 @@ WORDS = {
     "programversion": _("Program version"),
     "device": _("Device"),
     "project": _("Project"),
+    "webhook": _("Webhook"),
+    "delivery": _("Delivery"),
     "user": _("Person"),
     "maintenancewindow": _("Maintenance window"),
     "contract": _("Contract"),
@@ -176,6 +178,14 @@ ACTIONS = {
     "project.member_removed": _("took member away"),
     "delegation.give": _("handed decisions on"),
     "delegation.end": _("ended delegation"),
+    "notification.choose": _("chose what to be told"),
+    "webhook.add": _("added webhook"),
+    "webhook.enable": _("switched webhook on"),
+    "webhook.disable": _("switched webhook off"),
+    "webhook.rotate": _("gave webhook a new secret"),
+    "webhook.remove": _("removed webhook"),
+    "webhook.test": _("tested webhook"),
+    "delivery.retry": _("tried delivery again"),
     "request.first_approval": _("gave the first approval"),
 }
 

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "millwright.shopfloor",
     "millwright.service_levels",
     "millwright.balancing",
+    "millwright.notifications",
     "millwright.api",
 ]
 
@@ -135,6 +136,7 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
+    "millwright.accounts.directory.DirectoryBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

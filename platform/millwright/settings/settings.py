@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SettingsError
@@ -82,7 +83,120 @@ class Settings(BaseSettings):
     console_idle_minutes: int = Field(
         15, ge=1, le=480, description="a console at which nobody typed for so long is closed"
     )
+    ldap_url: str = Field(
+        "",
+        description="the plant's directory, such as ldaps://directory.plant.example; empty: none",
+    )
+    ldap_starttls: bool = Field(True, description="encrypt ldap:// before anything is said")
+    ldap_base: str = Field("", description="where people are, such as ou=people,dc=plant")
+    ldap_group_base: str = Field("", description="where groups are; empty: as people")
+    ldap_user_filter: str = Field(
+        "(&(objectClass=person)(uid={name}))", description="finds a person by what was typed"
+    )
+    ldap_name_attribute: str = Field("uid", description="the account's name")
+    ldap_bind_dn: str = Field(
+        "",
+        description="name under which the directory is asked; its password is the file secrets/ldap.password; empty: nobody's",
+    )
+    ldap_roles: str = Field(
+        "",
+        description="groups and their role, on the plant or in a project, such as admins=administrator,line-1-staff=line-1:engineer",
+    )
+    smtp_host: str = Field("", description="mail server; empty: nothing is mailed")
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: str = Field(
+        "starttls",
+        description="starttls, tls, or none: only for a server on this machine",
+    )
+    smtp_user: str = Field(
+        "", description="name at the mail server; its password is the file secrets/smtp.password"
+    )
+    mail_from: str = Field("millwright@localhost", description="sender of mail")
+    ca_file: str = Field(
+        "",
+        description="certificates (PEM) that mail server and webhooks are checked with; empty: the system's",
+    )
+    webhook_networks: str = Field(
+        "",
+        description="networks inside the plant that webhooks may reach, such as 10.20.0.0/24; others only if public",
+    )
     debug: bool = False
+
+    @field_validator("ldap_url")
+    @classmethod
+    def _directory_is_an_address(cls, value: str) -> str:
+        if value and (
+            urlsplit(value).scheme not in ("ldap", "ldaps") or not urlsplit(value).hostname
+        ):
+            raise ValueError("must begin with ldaps:// or ldap:// and name a host, or be empty")
+        return value.rstrip("/")
+
+    @field_validator("ldap_starttls")
+    @classmethod
+    def _directory_is_encrypted(cls, value: bool, info: ValidationInfo) -> bool:
+        parts = urlsplit(info.data.get("ldap_url", ""))
+        if not value and parts.scheme == "ldap" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):  # fmt: skip
+            raise ValueError("may be off for a directory on this machine only; use ldaps://")
+        return value
+
+    @field_validator("ldap_user_filter")
+    @classmethod
+    def _filter_has_a_name(cls, value: str) -> str:
+        if "{name}" not in value or value.count("(") != value.count(")"):
+            raise ValueError("must be a filter in parentheses with {name} in it")
+        return value
+
+    @field_validator("ldap_roles")
+    @classmethod
+    def _directory_groups_lead_to_roles(cls, value: str) -> str:
+        for part in filter(None, (entry.strip() for entry in value.split(","))):
+            group, _equals, right = part.partition("=")
+            if not group.strip() or right.rpartition(":")[2].strip() not in ROLES:
+                raise ValueError(
+                    f"{part!r}: write group=role or group=project:role; the roles are {', '.join(ROLES)}"
+                )
+        return value
+
+    @property
+    def ldap_role_of(self) -> list[tuple[str, str, str]]:
+        """`ldap_roles` as (group, project or "", role), in the order of its writing."""
+        found = []
+        for entry in filter(None, (entry.strip() for entry in self.ldap_roles.split(","))):
+            group, _equals, right = entry.partition("=")
+            project, _colon, role = right.rpartition(":")
+            found.append((group.strip(), project.strip(), role.strip()))
+        return found
+
+    @field_validator("smtp_security")
+    @classmethod
+    def _security_is_known(cls, value: str, info: ValidationInfo) -> str:
+        if value not in ("starttls", "tls", "none"):
+            raise ValueError("must be starttls, tls or none")
+        host = info.data.get("smtp_host", "")
+        if value == "none" and host not in ("", "127.0.0.1", "localhost", "::1"):
+            raise ValueError("none is for a mail server on this machine; use starttls or tls")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender_is_an_address(cls, value: str) -> str:
+        if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value):
+            raise ValueError("must be an e-mail address, such as millwright@plant.example")
+        return value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks_are_networks(cls, value: str) -> str:
+        for part in filter(None, (entry.strip() for entry in value.split(","))):
+            ip_network(part)
+        return value
+
+    @property
+    def webhook_network_list(self) -> list[IPv4Network | IPv6Network]:
+        """`webhook_networks` as networks."""
+        return [
+            ip_network(part.strip()) for part in self.webhook_networks.split(",") if part.strip()
+        ]
 
     @field_validator("two_factor_roles")
     @classmethod

@@ -1,13 +1,15 @@
 """How long lists and the search take on a large plant: `python -m tests.bench.portal`.
 
 Times are of the server's own work (Django's test client, no network, no browser); the database is a new
-file, or what MILLWRIGHT_DATABASE_URL names, which must be empty. Each address is asked as an administrator,
+file, with `--postgres` a private PostgreSQL server that ends with it, or what MILLWRIGHT_DATABASE_URL
+names, which must be empty. Each address is asked as an administrator,
 who sees everything, and as an engineer of one project.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
@@ -29,6 +31,9 @@ PAGES = (
     "/audit/?q=stop+env-00100",
     "/search/?q=env-0199",
     "/search/?q=10.3.1.7",
+    "/notifications/",
+    "/notifications/deliveries/",
+    "/administration/",
 )
 API = ("requests", "environments", "machines", "operations", "devices", "hosts", "audit")
 
@@ -61,8 +66,15 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--entries", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL server")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="millwright-bench-") as home:
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="millwright-bench-"))
+        if asked.postgres:
+            from tests.support.postgres import private_server
+
+            server = stack.enter_context(private_server())
+            os.environ["MILLWRIGHT_DATABASE_URL"] = server.create_database("bench")
         os.environ["MILLWRIGHT_HOME"] = home
         os.environ["DJANGO_SETTINGS_MODULE"] = "millwright.settings.django"
         import django
@@ -71,6 +83,7 @@ def main() -> None:
         import logging
 
         from django.core.management import call_command
+        from django.db import connection
         from django.test import Client
         from millwright.accounts.models import User
 
@@ -88,6 +101,9 @@ def main() -> None:
             User.objects.create_user("bench-administrator", plant_role="administrator"),
             User.objects.get(username="person-0"),
         )
+        with connection.cursor() as cursor:
+            # As autovacuum would have by now.
+            cursor.execute("ANALYZE")
         print(f"{'address':32} {'who':14} {'p50 ms':>8} {'p95 ms':>8} {'queries':>8} {'KB':>7}")
         for person in people:
             caller = Client(headers={"host": "127.0.0.1"})
@@ -98,6 +114,7 @@ def main() -> None:
                 p50, p95, queries, size = _measure(caller, url, asked.rounds)
                 who = "administrator" if person is people[0] else "engineer"
                 print(f"{url:32} {who:14} {p50:8.1f} {p95:8.1f} {queries:8} {size / 1024:7.1f}")
+        connection.close()
 
 
 if __name__ == "__main__":

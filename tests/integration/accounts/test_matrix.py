@@ -28,6 +28,7 @@ from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor import setpoints
 from millwright.shopfloor.models import Deployment, EngineeringStation, ProgramVersion
 
+from tests.support.notices import told_world
 from tests.support.plant import Plant
 
 FOLDER = Path(__file__).parent / "expectations"
@@ -70,6 +71,9 @@ ROWS = {
     "keep_projects": _row(403, 403, 403, DONE, 403, 404),
     "delegators": _row(403, DONE, 403, DONE, 403, 403),
     "approver_alone": _row(404, DONE, 404, 404, 404, 404),
+    "everyone_told": dict.fromkeys(PEOPLE, TOLD),
+    "owner_told": _row(TOLD, 404, 404, 404, 404, 404),
+    "administrator_or_hidden": _row(404, 404, 404, 200, 404, 404),
     "askers": _row(TOLD, 403, 403, TOLD, 403, 404),
     # Every project has engineers of its own, and they write programs there.
     "writers": _row(200, 403, 403, 200, 403, 200),
@@ -215,6 +219,7 @@ def world(plant: Plant) -> dict[str, Any]:
             seconds=3,
             mode="recommend",
         ).pk,
+        **told_world(erin),
         "soon": (now + dt.timedelta(days=5)).date().isoformat(),
         "delegation": delegation.pk,
         "membership": Membership.objects.get(user=plant.approver).pk,

@@ -1,0 +1,1 @@
+"""News for people and programs: the inbox, mail and signed webhooks."""
