@@ -6,7 +6,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
+from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 
 from .models import Template, TemplateVersion
@@ -42,6 +44,32 @@ def sync_template(
     if made or new:
         record(actor, "template.sync", version)
     return version
+
+
+@transaction.atomic
+def offer_template(actor: Any, template: Template, offered: bool) -> bool:
+    """Have a template in the catalogue, or kept out of it; machines made from it stay. True if that changed anything.
+
+    Raises:
+        PermissionRefused: only administrators of the plant.
+        ValidationError: the release keeps it for its own use.
+    """
+    require(actor, "administer")
+    row = Template.objects.select_for_update().get(pk=template.pk)
+    newest = row.versions.first()
+    if offered and newest is not None and not newest.spec.get("offered", True):
+        raise ValidationError(
+            {
+                "offered": _("%(name)s is for the pool's own probes and is never offered")
+                % {"name": row.name}
+            }
+        )
+    if row.offered == offered:
+        return False
+    row.offered = offered
+    row.save(update_fields=("offered",))
+    record(actor, "template.offer" if offered else "template.hide", row)
+    return True
 
 
 def _promise(spec: dict[str, Any]) -> tuple[Any, ...]:

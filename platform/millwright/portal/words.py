@@ -154,6 +154,8 @@ ACTIONS = {
     "setpoint.failed": _("set-point was not taken"),
     "station.set": _("set engineering station"),
     "template.image": _("image of template"),
+    "template.offer": _("offered template"),
+    "template.hide": _("took template out of the catalogue"),
     "template.sync": _("read template"),
     "token.issue": _("made API token"),
     "token.revoke": _("revoked API token"),

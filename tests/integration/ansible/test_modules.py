@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from millwright.accounts.actions import issue_token
+from millwright.catalog.models import Template, TemplateVersion
 from millwright.environments import actions
 from millwright.environments.models import Environment, Request
 from millwright.inventory.models import Host
@@ -170,3 +171,33 @@ def test_the_inventory_groups_machines(portal: Portal) -> None:
     assert listed["line_line1"]["hosts"] == [name]
     assert listed["template_vplc"]["hosts"] == [name]
     assert listed["_meta"]["hostvars"][name]["millwright_environment"] == "filling-line-1"
+
+
+def test_a_template_is_offered_or_not(portal: Portal) -> None:
+    ada = portal.plant.administrator
+    hidden = {"name": "vplc", "state": "hidden"}
+    assert portal.module("template", ada, check=True, **hidden)["changed"]
+    assert Template.objects.get(name="vplc").offered
+    said = portal.module("template", ada, **hidden)
+    assert said["changed"] and said["diff"]["after"] == {"offered": False}
+    assert not portal.module("template", ada, **hidden)["changed"]
+    assert not Template.objects.get(name="vplc").offered
+    assert portal.module("template", ada, name="vplc")["changed"]
+    assert not portal.module("template", ada, name="vplc")["changed"]
+    assert Template.objects.get(name="vplc").offered
+
+
+def test_what_is_wrong_with_a_template_is_said(portal: Portal) -> None:
+    ada = portal.plant.administrator
+    TemplateVersion.objects.update(image_state="missing")
+    unbuilt = portal.module("template", ada, name="vplc", image="ready")
+    assert unbuilt["failed"] and "millwright template build vplc" in unbuilt["msg"]
+    unknown = portal.module("template", ada, name="none")
+    assert unknown["failed"] and "millwright template sync" in unknown["msg"]
+    refused = portal.module("template", portal.plant.engineer, name="vplc", state="hidden")
+    assert refused["failed"] and refused["status"] == 403
+    Template.objects.update(offered=False)
+    spec = TemplateVersion.objects.get().spec
+    TemplateVersion.objects.update(spec={**spec, "offered": False})
+    own = portal.module("template", ada, name="vplc")
+    assert own["failed"] and "never offered" in own["msg"]

@@ -13,6 +13,7 @@ from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.balancing.models import HostRecovery, Recommendation
+from millwright.catalog.models import Template, TemplateVersion
 from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
@@ -143,6 +144,12 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"project": "line-1", "approval": True},
         _row(NO, NO, NO, DONE, NO, UNKNOWN),
     ),
+    "template-offer": (
+        "templates/{hidden_template}/offer/",
+        {},
+        _row(HIDDEN, HIDDEN, HIDDEN, DONE, HIDDEN, HIDDEN),
+    ),
+    "template-hide": ("templates/{template}/hide/", {}, _row(NO, NO, NO, DONE, NO, NO)),
     "device-create": (
         "devices/",
         {"name": "rio", "project": "line-1", "cell": "line1", "address": "10.90.1.51", "port": 502},
@@ -449,6 +456,12 @@ def world(plant: Plant) -> dict[str, Any]:
             mode="recommend",
         ).pk,
         "between": (past + dt.timedelta(minutes=2)).isoformat(),
+        "template": plant.template.pk,
+        "hidden_template": TemplateVersion.objects.create(
+            template=Template.objects.create(name="spare", title="Spare", offered=False),
+            version="1",
+            spec={},
+        ).pk,
         "tom": tom.pk,
         "soon": soon.isoformat(),
         "membership": Membership.objects.get(user=plant.approver).pk,

@@ -20,6 +20,7 @@ from millwright.api.bases import ProjectRows, Readable
 from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, recovering
 from millwright.balancing.models import HostRecovery
+from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
 from millwright.environments.models import Environment, Machine
@@ -228,21 +229,47 @@ class TemplateSerializer(serializers.ModelSerializer):
     name = serializers.CharField(source="template.name", read_only=True)
     title = serializers.CharField(source="template.title", read_only=True)
     summary = serializers.CharField(source="template.summary", read_only=True)
+    offered = serializers.BooleanField(source="template.offered", read_only=True)
 
     class Meta:
         model = TemplateVersion
-        fields = ("id", "name", "title", "summary", "version", "spec", "image_state")
+        fields = ("id", "name", "title", "summary", "version", "spec", "image_state", "offered")
         read_only_fields = fields
 
 
 class TemplateViewSet(Readable):
-    """The catalogue."""
+    """The catalogue. Administrators of the plant see with `?hidden=true` what is kept out of it, too."""
 
-    queryset = TemplateVersion.objects.filter(template__offered=True).select_related("template")
+    queryset = TemplateVersion.objects.select_related("template")
     serializer_class = TemplateSerializer
     filterset_fields = ("template__name", "image_state")
     cursor_ordering = ("template__name", "-created_at", "pk")
     ordering_fields = ("created_at",)
+
+    def get_queryset(self) -> Any:
+        queryset = super().get_queryset()
+        wanted = self.action in ("offer", "hide") or self.request.GET.get("hidden") == "true"
+        if wanted and may(self.request.user, "administer"):
+            return queryset
+        return queryset.filter(template__offered=True)
+
+    def _offer(self, request: HttpRequest, offered: bool) -> Response:
+        row = self.get_object()
+        offer_template(request.user, row.template, offered)
+        row.template.refresh_from_db()
+        return Response(TemplateSerializer(row).data)
+
+    @extend_schema(request=None, responses={200: TemplateSerializer})
+    @action(detail=True, methods=["post"])
+    def offer(self, request: HttpRequest, pk: str) -> Response:
+        """Have the template in the catalogue."""
+        return self._offer(request, True)
+
+    @extend_schema(request=None, responses={200: TemplateSerializer})
+    @action(detail=True, methods=["post"])
+    def hide(self, request: HttpRequest, pk: str) -> Response:
+        """Keep the template out of the catalogue; machines made from it stay."""
+        return self._offer(request, False)
 
 
 class ProjectSerializer(serializers.ModelSerializer):

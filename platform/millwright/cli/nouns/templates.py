@@ -72,6 +72,29 @@ def sync() -> None:
         click.echo(f"{name} {found.version}: {'entered' if changed else 'as it was'}; {built}")
 
 
+def _offer(name: str, verb: str) -> None:
+    api = Api.from_settings()
+    found = api.first("templates/", template__name=name, hidden="true")
+    if found is None:
+        raise CliError(f"no template named {name!r}")
+    row = api.post(f"templates/{found['id']}/{verb}/", {})
+    click.echo(f"{name}: {'offered' if row['offered'] else 'not offered'}")
+
+
+@template.command()
+@click.argument("name")
+def offer(name: str) -> None:
+    """Have a template in the catalogue."""
+    _offer(name, "offer")
+
+
+@template.command()
+@click.argument("name")
+def hide(name: str) -> None:
+    """Keep a template out of the catalogue; machines made from it stay."""
+    _offer(name, "hide")
+
+
 def build_one(wanted: Any, say: Any) -> Any:
     """Build, with errors for people."""
     from vmtemplates import BuildError, TemplateError, build_image

@@ -39,8 +39,8 @@ def enter_template(template: Any, image: Any) -> bool:
         version = sync_template(None, spec, image=image.as_dict() if image is not None else None)
     except ValidationError as error:
         raise CliError("; ".join(error.messages)) from None
-    offered = bool(spec.get("offered", True))
-    Template.objects.filter(name=spec["name"]).exclude(offered=offered).update(offered=offered)
+    if not spec.get("offered", True):  # what the plant itself took out of the catalogue stays out
+        Template.objects.filter(name=spec["name"], offered=True).update(offered=False)
     return kept != (version.spec, version.image)
 
 
