@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from millwright.accounts.actions import issue_token
 from millwright.catalog.models import Template, TemplateVersion
 from millwright.environments import actions
 from millwright.environments.models import Environment, Request
 from millwright.inventory.models import Host
+from millwright.service_levels.models import MaintenanceWindow
 
 from tests.support import collection
 from tests.support.plant import Plant, build_plant
@@ -201,3 +204,75 @@ def test_what_is_wrong_with_a_template_is_said(portal: Portal) -> None:
     TemplateVersion.objects.update(spec={**spec, "offered": False})
     own = portal.module("template", ada, name="vplc")
     assert own["failed"] and "never offered" in own["msg"]
+
+
+@pytest.fixture
+def window(portal: Portal) -> dict[str, str]:
+    """In nine days from six to eight, for a running environment."""
+    erin, max_ = portal.plant.engineer, portal.plant.approver
+    made = actions.create_request(erin, **portal.plant.request_fields("one"))
+    actions.approve_request(max_, actions.submit_request(erin, made))
+    Environment.objects.update(state="running")
+    day = (timezone.now() + dt.timedelta(days=9)).date()
+    return {
+        "environment": "one",
+        "begins_at": f"{day}T06:00:00+01:00",
+        "ends_at": f"{day}T08:00:00+01:00",
+        "reason": "new valves",
+    }
+
+
+def test_a_window_is_asked_for_once_approved_by_another_and_taken_back(
+    portal: Portal, window: dict[str, str]
+) -> None:
+    erin, max_ = portal.plant.engineer, portal.plant.approver
+    assert portal.module("maintenance_window", erin, check=True, **window)["changed"]
+    assert not MaintenanceWindow.objects.exists()
+    made = portal.module("maintenance_window", erin, **window)
+    assert made["changed"] and made["window"]["state"] == "requested"
+    # The same moments in another zone are the same window.
+    utc = {**window, "begins_at": window["begins_at"].replace("06:00:00+01", "05:00:00+00")}
+    assert not portal.module("maintenance_window", erin, **utc)["changed"]
+    assert MaintenanceWindow.objects.count() == 1
+    own = portal.module("maintenance_window", erin, state="approved", **window)
+    assert own["failed"] and own["status"] == 403
+    approve = {**window, "state": "approved"}
+    assert portal.module("maintenance_window", max_, check=True, **approve)["changed"]
+    approved = portal.module("maintenance_window", max_, **approve)
+    assert approved["changed"] and approved["window"]["state"] == "approved"
+    assert not portal.module("maintenance_window", max_, **approve)["changed"]
+    assert not portal.module("maintenance_window", erin, **window)["changed"]
+    absent = {**window, "state": "absent"}
+    assert portal.module("maintenance_window", erin, check=True, **absent)["changed"]
+    assert portal.module("maintenance_window", erin, **absent)["changed"]
+    assert not portal.module("maintenance_window", erin, **absent)["changed"]
+    assert MaintenanceWindow.objects.get().state == "withdrawn"
+
+
+def test_a_window_that_has_begun_is_closed(portal: Portal, window: dict[str, str]) -> None:
+    erin, max_ = portal.plant.engineer, portal.plant.approver
+    now = timezone.now().replace(microsecond=0)
+    window["begins_at"] = (now - dt.timedelta(hours=1)).isoformat()
+    window["ends_at"] = (now + dt.timedelta(hours=1)).isoformat()
+    portal.module("maintenance_window", erin, **window)
+    assert portal.module("maintenance_window", max_, state="approved", **window)["changed"]
+    assert portal.module("maintenance_window", erin, state="absent", **window)["changed"]
+    assert not portal.module("maintenance_window", erin, state="absent", **window)["changed"]
+    assert MaintenanceWindow.objects.get().state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"begins_at": "tomorrow"}, "begins_at = 'tomorrow': ISO 8601 with an offset"),
+        ({"ends_at": "2027-01-01T06:00:00"}, "ends_at = '2027-01-01T06:00:00': ISO 8601"),
+        ({"reason": " "}, "reason is missing"),
+        ({"state": "approved"}, "nobody has asked for it"),
+        ({"every_days": 7}, "a recurring window needs a last day"),
+    ],
+)
+def test_a_wrong_window_is_refused_with_field_and_rule(
+    portal: Portal, window: dict[str, str], change: dict[str, Any], words: str
+) -> None:
+    said = portal.module("maintenance_window", portal.plant.engineer, **{**window, **change})
+    assert said["failed"] and words in said["msg"], said
