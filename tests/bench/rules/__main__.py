@@ -162,6 +162,10 @@ def _report(port: int, environments: int) -> None:
         print(
             f"{title:24} {took:8.3f} s of {intervals[group]:6.0f} s: {took / intervals[group]:.1%}"
         )
+    (used,) = _ask(port, 'rate(process_cpu_seconds_total{job="prometheus"}[2m])')
+    print(
+        f"processor time of all of Prometheus, scraping included: {float(used['value'][1]):.1%} of a core"
+    )  # type: ignore[index]
     print(f"all groups: {share:.1%} of the time on one core; wanted: at most {WANTED:.0%}")
 
 
