@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,6 +20,17 @@ GAP = {"holding": 16, "input": 16, "coil": 256, "discrete": 256}
 MOST_TAGS = 2000
 #: What a trend keeps of one machine: ten minutes, and never more values than this.
 TREND_SAMPLES, TREND_VALUES = 600, 60_000
+#: Types of several registers, as they lie in memory.
+WIDE = {
+    "DINT": "<i",
+    "UDINT": "<I",
+    "DWORD": "<I",
+    "REAL": "<f",
+    "LINT": "<q",
+    "ULINT": "<Q",
+    "LWORD": "<Q",
+    "LREAL": "<d",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +45,7 @@ class Tag:
     @property
     def width(self) -> int:
         """Registers (or bits) that it takes."""
-        return {"DINT": 2, "UDINT": 2, "DWORD": 2, "REAL": 2, "LREAL": 4, "LINT": 4}.get(
-            self.type, 1
-        )
+        return struct.calcsize(WIDE.get(self.type, "<H")) // 2
 
 
 def batches(tags: list[Tag]) -> list[tuple[Area, int, int]]:
@@ -56,22 +67,20 @@ def batches(tags: list[Tag]) -> list[tuple[Area, int, int]]:
 
 
 def decode(tag: Tag, raw: list[int] | list[bool]) -> Any:
-    """Registers as a value of the tag's type: low word first, as the process image lies in memory."""
-    import struct
+    """Registers as a value of the tag's type: low word first, as the process image lies in memory.
 
+    None: a REAL or LREAL that is no number, or infinite.
+    """
     if tag.area in ("coil", "discrete"):
         return bool(raw[0])
     data = b"".join(struct.pack("<H", word) for word in raw)
-    kind = {
-        "INT": "<h",
-        "DINT": "<i",
-        "UDINT": "<I",
-        "DWORD": "<I",
-        "REAL": "<f",
-        "LREAL": "<d",
-        "LINT": "<q",
-    }.get(tag.type, "<H")
+    kind = "<h" if tag.type == "INT" else WIDE.get(tag.type, "<H")
     value = struct.unpack(kind, data)[0]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        # A REAL has seven digits; as many are shown.
+        return float(f"{value:.7g}") if tag.type == "REAL" else value
     return bool(value) if tag.type == "BOOL" else value
 
 

@@ -14,6 +14,11 @@ from millwright.settings import get_settings
 
 #: More than this on one page helps nobody, and each costs a register.
 MAX_LIVE_TAGS = 60
+#: Types of several registers, and their bytes.
+WIDE = {
+    **dict.fromkeys(("DINT", "UDINT", "DWORD", "REAL"), 4),
+    **dict.fromkeys(("LINT", "ULINT", "LWORD", "LREAL"), 8),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,13 @@ def live_symbols(machine: Machine) -> list[dict[str, Any]]:
 
 
 def writable_symbols(machine: Machine) -> list[dict[str, Any]]:
-    """Those that Modbus can write and the program does not drive itself: candidates for set-points."""
+    """Those of one register or bit that the program does not drive itself: candidates for set-points."""
     return [
         symbol
         for symbol in _symbols(machine)
         if symbol["modbus_area"] in ("holding", "coil")
+        # A value of several registers could be seen half written.
+        and symbol.get("type") not in WIDE
         and not symbol.get("driven")
         and not symbol.get("constant")
     ]
@@ -74,12 +81,13 @@ def modbus_place(symbol: dict[str, Any]) -> dict[str, Any] | None:
             if area in kinds
             else None
         )
-    if size == 2 and offset % 2 == 0:
-        if area == "Q" and offset < 2048:
+    if (size == 2 or WIDE.get(symbol.get("type", "")) == size) and offset % 2 == 0:
+        # These windows show memory word by word, whatever order of words a program chose for the others.
+        if area == "Q" and offset + size <= 2048:
             return {"modbus_area": "holding", "modbus_address": offset // 2}
         if area == "I":
             return {"modbus_area": "input", "modbus_address": offset // 2}
-        if area == "M" and offset < 2048:
+        if area == "M" and offset + size <= 2048:
             return {"modbus_area": "holding", "modbus_address": 1024 + offset // 2}
     return None
 

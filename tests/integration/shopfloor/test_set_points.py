@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,32 @@ def test_a_wrong_picture_names_field_and_rule(text: str, words: str) -> None:
     with pytest.raises(ValidationError) as refused:
         parse_picture(text)
     assert words in refused.value.message_dict["files"][0]
+
+
+def test_values_of_several_registers_are_read_whole(
+    plant: Plant, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wide = [
+        {"path": "Main.flow", "type": "REAL", "area": "Q", "offset": 20, "size": 4},
+        {"path": "Main.total", "type": "LINT", "area": "Q", "offset": 24, "size": 8},
+        # Beyond the window that shows memory word by word.
+        {"path": "Main.far", "type": "REAL", "area": "M", "offset": 2046, "size": 4},
+        {"path": "Main.near", "type": "DINT", "area": "M", "offset": 4, "size": 4},
+    ]
+    ProgramVersion.objects.update(symbols={"symbols": [*SYMBOLS["symbols"], *wide]})
+    monkeypatch.setattr(live, "address_of", lambda _machine: "127.0.0.1")
+    symbols = {row["path"]: row for row in live.live_symbols(machine)}
+    assert symbols["Main.near"]["modbus_address"] == 1026
+    assert "Main.far" not in symbols
+    del wide[2:]
+    ProgramVersion.objects.update(symbols={"symbols": [*SYMBOLS["symbols"], *wide]})
+    words = struct.unpack("<6H", struct.pack("<fq", 21.4, -5_000_000_000))
+    with (
+        LiveRegisters([4000, 0, 12, 8000, *[0] * 6, *words]) as registers,
+        open_gateway(tmp_path, registers.port),
+    ):
+        values = {row["path"]: row["value"] for row in live.read_tags(machine).rows}
+    assert (values["Main.level"], values["Main.flow"]) == (4000, 21.4)
+    assert values["Main.total"] == -5_000_000_000
+    # Nobody writes half of a value.
+    assert not {"Main.flow", "Main.total"} & {row["path"] for row in live.writable_symbols(machine)}

@@ -1,6 +1,7 @@
 """Where the gateway may go; how tags become requests and registers become values."""
 
 import asyncio
+import math
 import struct
 from pathlib import Path
 
@@ -127,6 +128,9 @@ def test_neighbours_share_a_request() -> None:
         ("INT", "<h", -2),
         ("UINT", "<H", 65535),
         ("DINT", "<i", -70000),
+        ("UDINT", "<I", 4_000_000_000),
+        ("LINT", "<q", -(2**40)),
+        ("ULINT", "<Q", 2**63 + 1),
         ("REAL", "<f", 1.5),
         ("LREAL", "<d", 0.1),
     ],
@@ -135,6 +139,17 @@ def test_registers_become_values_low_word_first(kind: str, packing: str, value: 
     data = struct.pack(packing, value)
     words = [int.from_bytes(data[n : n + 2], "little") for n in range(0, len(data), 2)]
     assert decode(Tag("t", "holding", 0, kind), words) == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_no_value(value: float) -> None:
+    words = list(struct.unpack("<HH", struct.pack("<f", value)))
+    assert decode(Tag("t", "holding", 0, "REAL"), words) is None
+
+
+def test_a_real_is_shown_with_the_digits_that_it_has() -> None:
+    words = list(struct.unpack("<HH", struct.pack("<f", 0.1)))
+    assert decode(Tag("t", "holding", 0, "REAL"), words) == 0.1
 
 
 def test_a_coil_becomes_a_bool() -> None:
