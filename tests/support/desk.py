@@ -14,11 +14,11 @@ from millwright.settings import get_settings
 
 
 @contextmanager
-def open_desk(console: Any = None) -> Iterator[None]:
+def open_desk(console: Any = None, **works: Any) -> Iterator[None]:
     """Programs are checked and rehearsed by the real worker while this is open."""
     stop = threading.Event()
     path = get_settings().desk_socket
-    desk = Desk(path, WORKS, console)
+    desk = Desk(path, {**WORKS, **works}, console)
     thread = threading.Thread(target=desk.run, args=(stop.is_set,), daemon=True)
     thread.start()
     end = time.monotonic() + 30

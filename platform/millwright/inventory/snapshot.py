@@ -24,7 +24,7 @@ OVERHEAD_BYTES = 192 * 2**20
 
 
 def topology_of(host: Host) -> Topology:
-    """A host's topology with the roles of its policy; a host never seen has one CPU."""
+    """A host's topology with the roles of its policy; one never seen has the CPUs that its policy names, or one."""
     cpus = [
         Cpu(
             id=entry["id"],
@@ -33,8 +33,12 @@ def topology_of(host: Host) -> Topology:
             siblings=frozenset(entry.get("siblings") or [entry["id"]]),
         )
         for entry in host.topology.get("cpus", [])
-    ] or [Cpu(0)]
+    ]
     policy = host.policy
+    if not cpus:
+        lists = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
+        named = {cpu for key in lists for cpu in parse_cpu_list(policy.get(key, ""))}
+        cpus = [Cpu(cpu) for cpu in sorted(named)] or [Cpu(0)]
     if allowed := parse_cpu_list(policy.get("cpus", "")):
         # The host has more, but not for us.
         cpus = [cpu for cpu in cpus if cpu.id in allowed] or [Cpu(min(allowed))]

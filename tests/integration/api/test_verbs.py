@@ -218,6 +218,12 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"name": "h9", "uri": "qemu+tls://h9/system"},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
+    # Nobody is at the desk here.
+    "host-check": (
+        "hosts/check/",
+        {"name": "h9", "uri": "qemu+tls://h9/system"},
+        _row(NO, NO, NOT_NOW, NOT_NOW, NO, NO),
+    ),
     "host-cordon": ("hosts/mw0-h1/cordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-uncordon": ("hosts/mw0-h2/uncordon/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
     "recommendation-approve": (

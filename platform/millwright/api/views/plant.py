@@ -25,7 +25,7 @@ from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
 from millwright.environments.models import Environment, Machine
 from millwright.environments.serializers import status_machine
-from millwright.inventory import actions
+from millwright.inventory import actions, joining
 from millwright.inventory.models import Cell, Drift, Host
 from millwright.inventory.serializers import CellSerializer, DriftSerializer, HostSerializer
 from millwright.settings import get_settings
@@ -46,6 +46,32 @@ class HostInput(serializers.Serializer):
     address = serializers.IPAddressField(required=False, allow_null=True, default=None)
     agent_url = serializers.CharField(required=False, allow_blank=True, default="")
     policy = serializers.DictField(required=False, default=dict)
+
+
+class HostCheckInput(serializers.Serializer):
+    name = serializers.SlugField(max_length=48)
+    uri = serializers.CharField(max_length=300)
+
+
+class FindingOfHostOutput(serializers.Serializer):
+    ok = serializers.BooleanField()
+    text = serializers.CharField()
+
+
+class HostCheckOutput(serializers.Serializer):
+    """What the host says, what it lacks, and a `policy` to begin with."""
+
+    hostname = serializers.CharField()
+    architecture = serializers.CharField()
+    cpu_model = serializers.CharField(allow_blank=True)
+    cpus = serializers.ListField(child=serializers.IntegerField())
+    numa_nodes = serializers.IntegerField()
+    memory_bytes = serializers.IntegerField()
+    libvirt = serializers.CharField()
+    qemu = serializers.CharField()
+    kvm = serializers.BooleanField()
+    findings = FindingOfHostOutput(many=True)
+    policy = serializers.DictField()
 
 
 class DrainInput(ReasonInput):
@@ -140,6 +166,14 @@ class HostViewSet(Readable):
         data.is_valid(raise_exception=True)
         host = actions.register_host(request.user, **data.validated_data)
         return Response(HostSerializer(host).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=HostCheckInput, responses={200: HostCheckOutput})
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
+    def check(self, request: HttpRequest) -> Response:
+        """Ask a host that is not registered yet what it is; nothing is changed on it."""
+        data = HostCheckInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        return Response(HostCheckOutput(joining.check(request.user, **data.validated_data)).data)
 
     def _administer(self, request: HttpRequest, wanted: HostAdministration) -> Response:
         host = actions.administer_host(request.user, self.get_object(), wanted, _reason(request))

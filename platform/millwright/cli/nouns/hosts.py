@@ -38,6 +38,18 @@ def show(name: str, form: str) -> None:
 @host.command()
 @click.argument("name")
 @click.argument("uri")
+@format_option
+def check(name: str, uri: str, form: str) -> None:
+    """Ask a host that is not registered yet what it is; nothing is changed on it.
+
+    Example: millwright host check press-1 qemu+tls://press-1/system
+    """
+    show_one(Api.from_settings().post("hosts/check/", {"name": name, "uri": uri}), form)
+
+
+@host.command()
+@click.argument("name")
+@click.argument("uri")
 @click.option("--address", help="Management address.")
 @click.option("--agent-url", default="", help="http://address:port of its agent.")
 @click.option(
