@@ -105,6 +105,8 @@ class Recommendation(models.Model):
         ("open", _("waits for a person")),
         ("shadow", _("noted only")),
         ("moving", _("given to a move")),
+        ("moved", _("moved")),
+        ("failed", _("the move failed")),
         ("rejected", _("rejected")),
         ("superseded", _("no longer wanted")),
     )
@@ -117,6 +119,9 @@ class Recommendation(models.Model):
     text = models.TextField()
     seconds = models.FloatField()
     effect = models.JSONField(default=dict)
+    #: what came of it, measured: {"source", "target": loads, "waited_before", "waited_after": CPUs,
+    #: "elapsed_s", "downtime_ms"}; empty until enough was measured
+    actual = models.JSONField(default=dict)
     mode = models.CharField(max_length=10)
     state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)
     operation = models.ForeignKey(
@@ -172,3 +177,25 @@ class HostRecovery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}: {self.state}"
+
+
+class MachineShare(models.Model):
+    """What a machine is given of its host now, or would be: the last round's word and the host's answer."""
+
+    machine = models.OneToOneField(
+        "environments.Machine", models.CASCADE, primary_key=True, related_name="share"
+    )
+    host = models.ForeignKey("inventory.Host", models.CASCADE, related_name="+")
+    cpu_weight = models.PositiveIntegerField()
+    cpu_quota = models.FloatField(null=True)
+    memory_bytes = models.PositiveBigIntegerField(null=True)
+    #: the host has it so; otherwise it was noted only, or refused
+    applied = models.BooleanField(default=False)
+    error = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("machine",)
+
+    def __str__(self) -> str:
+        return f"{self.machine}: weight {self.cpu_weight}"

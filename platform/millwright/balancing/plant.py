@@ -147,6 +147,11 @@ def _vm(row: Machine, demand: tuple[float, float, float], window_open: bool) -> 
         shares=row.shares,
         cpu_reservation=row.cpu_reservation,
         cpu_limit=row.cpu_limit,
+        memory_minimum_bytes=(
+            None
+            if row.memory_minimum_bytes is None or row.service_class == ServiceClass.REALTIME
+            else row.memory_minimum_bytes + OVERHEAD_BYTES
+        ),
         demand_short=demand[0],
         demand_long=demand[1],
         demand_peak=demand[2],

@@ -183,6 +183,8 @@ class Machine(models.Model):
     shares = models.PositiveIntegerField(_("shares"), default=1000)
     cpu_reservation = models.FloatField(_("reserved CPUs"), default=0)
     cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
+    #: a crowded host's balloon never takes it below this; nothing: its memory is left alone
+    memory_minimum_bytes = models.PositiveBigIntegerField(_("least memory"), null=True, blank=True)
     #: started elsewhere when its host dies, and counted in "can every protected machine restart"
     protected = models.BooleanField(_("protected"), default=True)
     vcpus = models.PositiveIntegerField()

@@ -30,6 +30,7 @@ from .types import (
     ProbeGuest,
     ProbeKind,
     ProbeResult,
+    Share,
     UploadSource,
     VolumeFormat,
     VolumeInfo,
@@ -260,6 +261,22 @@ class Hypervisor(Protocol):
 
     def set_autostart(self, uuid: UUID, enabled: bool, *, deadline_s: float | None = None) -> None:
         """Whether the host starts the domain by itself after a reboot."""
+        ...
+
+    def set_share(self, uuid: UUID, share: Share, *, deadline_s: float | None = None) -> Share:
+        """Give a running domain its part of the host, until it stops; returns what the host says it has.
+
+        The balloon is an order to the guest, which follows in its own time: None leaves it alone.
+
+        Raises:
+            Conflict: the domain is off.
+            InvalidSpec: out of bounds, more memory than the domain has, or no balloon.
+            Unsupported: the host has no CPU controller for its guests.
+        """
+        ...
+
+    def share(self, uuid: UUID, *, deadline_s: float | None = None) -> Share:
+        """What a running domain's part is now. Raises as `set_share`."""
         ...
 
     def pins(self, uuid: UUID, *, deadline_s: float | None = None) -> Pins:

@@ -12,6 +12,7 @@ from .types import (
     DomainState,
     Metadata,
     NetworkSpec,
+    Share,
     VolumeInfo,
     VolumeOwner,
 )
@@ -178,3 +179,33 @@ def check_network(spec: NetworkSpec) -> None:
         raise InvalidSpec.of("network.name", spec.name, "letters, digits, ._-; 1 to 63 characters")
     if not NAME.fullmatch(spec.bridge) or len(spec.bridge) > 15:
         raise InvalidSpec.of("network.bridge", spec.bridge, "at most 15 letters, digits, ._-")
+
+
+#: Bounds of a CPU weight that both cgroup versions take, and the least quota in cores.
+LEAST_WEIGHT, MOST_WEIGHT, LEAST_QUOTA = 2, 10_000, 0.01
+
+
+def check_share(share: Share, *, memory_bytes: int, balloon: bool, host: str) -> None:
+    """Whether a running domain can be given this part of its host.
+
+    Raises:
+        InvalidSpec: out of bounds, more memory than the domain has, or no balloon.
+    """
+    if not LEAST_WEIGHT <= share.cpu_weight <= MOST_WEIGHT:
+        raise InvalidSpec.of(
+            "cpu_weight", share.cpu_weight, f"{LEAST_WEIGHT} to {MOST_WEIGHT}", host=host
+        )
+    if share.cpu_quota is not None and share.cpu_quota < LEAST_QUOTA:
+        raise InvalidSpec.of(
+            "cpu_quota", share.cpu_quota, f"at least {LEAST_QUOTA} cores", host=host
+        )
+    if share.memory_bytes is None:
+        return
+    if not balloon:
+        raise InvalidSpec.of(
+            "memory_bytes", share.memory_bytes, "the domain has no balloon", host=host
+        )
+    if not 2**20 <= share.memory_bytes <= memory_bytes:
+        raise InvalidSpec.of(
+            "memory_bytes", share.memory_bytes, f"{2**20} to {memory_bytes}", host=host
+        )

@@ -30,6 +30,7 @@ class Capability(StrEnum):
     BOOT = "boot"
     PROBES = "probes"
     PINNING = "pinning"
+    SHARES = "shares"
 
 
 class DomainState(StrEnum):
@@ -171,6 +172,19 @@ class VcpuStats:
     running: bool
     time_ns: int
     delay_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A running domain's part of its host.
+
+    `cpu_weight` counts against the other domains' (2 to 10000); `cpu_quota` is the most in cores
+    (None: as much as there is); `memory_bytes` is what the balloon leaves it (None: not told).
+    """
+
+    cpu_weight: int
+    cpu_quota: float | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

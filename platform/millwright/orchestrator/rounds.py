@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from millwright.accounts.models import Project
 from millwright.audit.actions import record
+from millwright.balancing import entitling
 from millwright.balancing.draining import drain_round
+from millwright.balancing.measuring import measure_round
 from millwright.balancing.recommending import balance_round
 from millwright.balancing.recovering import recovery_round
 from millwright.core.lifecycle import (
@@ -26,7 +28,7 @@ from millwright.environments.actions import decide_by_policy
 from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
-from millwright.hypervisor import HypervisorError
+from millwright.hypervisor import HypervisorError, Share
 from millwright.inventory.models import Drift, Host
 from millwright.operations.volumes import POOL
 
@@ -170,6 +172,16 @@ def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
             )
 
 
+def shares(hosts: Hosts, now: dt.datetime) -> int:
+    """Give machines their parts of their hosts, as their entitlements are now."""
+    return entitling.apply_round(
+        lambda host, machine, weight, quota, memory: hosts.get(host).set_share(
+            machine, Share(weight, quota, memory), deadline_s=5.0
+        ),
+        now,
+    )
+
+
 def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
@@ -177,6 +189,8 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: recovery_round(now),
         lambda: drain_round(now),
         lambda: balance_round(now),
+        lambda: measure_round(now),
+        lambda: shares(hosts, now),
         lambda: leases(now),
         lambda: requests(now),
         lambda: undecided(now),

@@ -127,6 +127,7 @@ ACTIONS = {
     "login_link.make": _("made sign-in link"),
     "login_link.use": _("signed in by link"),
     "machine.move": _("moved machine"),
+    "machine.entitlement": _("set what a machine is promised"),
     "machine.movability": _("said what may move a machine"),
     "mapping.set": _("mapped registers"),
     "operation.answer": _("answered an operation"),

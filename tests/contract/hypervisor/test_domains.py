@@ -17,6 +17,8 @@ from millwright.hypervisor import (
     InvalidSpec,
     NotFound,
     OwnershipError,
+    Share,
+    Unsupported,
     VcpuSpec,
 )
 
@@ -258,3 +260,32 @@ def test_no_job_when_nothing_moves(subject: Subject) -> None:
     host.define(spec)
     assert host.job(spec.uuid) is None
     assert host.abort_job(spec.uuid) is False
+
+
+@pytest.mark.needs(Capability.SHARES, Capability.BOOT)
+def test_a_running_domain_gets_its_part_of_the_host(subject: Subject) -> None:
+    host = subject.hypervisor
+    spec = subject.spec()
+    host.define(spec)
+    with pytest.raises(Conflict, match="off"):
+        host.set_share(spec.uuid, Share(100))
+    host.start(spec.uuid)
+    less = spec.memory_bytes - 2**24
+    try:
+        given = host.set_share(spec.uuid, Share(300, 0.5, less))
+    except Unsupported as error:
+        # Guests that share their manager's control group cannot be weighed: the host says so, and nothing else.
+        assert "CPU controller" in str(error)
+        return
+    assert (given.cpu_weight, given.cpu_quota) == (300, 0.5)
+    given = host.set_share(spec.uuid, Share(200, None))
+    assert (given.cpu_weight, given.cpu_quota) == (200, None)
+    assert host.share(spec.uuid).cpu_weight == 200
+    for bad in (Share(1), Share(20_000), Share(100, 0.0), Share(100, None, spec.memory_bytes * 2)):
+        with pytest.raises(InvalidSpec):
+            host.set_share(spec.uuid, bad)
+    assert host.share(spec.uuid).cpu_weight == 200
+    # Of the run, not of the description: the next start begins anew.
+    host.destroy(spec.uuid)
+    host.start(spec.uuid)
+    assert host.share(spec.uuid).cpu_weight != 200

@@ -93,6 +93,7 @@ ROWS = {
     "window_askers_do": _row(DONE, 403, DONE, DONE, 403, 403),
     # What is another's is not there: nothing is left to merge, and he is told so.
     "mergers": _row(DONE, 403, DONE, DONE, 403, TOLD),
+    "pool_keepers_here": _row(403, 403, DONE, DONE, 403, 404),
 }
 #: Two registers that people may write.
 SYMBOLS = {

@@ -241,6 +241,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"mode": "shadow"},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
+    "machine-entitlement": (
+        "machines/{machine}/entitlement/",
+        {"shares": 400},
+        _row(NO, NO, DONE, DONE, NO, HIDDEN),
+    ),
     "host-recover": (
         "hosts/mw0-h3/recover/",
         {"confirm_off": True},

@@ -32,6 +32,7 @@ class RecommendationSerializer(serializers.ModelSerializer):
             "text",
             "seconds",
             "effect",
+            "actual",
             "mode",
             "state",
             "operation",

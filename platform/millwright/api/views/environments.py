@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
@@ -17,6 +18,8 @@ from rest_framework.response import Response
 from millwright.accounts.models import ApiToken, Project
 from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
+from millwright.balancing import asking, entitling
+from millwright.balancing.models import MachineShare
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import Movability, OperationKind
 from millwright.environments import actions, consoles, labels, moving
@@ -380,6 +383,66 @@ class ConsoleOutput(serializers.Serializer):
     path = serializers.CharField()
 
 
+class HostSaysOutput(serializers.Serializer):
+    """A host's price for the machine in core-seconds, or the codes that forbid it."""
+
+    host = serializers.CharField()
+    here = serializers.BooleanField()
+    accepted = serializers.BooleanField()
+    score = serializers.FloatField(allow_null=True)
+    parts = serializers.DictField(child=serializers.FloatField())
+    codes = serializers.ListField(child=serializers.CharField())
+    texts = serializers.ListField(child=serializers.CharField())
+
+
+class WhyHereOutput(serializers.Serializer):
+    machine = serializers.CharField()
+    host = serializers.CharField(allow_null=True)
+    text = serializers.CharField()
+    holds = serializers.ListField(child=serializers.CharField())
+    hosts = HostSaysOutput(many=True)
+
+
+class EntitlementInput(ReasonInput):
+    """Limits of null mean none. Bounds are the action's own."""
+
+    shares = serializers.IntegerField(required=False)
+    cpu_reservation = serializers.FloatField(required=False)
+    cpu_limit = serializers.FloatField(required=False, allow_null=True)
+    memory_minimum_bytes = serializers.IntegerField(required=False, allow_null=True)
+    priority = serializers.IntegerField(required=False)
+
+
+class ShareOutput(serializers.ModelSerializer):
+    class Meta:
+        model = MachineShare
+        fields = ("cpu_weight", "cpu_quota", "memory_bytes", "applied", "error", "at")
+        read_only_fields = fields
+
+
+class EntitlementOutput(serializers.ModelSerializer):
+    """`given`: what its host gives it now; null when no round has said anything."""
+
+    given = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Machine
+        fields = (
+            "shares",
+            "cpu_reservation",
+            "cpu_limit",
+            "memory_minimum_bytes",
+            "priority",
+            "given",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(ShareOutput(allow_null=True))
+    def get_given(self, machine: Machine) -> Any:
+        row = MachineShare.objects.filter(machine=machine).first()
+        return None if row is None else ShareOutput(row).data
+
+
 class MachineViewSet(ProjectRows):
     """Virtual machines."""
 
@@ -425,6 +488,25 @@ class MachineViewSet(ProjectRows):
         data.is_valid(raise_exception=True)
         moving.set_movability(request.user, self.get_object(), **data.validated_data)
         return Response(MachineSerializer(self.get_object()).data)
+
+    @extend_schema(responses={200: WhyHereOutput})
+    @action(detail=True, methods=["get"])
+    def explain(self, request: HttpRequest, pk: str) -> Response:
+        """Why it is here and not there: what holds it, and every host's answer."""
+        return Response(WhyHereOutput(asdict(asking.why_here(self.get_object()))).data)
+
+    @extend_schema(request=EntitlementInput, responses={200: EntitlementOutput})
+    @action(detail=True, methods=["get", "post"])
+    def entitlement(self, request: HttpRequest, pk: str) -> Response:
+        """GET: what it is promised and given. POST: say what it is promised; what is left out stays."""
+        machine = self.get_object()
+        if request.method == "POST":
+            data = EntitlementInput(data=request.data)
+            data.is_valid(raise_exception=True)
+            wanted = dict(data.validated_data)
+            reason = wanted.pop("reason", "")
+            machine = entitling.set_entitlement(request.user, machine, reason, **wanted)
+        return Response(EntitlementOutput(machine).data)
 
     @extend_schema(request=None, responses={201: ConsoleOutput})
     @action(detail=True, methods=["post"])

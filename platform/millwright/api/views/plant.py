@@ -18,7 +18,7 @@ from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
 from millwright.audit.models import AuditEntry
-from millwright.balancing import draining, recovering
+from millwright.balancing import draining, filling, recovering
 from millwright.balancing.models import HostRecovery
 from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
@@ -128,6 +128,37 @@ class RecoveryPlanOutput(serializers.Serializer):
     left = BlockerOutput(many=True)
 
 
+class CapacityQuery(serializers.Serializer):
+    """`growth`: new machines a day. `spare`: hosts that may die."""
+
+    template = serializers.CharField(max_length=48)
+    size = serializers.CharField(max_length=32)
+    growth = serializers.FloatField(required=False, default=0.0)
+    spare = serializers.IntegerField(required=False, default=0)
+
+
+class CapacityOutput(serializers.Serializer):
+    """`limited_by`: on how many hosts what runs out first."""
+
+    fits = serializers.IntegerField()
+    per_host = serializers.DictField(child=serializers.IntegerField())
+    limited_by = serializers.DictField(child=serializers.IntegerField())
+    days_left = serializers.FloatField(allow_null=True)
+    with_one_more = serializers.IntegerField()
+    more_host = serializers.CharField()
+
+
+class HeatOutput(serializers.Serializer):
+    """Ratios: CPUs wanted, memory promised, own cores given, disk used."""
+
+    host = serializers.CharField()
+    state = serializers.CharField()
+    cpu = serializers.FloatField(allow_null=True)
+    memory = serializers.FloatField(allow_null=True)
+    cores = serializers.FloatField(allow_null=True)
+    disk = serializers.FloatField(allow_null=True)
+
+
 class HostRecoverySerializer(serializers.ModelSerializer):
     host = serializers.CharField(source="host.name", read_only=True)
 
@@ -204,6 +235,20 @@ class HostViewSet(Readable):
         draining.start(request.user, host, **data.validated_data)
         host.refresh_from_db()
         return Response(HostSerializer(host).data, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(parameters=[CapacityQuery], responses={200: CapacityOutput})
+    @action(detail=False, methods=["get"])
+    def capacity(self, request: HttpRequest) -> Response:
+        """How many more of a template's size fit, so that any `spare` hosts may still die."""
+        asked = CapacityQuery(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        return Response(CapacityOutput(filling.fits(**asked.validated_data)).data)
+
+    @extend_schema(responses={200: HeatOutput(many=True)})
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
+    def heat(self, request: HttpRequest) -> Response:
+        """How full each host is: ratios of what it has."""
+        return Response(HeatOutput(filling.heat(), many=True).data)
 
     @extend_schema(
         request=RecoverInput, responses={200: RecoveryPlanOutput, 202: HostRecoverySerializer}

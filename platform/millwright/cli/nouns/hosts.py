@@ -107,6 +107,29 @@ def drain(name: str, dry_run: bool, approve: bool, reason: str, form: str) -> No
 
 
 @host.command()
+@click.argument("template")
+@click.argument("size")
+@click.option("--growth", type=float, default=0.0, help="New machines a day.")
+@click.option("--spare", type=int, default=0, help="Hosts that may die.")
+@format_option
+def capacity(template: str, size: str, growth: float, spare: int, form: str) -> None:
+    """How many more of a template's size fit, what runs out first, what one more host brings.
+
+    Example: millwright host capacity vplc small --growth 0.5 --spare 1
+    """
+    query = {"template": template, "size": size, "growth": growth, "spare": spare}
+    show_one(Api.from_settings().get("hosts/capacity/", **query), form)
+
+
+@host.command()
+@format_option
+def heat(form: str) -> None:
+    """How full each host is: ratios of what it has."""
+    rows = Api.from_settings().get("hosts/heat/")
+    show_rows(rows, ("host", "state", "cpu", "memory", "cores", "disk"), form)
+
+
+@host.command()
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Say what would start where; start nothing.")
 @click.option("--confirm-off", is_flag=True, help="You have made sure that it has no power.")

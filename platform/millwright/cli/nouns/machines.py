@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from millwright.cli.client import Api
 from millwright.cli.errors import CliError
-from millwright.cli.output import format_option, show_rows
+from millwright.cli.output import format_option, show_one, show_rows
 from millwright.core.lifecycle import Movability
 
 
@@ -52,6 +54,66 @@ def movability(environment: str, word: str, name: str | None, reason: str) -> No
     row = _machine(api, environment, name)
     made = api.post(f"machines/{row['id']}/movability/", {"movability": word, "reason": reason})
     click.echo(f"{made['environment']}/{made['name']}: {made['movability']}")
+
+
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@format_option
+def explain(environment: str, name: str | None, form: str) -> None:
+    """Why it is here and not there: what holds it, and every host's answer."""
+    api = Api.from_settings()
+    answer = api.get(f"machines/{_machine(api, environment, name)['id']}/explain/")
+    if form == "json":
+        show_one(answer, form)
+        return
+    click.echo(answer["text"])
+    for hold in answer["holds"]:
+        click.echo(f"held: {hold}")
+    show_rows(answer["hosts"], ("host", "here", "accepted", "score", "codes", "texts"), form)
+
+
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option("--shares", type=int, help="Its weight among those of its pool; 1000 is usual.")
+@click.option("--cpu-reservation", type=float, help="CPUs that it gets whatever others want.")
+@click.option("--cpu-limit", type=float, help="The most CPUs that it gets; 0 takes the limit away.")
+@click.option(
+    "--memory-minimum", type=int, help="MiB that the balloon leaves it; 0 leaves its memory alone."
+)
+@click.option("--priority", type=int, help="Higher ones start first after a host's loss.")
+@click.option("--reason", default="")
+@format_option
+def entitlement(
+    environment: str,
+    name: str | None,
+    shares: int | None,
+    cpu_reservation: float | None,
+    cpu_limit: float | None,
+    memory_minimum: int | None,
+    priority: int | None,
+    reason: str,
+    form: str,
+) -> None:
+    """What it is promised and given; with options, say what it is promised.
+
+    Example: millwright machine entitlement cae-night --shares 200 --cpu-limit 4
+    """
+    api = Api.from_settings()
+    path = f"machines/{_machine(api, environment, name)['id']}/entitlement/"
+    body: dict[str, Any] = {
+        "shares": shares,
+        "cpu_reservation": cpu_reservation,
+        "cpu_limit": cpu_limit,
+        "memory_minimum_bytes": None if memory_minimum is None else memory_minimum * 2**20,
+        "priority": priority,
+    }
+    body = {key: value for key, value in body.items() if value is not None}
+    for key in ("cpu_limit", "memory_minimum_bytes"):
+        if body.get(key) == 0:
+            body[key] = None
+    show_one(api.post(path, {**body, "reason": reason}) if body else api.get(path), form)
 
 
 @machine.command()

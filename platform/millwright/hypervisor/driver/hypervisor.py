@@ -20,6 +20,7 @@ from .lanes import Lanes
 from .migration import MigrationVerbs
 from .networks import NetworkVerbs
 from .probes import ProbeVerbs
+from .shares import ShareVerbs
 from .storage import StorageVerbs
 
 LIFECYCLE = (
@@ -36,6 +37,7 @@ class LibvirtHypervisor(
     ConsoleVerbs,
     MigrationVerbs,
     ProbeVerbs,
+    ShareVerbs,
 ):
     """One host behind the port. Connects at the first call or `connect`; thread-safe.
 

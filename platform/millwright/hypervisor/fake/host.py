@@ -38,6 +38,7 @@ from .agent import FakeAgent
 from .clock import VirtualClock
 from .faults import Effect, Faults, verb
 from .migration import FakeMigration, Flight
+from .shares import FakeShares
 from .state import FakeDomain, FakeStore
 from .storage import FakeStorage
 
@@ -45,7 +46,7 @@ from .storage import FakeStorage
 HOST_MEMORY_BYTES = 512 * 2**20
 
 
-class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent):
+class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
     """A host in memory that keeps the contract of `Hypervisor`. Thread-safe.
 
     Handles for tests: `fail_next`, `freeze`/`thaw`, `cut`/`restore`, `kill`, `kill_daemon`,
@@ -352,6 +353,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent):
         domain.live, domain.state, domain.reason = domain.spec, DomainState.RUNNING, ""
         domain.started_at_s = self.clock.now()
         domain.boots += 1
+        domain.share = None
         domain.guest.boot(str(uuid5(domain.uuid, f"boot/{domain.boots}")))
 
     @verb

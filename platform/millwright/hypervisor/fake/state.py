@@ -10,6 +10,7 @@ from millwright.hypervisor.types import (
     DomainState,
     Metadata,
     MigrationResult,
+    Share,
     VolumeInfo,
 )
 
@@ -35,6 +36,8 @@ class FakeDomain:
     console: FakeConsole | None = None
     #: the migration that brought it here
     arrival: MigrationResult | None = None
+    #: given since it runs
+    share: Share | None = None
 
     @property
     def effective(self) -> DomainSpec | None:

@@ -187,6 +187,24 @@ def binary_size(value: int | None) -> str:
 
 
 @register.filter
+def load(value: float | None) -> str:
+    """A ratio for people: 0.834 is 83 %."""
+    return "–" if value is None else f"{value * 100:.0f} %"
+
+
+#: Where a ratio turns to the next tint; numbers stand beside, so that colour says nothing alone.
+_HEAT = ((0.5, ""), (0.75, "bg-yellow-lt"), (0.9, "bg-orange-lt"))
+
+
+@register.filter
+def heat_class(value: float | None) -> str:
+    """The tint of a ratio in a heat map."""
+    if value is None:
+        return ""
+    return next((name for bound, name in _HEAT if value < bound), "bg-red-lt")
+
+
+@register.filter
 def duration(value: dt.timedelta | float | None) -> str:
     """A length of time as people say it: 7.4 s, 3 min 12 s, 5 h 10 min."""
     if value is None:

@@ -1,0 +1,69 @@
+"""Questions about the running plant that change nothing: why here, how many more, what if, how full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from millwright.core.balancing import BalanceState, explain
+from millwright.environments.models import Machine
+
+from .plant import read_plant
+from .recommending import balancer
+
+
+@dataclass(frozen=True, slots=True)
+class HostSays:
+    """One host's answer: taken at a price (core-seconds, in parts), or the codes that forbid it."""
+
+    host: str
+    here: bool
+    accepted: bool
+    score: float | None
+    parts: dict[str, float]
+    codes: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WhyHere:
+    """Why a machine is where it is: in a sentence, what holds it, and every host's answer."""
+
+    machine: str
+    host: str | None
+    text: str
+    holds: tuple[str, ...]
+    hosts: tuple[HostSays, ...]
+
+
+def why_here(machine: Machine) -> WhyHere:
+    """Ask the balancer about a machine; a fixed number of queries.
+
+    The answers name hosts and this machine only.
+    """
+    plant, name = read_plant(), str(machine)
+    host = machine.host.name if machine.host else None
+    if name not in {vm.name for vm in plant.vms}:
+        text = _("%(machine)s holds no place on any host now") % {"machine": name}
+        return WhyHere(name, host, text, (), ())
+    state = balancer().state
+    answer = explain(plant, name, BalanceState(**state) if state else None)
+    rows = tuple(
+        HostSays(
+            row.host,
+            row.host == answer.host,
+            row.accepted,
+            round(row.score, 1) if row.accepted else None,
+            {part: round(value, 1) for part, value in row.parts.items() if row.accepted},
+            tuple(str(code) for code in row.codes),
+            tuple(row.texts),
+        )
+        for row in answer.answers
+    )
+    order = sorted(
+        rows, key=lambda row: (not row.here, not row.accepted, row.score or 0.0, row.host)
+    )
+    return WhyHere(
+        name, answer.host, answer.text, tuple(hold.text for hold in answer.holds), tuple(order)
+    )

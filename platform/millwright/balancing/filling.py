@@ -1,0 +1,141 @@
+"""How full the pool is, how many more machines of a size fit, and who would be left if a host died."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from millwright.catalog.models import TemplateVersion
+from millwright.core.balancing import Capacity, HostState, Plant, Vm, capacity, failure_capacity
+from millwright.core.lifecycle import ServiceClass
+from millwright.environments.sizes import size_of, sizes_of
+from millwright.inventory.models import Host
+from millwright.inventory.snapshot import OVERHEAD_BYTES
+
+from .measuring import loads_of
+from .plant import read_plant
+
+#: Bounds of what is asked: hosts that may die, and new machines a day.
+MOST_SPARE, MOST_GROWTH = 3, 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """One host's ratios of what it has: CPUs wanted, memory promised, own cores given, disk used."""
+
+    host: str
+    state: str
+    cpu: float | None
+    memory: float | None
+    cores: float | None
+    disk: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A host that dies: machines that would find no room."""
+
+    host: str
+    left: tuple[str, ...]
+
+
+def kinds() -> list[tuple[str, str]]:
+    """(template, size) of everything that the catalogue offers, newest versions. One query."""
+    found: dict[tuple[str, str], None] = {}
+    for version in _versions():
+        for size in sizes_of(version.spec):
+            found[version.template.name, size.name] = None
+    return list(found)
+
+
+def _versions() -> list[TemplateVersion]:
+    rows = TemplateVersion.objects.filter(template__offered=True).select_related("template")
+    newest: dict[int, TemplateVersion] = {}
+    for row in rows.order_by("template__name", "-created_at"):
+        newest.setdefault(row.template_id, row)
+    return list(newest.values())
+
+
+def heat(plant: Plant | None = None) -> list[Heat]:
+    """Every host's ratios; a fixed number of queries."""
+    plant = plant or read_plant()
+    loads = loads_of(plant)
+    memory: dict[str, int] = defaultdict(int)
+    cores: dict[str, int] = defaultdict(int)
+    for vm in plant.vms:
+        if vm.host is not None:
+            memory[vm.host] += vm.memory_bytes
+            cores[vm.host] += vm.cores
+    disks = {
+        name: (whole, free)
+        for name, whole, free in Host.objects.values_list("name", "disk_bytes", "disk_free_bytes")
+    }
+    rows = []
+    for host in plant.hosts:
+        whole, free = disks.get(host.name, (0, 0))
+        rows.append(
+            Heat(
+                host.name,
+                str(host.state),
+                loads.get(host.name),
+                _ratio(memory[host.name], host.memory_bytes - host.memory_aside_bytes),
+                _ratio(cores[host.name], host.cores),
+                _ratio(whole - free, whole),
+            )
+        )
+    return rows
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole > 0 else None
+
+
+def fits(
+    template: str, size: str, *, growth: float = 0.0, spare: int = 0, plant: Plant | None = None
+) -> Capacity:
+    """How many more of a template's size fit, so that any `spare` hosts may still die.
+
+    Raises:
+        ValidationError: no such template or size, or out of bounds.
+    """
+    if not 0 <= spare <= MOST_SPARE:
+        raise ValidationError(
+            {"spare": _("%(value)s: from 0 to %(high)s") % {"value": spare, "high": MOST_SPARE}}
+        )
+    if not 0 <= growth <= MOST_GROWTH:
+        raise ValidationError(
+            {"growth": _("%(value)s: from 0 to %(high)s") % {"value": growth, "high": MOST_GROWTH}}
+        )
+    version = next((row for row in _versions() if row.template.name == template), None)
+    if version is None:
+        raise ValidationError({"template": _("no template is named %(name)r") % {"name": template}})
+    names = [entry.name for entry in sizes_of(version.spec)]
+    if size not in names:
+        raise ValidationError(
+            {"size": _("%(value)r: one of %(known)s") % {"value": size, "known": ", ".join(names)}}
+        )
+    wanted = size_of(version.spec, size)
+    vm = Vm(
+        name="one more",
+        vcpus=wanted.vcpus,
+        memory_bytes=wanted.memory_bytes + OVERHEAD_BYTES,
+        service_class=ServiceClass(version.spec["class"]),
+        cores=wanted.realtime_cores,
+    )
+    return capacity(plant or read_plant(), vm, growth, spare)
+
+
+def losses(plant: Plant | None = None) -> list[Loss]:
+    """For every host that is not down: which protected machines would find no room if it died."""
+    plant = plant or read_plant()
+    left = {
+        row.hosts: [refusal.vm for refusal in row.left] for row in failure_capacity(plant, 1).broken
+    }
+    return [
+        Loss(host.name, tuple(left.get((host.name,), ())))
+        for host in plant.hosts
+        if host.state is not HostState.DOWN
+    ]
