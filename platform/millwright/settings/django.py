@@ -252,6 +252,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "PointAreaEnum": "millwright.shopfloor.models.TagMapping.AREAS",
+        "NoticeKindEnum": "millwright.api.views.notifications.KIND_CHOICES",
         "RoleEnum": "millwright.accounts.choices.Role",
         "WriteAreaEnum": [("holding", "holding"), ("coil", "coil")],
     },

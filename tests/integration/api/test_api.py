@@ -166,17 +166,14 @@ READ: dict[str, dict[str, int]] = (
             "audit",
             "members",
             "delegations",
+            "notifications",
+            "deliveries",
             "status",
         )
     }
     | {
-        "people": {
-            "anonymous": 401,
-            "engineer": 403,
-            "approver": 403,
-            "operator": 403,
-            "stranger": 403,
-        }
+        name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 403, "stranger": 403}
+        for name in ("people", "webhooks")
     }
     | {
         name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
