@@ -22,6 +22,7 @@ from .choices import CLASSES
 from .contracts import as_terms, classes_of, plant_zone
 from .measuring import mark_stale, measure_months
 from .models import Contract, ServiceSpan
+from .windows import FURTHEST
 
 #: What a contract says besides its scope and time.
 FIELDS = (
@@ -111,6 +112,13 @@ def write_contract(
     now = timezone.now()
     contract = draft(environment, service_class, fields)
     contract.valid_from = valid_from or now
+    if contract.valid_from - now > FURTHEST:
+        raise ValidationError(
+            {
+                "valid_from": _("%(at)s: within ten years from now")
+                % {"at": f"{contract.valid_from:%F %R}"}
+            }
+        )
     if contract.valid_from < now - dt.timedelta(minutes=1):
         raise ValidationError(
             {

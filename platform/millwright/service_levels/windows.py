@@ -24,6 +24,8 @@ from .models import MaintenanceWindow
 
 #: A recurring window ends at the latest so long after its begin.
 LONGEST_SERIES = dt.timedelta(days=731)
+#: Nothing is agreed for longer ahead, nor so long afterwards.
+FURTHEST = dt.timedelta(days=3653)
 #: One occurrence lasts at most.
 LONGEST = dt.timedelta(days=14)
 
@@ -64,7 +66,9 @@ def request_window(
     require(actor, "operate", environment.project)
     now = timezone.now()
     errors: dict[str, Any] = {}
-    if ends_at <= begins_at:
+    if abs(begins_at - now) > FURTHEST:
+        errors["begins_at"] = _("%(at)s: within ten years from now") % {"at": f"{begins_at:%F %R}"}
+    elif ends_at <= begins_at:
         errors["ends_at"] = _("%(end)s: must lie after the begin") % {"end": f"{ends_at:%F %R}"}
     elif ends_at - begins_at > LONGEST:
         errors["ends_at"] = _("%(end)s: a window lasts at most %(days)s days") % {
@@ -75,14 +79,14 @@ def request_window(
         errors["reason"] = _("say why; it stands in the report")
     if every_days and until is None:
         errors["until"] = _("a recurring window needs a last day")
-    elif every_days and until is not None:
+    elif every_days and until is not None and "begins_at" not in errors:
         if not begins_at.date() <= until <= (begins_at + LONGEST_SERIES).date():
             errors["until"] = _("%(day)s: between its first day and two years later") % {
                 "day": until
             }
         if dt.timedelta(days=every_days) < ends_at - begins_at:
             errors["every_days"] = _("%(days)s: it would overlap itself") % {"days": every_days}
-    elif until is not None:
+    elif until is not None and not every_days:
         errors["until"] = _("only a recurring window has a last day")
     if errors:
         raise ValidationError(errors)

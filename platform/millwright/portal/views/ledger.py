@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -154,7 +155,9 @@ def act(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def merge(request: HttpRequest) -> HttpResponse:
     """One row for those that are ticked."""
-    keys = [int(key) for key in request.POST.getlist("row")[:100] if key.isdigit()]
+    keys = [
+        int(key) for key in request.POST.getlist("row")[:100] if re.fullmatch(r"[0-9]{1,18}", key)
+    ]
     rows = list(Interval.objects.with_names().for_user(request.user).filter(pk__in=keys))
     made = attempt(
         request,

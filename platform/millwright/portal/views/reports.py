@@ -52,7 +52,7 @@ def report(request: HttpRequest, name: str, month: str) -> HttpResponseBase:
             Seal.objects.select_related("environment", "made_by"),
             environment=environment,
             month=wanted,
-            number=int(number) if number.isdigit() and len(number) < 6 else 0,
+            number=int(number) if re.fullmatch(r"[0-9]{1,6}", number) else 0,
         )
         response = StreamingHttpResponse(
             (line.encode() for line in sealed_file(seal)), content_type="application/x-ndjson"
