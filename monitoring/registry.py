@@ -197,6 +197,15 @@ METRICS: tuple[Metric, ...] = (
     _vplc("running", "gauge", "", "1 if the program runs"),
     _vplc("fifo", "gauge", "", "1 if tasks have FIFO priority"),
     _vplc("forced_variables", "gauge", "", "Variables that are forced"),
+    _vplc("retain_age_seconds", "gauge", "", "Since retained values were last saved; -1: never"),
+    _vplc("retain_failures_total", "counter", "", "Saves of retained values that failed"),
+    _vplc(
+        "clock_trusted", "gauge", "", "1 if the wall clock is synchronised and was not set lately"
+    ),
+    _vplc("clock_steps_total", "counter", "", "How often the wall clock was set"),
+    _vplc("gaps_total", "counter", "", "How often the machine stood still"),
+    _vplc("crashes", "gauge", "", "Starts before this one that did not last"),
+    _vplc("standby", "gauge", "", "1 if devices are not written"),
     _vplc("fault", "gauge", "kind", "1 while a task stands still after this fault"),
     _vplc("faults_total", "counter", "kind", "Faults of tasks; watchdog: a scan took too long"),
     _vplc("info", "gauge", "program version sha256", "1, with the program that runs"),

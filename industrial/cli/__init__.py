@@ -84,6 +84,7 @@ def scan() -> None:
 
 from .compile import build, check  # noqa: E402 - commands register on the group above
 from .describe import describe, diff  # noqa: E402
+from .pack import bench, pack  # noqa: E402
 from .replay import record, replay  # noqa: E402
 from .run import run  # noqa: E402
 from .simulate import simulate  # noqa: E402
@@ -97,6 +98,8 @@ main.add_command(describe)
 main.add_command(diff)
 main.add_command(run)
 main.add_command(record)
+main.add_command(pack)
+main.add_command(bench)
 main.add_command(replay)
 main.add_command(simulate)
 main.add_command(test)

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from .shm import BUCKETS, SharedMemory, ShmError, State, TaskStats
+from .shm import BUCKETS, Role, SharedMemory, ShmError, State, TaskStats
 
 if TYPE_CHECKING:
     from industrial.devices import Device
@@ -68,6 +68,7 @@ class _VplcCollector(Collector):
         yield _gauge("running", "1 if the program runs", float(shm.state == State.RUN))
         yield _gauge("fifo", "1 if tasks have FIFO priority", float(shm.fifo))
         yield _gauge("forced_variables", "Variables that are forced", len(shm.forces()))
+        yield from _lasting(shm)
         fault = GaugeMetricFamily(
             "vplc_fault", "1 while a task stands still after this fault", labels=("kind",)
         )
@@ -102,6 +103,19 @@ class _VplcCollector(Collector):
         yield CounterMetricFamily(
             "vplc_modbus_refused", "Modbus writes and connections refused", value=modbus.refused
         )
+
+
+def _lasting(shm: SharedMemory) -> Iterator[Metric]:
+    """What outlives a scan, and what the machine did to it."""
+    retain, clock = shm.retain, shm.clock
+    age = -1.0 if retain.age_s is None else retain.age_s
+    yield _gauge("retain_age_seconds", "Since retained values were last saved; -1: never", age)
+    yield CounterMetricFamily("vplc_retain_failures", "Saves of retained values that failed", value=retain.failed)  # fmt: skip
+    yield _gauge("clock_trusted", "1 if the wall clock is synchronised and was not set lately", float(clock.trusted))  # fmt: skip
+    yield CounterMetricFamily("vplc_clock_steps", "How often the wall clock was set", value=clock.steps)  # fmt: skip
+    yield CounterMetricFamily("vplc_gaps", "How often the machine stood still", value=clock.gaps)
+    yield _gauge("crashes", "Starts before this one that did not last", shm.crashes)
+    yield _gauge("standby", "1 if devices are not written", float(shm.role == Role.STANDBY))
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

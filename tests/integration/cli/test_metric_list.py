@@ -42,7 +42,7 @@ def test_every_metric_of_the_orchestrator_is_listed(transactional_db: None) -> N
 
 def test_every_metric_of_the_vplc_is_listed() -> None:
     """On a scan that is made up: which names there are does not depend on the numbers."""
-    from industrial.runtime.shm import BUCKETS
+    from industrial.runtime.shm import BUCKETS, Clock, Retain, Retained, Role
 
     zeros = (0,) * BUCKETS
     task = SimpleNamespace(
@@ -65,6 +65,10 @@ def test_every_metric_of_the_vplc_is_listed() -> None:
         fifo=True,
         forces=list,
         fault=(0, 0, 0, 0),
+        retain=Retain(Retained.NONE, 0, 0, None),
+        clock=Clock(trusted=True, steps=0, gaps=0, last_step_ns=0, last_gap_ns=0),
+        crashes=0,
+        role=Role.ACTIVE,
     )
     device = SimpleNamespace(
         name="tank", good=True, errors=0, reads=1, last_good=0.0, latency_s=0.001

@@ -113,6 +113,10 @@ def test_metrics_are_what_prometheus_expects(vplc: LocalVplc, tmp_path: Path) ->
     assert 'vplc_task_interval_seconds{task="main"} 0.01' in text
     assert 'vplc_faults_total{kind="watchdog"} 0.0' in text
     assert "vplc_forced_variables 0.0" in text
+    assert "vplc_retain_failures_total 0.0" in text
+    assert "vplc_standby 0.0" in text
+    assert "vplc_clock_trusted " in text
+    until(lambda: "vplc_retain_age_seconds 0." in _metrics(vplc), "a save")
 
     def clients(protocol: str) -> float:
         lines = _metrics(vplc).splitlines()
