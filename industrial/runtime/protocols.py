@@ -66,6 +66,8 @@ class Protocols:
         self.faults: dict[str, int] = {}
         self._state_before = State.NO_PROGRAM
         self.journal = Journal(paths.journal)
+        #: Whether the devices are those of the active program.
+        self._loaded = False
         #: Scan process and generation that wait for good inputs, and since when that was seen.
         self._waits_for: tuple[int, int, float] = (0, 0, 0.0)
 
@@ -115,9 +117,10 @@ class Protocols:
             )
         except (OSError, ValueError) as error:
             # What was in force stays in force; the status says why.
-            self.message = str(error)
+            self.message, self._loaded = str(error), False
             log.error("configuration: %s", error)
             return
+        self._loaded = True
         self.scanner.start(devices)
         self._modbus_due = True
         self._sources = {
@@ -188,7 +191,7 @@ class Protocols:
         feeds = [
             row for row in self.scanner.devices if any(not point.output for point in row.points)
         ]
-        if not self.message and all(
+        if self._loaded and all(
             row.good and not row.bad_points and row.last_good > self._waits_for[2] for row in feeds
         ):
             shm.inputs_ready()
