@@ -66,6 +66,7 @@ def build(project: Path, output: Path, compiler: str | None, shape: str) -> None
     """Compile a project folder."""
     compiled = compile_folder(read_folder(project))
     report: dict[str, object] = {
+        "format": 1,
         "ok": compiled.ok,
         "diagnostics": [row.as_dict() for row in compiled.diagnostics],
         "error": "",
