@@ -215,6 +215,6 @@ def parse_after(query: bytes) -> int:
     """`after=7` of a query string; anything else is from the beginning."""
     for part in query.decode("ascii", "replace").split("&"):
         name, _, value = part.partition("=")
-        if name == "after" and value.isdigit():
+        if name == "after" and value.isdecimal():
             return int(value)
     return 0

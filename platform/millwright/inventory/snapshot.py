@@ -13,7 +13,7 @@ from millwright.core.lifecycle import (
     HostHealth,
 )
 from millwright.core.placement import HostSnapshot, Snapshot
-from millwright.core.topology import Cpu, Topology, parse_cpu_list
+from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 
 from .models import Cell, CpuClaim, Host
 
@@ -21,10 +21,15 @@ from .models import Cell, CpuClaim, Host
 DEFAULT_RESERVED_BYTES = 512 * 2**20
 #: What QEMU takes beside the guest's own memory.
 OVERHEAD_BYTES = 192 * 2**20
+#: A policy's lists of CPUs.
+_ROLES = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
 
 
 def topology_of(host: Host) -> Topology:
-    """A host's topology with the roles of its policy; one never seen has the CPUs that its policy names, or one."""
+    """A host's topology with the roles of its policy; one never seen has the CPUs that its policy names, or one.
+
+    A CPU that the policy names and the host has no more has no role: one host must not end the placement of all.
+    """
     cpus = [
         Cpu(
             id=entry["id"],
@@ -36,18 +41,16 @@ def topology_of(host: Host) -> Topology:
     ]
     policy = host.policy
     if not cpus:
-        lists = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
-        named = {cpu for key in lists for cpu in parse_cpu_list(policy.get(key, ""))}
+        named = {cpu for key in _ROLES for cpu in parse_cpu_list(policy.get(key, ""))}
         cpus = [Cpu(cpu) for cpu in sorted(named)] or [Cpu(0)]
     if allowed := parse_cpu_list(policy.get("cpus", "")):
         # The host has more, but not for us.
         cpus = [cpu for cpu in cpus if cpu.id in allowed] or [Cpu(min(allowed))]
-    return Topology.build(
-        cpus,
-        housekeeping=policy.get("housekeeping_cpus", ""),
-        realtime=policy.get("realtime_cpus", ""),
-        shared=policy.get("shared_cpus", ""),
+    there = {cpu.id for cpu in cpus}
+    housekeeping, realtime, shared = (
+        format_cpu_list(parse_cpu_list(policy.get(key, "")) & there) for key in _ROLES
     )
+    return Topology.build(cpus, housekeeping=housekeeping, realtime=realtime, shared=shared)
 
 
 def snapshot() -> Snapshot:

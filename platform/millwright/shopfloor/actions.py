@@ -269,7 +269,7 @@ def set_mappings(
             )
             continue
         if mapping.area != "node" and not (
-            mapping.register.isdigit() and int(mapping.register) < 65536
+            mapping.register.isdecimal() and int(mapping.register) < 65536
         ):
             errors.append(
                 _("row %(n)s: register: %(value)r is not a number from 0 to 65535")

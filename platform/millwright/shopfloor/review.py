@@ -55,7 +55,7 @@ def _overlaps(rows: list[TagMapping]) -> list[Finding]:
         (
             (str(row.device_id), row.area, int(row.register), WIDTHS.get(row.data_type, 1), row)
             for row in rows
-            if row.area in ("holding", "input") and row.register.isdigit()
+            if row.area in ("holding", "input") and row.register.isdecimal()
         ),
         key=lambda place: (*place[:4], place[4].tag),
     )

@@ -13,6 +13,7 @@ from millwright.audit.models import AuditEntry
 from millwright.hypervisor.fake import FakeHypervisor, FakePool
 from millwright.inventory.joining import suggestion
 from millwright.inventory.models import Host
+from millwright.inventory.snapshot import topology_of
 from millwright.orchestrator.joining import checker
 from rest_framework.test import APIClient
 
@@ -124,3 +125,27 @@ def test_roles_to_begin_with() -> None:
         "1,2,3,4",
         "5,6,7",
     )
+
+
+def test_a_host_that_lost_a_cpu_does_not_end_the_pools_pages(
+    plant: Plant, page: tuple[Client, Any]
+) -> None:
+    browser, _ = page
+    host = plant.hosts[0]
+    host.topology = {"cpus": [{"id": 0}]}
+    host.policy = {**host.policy, "housekeeping_cpus": "0", "realtime_cpus": "1", "shared_cpus": ""}
+    host.save()
+    topology = topology_of(host)
+    assert [cpu.id for cpu in topology.cpus] == [0]
+    assert topology.realtime == frozenset()
+    for path in ("/pool/", f"/pool/{host.name}/", "/capacity/"):
+        assert browser.get(path).status_code == 200, path
+
+
+def test_a_number_that_is_none_is_refused_and_no_error_of_the_server(
+    page: tuple[Client, Any],
+) -> None:
+    browser, _ = page
+    # A superscript is a digit to Unicode and no number.
+    answer = browser.post("/balancing/", {"verb": "approve", "pk": "\u00b2"})
+    assert answer.status_code == 404

@@ -260,7 +260,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
             )
     elif verb == "extend":
         text = request.POST.get("days", "")
-        days = int(text) if text.isdigit() else 0
+        days = int(text) if text.isdecimal() else 0
         attempt(
             request,
             lambda: actions.extend_lease(user, environment, days),

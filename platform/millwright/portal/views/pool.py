@@ -169,7 +169,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
             attempt(request, lambda: recommending.set_mode(user, wanted), _("Set."))
         elif verb in ("approve", "reject"):
             number = request.POST.get("pk", "")
-            row = get_object_or_404(Recommendation, pk=int(number) if number.isdigit() else 0)
+            row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
             attempt(
                 request,
                 lambda: recommending.decide(user, row, approve=verb == "approve"),

@@ -76,7 +76,7 @@ def device_read(request: HttpRequest) -> HttpResponse:
         context["error"] = _("Fill in project, cell, address and port first.")
     elif data.get("protocol") == "modbus_rtu_tcp":
         context["error"] = _NO_RTU
-    elif not first.isdigit():
+    elif not first.isdecimal():
         context["error"] = _("first register: %(value)r is not a number") % {"value": first}
     else:
         try:
@@ -118,7 +118,7 @@ def device_discover(request: HttpRequest) -> HttpResponse:
     place, error = _place(request)
     context: dict[str, Any] = {"place": place, "error": error}
     first, last = request.GET.get("first_unit", "1"), request.GET.get("last_unit", "16")
-    if not error and not (first.isdigit() and last.isdigit()):
+    if not error and not (first.isdecimal() and last.isdecimal()):
         context["error"] = _("unit ids: %(value)r is no number") % {"value": f"{first}, {last}"}
     elif not error and request.GET.get("protocol") == "modbus_rtu_tcp":
         context["error"] = _NO_RTU
