@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -18,36 +20,61 @@ from tests.support.postgres import PrivatePostgres, postgres
 __all__ = ["postgres"]
 
 ROOT = Path(__file__).resolve().parents[3]
+#: The longest first, so that the last one to end is a short one.
 PARTS = (
+    "portal",
     "api",
-    "audit",
-    "database",
     "environments",
     "orchestrator/test_service.py",
-    "portal",
+    "database",
+    "audit",
 )
 
 pytestmark = pytest.mark.postgres
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_suite_passes_there(postgres: PrivatePostgres, part: str) -> None:
+def _run(postgres: PrivatePostgres, part: str) -> subprocess.CompletedProcess[str]:
     # Django reads its database once per process, hence a process of its own.
     url = postgres.create_database(f"mw_{part.split('/')[0]}")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--create-db", "--maxfail=2", "-m", "not postgres and not full",
-         f"tests/integration/{part}"],
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--create-db", "--maxfail=2", "--durations=5",
+         "-m", "not postgres and not full", f"tests/integration/{part}"],
         cwd=ROOT,
         env={**os.environ, "MILLWRIGHT_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, postgres: PrivatePostgres
+) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """The chosen parts, two at a time: each waits for its server as often as it computes."""
+    chosen = {
+        item.callspec.params["part"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.path == request.path
+        and hasattr(item, "callspec")
+    }
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield {part: pool.submit(_run, postgres, part) for part in PARTS if part in chosen}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_suite_passes_there(
+    runs: dict[str, Future[subprocess.CompletedProcess[str]]], part: str
+) -> None:
+    done = runs[part].result()
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed.group(1)) > 0, done.stdout
+    print(done.stdout[-1500:])
 
 
 def test_only_one_orchestrator_holds_the_lock_and_a_dead_one_loses_it(
