@@ -42,13 +42,14 @@ def trusted_keys(text: str) -> list[Ed25519PublicKey]:
     ]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all."""
+def write_atomic(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """A file that is there whole or not at all; `lasting`: after a power cut too, which waits for the disk."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     scratch.rename(path)
 
 

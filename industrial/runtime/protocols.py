@@ -173,7 +173,9 @@ class Protocols:
             self._note(shm)
             if state is State.WAITING:
                 self._inputs_ready(shm)
-            write_atomic(self.paths.status, json.dumps(self.status()).encode())
+            report = json.dumps(self.status()).encode()
+            # Not on this loop: Modbus and OPC UA do not wait for a disk.
+            await asyncio.to_thread(write_atomic, self.paths.status, report, lasting=False)
         except ShmError as error:
             log.warning("%s", error)
             await asyncio.sleep(0.5)
