@@ -284,11 +284,18 @@ class Supervision:
 
     def restart(self, name: str) -> None:
         """Restart one process."""
-        rpc = self._rpc()
+        self.stop(name)
+        self.start(name)
+
+    def stop(self, name: str) -> None:
+        """End one process; it stays down until it is started, by `start` or by the next `millwright up`."""
         # Refused if it was not running: then there is nothing to stop.
         with contextlib.suppress(xmlrpc.client.Fault):
-            rpc.stopProcess(name)
-        rpc.startProcess(name)
+            self._rpc().stopProcess(name)
+
+    def start(self, name: str) -> None:
+        """Start one process that was stopped; waits until it stays up."""
+        self._rpc().startProcess(name)
 
     def signal(self, name: str, number: str) -> None:
         """Send a signal by name (HUP) to one process."""

@@ -113,10 +113,24 @@ def _verb(name: str, text: str) -> None:
 
 for _name, _text in (
     ("freeze", "Stop a host with its guests where they stand."),
-    ("cut", "Pull a host's cables."),
     ("restore", "Undo whatever befell a host."),
 ):
     _verb(_name, _text)
+
+
+@lab.command()
+@click.argument("host")
+@click.option(
+    "--only", type=click.Choice(["management", "cell"]), help="This cable alone; the other holds."
+)
+def cut(host: str, only: str | None) -> None:
+    """Pull a host's cables.
+
+    \b
+    millwright lab cut h1
+    millwright lab cut h1 --only cell
+    """
+    click.echo(the_lab().cut(host, only))
 
 
 @lab.command()

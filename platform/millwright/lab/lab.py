@@ -263,16 +263,20 @@ class Lab:
         groups.freeze(host.name)
         return f"{host.name}: frozen"
 
-    def cut(self, name: str) -> str:
-        """Pull both cables.
+    def cut(self, name: str, only: str | None = None) -> str:
+        """Pull both cables, or one: `management`, `cell`.
 
         Raises:
-            LabError: no such host.
+            LabError: no such host, or no such cable.
         """
         host = self.host(name)
-        for link in (host.management_link, host.cell_link):
-            system.run("ip", "link", "set", link, "down")
-        return f"{host.name}: cut off"
+        links = {"management": host.management_link, "cell": host.cell_link}
+        if only is not None and only not in links:
+            raise LabError(f"only = {only!r}: {' or '.join(links)}")
+        for cable, link in links.items():
+            if only in (None, cable):
+                system.run("ip", "link", "set", link, "down")
+        return f"{host.name}: cut off" + (f" from the {only} network" if only else "")
 
     def restore(self, name: str) -> str:
         """Undo whatever befell the host: thaw, plug in, start libvirtd.
@@ -307,7 +311,9 @@ class Lab:
                 "cpus": sorted(host.cpus),
                 "libvirtd": daemon.daemon_pid(self.root, host),
                 "frozen": groups.is_frozen(host.name),
-                "cut": not network.is_up(host.management_link),
+                "cut": not (
+                    network.is_up(host.management_link) and network.is_up(host.cell_link)
+                ),
                 "processes": len(groups.pids(host.name)),
             }
             for host in plan.hosts

@@ -109,7 +109,7 @@ def read(now: dt.datetime, objectives: Objectives | None = None) -> tuple[Promis
         level = (
             least(level_of(row.service_class, row.best_effort) for row in members) or Level.SHARED
         )
-        contract = contracts.get(key) or by_class.get(_contract_class(level))
+        contract = contracts.get(key) or by_class.get(str(level))
         ratios, limits = _objectives(objectives, members, level)
         if contract is not None:
             ratios[Indicator.AVAILABILITY] = contract.availability_ratio
@@ -134,11 +134,6 @@ def read(now: dt.datetime, objectives: Objectives | None = None) -> tuple[Promis
             )
         )
     return tuple(promises)
-
-
-def _contract_class(level: Level) -> str:
-    # A contract knows no emulation: what a host falls short of is one class there.
-    return "best_effort" if level in (Level.BEST_EFFORT, Level.EMULATED) else str(level)
 
 
 def _contracts(now: dt.datetime) -> tuple[dict[Any, Contract], dict[str, Contract]]:

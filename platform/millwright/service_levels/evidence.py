@@ -7,7 +7,7 @@ import datetime as dt
 from django.db.models import F, Q
 
 from millwright.core.sla import Evidence, Happened, Row
-from millwright.core.sla.causes import AFTER, BEFORE
+from millwright.core.sla.causes import AFTER, BEFORE, NOTICED
 from millwright.environments.models import Machine, Operation, StateTransition
 
 #: Kinds of operations that explain a machine that is not up.
@@ -46,7 +46,7 @@ def evidence_of(machine: Machine, row: Row) -> list[Evidence]:
             subject_id=str(machine.host.pk),
             after__in=("down", "suspect"),
             at__gte=begin - AFTER,
-            at__lte=begin + BEFORE,
+            at__lte=begin + NOTICED,
         )
         found += [
             Evidence(Happened.HOST, at, at, f"host {machine.host.name} {after}: {cause}")

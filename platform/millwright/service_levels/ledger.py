@@ -214,6 +214,13 @@ class _Writer:
                 self._supersede(old, "closed" if old.end is None else "seen")
                 self._write(row, old)
                 changed = True
+            elif old.cause == Cause.UNKNOWN and row.kind is Kind.DOWN and not _by_people(old):
+                # What explains it may be noticed later than what it explains.
+                found = self._classified(row)
+                if found[0] is not Cause.UNKNOWN:
+                    self._supersede(old, "seen")
+                    self._write(row, old, found)
+                    changed = True
         for old in have.values():
             # Without a like in what is wanted: it was seen wrong, unless people have had it in hand.
             if not _by_people(old):
@@ -233,21 +240,27 @@ class _Writer:
     def _supersede(self, row: Interval, verb: str) -> None:
         Supersession.objects.create(interval=row, verb=verb, at=self._now)
 
-    def _write(self, row: Row, old: Interval | None = None) -> None:
+    def _classified(self, row: Row) -> tuple[Cause, str]:
+        """The cause that events give a row, and the event in words."""
+        contract = contract_at(self._contracts, row.begin)
+        return classify(
+            row.begin,
+            row.end,
+            evidence_of(self._machine, row),
+            small_stop=dt.timedelta(seconds=contract.small_stop_s),
+        )
+
+    def _write(
+        self, row: Row, old: Interval | None = None, found: tuple[Cause, str] | None = None
+    ) -> None:
         """Append a row, of the same incident as the old one. A cause that people gave stays."""
         host = self._machine.host.name if self._machine.host else ""
         why, cause = row.why, str(Cause.UNKNOWN)
         if old is not None and old.written_by_id is not None:
             cause, why = old.cause, old.why
         elif row.kind is Kind.DOWN:
-            contract = contract_at(self._contracts, row.begin)
-            found, text = classify(
-                row.begin,
-                row.end,
-                evidence_of(self._machine, row),
-                small_stop=dt.timedelta(seconds=contract.small_stop_s),
-            )
-            cause, why = str(found), "; ".join(filter(None, (why, text)))
+            given, text = found or self._classified(row)
+            cause, why = str(given), "; ".join(filter(None, (why, text)))
         Interval.objects.create(
             environment_id=self._machine.environment_id,
             machine=self._machine,
@@ -257,7 +270,7 @@ class _Writer:
             cause=cause,
             why=why[:300],
             host=old.host if old is not None else host,
-            verb="seen" if old is None or old.end is not None else "closed",
+            verb="closed" if old is not None and old.end is None and row.end else "seen",
             reason=old.reason if old is not None else "",
             written_by=old.written_by if old is not None else None,
             written_at=self._now,

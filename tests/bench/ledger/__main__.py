@@ -1,13 +1,14 @@
 """A ledger of ten million intervals: `python -m tests.bench.ledger [--intervals 10000000] [--environments 2000]`.
 
 How long one environment's month takes to measure, and the whole plant's month with its table. The database is
-a new SQLite file. Rows are written by SQL, two years of them, one in twenty superseded by a correction;
-measuring is the product's own.
+a new SQLite file, with `--postgres` a private PostgreSQL server that ends with it. Rows are written by SQL, two
+years of them, one in twenty superseded by a correction; measuring is the product's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import random
@@ -22,19 +23,36 @@ MONTH = dt.date(2026, 6, 1)
 BEGIN = dt.datetime(2024, 7, 1, tzinfo=dt.UTC)
 END = dt.datetime(2026, 7, 1, tzinfo=dt.UTC)
 
-_FILL = """
-WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < %s)
+_ROWS = """
 INSERT INTO service_levels_interval
     (environment_id, machine_id, incident, "begin", "end", kind, cause, why, host, verb, reason, written_at, long)
-SELECT m.environment_id, m.id, lower(hex(randomblob(16))),
-       strftime('%%Y-%%m-%%d %%H:%%M:%%S', %s + n * %s + m.shift, 'unixepoch'),
-       strftime('%%Y-%%m-%%d %%H:%%M:%%S', %s + n * %s + m.shift + 30 + (n * 37 + m.shift) %% 600, 'unixepoch'),
+SELECT m.environment_id, m.id, {incident}, {begin}, {end},
        CASE WHEN n %% 17 = 0 THEN 'missing' ELSE 'down' END,
        CASE n %% 5 WHEN 0 THEN 'unplanned' WHEN 1 THEN 'small_stop' WHEN 2 THEN 'planned'
                    WHEN 3 THEN 'changeover' ELSE 'unplanned' END,
-       'stopped', 'h1', 'seen', '', '2026-01-01 00:00:00', 0
+       'stopped', 'h1', 'seen', '', '2026-01-01 00:00:00{utc}', {no}
 FROM number CROSS JOIN bench_machine m
 """
+_AT = "%s + n * %s + m.shift"
+_AFTER = f"{_AT} + 30 + (n * 37 + m.shift) %% 600"
+#: Rows in each database's words. Five parameters: rows for each machine, first and step twice.
+_NUMBERS = (
+    "WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < %s)"
+)
+_FILL_SQLITE = _NUMBERS + _ROWS.format(
+    incident="lower(hex(randomblob(16)))",
+    begin=f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {_AT}, 'unixepoch')",
+    end=f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {_AFTER}, 'unixepoch')",
+    utc="",
+    no="0",
+)
+_FILL_POSTGRES = _NUMBERS + _ROWS.format(
+    incident="gen_random_uuid()",
+    begin=f"to_timestamp({_AT})",
+    end=f"to_timestamp({_AFTER})",
+    utc="+00",
+    no="false",
+)
 
 
 def fill(environments: int, intervals: int) -> int:
@@ -44,6 +62,8 @@ def fill(environments: int, intervals: int) -> int:
     each = max(1, intervals // environments)
     step = int((END - BEGIN).total_seconds() // each)
     first = int(BEGIN.timestamp())
+    if connection.vendor == "postgresql":
+        return _fill_postgres(environments, each, first, step)
     with connection.cursor() as cursor:
         # A fresh file that nobody misses: indexes are built once the rows are there, nothing is journalled.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
@@ -60,7 +80,7 @@ def fill(environments: int, intervals: int) -> int:
             " abs(random()) % %s AS shift FROM environments_machine GROUP BY environment_id LIMIT %s",
             [max(1, step // 2), environments],
         )
-        cursor.execute(_FILL, [each, first, step, first, step])
+        cursor.execute(_FILL_SQLITE, [each, first, step, first, step])
         for _name, sql in indexes:
             cursor.execute(sql)
         cursor.execute(
@@ -75,6 +95,41 @@ def fill(environments: int, intervals: int) -> int:
         cursor.execute("ANALYZE")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA cache_size = -2000")
+        cursor.execute("SELECT count(*) FROM service_levels_interval")
+        return int(cursor.fetchone()[0])
+
+
+def _fill_postgres(environments: int, each: int, first: int, step: int) -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'service_levels_interval'"
+            " AND indexname LIKE 'interval%%'",
+            [],
+        )
+        indexes = cursor.fetchall()
+        for name, _sql in indexes:
+            cursor.execute(f'DROP INDEX "{name}"')
+        cursor.execute("SET maintenance_work_mem = '512MB'")
+        cursor.execute(
+            "CREATE TEMP TABLE bench_machine AS SELECT DISTINCT ON (environment_id) environment_id, id,"
+            " floor(random() * %s)::integer AS shift FROM environments_machine ORDER BY environment_id LIMIT %s",
+            [max(1, step // 2), environments],
+        )
+        cursor.execute(_FILL_POSTGRES, [each, first, step, first, step])
+        for _name, sql in indexes:
+            cursor.execute(sql)
+        cursor.execute(
+            "INSERT INTO service_levels_supersession (interval_id, at, verb)"
+            " SELECT id, '2026-01-01 00:00:00+00', 'classify' FROM service_levels_interval WHERE id % 20 = 0"
+        )
+        cursor.execute(
+            "INSERT INTO service_levels_servicespan (environment_id, begin)"
+            " SELECT environment_id, %s FROM bench_machine",
+            [BEGIN],
+        )
+        cursor.execute("VACUUM ANALYZE")
         cursor.execute("SELECT count(*) FROM service_levels_interval")
         return int(cursor.fetchone()[0])
 
@@ -101,8 +156,15 @@ def main() -> None:
     parser.add_argument("--environments", type=int, default=2000)
     parser.add_argument("--intervals", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL server")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="millwright-bench-") as home:
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="millwright-bench-"))
+        if asked.postgres:
+            from tests.support.postgres import private_server
+
+            server = stack.enter_context(private_server())
+            os.environ["MILLWRIGHT_DATABASE_URL"] = server.create_database("bench")
         os.environ["MILLWRIGHT_HOME"] = home
         os.environ["DJANGO_SETTINGS_MODULE"] = "millwright.settings.django"
         import django

@@ -146,6 +146,28 @@ def test_events_explain_what_they_are_near_to(plant: Plant) -> None:
     assert {row.host for row in Interval.objects.all()} == {"mw0-h1"}
 
 
+def test_a_host_whose_silence_is_noticed_later_explains_what_the_probes_saw_before(
+    plant: Plant,
+) -> None:
+    machine, host = machine_of(plant), plant.hosts[0]
+    put_in_service(machine)
+    write(machine, 1000, "failing", aspect="probe_modbus", cause="timed out")
+    ledger.read_history(second(1002))
+    assert rows() == [(1000, None, "down", "unknown")]
+    incident = Interval.objects.get().incident
+    write(host, 1009, "suspect", aspect="health", cause="no answer")
+    write(machine, 1009, "unknown", cause="mw0-h1 does not answer")
+    ledger.read_history(second(1010))
+    assert rows() == [(1000, None, "down", "unplanned")]
+    row = Interval.objects.current().get()
+    assert "host mw0-h1 suspect: no answer" in row.why
+    assert (row.incident, row.verb) == (incident, "seen")
+    # What is explained is not written again.
+    write(machine, 1100, "ok", aspect="probe_opcua")
+    ledger.read_history(second(1101))
+    assert Interval.objects.count() == 2
+
+
 def test_a_machine_that_answers_from_outside_is_up_though_its_host_is_silent(plant: Plant) -> None:
     machine = machine_of(plant)
     put_in_service(machine)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
+import os
+import re
+import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,7 @@ from click.testing import CliRunner
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from millwright.environments.models import Machine
 from millwright.service_levels import ledger
 from millwright.service_levels.actions import (
@@ -105,6 +110,27 @@ def test_the_pdf_is_one_and_fetches_nothing(plant: Plant, machine: Machine) -> N
     classify_interval(plant.operator, row, "unplanned", '<img src="file:///etc/passwd">')
     month = month_of_environment(machine.environment, JUNE, JULY)
     assert render_pdf(month, []).startswith(b"%PDF-")
+
+
+def test_chinese_letters_in_a_pdf_are_those_of_a_font_that_has_them(machine: Machine) -> None:
+    pytest.importorskip("weasyprint")
+    listed = subprocess.run(
+        ["fc-list", ":lang=zh"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    if not listed and os.environ.get("CI") != "true":
+        pytest.skip("no font with Chinese letters is installed (Debian: fonts-droid-fallback)")
+    with translation.override("zh-hans"):
+        made = render_pdf(month_of_environment(machine.environment, JUNE, JULY), [])
+    maps = []
+    for part in re.findall(rb"stream\r?\n(.*?)endstream", made, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            text = zlib.decompress(part)
+            if b"beginbfchar" in text:
+                maps.append(set(re.findall(rb"<[0-9a-f]{4}> <([0-9a-f]{4})>", text)))
+    # A font without a letter draws a box in its place, in the same font as what it has.
+    chinese = [codes for codes in maps if f"{ord('可'):04x}".encode() in codes]
+    assert chinese
+    assert not any(f"{ord('e'):04x}".encode() in codes for codes in chinese)
 
 
 def test_without_the_library_the_page_says_what_to_do(

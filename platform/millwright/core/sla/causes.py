@@ -53,6 +53,8 @@ class Evidence:
 BEFORE = dt.timedelta(seconds=5)
 #: … or after it ended: an observation follows the act by one look of the watcher.
 AFTER = dt.timedelta(seconds=30)
+#: A host's silence is noticed by a look and its limit of time; a probe of its machines may fail before.
+NOTICED = dt.timedelta(seconds=15)
 
 #: Happened → the cause it gives; earlier rows win.
 _GIVES: tuple[tuple[Happened, Cause], ...] = (
@@ -79,7 +81,8 @@ def classify(
     near = [
         row
         for row in evidence
-        if row.begin - BEFORE <= begin and (row.end is None or begin <= row.end + AFTER)
+        if row.begin - (NOTICED if row.happened is Happened.HOST else BEFORE) <= begin
+        and (row.end is None or begin <= row.end + AFTER)
     ]
     for happened, cause in _GIVES:
         for row in near:
