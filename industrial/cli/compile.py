@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from industrial.runtime.checks import compile_checked, folder_errors
 from industrial.st import (
     BuildError,
+    PouReport,
     StError,
     build_shared_object,
-    compile_folder,
     read_folder,
 )
 from industrial.st import (
@@ -35,21 +36,28 @@ from industrial.st import (
 def check(paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str, shape: str) -> None:
     """Check Structured Text: one verdict for each POU and type.
 
-    `ok` means checked, C emitted, and accepted by tcc. Ends with 1 when something is wrong.
+    `ok` means checked, C emitted, and accepted by tcc. Of a project folder (with vplc.toml) its settings are checked
+    too; where they are wrong, a line of kind "settings" for each file says so. Ends with 1 when something is wrong.
     """
     try:
         report = check_paths(paths, dialect=dialect, with_files=extra)
+        settings = [
+            row for path in paths if (path / "vplc.toml").is_file() for row in folder_errors(path)
+        ]
     except StError as error:
         raise click.ClickException(str(error)) from None
     if shape == "json":
         for row in report.rows:
             click.echo(json.dumps(row.as_dict()))
+        for file in dict.fromkeys(item.file for item in settings):
+            errors = [item for item in settings if item.file == file]
+            click.echo(json.dumps(PouReport("", "settings", file, errors).as_dict()))
     else:
-        for item in report.diagnostics:
+        for item in [*report.diagnostics, *settings]:
             click.echo(item.render())
         good = sum(row.ok for row in report.rows)
         click.echo(f"{good} of {len(report.rows)} are fine")
-    raise SystemExit(0 if report.ok else 1)
+    raise SystemExit(0 if report.ok and not settings else 1)
 
 
 @click.command()
@@ -64,7 +72,7 @@ def check(paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str, shape:
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
 def build(project: Path, output: Path, compiler: str | None, shape: str) -> None:
     """Compile a project folder."""
-    compiled = compile_folder(read_folder(project))
+    compiled = compile_checked(read_folder(project))
     report: dict[str, object] = {
         "format": 1,
         "ok": compiled.ok,

@@ -193,7 +193,11 @@ def monitor(
         for number in range(times if every_s else 1):
             if number and every_s:
                 time.sleep(every_s)
-            click.echo(json.dumps(tools.read(list(paths))))
+            shown = {"format": 1, "values": tools.read(list(paths))}
+            # Beside the values: where a device feeds one, whether it answers and how long ago it did.
+            if inputs := tools.quality(list(paths)):
+                shown["inputs"] = inputs
+            click.echo(json.dumps(shown))
     except VariableError as error:
         raise _refuse(error) from None
 
@@ -208,7 +212,11 @@ def force(context: click.Context, project: Path | None) -> None:
     """
     context.obj = project
     if context.invoked_subcommand is None:
-        click.echo(json.dumps(_tools(project).forced()))
+        _show_forces(_tools(project).forced())
+
+
+def _show_forces(forced: dict[str, Any]) -> None:
+    click.echo(json.dumps({"format": 1, "forced": forced}))
 
 
 @force.command("set")
@@ -228,7 +236,7 @@ def force_set(project: Path | None, assignments: tuple[str, ...]) -> None:
         except ValueError:
             values[path] = value
     try:
-        click.echo(json.dumps(_tools(project).force(values)))
+        _show_forces(_tools(project).force(values))
     except VariableError as error:
         raise _refuse(error) from None
 
@@ -244,7 +252,7 @@ def force_clear(project: Path | None, paths: tuple[str, ...], everything: bool) 
     if bool(paths) == everything:
         raise click.ClickException("name variables, or --all")
     try:
-        click.echo(json.dumps(_tools(project).unforce(None if everything else list(paths))))
+        _show_forces(_tools(project).unforce(None if everything else list(paths)))
     except VariableError as error:
         raise _refuse(error) from None
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 from asyncua import ua
 
+from industrial.runtime.settings import MachineSettings
 from industrial.runtime.shm import State
 
 from .models import HEALTH, Models
@@ -19,60 +20,6 @@ MANUFACTURER = "Millwright"
 #: Reference by the direction of a variable in symbols.json.
 DIRECTIONS = {"in": 4001, "out": 4002, "inout": 4003, "var": 4004}
 _DI_SET, _MACHINES, _WITH = 5001, 1001, 4006
-
-
-class SettingsError(ValueError):
-    """[opcua] breaks a rule; names key, value and rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class MachineSettings:
-    """`[opcua.machine]` of vplc.toml: the nameplate of the machine that the controller runs; empty is not told."""
-
-    manufacturer: str = ""
-    manufacturer_uri: str = ""
-    model: str = ""
-    serial_number: str = ""
-    product_instance_uri: str = ""
-    product_code: str = ""
-    hardware_revision: str = ""
-    software_revision: str = ""
-    device_class: str = ""
-    asset_id: str = ""
-    component_name: str = ""
-    location: str = ""
-    year_of_construction: int = 0
-    month_of_construction: int = 0
-    initial_operation_date: dt.date | None = None
-
-    @classmethod
-    def parse(cls, manifest: Mapping[str, Any]) -> Self:
-        """From vplc.toml's data.
-
-        Raises:
-            SettingsError: names key, value and rule.
-        """
-        opcua = manifest.get("opcua", {})
-        table = opcua.get("machine", {}) if isinstance(opcua, Mapping) else None
-        if table is None or not isinstance(table, Mapping):
-            raise SettingsError("vplc.toml: opcua: a table, [opcua], and in it [opcua.machine]")
-        for key in sorted(opcua.keys() - {"port", "machine"}):
-            raise SettingsError(f"vplc.toml: opcua.{key} is not known: one of machine, port")
-        known = [row.name for row in fields(cls)]
-        for key, value in table.items():
-            where = f"vplc.toml: opcua.machine.{key}"
-            if key not in known:
-                raise SettingsError(f"{where} is not known: one of {', '.join(known)}")
-            if key == "initial_operation_date":
-                if not isinstance(value, dt.date):
-                    raise SettingsError(f"{where} = {value!r}: a date, as 2026-01-31")
-            elif key in ("year_of_construction", "month_of_construction"):
-                low, high = (1900, 9999) if key.startswith("year") else (1, 12)
-                if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:  # fmt: skip
-                    raise SettingsError(f"{where} = {value!r}: {low} to {high}")
-            elif not isinstance(value, str) or not 1 <= len(value) <= 200:
-                raise SettingsError(f"{where} = {value!r}: 1 to 200 characters")
-        return cls(**table)
 
 
 @dataclass(frozen=True, slots=True)

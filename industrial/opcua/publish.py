@@ -12,6 +12,7 @@ from typing import Any
 from asyncua import Server, ua
 
 from industrial.runtime.shm import Area, Snapshot
+from industrial.runtime.sources import Fed, Worth
 from industrial.runtime.variables import Place
 
 log = logging.getLogger(__name__)
@@ -84,8 +85,13 @@ class Publisher:
 
     def __init__(self, server: Server, nodes: Iterable[tuple[ua.NodeId, Place, ua.VariantType]]) -> None:  # fmt: skip
         self._good = ua.StatusCode(ua.StatusCodes.Good)
-        # With a bad status the value would have to be dropped; the last one is told as uncertain.
-        self._uncertain = ua.StatusCode(ua.StatusCodes.UncertainLastUsableValue)
+        # With a bad status the value would have to be dropped; what the program sees is told as uncertain.
+        self._status = {
+            Worth.GOOD: self._good,
+            Worth.HELD: ua.StatusCode(ua.StatusCodes.UncertainLastUsableValue),
+            Worth.SUBSTITUTED: ua.StatusCode(ua.StatusCodes.UncertainSubstituteValue),
+            Worth.AWAITED: ua.StatusCode(ua.StatusCodes.UncertainInitialValue),
+        }
         self._rows = [
             _Row(
                 server.iserver.aspace[node].attributes[ua.AttributeIds.Value], place.path, AREAS[place.area],
@@ -94,24 +100,25 @@ class Publisher:
             for node, place, kind in nodes
         ]  # fmt: skip
 
-    async def tell(self, images: Snapshot, quality: Callable[[str], bool]) -> None:
-        """Publish what is another than the last time, with the time of now."""
+    async def tell(self, images: Snapshot, fed: Callable[[str], Fed | None]) -> None:
+        """Publish what is another than the last time: with the time of now, or when the device answered that it came from."""
         now = dt.datetime.now(dt.UTC)
         areas = {area: images.area(area) for area in Area}
         for row in self._rows:
             raw = areas[row.area][row.start : row.end]
-            good = quality(row.path)
+            source = fed(row.path)
+            worth = None if source is None else source.worth
             # Bytes are compared, not values: most do not change, and need not be decoded.
-            seen = (raw if row.bit is None else raw[0] >> row.bit & 1, good)
+            seen = (raw if row.bit is None else raw[0] >> row.bit & 1, worth)
             if seen == row.last:
                 continue
             row.last = seen
-            value = Published(
-                ua.Variant(row.read(raw), row.kind),
-                self._good if good else self._uncertain,
-                now,
-                now,
-            )
+            status, at = self._good, now
+            if source is not None:
+                status = self._status[source.worth]
+                if source.age_s is not None:
+                    at = now - dt.timedelta(seconds=source.age_s)
+            value = Published(ua.Variant(row.read(raw), row.kind), status, at, now)
             attribute = row.attribute
             attribute.value = value
             if attribute.datachange_callbacks:

@@ -18,7 +18,9 @@ from typing import Any
 
 from asyncua import Server, ua
 
+from industrial.runtime.settings import MachineSettings
 from industrial.runtime.shm import Command, SharedMemory, ShmError, State, Write
+from industrial.runtime.sources import Fed
 from industrial.runtime.variables import Place, Variables
 from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
 
@@ -26,7 +28,6 @@ from .door import PlcServer
 from .information import (
     DIRECTIONS,
     Blocks,
-    MachineSettings,
     Nodes,
     add_information,
     health,
@@ -83,13 +84,13 @@ class TagServer:
         *,
         policy: OpcUaPolicy,
         state: Path,
-        quality: Callable[[str], bool] = lambda _path: True,
+        fed: Callable[[str], Fed | None] = lambda _path: None,
         project: Path | None = None,
         silent: Callable[[], int] = lambda: 0,
     ) -> None:
         self._shm = shm
         self._url = f"opc.tcp://{host}:{port}/"
-        self._policy, self._state, self._quality = policy, state, quality
+        self._policy, self._state, self._fed = policy, state, fed
         self._project, self._silent = project, silent
         self._trust = TrustStore(state / "trust", policy.clients)
         self.users = Users(lambda: self._policy, lambda: self._trust)
@@ -146,7 +147,7 @@ class TagServer:
         self._events = await add_methods(server, models, places.methods, self._shm, self._order)
         # The program's values and not zeros are what the first client sees.
         with contextlib.suppress(ShmError):
-            await self._publisher.tell(self._shm().snapshot(arena=True), self._quality)
+            await self._publisher.tell(self._shm().snapshot(arena=True), self._fed)
         await server.start()
         self._server = server
         self.port = server.bserver.port if server.bserver else self.port
@@ -279,7 +280,7 @@ class TagServer:
             before = state
             await self._tell_health(server, health(state, len(shm.forces()), self._silent()))
             if self._publisher is not None:
-                await self._publisher.tell(images, self._quality)
+                await self._publisher.tell(images, self._fed)
 
     async def _tell_health(self, server: Server, now: int) -> None:
         if self._health is not None and self._health[1] != now:

@@ -22,11 +22,11 @@ from industrial.st import (
     Compiled,
     Diagnostic,
     build_shared_object,
-    compile_folder,
     read_folder,
 )
 from industrial.st.build import find_compiler
 
+from .checks import compile_checked
 from .paths import Paths
 
 #: What of a project goes along with its program.
@@ -55,13 +55,13 @@ class Source:
 
     @classmethod
     def read(cls, project: Path) -> Source:
-        """Read and compile a folder.
+        """Read and compile a folder, its settings checked.
 
         Raises:
-            CompileFailed: with the compiler's findings.
+            CompileFailed: with what was found.
         """
         files = read_folder(project)
-        compiled = compile_folder(files)
+        compiled = compile_checked(files)
         if not compiled.ok:
             raise CompileFailed(compiled.diagnostics)
         return cls(project.name, files, compiled)

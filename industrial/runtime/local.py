@@ -27,6 +27,7 @@ from .delivery import LocalError, Source, announce, answer_to
 from .inbox import Inbox
 from .paths import Paths
 from .protocols import Ports, Protocols
+from .settings import PortSettings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,11 @@ def project_ports(manifest: Mapping[str, Any], host: str) -> Ports:
         LocalError: names key and value.
     """
 
-    def port(table: str, default: int, key: str = "port") -> int:
-        value = manifest.get(table, {}).get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
-            raise LocalError(f"vplc.toml: {table}.{key} = {value!r}: 0 (any) to 65535")
-        return value
-
-    return Ports(
-        host, port("modbus", 502), port("opcua", 4840), port("metrics", 9400),
-        port("modbus", 802, "tls_port"),
-    )  # fmt: skip
+    try:
+        ports = PortSettings.parse(manifest)
+    except SettingsError as error:
+        raise LocalError(str(error)) from None
+    return Ports(host, ports.modbus, ports.opcua, ports.metrics, ports.modbus_tls)
 
 
 def local_key(state: Path) -> Ed25519PrivateKey:

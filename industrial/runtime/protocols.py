@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from industrial.devices import Device, Scanner, load_devices
+from industrial.devices import Scanner, load_devices
 from industrial.modbus import AccessList, ModbusServer
 
 from .front import Front
@@ -24,6 +24,7 @@ from .metrics import FAULTS, Metrics
 from .paths import Paths
 from .settings import RuntimeSettings
 from .shm import Command, SharedMemory, ShmError, State
+from .sources import Sources
 from .status import STATES, Journal, runtime_report
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Protocols:
         )
         self.metrics = Metrics(self)
         self._opcua: Any = None
-        #: tag in lower case → the device that feeds it
-        self._sources: dict[str, Device] = {}
+        self._sources = Sources(self.shm)
+        self._opcua_served: tuple[bytes, ...] | None = None
         self._modbus_due = False
         #: A front that was handed over listens already.
         self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
@@ -123,12 +124,7 @@ class Protocols:
         self._loaded = True
         self.scanner.start(devices)
         self._modbus_due = True
-        self._sources = {
-            point.tag.lower(): device
-            for device in devices
-            for point in device.points
-            if not point.output
-        }
+        self._sources = Sources(self.shm, devices)
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -166,10 +162,11 @@ class Protocols:
                 self.load()
                 self.shm().layout = None
                 await self._serve_modbus()
-                opcua.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await opcua
-                await self._restart_opcua()
+                if self._opcua_files() != self._opcua_served:
+                    opcua.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await opcua
+                    await self._restart_opcua()
             self._note(shm)
             if state is State.WAITING:
                 self._inputs_ready(shm)
@@ -236,9 +233,21 @@ class Protocols:
             self.message = f"Modbus: {error}"
             log.error("%s", self.message)
 
+    def _opcua_files(self) -> tuple[bytes, ...]:
+        """What the OPC UA server is made of: where none of it is another, its sessions outlive a delivery."""
+        files = (
+            self.paths.active / "symbols.json",
+            self.paths.active / "vplc.toml",
+            self.front.source / "security.toml",
+        )
+        return tuple(path.read_bytes() if path.exists() else b"" for path in files)
+
     async def _restart_opcua(self) -> None:
+        self._opcua_served = None
+        files = self._opcua_files()
         try:
             await self._start_opcua()
+            self._opcua_served = files
         except Exception as error:
             # Control and the other protocols go on; the status and the log say what is missing.
             self.message = f"OPC UA: {error or type(error).__name__}"
@@ -257,7 +266,7 @@ class Protocols:
             self.ports.opcua,
             policy=self._policy(),
             state=self.paths.state,
-            quality=self._quality,
+            fed=lambda path: self._sources(path),
             project=self.paths.active,
             silent=lambda: sum(not device.good for device in self.scanner.devices),
         )
@@ -275,11 +284,6 @@ class Protocols:
             self.message = str(error)
             log.error("%s", error)
             return OpcUaPolicy()
-
-    def _quality(self, path: str) -> bool:
-        """Whether the device that a variable comes from answers; variables of no device are good."""
-        device = self._sources.get(path.lower())
-        return device is None or device.good
 
     def clients(self) -> dict[str, tuple[int, int]]:
         """Protocol → open connections or sessions, and how many were refused so far."""

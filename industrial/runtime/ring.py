@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from . import shm as twin
 from .shm import SharedMemory
 
@@ -23,8 +25,10 @@ def units(shm: SharedMemory, first: int, last: int) -> bytes:
     return b"".join(found)
 
 
-def state(shm: SharedMemory, at: int) -> tuple[bytes, bytes, bytes, bytes, bytes] | None:
-    """Latched inputs, outputs, memory, arena and forces, if the ring's head is still there; None when it is not.
+def state(shm: SharedMemory, at: int) -> tuple[bytes, ...] | None:
+    """Latched inputs, outputs, memory, arena, quality, stamps and forces, if the ring's head is still there; else None.
+
+    Stamps are in the program's time, as the engine records them.
 
     A scan that has taken its writes and not yet said so in the ring does no harm: its record gives them again.
     """
@@ -38,8 +42,21 @@ def state(shm: SharedMemory, at: int) -> tuple[bytes, bytes, bytes, bytes, bytes
         bytes(memory[twin.MEM_AT : twin.MEM_AT + twin.MEM_SIZE]),
         bytes(memory[twin.ARENA_AT : twin.ARENA_AT + size]),
     )
+    quality = bytes(memory[twin.QUALITY_AT : twin.QUALITY_AT + twin.IN_SIZE])
+    stamps = _in_program_time(
+        bytes(memory[twin.STAMP_AT : twin.STAMP_AT + 2 * twin.IN_SIZE]),
+        shm._u32(twin.PROGRAM_EPOCH_MS),
+    )
     count = min(shm._u32(twin.FORCES_AT + 8), twin.FORCES)
     forces = bytes(memory[twin.FORCES_AT + 16 : twin.FORCES_AT + 16 + count * 16])
     if head(shm) != at or shm._u64(twin._SEQ) != before:
         return None
-    return (*found, forces)
+    return (*found, quality, stamps, forces)
+
+
+def _in_program_time(stamps: bytes, epoch_ms: int) -> bytes:
+    rows = struct.unpack(f"<{len(stamps) // 4}I", stamps)
+    shift = twin.PROGRAM_MS - epoch_ms
+    return struct.pack(
+        f"<{len(rows)}I", *((row + shift) & 0xFFFFFFFF if row else 0 for row in rows)
+    )

@@ -1,9 +1,10 @@
-"""[start] and [outputs] of vplc.toml: how a program comes up, and what its outputs do when it does not run."""
+"""Tables of vplc.toml: how a program comes up and what its outputs do when it does not run, ports, the machine's nameplate."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 MODES = ("cold", "warm", "hot")
@@ -51,6 +52,80 @@ class RuntimeSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """Where `vplc run` listens; 0 takes any free port."""
+
+    modbus: int = 502
+    modbus_tls: int = 802
+    opcua: int = 4840
+    metrics: int = 9400
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> PortSettings:
+        """[modbus] port and tls_port, [opcua] port, [metrics] port of vplc.toml.
+
+        Raises:
+            SettingsError: names key, value and rule.
+        """
+        return cls(
+            _port(manifest, "modbus.port", 502),
+            _port(manifest, "modbus.tls_port", 802),
+            _port(manifest, "opcua.port", 4840),
+            _port(manifest, "metrics.port", 9400),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """`[opcua.machine]` of vplc.toml: the nameplate of the machine that the controller runs; empty is not told."""
+
+    manufacturer: str = ""
+    manufacturer_uri: str = ""
+    model: str = ""
+    serial_number: str = ""
+    product_instance_uri: str = ""
+    product_code: str = ""
+    hardware_revision: str = ""
+    software_revision: str = ""
+    device_class: str = ""
+    asset_id: str = ""
+    component_name: str = ""
+    location: str = ""
+    year_of_construction: int = 0
+    month_of_construction: int = 0
+    initial_operation_date: dt.date | None = None
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> MachineSettings:
+        """From vplc.toml's data.
+
+        Raises:
+            SettingsError: names key, value and rule.
+        """
+        opcua = manifest.get("opcua", {})
+        table = opcua.get("machine", {}) if isinstance(opcua, Mapping) else None
+        if table is None or not isinstance(table, Mapping):
+            raise SettingsError("vplc.toml: opcua: a table, [opcua], and in it [opcua.machine]")
+        for key in sorted(opcua.keys() - {"port", "machine"}):
+            raise SettingsError(f"vplc.toml: opcua.{key} is not known: one of machine, port")
+        known = [row.name for row in fields(cls)]
+        for key, value in table.items():
+            where = f"vplc.toml: opcua.machine.{key}"
+            if key not in known:
+                raise SettingsError(f"{where} is not known: one of {', '.join(known)}")
+            if key == "initial_operation_date":
+                if not isinstance(value, dt.date):
+                    raise SettingsError(f"{where} = {value!r}: a date, as 2026-01-31")
+            elif key in ("year_of_construction", "month_of_construction"):
+                low, high = (1900, 9999) if key.startswith("year") else (1, 12)
+                if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:  # fmt: skip
+                    raise SettingsError(f"{where} = {value!r}: {low} to {high}")
+            elif not isinstance(value, str) or not 1 <= len(value) <= 200:
+                raise SettingsError(f"{where} = {value!r}: 1 to 200 characters")
+        return cls(**table)
+
+
 def _table(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = manifest.get(name, {})
     if not isinstance(found, Mapping):
@@ -75,3 +150,7 @@ def _whole(table: Mapping[str, Any], name: str, low: int, high: int, default: in
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise SettingsError(f"vplc.toml: {name} = {value!r}: {low} to {high}")
     return value
+
+
+def _port(manifest: Mapping[str, Any], name: str, default: int) -> int:
+    return _whole(_table(manifest, name.split(".")[0]), name, 0, 65535, default)

@@ -60,7 +60,9 @@ _LAYOUT, _HEARTBEAT, _SEQ, _COMMAND, _DONE = 32, 64, 72, 80, 84
 _FAULT, _PROTOCOLS, _HEAD, _TAIL, _IN_SEQ = 88, 104, 112, 116, 120
 _EPOCH, _OUT_SCAN, _ROLE, _START, _READY, _CLOCK = 128, 136, 144, 148, 152, 156
 _EVENT_HEAD, _CRASHES, _SAVED, _RESULT, _REFUSED, _WHY = 184, 192, 208, 216, 224, 232
-_RETAIN_FAILED = 744
+_RETAIN_FAILED, PROGRAM_EPOCH_MS = 744, 752
+#: Where the program's time begins in recorded stamps, milliseconds.
+PROGRAM_MS = 0x40000000
 
 _U64 = struct.Struct("<Q").unpack_from
 #: A task's interval and its scans, behind its name.
@@ -383,13 +385,23 @@ class SharedMemory:
                     struct.pack_into("<I", self._map, STAMP_STAGE_AT + pair * 4, now_ms)
         struct.pack_into("<Q", self._map, _IN_SEQ, sequence + 2)
 
-    def quality(self, offset: int) -> tuple[Quality, float | None]:
-        """Of an input's byte as latched: quality, and seconds since its device answered (None: never)."""
-        word = Quality(min(self._map[QUALITY_AT + offset], 2))
-        (stamp,) = struct.unpack_from("<I", self._map, STAMP_AT + offset // 2 * 4)
-        now_ms = time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF
-        age = ((now_ms - stamp) & 0xFFFFFFFF) / 1000
-        return word, age if stamp or word is Quality.GOOD else None
+    def quality(self, offset: int, size: int = 1) -> tuple[Quality, float | None]:
+        """Of an input's bytes as latched: the worst quality, and seconds since the device of the oldest answered.
+
+        None: one never did.
+        """
+        words = {
+            min(word, 2) for word in self._map[QUALITY_AT + offset : QUALITY_AT + offset + size]
+        }
+        word = next((row for row in (Quality.BAD, Quality.UNKNOWN) if row in words), Quality.GOOD)
+        now_ms = time.monotonic_ns() // 1_000_000
+        oldest = 0
+        for pair in range(offset // 2, (offset + size + 1) // 2):
+            (stamp,) = struct.unpack_from("<I", self._map, STAMP_AT + pair * 4)
+            if not stamp and word is not Quality.GOOD:
+                return word, None
+            oldest = max(oldest, (now_ms - stamp) & 0xFFFFFFFF)
+        return word, oldest / 1000
 
     # --- forces and the trace: written by one tool at a time -------------------------------------------
 

@@ -46,6 +46,23 @@ class Tools:
             )
         return found
 
+    def quality(self, paths: list[str]) -> dict[str, dict[str, Any]]:
+        """Of those that are inputs: `quality` (good, bad, unknown: no device has answered yet) and `age_s`, None for never.
+
+        Raises:
+            VariableError: one of them is not there.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for path in paths:
+            place = self.variables.find(path)
+            if place.area == "I":
+                word, age_s = self.shm.quality(place.offset, place.width * place.count)
+                found[path] = {
+                    "quality": word.name.lower(),
+                    "age_s": None if age_s is None else round(age_s, 3),
+                }
+        return found
+
     def _entry(self, place: Place, value: int = 0) -> Write:
         if place.dims or (place.bit is None and (place.width > _MOST or "STRING" in place.type)):
             raise VariableError(f"{place.path}: a single value of at most {_MOST} bytes is wanted")

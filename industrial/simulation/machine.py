@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from industrial.runtime.build import ensure_simulator
+from industrial.runtime.shm import QUALITY_STAGE_AT, Quality
 from industrial.runtime.variables import Place, VariableError, Variables
 from industrial.st import Compiled, build_shared_object
 
@@ -271,6 +272,22 @@ class Machine:
             self._pending.append((place, place.encode(value)))
         except VariableError as error:
             raise SimulationError(str(error)) from None
+
+    def silence(self, path: str, silent: bool = True) -> None:
+        """The device that an input comes from answers no more, or again: its quality turns bad, and its age grows.
+
+        Raises:
+            SimulationError: no such variable, or no input.
+        """
+        try:
+            place = self.variables.find(path)
+        except VariableError as error:
+            raise SimulationError(str(error)) from None
+        if place.area != "I":
+            raise SimulationError(f"{path} is not an input: it has no quality")
+        base = self._library.simulation_shm(self._handle)
+        word = Quality.BAD if silent else Quality.GOOD
+        ctypes.memset(base + QUALITY_STAGE_AT + place.offset, word, place.width * place.count)
 
     def _latch(self) -> None:
         for place, data in self._pending:

@@ -27,7 +27,7 @@ BEGIN, END, LAYOUT = 1, 2, 3
 UNCHANGED = (1 << 64) - 1
 _HEAD = struct.Struct("<BBHIQQqIIQQQ")
 #: What the engine may have written beyond the head when it is read, in units.
-_AHEAD = 4096
+_AHEAD = 8192
 
 
 class RecordingError(SimulationError):
@@ -51,7 +51,10 @@ class Record:
 
 @dataclass(slots=True)
 class Recording:
-    """Images at the beginning (inputs, outputs, memory, arena), forces then, and the units of the ring since."""
+    """Images at the beginning (inputs, outputs, memory, arena), forces then, and the units of the ring since.
+
+    `judged`: quality of the inputs and when they were answered for, in the program's time; empty: every input is good.
+    """
 
     about: dict[str, Any]
     symbols: dict[str, Any]
@@ -60,6 +63,7 @@ class Recording:
     units: bytes = b""
     note: str = ""
     scans: int = field(default=0)
+    judged: tuple[bytes, bytes] = (b"", b"")
 
     def records(self) -> Iterator[Record]:
         """In the order in which they happened."""
@@ -74,6 +78,7 @@ class Recording:
             "note": self.note,
             "symbols": self.symbols,
             "images": [_packed(data) for data in self.images],
+            "judged": [_packed(data) for data in self.judged],
             "forces": _packed(self.forces),
             "units": _packed(self.units),
         }
@@ -92,12 +97,16 @@ class Recording:
                 raise RecordingError(
                     f"{path}: format = {data['format']!r}: this version reads {FORMAT}"
                 )
-            unpack = [zlib.decompress(base64.b64decode(text)) for text in (*data["images"], data["forces"], data["units"])]  # fmt: skip
+            unpack = [_unpacked(text) for text in (*data["images"], data["forces"], data["units"])]
             inputs, outputs, memory, arena, forces, units = unpack
+            # Recordings of before have none.
+            quality, stamps = (_unpacked(text) for text in data.get("judged", [_packed(b"")] * 2))
             found = cls(
                 dict(data["program"]), dict(data["symbols"]), (inputs, outputs, memory, arena),
-                forces, units, str(data["note"]), int(data["scans"]),
+                forces, units, str(data["note"]), int(data["scans"]), (quality, stamps),
             )  # fmt: skip
+            if (len(quality), len(stamps)) not in ((0, 0), (twin.IN_SIZE, 2 * twin.IN_SIZE)):
+                raise ValueError("judged: quality and stamps of all inputs")
             for _ in found.records():
                 pass
         except (OSError, ValueError, KeyError, TypeError, zlib.error, struct.error) as error:
@@ -125,6 +134,10 @@ def parse(units: bytes) -> Iterator[Record]:
 
 def _packed(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
 
 
 class Recorder:
@@ -190,8 +203,8 @@ class Recorder:
             if not running and not unseen:
                 state = ring.state(self._shm, self._at)
                 if state is not None:
-                    *images, forces = state
-                    inputs, outputs, memory, arena = images
-                    return Recording(about, symbols, (inputs, outputs, memory, arena), forces)
+                    inputs, outputs, memory, arena, quality, stamps, forces = state
+                    images = (inputs, outputs, memory, arena)
+                    return Recording(about, symbols, images, forces, judged=(quality, stamps))
             time.sleep(0.001)
         raise RecordingError("no moment between two scans was found in time")

@@ -18,6 +18,8 @@ from .recording import BEGIN, END, Record, Recording, RecordingError
 
 _WRITE = struct.Struct("<BBBBIQ")
 _ARENA = 3
+#: What is recorded of inputs beside their values.
+_QUALITY, _STAMP = 4, 5
 
 
 @dataclass(slots=True)
@@ -77,6 +79,11 @@ class Replay(Machine):
                     self._fill(_ARENA, new, arena[old : old + size])
             self._fill(1, 0, outputs)
             self._fill(2, 0, memory)
+        quality, stamps = recording.judged
+        if quality:
+            base = self._library.simulation_shm(self._handle)
+            ctypes.memmove(base + twin.QUALITY_STAGE_AT, quality, len(quality))
+            ctypes.memmove(base + twin.STAMP_STAGE_AT, stamps, len(stamps))
         self._fill(0, 0, inputs)
         self._set_forces(
             [recording.forces[at : at + 16] for at in range(0, len(recording.forces), 16)], found
@@ -85,6 +92,20 @@ class Replay(Machine):
 
     def _fill(self, area: int, offset: int, data: bytes) -> None:
         ctypes.memmove(self._library.simulation_write(self._handle, area) + offset, data, len(data))
+
+    def _judge(self, area: int, first: int, value: int) -> None:
+        """A run of inputs of one quality, or answered for at one time."""
+        count, what = value >> 32, value & 0xFFFFFFFF
+        if area == _QUALITY:
+            at, data = twin.QUALITY_STAGE_AT + first, bytes([what & 0xFF]) * count
+            room = twin.IN_SIZE - first
+        else:
+            at, data = twin.STAMP_STAGE_AT + 4 * first, struct.pack("<I", what) * count
+            room = 2 * twin.IN_SIZE - 4 * first
+        if len(data) > room:
+            raise RecordingError("the recording is damaged: quality of more inputs than there are")
+        ctypes.memmove(self._library.simulation_shm(self._handle) + at, data, len(data))
+        self._library.simulation_write(self._handle, 0)
 
     def _moved(self, raw: bytes, found: Replayed) -> tuple[int, int, int, int, int] | None:
         area, size, bit, _, offset, value = _WRITE.unpack(raw)
@@ -113,6 +134,9 @@ class Replay(Machine):
                 if (entry := self._moved(raw, found)) is None:
                     continue
                 area, size, bit, offset, value = entry
+                if area in (_QUALITY, _STAMP):
+                    self._judge(area, offset, value)
+                    continue
                 at = self._library.simulation_write(self._handle, area) + offset
                 if size == 0:
                     byte, mask = ctypes.c_uint8.from_address(at), 1 << bit

@@ -12,6 +12,11 @@ from .model import Pou, Var
 
 Bound = dict[str, tuple[Var, n.Arg]]
 
+#: Functions of places, not of values.
+_SPECIAL = (
+    "ADR", "REF", "SIZEOF", "LOWER_BOUND", "UPPER_BOUND", "BITADR", "INI", "INPUT_GOOD", "INPUT_AGE",
+)  # fmt: skip
+
 
 class CallChecker(ExprChecker):
     """Checks calls."""
@@ -60,11 +65,7 @@ class CallChecker(ExprChecker):
                 length=len(callee.name),
             )
             return zero(t.ERROR)
-        special = (
-            getattr(self, f"_{up.lower()}", None)
-            if up in ("ADR", "REF", "SIZEOF", "LOWER_BOUND", "UPPER_BOUND", "BITADR", "INI")
-            else None
-        )
+        special = getattr(self, f"_{up.lower()}", None) if up in _SPECIAL else None
         if special is not None:
             result: ir.Expr = special(node)
             return result
@@ -172,9 +173,8 @@ class CallChecker(ExprChecker):
         from difflib import get_close_matches
 
         up = callee.name.upper()
-        known = list(TABLE) + [
-            key for key, pou in self.project.pous.items() if pou.kind == "FUNCTION"
-        ]
+        functions = [key for key, pou in self.project.pous.items() if pou.kind == "FUNCTION"]
+        known = [*TABLE, *_SPECIAL, *functions]
         near = get_close_matches(up, known, 1, 0.75)
         if up in self.project.broken:
             hint = "its declaration has an error"
@@ -221,6 +221,36 @@ class CallChecker(ExprChecker):
                 f"REF_TO {result.place.type.name}", 4, 4, result.place.type, True
             )
         return result
+
+    def _of_input(self, node: n.Call, kind: t.Type, what: str) -> ir.Expr:
+        """What the engine knows of an input beside its value."""
+        argument = self._one(node)
+        place = None if argument is None else self.place(argument)
+        if argument is None or place is None:
+            return zero(t.ERROR)
+        size = 1 if isinstance(place, ir.BitPlace) else max(1, place.type.size)
+        while isinstance(place, ir.BitPlace):
+            place = place.base
+        var = self.root(place)
+        if isinstance(place, ir.ImagePlace):
+            area = place.area
+        else:
+            area = var.area if var is not None and var.storage == "image" else ""
+        if area != "I":
+            self.error(
+                argument.pos,
+                "type",
+                "an input is wanted here: what is declared AT %I…, or an address like %IW3",
+                hint="quality and age belong to inputs of devices; a copy of the value has neither",
+            )
+            return zero(t.ERROR)
+        return ir.Builtin(kind, what, [ir.AddressOf(t.UDINT, place), ir.Const(t.UDINT, size)])
+
+    def _input_good(self, node: n.Call) -> ir.Expr:
+        return self._of_input(node, t.BOOL, "input_good")
+
+    def _input_age(self, node: n.Call) -> ir.Expr:
+        return self._of_input(node, t.TIME, "input_age")
 
     def _sizeof(self, node: n.Call) -> ir.Expr:
         argument = self._one(node)

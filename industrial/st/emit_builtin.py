@@ -80,6 +80,8 @@ def builtin(emit: EmitExpr, e: ir.Builtin) -> str:
         return "c->wall_ns"
     if e.name in _FLAGS:
         return f"(uint8_t)(c->flags >> {_FLAGS[e.name]}u & 1u)"
+    if e.name in ("input_good", "input_age"):
+        return f"vp_{e.name}(c, {args[0]}, {args[1]})"
     if e.name == "is_bcd":
         return f"vp_is_bcd({args[0]})"
     if e.name == "swap":

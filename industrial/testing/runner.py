@@ -82,6 +82,10 @@ class _Failed(Exception):
         self.message, self.tags = message, tags
 
 
+#: Injections under which the program goes on reading the value of before.
+_KEPT = frozenset(["freeze", "silent"])
+
+
 class _Run:
     """One test under way."""
 
@@ -109,13 +113,17 @@ class _Run:
 
     def _feed(self) -> None:
         now = self.machine.now_us
+        ended = [row for row in self.injected if now >= row[1]]
         self.injected = [row for row in self.injected if now < row[1]]
+        for injection, _, _ in ended:
+            if injection.kind == "silent":
+                self.machine.silence(injection.tag, False)
         for tag, expression in self.suite.plant.feeds:
             self.machine.set(tag, self._bent(tag, self._fitted(tag, expression.value(self.read))))
         fed = {tag for tag, _ in self.suite.plant.feeds}
         for injection, _, frozen in self.injected:
             if injection.tag not in fed:
-                value = frozen if injection.kind == "freeze" else injection.value
+                value = frozen if injection.kind in _KEPT else injection.value
                 self.machine.set(injection.tag, value)
 
     def _fitted(self, tag: str, value: Any) -> Any:
@@ -131,7 +139,7 @@ class _Run:
                 continue
             if injection.kind == "stuck":
                 return injection.value
-            if injection.kind == "freeze":
+            if injection.kind in _KEPT:
                 return frozen
             return self._fitted(tag, value + injection.value)
         return value
@@ -178,6 +186,8 @@ class _Run:
             self.machine.set(tag, value)
         for injection in step.inject:
             frozen = self.machine.get(injection.tag)
+            if injection.kind == "silent":
+                self.machine.silence(injection.tag)
             self.injected.append((injection, self.machine.now_us + injection.for_us, frozen))
         if step.inject:
             self._feed()

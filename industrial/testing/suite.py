@@ -42,7 +42,7 @@ _SUITE = frozenset(["format", "name", "program", "interval_us", "plant", "always
 _TEST = frozenset(["name", "steps", "always", "never"])
 _STEP = frozenset(["set", "scan", "advance", "expect", "check", "within", "hold", "inject", "for", "comment"])  # fmt: skip
 _RULES = frozenset(["is", "tolerance", "above", "below", "between"])
-_INJECT = frozenset(["stuck", "offset", "freeze"])
+_INJECT = frozenset(["stuck", "offset", "freeze", "silent"])
 _DURATION = re.compile(r"(?:T#)?((?:[0-9.]+(?:d|h|ms|m|s|us))+)", re.IGNORECASE)
 
 
@@ -210,6 +210,8 @@ def _step(number: int, data: Any, where: str) -> TestStep:
         if len(fault) != 1:
             raise SuiteError(f"{where}.inject.{tag}: one of {', '.join(sorted(_INJECT))}")
         (kind, value), *_ = fault.items()
+        if kind in ("freeze", "silent") and value is not True:
+            raise SuiteError(f"{where}.inject.{tag}.{kind} = {value!r}: true")
         lasts = duration_us(row.get("for", "1d"), f"{where}.for")
         injections.append(Injection(tag, kind, value, lasts))
     return TestStep(

@@ -125,8 +125,8 @@ static bool task_make(engine *e, unit *u, uint32_t i) {
     t->ctx.mem = t->mem; t->ctx.mem_size = VPLC_MEM_SIZE;
     t->ctx.stop = &t->stop;
     t->ctx.fault = fault;
-    t->ctx.quality = e->shm->quality;
-    t->ctx.stamp = e->shm->stamp;
+    t->ctx.quality = t->quality;
+    t->ctx.stamp = t->stamp;
     u->gcd_ns = gcd(u->gcd_ns, t->what->interval_ns);
     return true;
 }

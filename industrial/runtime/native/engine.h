@@ -39,10 +39,13 @@ typedef struct task {
     uint64_t due_ns, next_ns;           /* the dispatcher's: what was released last, what comes next */
     _Atomic uint32_t steps;             /* single cycles that are still to be run while paused */
     uint64_t started_ns;
+    uint64_t judged_seq;                /* which latch the quality below is of */
     uint8_t *arena, *arena_base;
     uint8_t *stack;                     /* for signals: a program may have used up its own */
     uint8_t in[VPLC_IN_SIZE], out[VPLC_OUT_SIZE], mem[VPLC_MEM_SIZE];
     uint8_t out_base[VPLC_OUT_SIZE], mem_base[VPLC_MEM_SIZE];
+    uint8_t quality[VPLC_IN_SIZE];
+    uint32_t stamp[VPLC_IN_SIZE / 2];
 } task;
 
 /* A loaded program and its tasks. */
@@ -76,6 +79,7 @@ typedef struct engine {
     bool dispatching;
     _Atomic bool quit, paused;
     uint64_t epoch_ns;
+    uint32_t epoch_ms;   /* the same as stamps count */
     const char *retain_path;
     options options;
     uint32_t crash_limit;
@@ -84,7 +88,10 @@ typedef struct engine {
     uint32_t n_forces;
     uint64_t force_seq;
     bool forces_changed;
-    uint8_t latched[VPLC_IN_SIZE];
+    uint8_t latched[VPLC_IN_SIZE], quality[VPLC_IN_SIZE];
+    uint32_t stamp[VPLC_IN_SIZE / 2];
+    uint8_t fresh_in[VPLC_IN_SIZE], fresh_quality[VPLC_IN_SIZE]; /* room for a latch that may have to be thrown away */
+    uint32_t fresh_stamp[VPLC_IN_SIZE / 2];
     uint64_t in_seq;
     uint64_t recorded; /* units written of the record that is being made */
     int64_t wall_offset_ns;

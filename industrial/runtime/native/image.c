@@ -14,6 +14,25 @@ static void note(engine *e, uint8_t area, uint8_t size, uint8_t bit, uint32_t of
     e->recorded++;
 }
 
+/* Quality and stamps that are others than before, as runs: a device answers for many inputs at once. */
+static void note_quality(engine *e) {
+    const uint8_t *quality = e->fresh_quality;
+    for (uint32_t i = 0; i < VPLC_IN_SIZE; i++) {
+        if (quality[i] == e->quality[i]) continue;
+        uint32_t first = i;
+        while (i + 1 < VPLC_IN_SIZE && quality[i + 1] == quality[first]) i++;
+        note(e, VPLC_AREA_QUALITY, 0, 0, first, (uint64_t)(i + 1 - first) << 32 | quality[first]);
+    }
+    const uint32_t *stamp = e->fresh_stamp;
+    for (uint32_t i = 0; i < VPLC_IN_SIZE / 2; i++) {
+        if (stamp[i] == e->stamp[i]) continue;
+        uint32_t first = i;
+        while (i + 1 < VPLC_IN_SIZE / 2 && stamp[i + 1] == stamp[first]) i++;
+        uint32_t told = stamp[first] ? stamp[first] - e->epoch_ms + VPLC_PROGRAM_MS : 0;
+        note(e, VPLC_AREA_STAMP, 0, 0, first, (uint64_t)(i + 1 - first) << 32 | told);
+    }
+}
+
 /* The inputs that the protocols staged; a half-written stage is left for the next scan. */
 void latch_inputs(engine *e) {
     vplc_shm *s = e->shm;
@@ -21,19 +40,23 @@ void latch_inputs(engine *e) {
         uint64_t before = atomic_load_explicit(&s->in_seq, memory_order_acquire);
         if (before & 1u) continue;
         if (before == e->in_seq) return;
-        uint8_t copy[VPLC_IN_SIZE];
-        memcpy(copy, s->in_stage, sizeof copy);
-        memcpy(s->quality, s->quality_stage, sizeof s->quality);
-        memcpy(s->stamp, s->stamp_stage, sizeof s->stamp);
+        memcpy(e->fresh_in, s->in_stage, sizeof e->fresh_in);
+        memcpy(e->fresh_quality, s->quality_stage, sizeof e->fresh_quality);
+        memcpy(e->fresh_stamp, s->stamp_stage, sizeof e->fresh_stamp);
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&s->in_seq, memory_order_relaxed) != before) continue;
         for (uint32_t i = 0; i < VPLC_IN_SIZE; i += 8) {
             uint64_t word;
-            memcpy(&word, copy + i, 8);
-            if (memcmp(e->latched + i, copy + i, 8) != 0) note(e, VPLC_AREA_IN, 8, 0, i, word);
+            memcpy(&word, e->fresh_in + i, 8);
+            if (memcmp(e->latched + i, e->fresh_in + i, 8) != 0) note(e, VPLC_AREA_IN, 8, 0, i, word);
         }
-        memcpy(e->latched, copy, sizeof copy);
-        memcpy(s->latched, copy, sizeof copy);
+        note_quality(e);
+        memcpy(e->latched, e->fresh_in, sizeof e->latched);
+        memcpy(s->latched, e->fresh_in, sizeof s->latched);
+        memcpy(e->quality, e->fresh_quality, sizeof e->quality);
+        memcpy(s->quality, e->fresh_quality, sizeof s->quality);
+        memcpy(e->stamp, e->fresh_stamp, sizeof e->stamp);
+        memcpy(s->stamp, e->fresh_stamp, sizeof s->stamp);
         e->in_seq = before;
         return;
     }

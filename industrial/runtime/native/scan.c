@@ -16,10 +16,9 @@ static void stamp(task *t, uint64_t now) {
     engine *e = t->engine;
     vplc_ctx *c = &t->ctx;
     const vplc_record *r = e->replay;
-    if (e->epoch_ns == 0) e->epoch_ns = now;
     c->now_ns = r ? r->now_ns : now - e->epoch_ns;
     c->wall_ns = r ? r->wall_ns : wall_ns();
-    c->now_ms = (uint32_t)(now / 1000000u);
+    c->now_ms = r ? VPLC_PROGRAM_MS + (uint32_t)(r->now_ns / 1000000u) : e->epoch_ms + (uint32_t)(c->now_ns / 1000000u);
     if (r) { c->flags = r->flags; c->scan = r->scan; return; }
     c->flags = (c->scan == 0 ? 1u : 0u) | (atomic_load_explicit(&e->shm->clock_trusted, memory_order_relaxed) ? 2u : 0u) |
                (atomic_exchange_explicit(&t->gap, false, memory_order_relaxed) ? 4u : 0u) | (inputs_live(e, now) ? 8u : 0u);
@@ -32,12 +31,22 @@ void scan_begin(task *t) {
     pthread_mutex_lock(&e->boundary);
     uint64_t begun = now_ns();
     t->started_ns = begun;
+    if (e->epoch_ns == 0) {
+        e->epoch_ns = begun;
+        e->epoch_ms = (uint32_t)(begun / 1000000u);
+        atomic_store_explicit(&s->program_epoch_ms, e->epoch_ms, memory_order_relaxed);
+    }
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
     latch_inputs(e);
     apply_journal(e);
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
     take_forces(e);
     memcpy(t->in, e->latched, sizeof t->in);
+    if (t->judged_seq != e->in_seq) {
+        memcpy(t->quality, e->quality, sizeof t->quality);
+        memcpy(t->stamp, e->stamp, sizeof t->stamp);
+        t->judged_seq = e->in_seq;
+    }
     memcpy(t->out, s->out, sizeof t->out);
     memcpy(t->mem, s->mem, sizeof t->mem);
     memcpy(t->arena, s->arena, t->ctx.arena_size);

@@ -43,6 +43,10 @@ typedef struct vplc_write { uint8_t area, size, bit, pad; uint32_t offset; uint6
 
 /* What the recorder holds of a scan: one head when it begins, with n changes of its images (as vplc_write), one when it ends.
  * Given these and a state to begin with, the scans can be repeated bit for bit. */
+enum vplc_recorded_area { VPLC_AREA_QUALITY = 4, /* of inputs, from `offset` on: value is bytes << 32 | quality */
+                          VPLC_AREA_STAMP = 5    /* pairs of inputs, from `offset` on: value is pairs << 32 | stamp, see VPLC_PROGRAM_MS */ };
+/* Stamps are recorded in the program's time, which begins here: a stamp of 0 is "never". */
+#define VPLC_PROGRAM_MS 0x40000000u
 enum vplc_record_kind { VPLC_REC_BEGIN = 1, VPLC_REC_END = 2, VPLC_REC_LAYOUT = 3 /* another program: begin anew */ };
 typedef struct vplc_record {
     uint8_t kind, task; uint16_t pad; uint32_t n;
@@ -104,7 +108,8 @@ typedef struct vplc_shm {
     _Atomic uint32_t journal_refused, gcd_us;
     char command_why[512];
     _Atomic uint32_t retain_failed, retain_wrong; /* saves that failed since the start; errno of the last one, 0 after one that went well */
-    uint8_t reserved[1024 - 752];
+    _Atomic uint32_t program_epoch_ms;       /* when the program's time was 0, as stamps count */
+    uint8_t reserved[1024 - 756];
     vplc_task_stats tasks[VPLC_MAX_TASKS];
     vplc_task_more more[VPLC_MAX_TASKS];
     vplc_event events[VPLC_EVENTS];

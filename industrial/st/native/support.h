@@ -52,6 +52,22 @@ VP_SMALL uint32_t vp_instance(vplc_ctx *c, uint32_t ref, uint32_t size) {
     return ref;
 }
 
+/* Of an input: whether all of its bytes are good; and milliseconds since its device answered, the most there are for never. */
+static uint8_t vp_input_good(vplc_ctx *c, uint32_t ref, uint32_t size) {
+    uint32_t i = ref & 0x3fffffffu, end = i + size;
+    for (; i < end && i < c->in_size; i++) if (c->quality[i] != 1) return 0;
+    return 1;
+}
+static uint32_t vp_input_age(vplc_ctx *c, uint32_t ref, uint32_t size) {
+    uint32_t oldest = 0, at = ref & 0x3fffffffu, end = at + size;
+    for (uint32_t i = at / 2; 2 * i < end && 2 * i < c->in_size; i++) {
+        if (c->stamp[i] == 0 && c->quality[2 * i] != 1 && c->quality[2 * i + 1] != 1) return 0xffffffffu;
+        uint32_t age = c->now_ms - c->stamp[i];
+        if (age < 0xffff0000u && age > oldest) oldest = age; /* a little below 0: it answered after this scan's time was taken */
+    }
+    return oldest;
+}
+
 VP_SMALL uint32_t vp_index(vplc_ctx *c, int64_t i, int64_t low, uint32_t count) {
     uint64_t k = (uint64_t)i - (uint64_t)low;
     if (VP_RARE(k >= count)) vp_fault(c, VPLC_FAULT_BOUNDS);

@@ -63,7 +63,7 @@ class Running:
     def read(self, *paths: str) -> dict[str, Any]:
         done = self.tool("monitor", *paths)
         assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
+        return dict(json.loads(done.stdout)["values"])
 
     def turns_ahead(self) -> int:
         """By how much the turns are more than the number of their scan, which is the same in all of them."""

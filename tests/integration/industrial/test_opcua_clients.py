@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from industrial.opcua.information import MachineSettings, SettingsError
 from industrial.opcua.models import NAMESPACES, Models
+from industrial.runtime.settings import MachineSettings, SettingsError
 from industrial.security import fingerprint_of, hash_password
 from tests.bench.controller import Controller, controller
 from tests.support.nodejs import node, packages

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from industrial.cli import main
-from industrial.runtime.shm import Area, Command, SharedMemory, Write
+from industrial.runtime.shm import Area, Command, Quality, SharedMemory, Write
 from industrial.simulation.recording import Recorder, Recording, RecordingError
 from industrial.simulation.replay import compare, replay_program
 from industrial.st import Compiled, build_shared_object, compile_folder, read_folder
@@ -26,7 +26,8 @@ VAR_GLOBAL shared : DINT; END_VAR
 PROGRAM Fast
 VAR_EXTERNAL shared : DINT; END_VAR
 VAR level AT %IW0 : INT; gain AT %MW0 : INT; speed AT %QW0 : INT; valve AT %QX40.0 : BOOL;
-    t : TON; n : UDINT; average : REAL; wall AT %QD10 : UDINT; trusted AT %QX40.1 : BOOL; tuned : INT; END_VAR
+    t : TON; n : UDINT; average : REAL; wall AT %QD10 : UDINT; trusted AT %QX40.1 : BOOL; tuned : INT;
+    good AT %QX100.0 : BOOL; age AT %QD30 : TIME; other AT %IW8 : INT; other_age AT %QD31 : TIME; END_VAR
 n := n + 1;
 average := average + (INT_TO_REAL(level) - average) / 7.0;
 speed := REAL_TO_INT(average) + gain + tuned;
@@ -34,6 +35,7 @@ t(IN := level > 0, PT := T#15ms);
 valve := t.Q AND shared MOD 2 = 0;
 wall := DT_TO_UDINT(LDT_TO_DT(WALL_CLOCK()));
 trusted := CLOCK_TRUSTED();
+good := INPUT_GOOD(level); age := INPUT_AGE(level); other_age := INPUT_AGE(other);
 END_PROGRAM
 PROGRAM Slow
 VAR_EXTERNAL shared : DINT; END_VAR
@@ -90,7 +92,12 @@ class _Plant:
     def _run(self) -> None:
         chance, shm = self._chance, self._shm
         while not self._end.wait(0.003):
-            shm.stage_inputs([(0, struct.pack("<h", chance.randrange(-50, 500)))])
+            if chance.random() < 0.7:  # else it is silent for once
+                value = struct.pack("<h", chance.randrange(-50, 500))
+                word = Quality.GOOD if chance.random() < 0.8 else Quality.BAD
+                shm.stage_inputs([(0, value)], quality=[(0, 2, word)])
+            if chance.random() < 0.05:
+                shm.stage_inputs([(16, b"\1\0")], quality=[(16, 2, Quality.GOOD)])
             shm.write([Write(Area.MEM, 0, 2, chance.randrange(100))])
             if chance.random() < 0.2:
                 shm.write([Write(Area.ARENA, self._tuned["offset"], 2, chance.randrange(9))])

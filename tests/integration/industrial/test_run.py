@@ -113,7 +113,9 @@ def test_retained_values_find_their_variables_and_status_tells_which_did_not(
             def ran() -> bool:
                 done = _tool(tmp_path, "status", "--format", "json", "--journal", "50")
                 found.update(json.loads(done.stdout))
-                seen = json.loads(_tool(tmp_path, "monitor", "Main.seen").stdout)["Main.seen"]
+                seen = json.loads(_tool(tmp_path, "monitor", "Main.seen").stdout)["values"][
+                    "Main.seen"
+                ]
                 found["seen"] = seen
                 return done.returncode == 0 and seen > 0 and found["journal"] != []
 
@@ -161,18 +163,23 @@ def test_what_an_engineer_does_to_a_running_program(tmp_path: Path) -> None:
     def read(*paths: str) -> dict[str, object]:
         done = _tool(tmp_path, "monitor", *paths)
         assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
+        shown = json.loads(done.stdout)
+        assert shown["format"] == 1
+        return dict(shown["values"])
 
     try:
         assert process.stdout is not None
         assert "Modbus" in process.stdout.readline()
         # Forced: before the program, which reads it, and after it, so that nothing else is seen.
-        assert json.loads(_tool(tmp_path, "force", "set", "Main.seen=4711", "%QX40.1=true").stdout) == {"Main.seen": 4711, "%QX40.1": True}  # fmt: skip
+        assert json.loads(_tool(tmp_path, "force", "set", "Main.seen=4711", "%QX40.1=true").stdout) == {"format": 1, "forced": {"Main.seen": 4711, "%QX40.1": True}}  # fmt: skip
         until(lambda: read("Main.seen")["Main.seen"] == 4711, "the force")
         assert read("%QX40.1", "%QW1") == {"%QX40.1": True, "%QW1": 4711}
-        assert json.loads(_tool(tmp_path, "force").stdout)["Main.seen"] == 4711
+        assert json.loads(_tool(tmp_path, "force").stdout)["forced"]["Main.seen"] == 4711
         assert "not forced" in _tool(tmp_path, "force", "clear", "Main.once").stderr
-        assert json.loads(_tool(tmp_path, "force", "clear", "--all").stdout) == {}
+        assert json.loads(_tool(tmp_path, "force", "clear", "--all").stdout) == {
+            "format": 1,
+            "forced": {},
+        }
         until(lambda: read("Main.seen")["Main.seen"] == 1, "the program's own value")
         # Every scan is in the trace, and no other.
         done = _tool(tmp_path, "trace", "Main.turns", "Main.once", "--scans", "20")

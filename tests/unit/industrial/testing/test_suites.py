@@ -97,6 +97,29 @@ def test_a_devices_fault_bends_what_the_program_reads() -> None:
     assert bad.failure is None
 
 
+def test_a_silent_device_keeps_its_value_and_loses_its_quality() -> None:
+    source = """PROGRAM Main
+VAR level AT %IW0 : INT; seen : INT; alarm : BOOL; END_VAR
+seen := level;
+alarm := NOT INPUT_GOOD(level) AND INPUT_AGE(level) >= T#50ms;
+END_PROGRAM
+"""
+    steps = [
+        {"scan": 3}, {"expect": {"Main.seen": 10, "Main.alarm": False}},
+        {"inject": {"Main.level": {"silent": True}}, "for": "200ms"},
+        {"within": "70ms", "expect": {"Main.alarm": True, "Main.seen": 10}},
+        {"hold": "100ms", "expect": {"Main.alarm": True}},
+        {"within": "60ms", "expect": {"Main.alarm": False}},
+    ]  # fmt: skip
+    plant = {"variables": {"h": 10.0}, "feeds": {"Main.level": "h"}}
+    data = {"program": "Main", "plant": plant, "tests": [{"name": "t", "steps": steps}]}
+    (test,) = run_suite(Folder(sources={"m.st": source}), parse_suite(data, "s")).tests
+    assert test.failure is None, str(test.failure)
+    steps[2]["inject"]["Main.level"]["silent"] = "yes"  # type: ignore[index]
+    with pytest.raises(SuiteError, match="silent = 'yes': true"):
+        parse_suite(data, "s")
+
+
 def test_what_did_not_run_is_named() -> None:
     result = run({"scan": 3})
     assert result.coverage.missing() == {"m.st": [7, 9, 12]}
