@@ -17,7 +17,7 @@ from typing import Any
 from millwright.gateway import GatewayClient, GatewayError
 from millwright.gateway.limits import write_cells
 from millwright.settings import get_settings
-from pymodbus import ModbusDeviceIdentification
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.client import ModbusTcpClient
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -53,7 +53,10 @@ def free_port() -> int:
 class LiveRegisters:
     """A server in a thread of its own; 256 registers and as many coils, which discrete inputs mirror at the start."""
 
-    def __init__(self, values: list[int], *, valve: bool = True, conveyor: bool = True) -> None:
+    def __init__(
+        self, values: list[int], *, valve: bool = True, conveyor: bool = True, rtu: bool = False
+    ) -> None:
+        self._framer = FramerType.RTU if rtu else FramerType.SOCKET
         self.port = free_port()
         self._values = values
         self._valve, self._conveyor = valve, conveyor
@@ -96,7 +99,9 @@ class LiveRegisters:
                 "ProductName": "Filling station",
             }
         )
-        server = ModbusTcpServer(device, address=("127.0.0.1", self.port), identity=identity)
+        server = ModbusTcpServer(
+            device, address=("127.0.0.1", self.port), identity=identity, framer=self._framer
+        )
         await server.serve_forever(background=True)
         self._ready.set()
         await self._stop.wait()

@@ -76,7 +76,7 @@ class Gateway:
         host = self.cells.check(body.host)
         async with self.slots.slot(f"{host}:{body.port}"):
             values = await self.modbus.read(
-                host, body.port, body.unit, body.area, body.address, body.count
+                host, body.port, body.unit, body.area, body.address, body.count, body.framing
             )
         return {"values": values}
 
@@ -85,7 +85,7 @@ class Gateway:
         host = self.cells.check(body.host)
         async with self.slots.slot(f"{host}:{body.port}"):
             await self.modbus.write(
-                host, body.port, body.unit, body.area, body.address, body.values
+                host, body.port, body.unit, body.area, body.address, body.values, body.framing
             )
         log.info("modbus write", host=host, area=body.area, address=body.address)
         return {"written": len(body.values)}
@@ -103,7 +103,7 @@ class Gateway:
         host = self.cells.check(body.host)
         async with self.slots.slot(f"{host}:{body.port}"):
             units = await discovery.modbus_units(
-                host, body.port, body.first, body.last, self.timeout_s
+                host, body.port, body.first, body.last, self.timeout_s, body.framing
             )
         return {"units": units}
 
@@ -134,6 +134,7 @@ class Gateway:
                 modbus=self.modbus,
                 path=body.path,
                 unit=body.unit,
+                framing=body.framing,
                 timeout_s=timeout_s,
             )
         return {"ok": True, "detail": detail, "seconds": round(time.monotonic() - started, 4)}

@@ -56,7 +56,15 @@ class GatewayClient:
         return self._ask("GET", "/v1/health")
 
     def modbus_read(
-        self, host: str, area: str, address: int, count: int = 1, *, port: int = 502, unit: int = 1
+        self,
+        host: str,
+        area: str,
+        address: int,
+        count: int = 1,
+        *,
+        port: int = 502,
+        unit: int = 1,
+        framing: str = "tcp",
     ) -> list[Any]:
         """Registers or bits. Raises `GatewayError`'s kinds."""
         body = {
@@ -66,6 +74,7 @@ class GatewayClient:
             "area": area,
             "address": address,
             "count": count,
+            "framing": framing,
         }
         return list(self._ask("POST", "/v1/modbus/read", body)["values"])
 
@@ -78,6 +87,7 @@ class GatewayClient:
         *,
         port: int = 502,
         unit: int = 1,
+        framing: str = "tcp",
     ) -> None:
         body = {
             "host": host,
@@ -86,6 +96,7 @@ class GatewayClient:
             "area": area,
             "address": address,
             "values": values,
+            "framing": framing,
         }
         self._ask("POST", "/v1/modbus/write", body)
 
@@ -93,9 +104,11 @@ class GatewayClient:
         """`[{"node", "value", "status", "good"}]`."""
         return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
 
-    def modbus_units(self, host: str, port: int, first: int, last: int) -> list[dict[str, Any]]:
+    def modbus_units(
+        self, host: str, port: int, first: int, last: int, framing: str = "tcp"
+    ) -> list[dict[str, Any]]:
         """Unit ids that answer: `[{"unit", "identification", "note"}]`."""
-        body = {"host": host, "port": port, "first": first, "last": last}
+        body = {"host": host, "port": port, "first": first, "last": last, "framing": framing}
         return list(self._ask("POST", "/v1/modbus/units", body)["units"])
 
     def opcua_endpoints(self, url: str) -> list[dict[str, Any]]:
@@ -118,9 +131,24 @@ class GatewayClient:
         """Answers of scheduled probes: `{"life", "number", "missed", "changes", "latest"}`."""
         return self._ask("GET", f"/v1/probes?after={after}")
 
-    def probe(self, kind: str, host: str, port: int, path: str = "/metrics", unit: int = 1) -> str:
+    def probe(
+        self,
+        kind: str,
+        host: str,
+        port: int,
+        path: str = "/metrics",
+        unit: int = 1,
+        framing: str = "tcp",
+    ) -> str:
         """What answered, in words; raises if nothing does."""
-        body = {"kind": kind, "host": host, "port": port, "path": path, "unit": unit}
+        body = {
+            "kind": kind,
+            "host": host,
+            "port": port,
+            "path": path,
+            "unit": unit,
+            "framing": framing,
+        }
         return str(self._ask("POST", "/v1/probe", body)["detail"])
 
     def answers(self, kind: str, host: str, port: int) -> str | None:

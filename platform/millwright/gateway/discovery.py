@@ -13,6 +13,7 @@ from asyncua import Client, ua
 
 from .errors import BadRequest, TargetFailed
 from .limits import in_time
+from .modbus import Framing
 from .opcua import plain
 
 #: Unit ids in one request, and how long each may take: the whole stays below a page's patience.
@@ -37,7 +38,7 @@ class _Broken(Exception):
 
 
 async def modbus_units(
-    host: str, port: int, first: int, last: int, timeout_s: float
+    host: str, port: int, first: int, last: int, timeout_s: float, framing: Framing = "tcp"
 ) -> list[dict[str, Any]]:
     """Unit ids from `first` to `last` that answer: `{"unit", "identification", "note"}`.
 
@@ -58,7 +59,7 @@ async def modbus_units(
     found = []
     try:
         for unit in range(first, last + 1):
-            answer = await _identify(reader, writer, unit)
+            answer = await _identify(reader, writer, unit, framing)
             if answer is not None:
                 found.append({"unit": unit, **answer})
     except (_Broken, OSError, asyncio.IncompleteReadError) as error:
@@ -73,18 +74,25 @@ async def modbus_units(
 
 
 async def _identify(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unit: int
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unit: int, framing: Framing
 ) -> dict[str, Any] | None:
     """A unit's identification; None where nobody answers for it."""
     objects: dict[str, str] = {}
     number = 0
     for _round in range(8):
-        # The unit is the transaction: a late answer of an earlier one is known by it.
-        writer.write(struct.pack(">HHHBBBBB", unit + 1, 0, 5, unit, 43, 14, 2, number))
+        question = struct.pack(">BBBBB", unit, 43, 14, 2, number)
+        if framing == "rtu":
+            writer.write(question + crc(question).to_bytes(2, "little"))
+        else:
+            # The unit is the transaction: a late answer of an earlier one is known by it.
+            writer.write(struct.pack(">HHH", unit + 1, 0, len(question)) + question)
         try:
             async with asyncio.timeout(UNIT_S):
                 await writer.drain()
-                body = await _answer(reader, unit + 1)
+                if framing == "rtu":
+                    body = await _rtu_answer(reader, unit)
+                else:
+                    body = await _answer(reader, unit + 1)
         except TimeoutError:
             return None
         if body[0] & 0x80:
@@ -106,6 +114,35 @@ async def _answer(reader: asyncio.StreamReader, transaction: int) -> bytes:
         body = await reader.readexactly(length - 1)
         if came == transaction:
             return body
+
+
+async def _rtu_answer(reader: asyncio.StreamReader, unit: int) -> bytes:
+    """A frame tells no length: it is as long as what it holds. A late answer of another unit is passed over."""
+    while True:
+        frame = await reader.readexactly(2)
+        if frame[1] & 0x80:
+            frame += await reader.readexactly(1)
+        elif frame[1] == 43:
+            frame += await reader.readexactly(6)
+            for _each in range(frame[7]):
+                frame += (head := await reader.readexactly(2))
+                frame += await reader.readexactly(head[1])
+        else:
+            raise _Broken("what answers speaks no Modbus RTU")
+        if crc(frame) != int.from_bytes(await reader.readexactly(2), "little"):
+            raise _Broken("the checksum of an answer is wrong: it is no Modbus RTU, or the line is disturbed")  # fmt: skip
+        if frame[0] == unit:
+            return frame[1:]
+
+
+def crc(data: bytes) -> int:
+    """The checksum of a frame (Modbus over Serial Line 1.02, appendix B)."""
+    value = 0xFFFF
+    for byte in data:
+        value ^= byte
+        for _bit in range(8):
+            value = value >> 1 ^ 0xA001 if value & 1 else value >> 1
+    return value
 
 
 def _objects(body: bytes, into: dict[str, str]) -> tuple[bool, int]:

@@ -1,4 +1,4 @@
-"""Modbus TCP towards devices and vPLCs: kept connections, one request at a time on each."""
+"""Modbus towards devices and vPLCs, in TCP's frames or RTU's over TCP: kept connections, one request at a time on each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
@@ -14,6 +15,9 @@ from .errors import BadRequest, TargetFailed
 from .limits import in_time
 
 Area = Literal["holding", "input", "coil", "discrete"]
+#: How a request is framed on its TCP connection.
+Framing = Literal["tcp", "rtu"]
+_FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU}
 #: The protocol's own limits of one request: registers and bits.
 MOST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 MOST_WRITTEN = {"holding": 123, "coil": 1968}
@@ -45,10 +49,17 @@ class ModbusDoor:
 
     def __init__(self, timeout_s: float = 3.0) -> None:
         self._timeout_s = timeout_s
-        self._kept: dict[tuple[str, int], _Kept] = {}
+        self._kept: dict[tuple[str, int, Framing], _Kept] = {}
 
     async def read(
-        self, host: str, port: int, unit: int, area: Area, address: int, count: int
+        self,
+        host: str,
+        port: int,
+        unit: int,
+        area: Area,
+        address: int,
+        count: int,
+        framing: Framing = "tcp",
     ) -> list[int] | list[bool]:
         """Read registers (0..65535) or bits.
 
@@ -71,12 +82,19 @@ class ModbusDoor:
             }[area]
             return await call(address, count=count, device_id=unit)
 
-        answer = await self._ask(host, port, ask)
+        answer = await self._ask(host, port, framing, ask)
         values = answer.bits if area in ("coil", "discrete") else answer.registers
         return list(values[:count])
 
     async def write(
-        self, host: str, port: int, unit: int, area: Area, address: int, values: list[int]
+        self,
+        host: str,
+        port: int,
+        unit: int,
+        area: Area,
+        address: int,
+        values: list[int],
+        framing: Framing = "tcp",
     ) -> None:
         """Write holding registers or coils. Errors as `read`."""
         if area not in MOST_WRITTEN:
@@ -98,16 +116,21 @@ class ModbusDoor:
                 )
             return await client.write_registers(address, values, device_id=unit)
 
-        await self._ask(host, port, ask)
+        await self._ask(host, port, framing, ask)
 
-    async def _ask(self, host: str, port: int, ask: Any) -> Any:
+    async def _ask(self, host: str, port: int, framing: Framing, ask: Any) -> Any:
         target = f"{host}:{port}"
-        kept = self._kept.get((host, port))
+        kept = self._kept.get((host, port, framing))
         if kept is None:
             client = AsyncModbusTcpClient(
-                host, port=port, timeout=self._timeout_s, retries=0, reconnect_delay=0
+                host,
+                port=port,
+                timeout=self._timeout_s,
+                retries=0,
+                reconnect_delay=0,
+                framer=_FRAMERS[framing],
             )
-            kept = self._kept[(host, port)] = _Kept(client)
+            kept = self._kept[(host, port, framing)] = _Kept(client)
         kept.users += 1
         try:
             return await in_time(self._exchange(kept, target, ask), target, self._timeout_s + 1)

@@ -11,13 +11,21 @@ import httpx
 from . import opcua
 from .errors import TargetFailed
 from .limits import in_time
-from .modbus import ModbusDoor
+from .modbus import Framing, ModbusDoor
 
 Kind = Literal["modbus", "opcua", "tcp", "http"]
 
 
 async def probe(
-    kind: Kind, host: str, port: int, *, modbus: ModbusDoor, path: str, unit: int, timeout_s: float
+    kind: Kind,
+    host: str,
+    port: int,
+    *,
+    modbus: ModbusDoor,
+    path: str,
+    unit: int,
+    timeout_s: float,
+    framing: Framing = "tcp",
 ) -> str:
     """Ask; return what answered, in words.
 
@@ -25,7 +33,7 @@ async def probe(
         TargetFailed, TargetTimeout: it does not, with the reason.
     """
     if kind == "modbus":
-        values = await modbus.read(host, port, unit, "holding", 0, 1)
+        values = await modbus.read(host, port, unit, "holding", 0, 1, framing)
         return f"holding register 0 is {values[0]}"
     if kind == "opcua":
         return await opcua.server_state(host, port, timeout_s)

@@ -12,6 +12,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Unit = Annotated[int, Field(ge=0, le=255)]
 Register = Annotated[int, Field(ge=0, le=65535)]
 AreaName = Literal["holding", "input", "coil", "discrete"]
+Framing = Literal["tcp", "rtu"]
 
 
 class _Body(BaseModel):
@@ -25,6 +26,7 @@ class ModbusRead(_Body):
     area: AreaName
     address: Register
     count: int = 1
+    framing: Framing = "tcp"
 
 
 class ModbusWrite(_Body):
@@ -34,6 +36,7 @@ class ModbusWrite(_Body):
     area: AreaName
     address: Register
     values: list[int]
+    framing: Framing = "tcp"
 
 
 class OpcuaRead(_Body):
@@ -46,6 +49,7 @@ class Units(_Body):
     port: Port = 502
     first: Unit = 1
     last: Unit = 1
+    framing: Framing = "tcp"
 
 
 class OpcuaServer(_Body):
@@ -62,6 +66,7 @@ class Probe(_Body):
     port: Port
     path: str = Field("/metrics", pattern=r"^/[\x21-\x7e]*$")
     unit: Unit = 1
+    framing: Framing = "tcp"
 
 
 class WatchedTag(_Body):

@@ -18,9 +18,16 @@ ROOT = "i=85"
 
 
 def units(
-    actor: Any, project: Any, cell: Any, address: str, port: int, first: int, last: int
+    actor: Any,
+    project: Any,
+    cell: Any,
+    address: str,
+    port: int,
+    first: int,
+    last: int,
+    framing: str = "tcp",
 ) -> list[dict[str, Any]]:
-    """Modbus unit ids that answer at an address: `{"unit", "identification", "note"}`.
+    """Modbus unit ids that answer at an address: `{"unit", "identification", "note"}`; `framing`: "tcp" or "rtu".
 
     Raises:
         ValidationError: the address is in another cell, or too many units were asked for.
@@ -36,7 +43,7 @@ def units(
             }
         )
     with gateway() as client:
-        return client.modbus_units(address, port, first, last)
+        return client.modbus_units(address, port, first, last, framing)
 
 
 def endpoints(actor: Any, project: Any, cell: Any, address: str, port: int) -> list[dict[str, Any]]:

@@ -116,7 +116,9 @@ def ask(actor: Any, device: Device) -> Asked:
                     device, client.opcua_endpoints(url_of(device.address, device.port))
                 )
             else:
-                detail = client.probe("modbus", device.address, device.port, unit=device.unit)
+                detail = client.probe(
+                    "modbus", device.address, device.port, unit=device.unit, framing=device.framing
+                )
     except GatewayError as error:
         ok, detail = False, words(error)
     return Asked(ok, detail, (time.monotonic() - begun) * 1000)

@@ -148,6 +148,11 @@ class SetPoint(models.Model):
         return f"{self.tag} of {self.machine}"
 
 
+def framing_of(protocol: str | None) -> str:
+    """The gateway's name for the frames of a device's protocol."""
+    return "rtu" if protocol == "modbus_rtu_tcp" else "tcp"
+
+
 class Device(models.Model):
     """A device of the shop floor, reached over Modbus or OPC UA in its cell."""
 
@@ -202,6 +207,11 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def framing(self) -> str:
+        """How Modbus requests to it are framed: "tcp" or "rtu"."""
+        return framing_of(self.protocol)
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asyncua import Server
 from millwright.gateway import GatewayClient, GatewayError, OutsideCells, TargetFailed
+from millwright.gateway.discovery import crc
 from millwright.gateway.errors import BadRequest
 
 from tests.support.tags import LiveRegisters, free_port, open_gateway
@@ -98,6 +99,75 @@ def test_a_real_server_identifies_itself(gateway: GatewayClient) -> None:
     assert found[0]["unit"] == 1
     assert found[0]["identification"]["vendor"] == "Sample Works"
     assert found[0]["identification"]["product_code"] == "FS-1"
+
+
+def test_rtu_frames_over_tcp_are_read_written_probed_and_identified(gateway: GatewayClient) -> None:
+    with LiveRegisters([7, 8], rtu=True) as registers:
+        place = {"port": registers.port, "framing": "rtu"}
+        assert gateway.modbus_read("127.0.0.1", "holding", 0, 2, **place) == [7, 8]
+        gateway.modbus_write("127.0.0.1", "holding", 1, [99], **place)
+        assert gateway.modbus_read("127.0.0.1", "holding", 1, 1, **place) == [99]
+        assert "is 7" in gateway.probe("modbus", "127.0.0.1", registers.port, framing="rtu")
+        found = gateway.modbus_units("127.0.0.1", registers.port, 1, 1, "rtu")
+        assert [row["unit"] for row in found] == [1]
+        assert found[0]["identification"]["vendor"] == "Sample Works"
+        # Whoever asks in TCP's frames gets no answer, and whoever names others is told which there are.
+        with pytest.raises(GatewayError):
+            gateway.modbus_read("127.0.0.1", "holding", 0, 1, port=registers.port)
+    with pytest.raises(BadRequest, match="framing"):
+        gateway.modbus_read("127.0.0.1", "holding", 0, 1, port=502, framing="ascii")
+
+
+def test_rtu_units_are_known_by_their_number_and_a_wrong_checksum_is_told(gateway: GatewayClient) -> None:
+    """1 answers for itself behind a late answer of another, 2 is silent, 3 has no such function, 4's checksum is wrong."""
+    answers = {
+        1: _rtu(9, identification([(0, b"Late")])) + _rtu(1, identification([(0, b"Own"), (4, b"Pump")])),
+        3: _rtu(3, bytes([0xAB, 1])),
+    }  # fmt: skip
+    with answering_rtu(lambda unit: answers.get(unit)) as port:
+        found = gateway.modbus_units("127.0.0.1", port, 1, 3, "rtu")
+    assert [(row["unit"], row["identification"]) for row in found] == [
+        (1, {"vendor": "Own", "product_name": "Pump"}), (3, {}),
+    ]  # fmt: skip
+    for data, words in (
+        (_rtu(1, identification([]))[:-1] + b"?", "checksum"),
+        (b"HTTP/1.1 400", "no Modbus RTU"),
+    ):
+        with (
+            answering_rtu(lambda _unit, data=data: data) as port,
+            pytest.raises(TargetFailed, match=words),
+        ):
+            gateway.modbus_units("127.0.0.1", port, 1, 1, "rtu")
+
+
+def _rtu(unit: int, body: bytes) -> bytes:
+    data = bytes([unit]) + body
+    return data + crc(data).to_bytes(2, "little")
+
+
+@contextmanager
+def answering_rtu(answer: Callable[[int], bytes | None]) -> Iterator[int]:
+    """A server of RTU frames that asks `answer(unit)`; a question whose checksum is wrong has none."""
+    port = free_port()
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                asked = await reader.readexactly(7)
+                assert crc(asked) == 0, "a frame with its own checksum has none left"
+                if (data := answer(asked[0])) is not None:
+                    writer.write(data)
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            writer.close()
+
+    async def serve(ready: asyncio.Event) -> None:
+        async with await asyncio.start_server(client, "127.0.0.1", port):
+            ready.set()
+            await asyncio.Event().wait()
+
+    with in_a_thread(serve):
+        yield port
 
 
 def test_silent_units_are_left_out_and_late_or_odd_ones_told(gateway: GatewayClient) -> None:

@@ -87,6 +87,7 @@ class PlaceInput(serializers.Serializer):
 class UnitsInput(PlaceInput):
     first = serializers.IntegerField(min_value=0, max_value=255, default=1)
     last = serializers.IntegerField(min_value=0, max_value=255, default=16)
+    framing = serializers.ChoiceField((("tcp", "tcp"), ("rtu", "rtu")), default="tcp")
 
 
 class NodesInput(PlaceInput):

@@ -246,7 +246,8 @@ def remove(name: str) -> None:
 )
 @click.option("--first", default=0, show_default=True)
 @click.option("--count", default=8, show_default=True)
-def read(address: str, port: int, unit: int, area: str, first: int, count: int) -> None:
+@click.option("--rtu", is_flag=True, help="RTU frames in a TCP connection.")
+def read(address: str, port: int, unit: int, area: str, first: int, count: int, rtu: bool) -> None:
     """Read a device through the gateway, before mapping it.
 
     Example: millwright device read 10.90.1.50 --area input --count 2
@@ -256,7 +257,9 @@ def read(address: str, port: int, unit: int, area: str, first: int, count: int) 
 
     try:
         with GatewayClient(get_settings().gateway_socket) as gateway:
-            values = gateway.modbus_read(address, area, first, count, port=port, unit=unit)
+            values = gateway.modbus_read(
+                address, area, first, count, port=port, unit=unit, framing="rtu" if rtu else "tcp"
+            )
     except GatewayError as error:
         raise CliError(str(error)) from None
     show_json({str(first + index): value for index, value in enumerate(values)})

@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, require
@@ -21,7 +20,7 @@ from millwright.portal.forms import DeviceForm
 from millwright.shopfloor import actions, discovery
 from millwright.shopfloor.live import words
 from millwright.shopfloor.mapping_csv import MOST_BYTES, from_csv, to_csv
-from millwright.shopfloor.models import Device, TagMapping
+from millwright.shopfloor.models import Device, TagMapping, framing_of
 from millwright.shopfloor.review import review
 
 from .base import Rows, attempt, error_lines
@@ -35,11 +34,6 @@ class DeviceList(Rows):
         "mappings__machine__environment"
     )
     template_name = "portal/devices.html"
-
-
-_NO_RTU = gettext_lazy(
-    "The gateway reads Modbus TCP and OPC UA, not RTU frames: map a register, and the controller's page shows what it reads."
-)
 
 
 @login_required
@@ -74,8 +68,6 @@ def device_read(request: HttpRequest) -> HttpResponse:
     project = data.get("project")
     if not data.get("address") or project is None or not may(request.user, "engineer", project):
         context["error"] = _("Fill in project, cell, address and port first.")
-    elif data.get("protocol") == "modbus_rtu_tcp":
-        context["error"] = _NO_RTU
     elif not first.isdecimal():
         context["error"] = _("first register: %(value)r is not a number") % {"value": first}
     else:
@@ -95,6 +87,7 @@ def device_read(request: HttpRequest) -> HttpResponse:
                     area=area,
                     address=int(first),
                     count=8,
+                    framing=framing_of(data.get("protocol")),
                 )
                 context["values"] = list(enumerate(answer["values"], int(first)))
         except GatewayError as error:
@@ -120,16 +113,15 @@ def device_discover(request: HttpRequest) -> HttpResponse:
     first, last = request.GET.get("first_unit", "1"), request.GET.get("last_unit", "16")
     if not error and not (first.isdecimal() and last.isdecimal()):
         context["error"] = _("unit ids: %(value)r is no number") % {"value": f"{first}, {last}"}
-    elif not error and request.GET.get("protocol") == "modbus_rtu_tcp":
-        context["error"] = _NO_RTU
     elif not error:
         try:
             if request.GET.get("protocol") == "opcua":
                 context["endpoints"] = discovery.endpoints(request.user, **place)
             else:
                 context["units"] = discovery.units(
-                    request.user, first=int(first), last=int(last), **place
-                )
+                    request.user, first=int(first), last=int(last),
+                    framing=framing_of(request.GET.get("protocol")), **place,
+                )  # fmt: skip
         except ValidationError as problem:
             context["error"] = "; ".join(error_lines(problem))
         except GatewayFailure as problem:
