@@ -1,4 +1,4 @@
-"""One installation for all end-to-end tests: one lab, one boot of a vPLC."""
+"""One installation for all end-to-end tests: one lab, one boot of a vPLC; gone when they have ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from tests.support.running import Running
 __all__ = ["postgres"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(postgres: PrivatePostgres) -> Iterator[Running]:
-    """The main job has been run, on a PostgreSQL of its own."""
+    """The main job has been run, on a PostgreSQL of its own.
+
+    It ends with the folder and not with the run: an emulated guest keeps a core busy.
+    """
     need_root()
     made = Running(postgres)
     try:
