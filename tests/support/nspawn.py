@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.support.lab import CACHE
 
-BRIDGE, NET = "mwhbr", "10.98.0"
-STATE = Path("/var/tmp/mwh")
 #: What the roles install; fetched once, so that servers need no route.
 PACKAGES = [
     "postgresql",
@@ -58,6 +60,24 @@ Type=oneshot
 ExecStart=/bin/sh -c "for c in /sys/fs/cgroup/*; do mountpoint -q $$c && mount -o remount,rw,bind $$c; done; true"
 """
 
+#: Each server has groups of its own, as a machine has: $0 is their name, $@ what boots it. In a shared tree
+#: the servers' units and machines would be each other's. With the unified group mounted systemd would find
+#: no group that it may write. Servers of a run that takes idle time only take no more than that.
+START = r"""
+for c in /sys/fs/cgroup/*; do
+    [ -e "$c/cgroup.procs" ] && [ "${c##*/}" != unified ] || continue
+    mkdir -p "$c/$0"
+    if [ -e "$c/cpuset.cpus" ]; then
+        cat "$c/cpuset.cpus" > "$c/$0/cpuset.cpus"; cat "$c/cpuset.mems" > "$c/$0/cpuset.mems"
+        echo 1 > "$c/$0/cgroup.clone_children"
+    fi
+    case "$(chrt -p $$)" in *SCHED_IDLE*) [ ! -e "$c/$0/cpu.shares" ] || echo 12 > "$c/$0/cpu.shares" ;; esac
+    echo $$ > "$c/$0/cgroup.procs"
+done
+umount /sys/fs/cgroup/unified 2>/dev/null
+exec "$@"
+"""
+
 
 def _sh(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
@@ -88,13 +108,71 @@ def root_archive() -> tuple[Path, Path]:
     return archive, mirror
 
 
-class Server:
-    """One booted server; number n is `mw-n` at 10.98.0.1n."""
+class Yard:
+    """Where servers stand: a bridge, a network and a folder that no other run uses.
 
-    def __init__(self, number: int) -> None:
-        self.number, self.name = number, f"mw-{number}"
-        self.address = f"{NET}.1{number}"
-        self.root = STATE / f"s{number}"
+    A lock that dies with its process tells a killed run's yard from another run's at the same time.
+    """
+
+    def __init__(self, number: int, guard: IO[str]) -> None:
+        self.number, self._guard = number, guard
+        self.bridge, self.net = f"mwh{number}br", f"10.98.{number}"
+        self.state = Path(f"/var/tmp/mwh{number}")
+
+    @classmethod
+    def claim(cls) -> Yard:
+        """The first that is free.
+
+        Raises:
+            RuntimeError: nine runs have one each.
+        """
+        for number in range(1, 10):
+            guard = Path(f"/run/lock/mwh{number}.lock").open("w")  # noqa: SIM115  # held as long as the yard
+            try:
+                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                guard.close()
+                continue
+            yard = cls(number, guard)
+            yard._open()
+            return yard
+        raise RuntimeError("nine runs boot servers already")
+
+    @property
+    def key(self) -> Path:
+        """The private key that opens its servers."""
+        return self.state / "key"
+
+    @property
+    def share(self) -> Path:
+        """A folder that every server sees as /mnt/share and that outlives each of them."""
+        return self.state / "share"
+
+    def _open(self) -> None:
+        self.state.mkdir(exist_ok=True, mode=0o700)
+        self.share.mkdir(exist_ok=True)
+        if not self.key.exists():
+            _sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        if not Path(f"/sys/class/net/{self.bridge}").exists():
+            _sh("ip", "link", "add", self.bridge, "type", "bridge")
+            _sh("ip", "address", "add", f"{self.net}.1/24", "dev", self.bridge)
+            _sh("ip", "link", "set", self.bridge, "up")
+
+    def close(self) -> None:
+        """Take away what its servers shared."""
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+        shutil.rmtree(self.state, ignore_errors=True)
+        self._guard.close()
+
+
+class Server:
+    """One booted server; number n is `mw-n` at the yard's address 1n."""
+
+    def __init__(self, yard: Yard, number: int) -> None:
+        self.yard, self.number, self.name = yard, number, f"mw-{number}"
+        self.address = f"{yard.net}.1{number}"
+        self.root = yard.state / f"s{number}"
+        self._group = f"mwh{yard.number}s{number}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -104,31 +182,31 @@ class Server:
             TimeoutError: it does not answer by SSH within a minute; its console is beside its root.
         """
         archive, mirror = root_archive()
-        _bridge()
         # A killed server leaves its end of the cable behind.
-        link = f"vb-mwh{self.number}"
+        link = f"vb-{self._group}"
         subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
         _sh("tar", "-C", str(self.root), "-xf", str(archive))
         self._write()
         inner = [
-            "systemd-nspawn", "-q", "--register=no", "--keep-unit", f"--network-bridge={BRIDGE}",
+            "systemd-nspawn", "-q", "--register=no", "--keep-unit", f"--network-bridge={self.yard.bridge}",
             "--capability=all", "--system-call-filter=@mount @keyring bpf", "--resolv-conf=off",
             "--timezone=off", "--bind=/dev/net/tun", f"--bind-ro={mirror}:/mirror",
-            "-D", str(self.root), "-M", f"mwh{self.number}", "--boot",
+            f"--bind={self.yard.share}:/mnt/share",
+            "-D", str(self.root), "-M", self._group, "--boot",
         ]  # fmt: skip
-        # With the unified group mounted systemd would find no group it may write.
-        script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
-        with (STATE / f"{self.name}.log").open("wb") as console:
+        with (self.yard.state / f"{self.name}.log").open("wb") as console:
             self._process = subprocess.Popen(
-                ["unshare", "-m", "nice", "sh", "-c", script, "sh", *inner],
+                ["unshare", "-m", "nice", "sh", "-c", START, self._group, *inner],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             )  # fmt: skip
         end = time.monotonic() + 60
         while self.ssh("true").returncode:
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.name} does not boot; see {STATE / self.name}.log")
+                raise TimeoutError(
+                    f"{self.name} does not boot; see {self.yard.state / self.name}.log"
+                )
             time.sleep(0.5)
 
     def _write(self) -> None:
@@ -140,7 +218,7 @@ class Server:
             "etc/apt/sources.list": "deb [trusted=yes] file:/mirror ./\n",
             "etc/systemd/network/10-host0.network": f"[Match]\nName=host0\n[Network]\nAddress={self.address}/24\n",
             "etc/systemd/system/groups.service": GROUPS,
-            "root/.ssh/authorized_keys": (STATE / "key.pub").read_text(),
+            "root/.ssh/authorized_keys": self.yard.key.with_suffix(".pub").read_text(),
         }
         (root / "mirror").mkdir()
         for path, text in files.items():
@@ -159,9 +237,18 @@ class Server:
     def ssh(self, command: str, limit_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command on it."""
         return subprocess.run(
-            ["ssh", "-i", str(STATE / "key"), *ssh_options(), f"root@{self.address}", command],
+            ["ssh", "-i", str(self.yard.key), *ssh_options(), f"root@{self.address}", command],
             capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def destroy(self) -> None:
+        """Its power goes and its disk with it."""
+        assert self._process is not None, f"{self.name} does not run"
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
+        self._remove_groups()
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def stop(self) -> None:
         """End it and remove its root."""
@@ -173,7 +260,25 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
+            self._process = None
+        self._remove_groups()
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def _remove_groups(self) -> None:
+        """Its groups, the innermost first; what a killed server left in them ends first."""
+        for top in Path("/sys/fs/cgroup").glob(f"*/{self._group}"):
+            folders = sorted((p for p in (top, *top.rglob("*")) if p.is_dir()), reverse=True)
+            for folder in folders:
+                for line in (folder / "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(line), signal.SIGKILL)
+            end = time.monotonic() + 10
+            while folders and time.monotonic() < end:
+                try:
+                    folders[0].rmdir()
+                    folders.pop(0)
+                except OSError:
+                    time.sleep(0.1)
 
 
 def ssh_options() -> list[str]:
@@ -182,21 +287,6 @@ def ssh_options() -> list[str]:
         "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
         "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=3",
     ]  # fmt: skip
-
-
-def _bridge() -> None:
-    STATE.mkdir(exist_ok=True, mode=0o700)
-    if not (STATE / "key").exists():
-        _sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(STATE / "key"))
-    if not Path(f"/sys/class/net/{BRIDGE}").exists():
-        _sh("ip", "link", "add", BRIDGE, "type", "bridge")
-        _sh("ip", "address", "add", f"{NET}.1/24", "dev", BRIDGE)
-        _sh("ip", "link", "set", BRIDGE, "up")
-
-
-def remove_bridge() -> None:
-    """Take away what the servers shared."""
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
 
 
 def needs_root() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -47,7 +48,11 @@ def read_login() -> dict[str, str] | None:
         raise CliError(f"{path}: others may read this token; `chmod 600 {path}`")
     try:
         data = json.loads(text)
-        return {"url": str(data["url"]), "token": str(data["token"])}
+        return {
+            "url": str(data["url"]),
+            "token": str(data["token"]),
+            "ca": str(data.get("ca", "")),
+        }
     except (ValueError, KeyError, TypeError):
         raise CliError(f"{path} is damaged; `millwright login` writes it anew") from None
 
@@ -55,12 +60,22 @@ def read_login() -> dict[str, str] | None:
 class Api:
     """Calls with a token. Every POST carries an idempotency key: a repeated call changes nothing twice."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0, ca: str = "") -> None:
+        """`ca`: PEM file of the authority that the portal's certificate must come from; else the system's.
+
+        Raises:
+            CliError: that file cannot be read, or holds no certificate.
+        """
         self.url = url.rstrip("/")
+        try:
+            trust = ssl.create_default_context(cafile=ca) if ca else True
+        except OSError as error:  # SSLError is one
+            raise CliError(f"certificates in {ca!r} cannot be read: {error}") from None
         self._client = httpx.Client(
             base_url=f"{self.url}/api/v1/",
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout_s,
+            verify=trust,
             # A proxy must never see the token of a portal on loopback.
             trust_env=False,
         )
@@ -73,7 +88,7 @@ class Api:
             CliError: neither is there.
         """
         if not user and (signed_in := read_login()):
-            return cls(signed_in["url"], signed_in["token"])
+            return cls(signed_in["url"], signed_in["token"], ca=signed_in["ca"])
         settings = get_settings()
         path = token_file(settings, user)
         try:

@@ -16,7 +16,12 @@ from millwright.cli.errors import CliError
 @click.command()
 @click.argument("url")
 @click.option("--token", "given", help="Better typed at the prompt: a shell keeps its history.")
-def login(url: str, given: str | None) -> None:
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="The plant's authority (its servers' /etc/millwright/pki/ca.pem), if the system does not know it.",
+)
+def login(url: str, given: str | None, ca: str | None) -> None:
     """Work with the portal at URL from now on.
 
     The token comes from the portal's page "API tokens"; it is asked for and not shown. It is kept
@@ -27,14 +32,14 @@ def login(url: str, given: str | None) -> None:
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise CliError(f"URL {url!r}: must begin with https:// (http:// on this machine only)")
     token = given or click.prompt("API token", hide_input=True)
-    api = Api(url, token.strip())
+    api = Api(url, token.strip(), ca=ca or "")
     status = api.get("status/")
     path = login_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_name(f".login.{os.getpid()}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"url": url.rstrip("/"), "token": token.strip()}, file)
+        json.dump({"url": url.rstrip("/"), "token": token.strip(), "ca": ca or ""}, file)
     scratch.replace(path)
     click.echo(f"{url}: {len(status['environments'])} environments to be seen; kept in {path}")
 
