@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class OrchestratorProcess:
     """An orchestrator on the tests' database, in a process and a home of its own."""
 
-    def __init__(self, home: Path, *, dies_after: str = "") -> None:
+    def __init__(self, home: Path, *, dies_after: str = "", pace: float = 1.0) -> None:
         self.home = home
         self._log = (home / f"orchestrator-{len(list(home.glob('orchestrator-*')))}.log").open("wb")
         self._process = subprocess.Popen(
@@ -28,6 +28,7 @@ class OrchestratorProcess:
                 "MILLWRIGHT_HOME": str(home),
                 "MILLWRIGHT_DATABASE_URL": database_url(),
                 "MW_TEST_DIES_AFTER": dies_after,
+                "MW_TEST_PACE": str(pace),
             },
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -97,6 +98,18 @@ def die_after(name: str, home: Path) -> None:
         SAGAS[kind] = replace(saga, steps=steps)
 
 
+def hurry(pace: float) -> None:
+    """Let balancing go by so much faster: its rounds, the samples of demand and what they are averaged over."""
+    from millwright.balancing import measuring, plant, recommending
+    from millwright.orchestrator import watcher
+
+    # The loop comes by every half minute: a little less, so that none is missed.
+    recommending.EVERY_S = round(recommending.EVERY_S / pace) - 1
+    watcher.SAMPLE_S /= pace / 2
+    plant.SHORT, plant.LONG = plant.SHORT / pace, plant.LONG / pace
+    measuring.SHORT = plant.SHORT
+
+
 def main() -> None:
     """The process: the real service with a prober and a builder that obey."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
@@ -114,6 +127,8 @@ def main() -> None:
     settings = get_settings()
     if os.environ.get("MW_TEST_DIES_AFTER"):
         die_after(os.environ["MW_TEST_DIES_AFTER"], settings.home)
+    if (pace := float(os.environ.get("MW_TEST_PACE", "1"))) != 1:
+        hurry(pace)
     service = Service(settings, prober=Prober(), builder=Builder())
     signal.signal(signal.SIGTERM, lambda *_: service.stop.set())
 

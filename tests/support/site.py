@@ -89,8 +89,9 @@ def lay_out(
     *,
     spec: dict[str, Any] | None = None,
     files: dict[str, Any] | None = None,
+    cmdline: str = "",
 ) -> Site:
-    """Write the plant: the lab's cell and hosts, the tiny template with changes to its spec and image files."""
+    """Write the plant: the lab's cell and hosts, the tiny template with changes to spec, image files, kernel line."""
     plant = build_plant()
     Host.objects.all().delete()
     plan = lab.plan
@@ -107,6 +108,7 @@ def lay_out(
     template = load_templates()["tiny"]
     image = build_image(template, CACHE / "images").as_dict()
     image["files"] = {**image["files"], **(files or {})}
+    image["cmdline"] = f"{image['cmdline']} {cmdline}".strip()
     plant.template = sync_template(
         None, {**template.as_spec(), "outputs": {"http": 7}, **(spec or {})}, image=image
     )

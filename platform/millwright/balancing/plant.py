@@ -110,7 +110,8 @@ def _host(row: HostRow, cells: frozenset[str]) -> Host:
     reached = frozenset(row.policy["cells"]) if "cells" in row.policy else cells
     return Host(
         name=row.name,
-        cpus=float(roles[str(CpuRole.SHARED)]) * float(row.policy.get("overcommit_ratio", 1.0)),
+        # A CPU that keeps house and is shared as well counts, as it does for a placement.
+        cpus=float(len(topology.shared)) * float(row.policy.get("overcommit_ratio", 1.0)),
         memory_bytes=row.memory_bytes,
         cores=roles[str(CpuRole.REALTIME)],
         housekeeping=roles[str(CpuRole.HOUSEKEEPING)],

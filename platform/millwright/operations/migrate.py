@@ -38,6 +38,8 @@ from .whereabouts import Sight, Verdict, Whereabouts, look, settled
 MIB = 2**20
 #: Seconds between two looks at a migration, and how long a silent host is borne before a person is asked.
 POLL_S, SILENT_S = 1.0, 90.0
+#: Into so many naps the time until the next look is divided.
+NAPS = 10
 
 
 def ends(context: Context) -> tuple[MoveRecord, Hypervisor, Hypervisor]:
@@ -252,8 +254,10 @@ class _Mover:
     def _wait(self) -> None:
         if self.flight is not None:
             self.flight.wait(0.01)
-        if self._flying() or self.flight is None:
-            self.clock.sleep(POLL_S)
+        # In short steps: what has arrived is verified at once, not at the next look.
+        for _ in range(NAPS):
+            if self.flight is None or self._flying():
+                self.clock.sleep(POLL_S / NAPS)
 
     def _bear(self, found: Whereabouts, since: float | None) -> float:
         now = self.clock.now()

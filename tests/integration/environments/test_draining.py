@@ -73,6 +73,12 @@ def test_the_plant_is_read_with_what_was_used_lately(
     assert read.rules[0].vms == tuple(str(machine) for machine in machines)
 
 
+def test_a_cpu_that_keeps_house_and_is_shared_counts(plant: Plant) -> None:
+    assert {host.policy["shared_cpus"] for host in plant.hosts} == {"0"}
+    assert {host.policy["housekeeping_cpus"] for host in plant.hosts} == {"0"}
+    assert [host.cpus for host in read_plant().hosts] == [1.0, 1.0]
+
+
 def test_it_is_told_beforehand_and_wants_a_persons_word(
     plant: Plant, machines: list[Machine], client: Client
 ) -> None:

@@ -230,7 +230,7 @@ class Settings:
     max_moves: int = 4
     cooldown_rounds: int = 6
     #: rounds that an imbalance has to last before it is acted upon
-    sustain_rounds: int = 3
+    sustain_rounds: int = 2
     moves_running: int = 0
     #: seconds for which the demand is expected to last
     horizon_s: float = 1800.0

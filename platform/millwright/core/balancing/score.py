@@ -38,8 +38,8 @@ class Level:
 #: 1 is the most conservative, 5 the most aggressive; the middle one is the default.
 LEVELS: dict[int, Level] = {
     1: Level("mend only", False, 0.95, 0.0, 1.0, 0.5, 2.0, 1.0),
-    2: Level("conservative", True, 0.95, 0.0, 1.0, 0.3, 1.0, 0.75),
-    3: Level("moderate", True, 0.90, 0.0, 1.0, 0.1, 0.5, 0.5),
+    2: Level("conservative", True, 0.95, 0.0, 1.0, 0.7, 1.0, 0.75),
+    3: Level("moderate", True, 0.88, 0.0, 1.0, 0.5, 0.5, 0.5),
     4: Level("eager", True, 0.85, 0.05, 0.15, 0.1, 0.25, 0.35),
     5: Level("aggressive", True, 0.80, 0.15, 0.08, 0.1, 0.1, 0.25),
 }
