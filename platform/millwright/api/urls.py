@@ -14,6 +14,7 @@ from .views import (
     people,
     plant,
     programs,
+    rules,
     service_levels,
     setpoints,
     shopfloor,
@@ -40,6 +41,7 @@ router.register("seals", service_levels.SealViewSet, "seal")
 router.register("hosts", plant.HostViewSet, "host")
 router.register("recoveries", plant.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")
+router.register("rules", rules.RuleViewSet, "rule")
 router.register("cells", plant.CellViewSet, "cell")
 router.register("drifts", plant.DriftViewSet, "drift")
 router.register("templates", plant.TemplateViewSet, "template")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
@@ -32,6 +33,15 @@ class Heat:
     memory: float | None
     cores: float | None
     disk: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeatChange:
+    """One host before moves and after them; `touched`: machines leave or come."""
+
+    before: Heat
+    after: Heat
+    touched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,24 @@ def heat(plant: Plant | None = None) -> list[Heat]:
             )
         )
     return rows
+
+
+def heat_change(moves: Mapping[str, str], plant: Plant | None = None) -> list[HeatChange]:
+    """What the pool would look like after these moves (machine → host), beside what it looks like.
+
+    Demand goes with the machine. What moves bring to disks is not foretold: they stay as they are.
+    """
+    plant = plant or read_plant()
+    known = {host.name for host in plant.hosts}
+    going = {name: host for name, host in moves.items() if host in known}
+    then = replace(
+        plant, vms=tuple(replace(vm, host=going.get(vm.name, vm.host)) for vm in plant.vms)
+    )
+    touched = set(going.values()) | {str(vm.host) for vm in plant.vms if vm.name in going}
+    return [
+        HeatChange(before, after, before.host in touched)
+        for before, after in zip(heat(plant), heat(then), strict=True)
+    ]
 
 
 def _ratio(part: float, whole: float) -> float | None:

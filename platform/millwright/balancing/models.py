@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .querysets import RuleQuerySet
+
 
 class ResourcePool(models.Model):
     """A node of the tree that shares capacity: reservation, limit, shares."""
@@ -24,25 +26,46 @@ class ResourcePool(models.Model):
 
 
 class PlacementRule(models.Model):
-    """Keep machines together or apart, on or off certain hosts."""
+    """Keep machines together or apart, over failure domains, near, on or off certain hosts."""
 
     KINDS = (
-        ("together", _("keep together")),
-        ("apart", _("keep apart")),
-        ("on_hosts", _("only on hosts")),
-        ("off_hosts", _("never on hosts")),
+        ("apart", _("keep apart: each on a host of its own")),
+        ("together", _("keep together: all on one host")),
+        ("spread", _("spread over failure domains")),
+        ("near", _("keep near: all in one failure domain")),
+        ("on_hosts", _("only on these hosts")),
+        ("off_hosts", _("never on these hosts")),
     )
-    name = models.SlugField(max_length=48, unique=True)
-    kind = models.CharField(max_length=12, choices=KINDS)
+    name = models.SlugField(_("name"), max_length=48, unique=True)
+    kind = models.CharField(_("kind"), max_length=12, choices=KINDS)
     hard = models.BooleanField(_("must hold"), default=True)
+    #: what keeping a soft rule is worth, in cores of contention
+    weight = models.FloatField(_("weight"), default=1.0)
+    #: domains that a spread must reach; nothing: each machine in its own
+    minimum = models.PositiveSmallIntegerField(_("failure domains"), null=True, blank=True)
     machines = models.ManyToManyField(
         "environments.Machine", blank=True, related_name="placement_rules"
     )
     hosts = models.ManyToManyField("inventory.Host", blank=True)
-    enabled = models.BooleanField(default=True)
+    #: names of the hosts as they were given: one that leaves the pool is still named
+    host_names = models.JSONField(default=list)
+    enabled = models.BooleanField(_("in force"), default=True)
+    purpose = models.CharField(_("what it is for"), max_length=300, blank=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    objects = RuleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def gone(self) -> list[str]:
+        """Hosts that it names and that are no longer in the pool."""
+        present = {host.name for host in self.hosts.all()}
+        return [name for name in self.host_names if name not in present]
 
 
 class HostDrain(models.Model):

@@ -107,7 +107,6 @@ def _host(row: HostRow, cells: frozenset[str]) -> Host:
     roles: dict[str, int] = defaultdict(int)
     for cpu in topology.cpus:
         roles[str(topology.role(cpu.id))] += 1
-    reached = frozenset(row.policy["cells"]) if "cells" in row.policy else cells
     return Host(
         name=row.name,
         # A CPU that keeps house and is shared as well counts, as it does for a placement.
@@ -115,14 +114,21 @@ def _host(row: HostRow, cells: frozenset[str]) -> Host:
         memory_bytes=row.memory_bytes,
         cores=roles[str(CpuRole.REALTIME)],
         housekeeping=roles[str(CpuRole.HOUSEKEEPING)],
-        state=_state(row),
+        state=host_state(row),
         domain=str(row.labels.get("domain", "")),
-        labels=frozenset(f"cell:{slug}" for slug in reached) | {f"accel:{row.accel}"},
+        labels=host_labels(row, cells),
         memory_aside_bytes=int(row.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES)),
     )
 
 
-def _state(row: HostRow) -> HostState:
+def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:
+    """What machines may require of it: the cells that it reaches (`cells`: all there are), its way to run guests."""
+    reached = frozenset(row.policy["cells"]) if "cells" in row.policy else cells
+    return frozenset(f"cell:{slug}" for slug in reached) | {f"accel:{row.accel}"}
+
+
+def host_state(row: HostRow) -> HostState:
+    """Health and administration in one word."""
     if row.health == HostHealth.DOWN:
         return HostState.DOWN
     if row.health == HostHealth.SUSPECT:
@@ -174,4 +180,6 @@ def _rules(present: set[UUID]) -> Iterable[Rule]:
         names = tuple(str(machine) for machine in row.machines.all() if machine.pk in present)
         if names:
             hosts = tuple(host.name for host in row.hosts.all())
-            yield Rule(row.name, RuleKind(row.kind), names, hosts, row.hard)
+            yield Rule(
+                row.name, RuleKind(row.kind), names, hosts, row.hard, row.weight, row.minimum
+            )

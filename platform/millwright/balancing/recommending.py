@@ -17,6 +17,7 @@ from millwright.core.balancing import BalanceState, Mode, balance
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
+from .filling import HeatChange, heat_change
 from .models import Balancer, Recommendation
 from .plant import machines_on_hosts, read_plant
 
@@ -130,3 +131,12 @@ def newest(limit: int = 50) -> Any:
     return Recommendation.objects.select_related(
         "machine__environment", "source", "destination", "operation", "decided_by"
     )[:limit]
+
+
+def before_after(row: Recommendation | None = None) -> list[HeatChange]:
+    """The pool before and after one recommended move, or all that wait for a person."""
+    waiting = Recommendation.objects.filter(state="open").select_related(
+        "machine__environment", "destination"
+    )
+    rows = [row] if row is not None else list(waiting)
+    return heat_change({str(each.machine): each.destination.name for each in rows})

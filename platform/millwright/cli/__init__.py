@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "webhook",
         "addresses that are told what happens; the log of deliveries",
     ),
+    "rule": ("millwright.cli.nouns.rules", "rule", "What machines stay together or apart."),
     "recommendation": (
         "millwright.cli.nouns.recommendations",
         "recommendation",

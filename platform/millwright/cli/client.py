@@ -125,6 +125,9 @@ class Api:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._call("POST", path, json=body or {}, headers=headers)
 
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("PUT", path, json=body)
+
     def download(self, path: str, **query: Any) -> bytes:
         """A file as it is."""
         return bytes(self._answer("GET", path, params=query).content)

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from millwright.balancing.ruling import barred_hosts
 from millwright.core.lifecycle import OperationState, check_transition
 from millwright.core.pinning import describe
 from millwright.environments.assignments import read_assignment
@@ -78,6 +79,10 @@ class MoveStore:
         if row.host is None:
             raise StepFailed(f"{row.domain_name} has no host")
         names = set(Host.objects.values_list("name", flat=True)) - {row.host.name}
+        barred = barred_hosts(row)
+        if destination in barred:
+            raise StepFailed(f"{destination}: placement rule {barred[destination]} forbids it")
+        names -= set(barred)
         plan = place_machine(row, names & {destination} if destination else names)
         if plan.chosen is None or plan.chosen.assignment is None:
             raise StepFailed(f"no host can take it: {plan.explain() or 'there is no other host'}")

@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from industrial.package import pack
+from millwright.balancing.ruling import barred_hosts
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import (
     EnvironmentState,
@@ -213,7 +214,9 @@ class DjangoStore(MoveStore):
         )
         if row.host_id is not None:
             return self.machine(machine_id)
-        plan = place_machine(row)
+        barred = barred_hosts(row)
+        open_hosts = set(Host.objects.values_list("name", flat=True)) - set(barred)
+        plan = place_machine(row, open_hosts if barred else None)
         if plan.chosen is None or plan.chosen.assignment is None:
             raise StepFailed(f"no host can take it: {plan.explain() or 'the pool has no hosts'}")
         host = Host.objects.get(name=plan.chosen.host)

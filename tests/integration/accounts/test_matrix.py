@@ -17,7 +17,7 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
-from millwright.balancing.models import HostRecovery, Recommendation
+from millwright.balancing.models import HostRecovery, PlacementRule, Recommendation
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
@@ -87,6 +87,7 @@ ROWS = {
     "operators_ask": _row(TOLD, 403, TOLD, TOLD, 403, 404),
     # What has to be asked of a process that does not run here.
     "not_now": _row(409, 409, 409, 409, 409, 400),
+    "pool_asked": _row(403, 403, TOLD, TOLD, 403, 403),
     "pool_keepers": _row(403, 403, DONE, DONE, 403, 403),
     "own_not_there": _row(503, 503, 503, 503, 503, 404),
     "window_askers": _row(200, 403, 200, 200, 403, 403),
@@ -202,6 +203,8 @@ def world(plant: Plant) -> dict[str, Any]:
         plant.engineer, machine.environment, now, now + dt.timedelta(hours=1), "motor"
     )
     MaintenanceWindow.objects.filter(pk=active.pk).update(state="active")
+    rule = PlacementRule.objects.create(name="kept-apart", kind="apart")
+    rule.machines.set(Machine.objects.all())
     return {
         "tom": tom.pk,
         "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,

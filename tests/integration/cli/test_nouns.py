@@ -12,6 +12,7 @@ from millwright.accounts.actions import issue_token
 from millwright.accounts.models import User
 from millwright.cli import client
 from millwright.cli.errors import CliError
+from millwright.environments import actions
 
 from tests.support.plant import Plant, build_plant
 
@@ -186,3 +187,30 @@ def test_many_rows_come_page_by_page(shell: Shell, plant: Plant, live_server: An
 def test_a_portal_that_does_not_answer_is_said() -> None:
     with pytest.raises(CliError, match="does not answer"):
         client.Api("http://127.0.0.1:9", "x").get("status/")
+
+
+def test_rules_from_the_shell(shell: Shell, plant: Plant) -> None:
+    for name in ("one", "two"):
+        made = actions.create_request(plant.engineer, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    pair = ("--machine", "one", "--machine", "two")
+    added = shell(plant.operator, "rule", "add", "pair", "apart", *pair)
+    assert added.exit_code == 0, added.output
+    assert "nothing stands against it" in added.output
+    tried = shell(plant.operator, "rule", "add", "joined", "together", *pair, "--dry-run")
+    assert tried.exit_code == 1
+    assert "never: " in tried.output
+    assert "pair keeps one/vplc, two/vplc on different hosts" in tried.output
+    refused = shell(plant.operator, "rule", "add", "joined", "together", *pair)
+    assert isinstance(refused.exception, CliError)
+    assert "can never hold" in str(refused.exception)
+    changed = shell.json(plant.operator, "rule", "change", "pair", "--soft", "--weight", "2")
+    assert (changed["hard"], changed["weight"], changed["machines"]) == (
+        False,
+        2.0,
+        ["one/vplc", "two/vplc"],
+    )
+    assert "out of force" in shell(plant.operator, "rule", "disable", "pair").output
+    assert [row["name"] for row in shell.json(plant.operator, "rule", "list")] == ["pair"]
+    assert shell(plant.engineer, "rule", "disable", "pair").exit_code == 1
+    assert "removed" in shell(plant.operator, "rule", "remove", "pair", "--yes").output

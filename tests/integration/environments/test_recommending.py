@@ -74,3 +74,30 @@ def test_automatic_moves_and_a_round_is_not_made_twice(
         assert recommending.balance_round(now + index * STEP) == 0
     assert Operation.objects.filter(kind="migrate").count() >= 1
     assert not Recommendation.objects.filter(state="open").exists()
+
+
+def test_the_pool_is_shown_before_and_after(
+    plant: Plant, crowded: list[Machine], client: Client
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    source, target = recommending.before_after()
+    assert source.before.cpu == pytest.approx(4.4 / 3, abs=0.001)
+    assert source.after.cpu == target.after.cpu == pytest.approx(2.2 / 3, abs=0.001)
+    assert (target.before.cpu, source.touched, target.touched) == (0.0, True, True)
+    assert recommending.before_after(row) == [source, target]
+    client.force_login(plant.operator)
+    page = client.get("/balancing/").content.decode()
+    assert "after all moves that wait" in page
+    assert "147 %" in page
+    assert "73 %" in page
+    one = client.get(f"/balancing/?look={row.pk}").content.decode()
+    assert f"with {row.machine} on {row.destination}" in one
+    told = client.get(f"/api/v1/recommendations/{row.pk}/heat/").json()
+    assert told == client.get("/api/v1/recommendations/heat/").json()
+    assert told[0]["before"]["cpu"] == source.before.cpu
+    drain = client.get(f"/pool/{plant.hosts[0].name}/drain/").content.decode()
+    assert "when it is empty" in drain
+    recommending.decide(plant.operator, row, approve=False)
+    assert "after all moves that wait" not in client.get("/balancing/").content.decode()

@@ -13,7 +13,7 @@ from millwright.balancing import recommending
 from millwright.balancing.models import Balancer, Recommendation
 
 from .environments import ReasonInput, _reason
-from .plant import PoolPermission
+from .plant import HeatOutput, PoolPermission
 
 
 class RecommendationSerializer(serializers.ModelSerializer):
@@ -55,6 +55,14 @@ class BalancerSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class HeatChangeOutput(serializers.Serializer):
+    """One host's ratios before and after; `touched`: machines leave or come."""
+
+    before = HeatOutput()
+    after = HeatOutput()
+    touched = serializers.BooleanField()
+
+
 class RecommendationViewSet(Readable):
     """Moves that rounds decided, newest first, with reason, numbers and what became of them."""
 
@@ -84,6 +92,19 @@ class RecommendationViewSet(Readable):
     def reject(self, request: HttpRequest, pk: str) -> Response:
         """Do without it."""
         return self._decide(request, approve=False)
+
+    @extend_schema(responses={200: HeatChangeOutput(many=True)})
+    @action(detail=True, methods=["get"], url_path="heat", pagination_class=None)
+    def heat_of(self, request: HttpRequest, pk: str) -> Response:
+        """The pool's ratios now, and with this move made."""
+        rows = recommending.before_after(self.get_object())
+        return Response(HeatChangeOutput(rows, many=True).data)
+
+    @extend_schema(responses={200: HeatChangeOutput(many=True)})
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
+    def heat(self, request: HttpRequest) -> Response:
+        """The pool's ratios now, and with every move made that waits for a person."""
+        return Response(HeatChangeOutput(recommending.before_after(), many=True).data)
 
     @extend_schema(request=ModeInput, responses={200: BalancerSerializer})
     @action(detail=False, methods=["get", "post"])

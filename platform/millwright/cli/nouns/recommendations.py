@@ -54,3 +54,30 @@ def mode(word: str | None, level: int | None, form: str) -> None:
     body = {"mode": word} | ({"level": level} if level else {})
     row = api.post("recommendations/mode/", body) if word else api.get("recommendations/mode/")
     show_one(row, form, hide=("figures",))
+
+
+@recommendation.command()
+@click.argument("number", type=int, required=False)
+@format_option
+def heat(number: int | None, form: str) -> None:
+    """How full each host is now, and after a move, or after all that wait for a person."""
+    path = f"recommendations/{number}/heat/" if number else "recommendations/heat/"
+    rows = Api.from_settings().get(path)
+    if form == "json":
+        show_rows(rows, (), form)
+        return
+    words = [
+        {
+            "host": row["before"]["host"],
+            **{
+                key: f"{_percent(row['before'][key])} → {_percent(row['after'][key])}"
+                for key in ("cpu", "memory", "cores")
+            },
+        }
+        for row in rows
+    ]
+    show_rows(words, ("host", "cpu", "memory", "cores"), form)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.0f} %"

@@ -34,8 +34,9 @@ from .answers import (
 from .apply import Allotment, allotments
 from .calendar import at, next_window
 from .capacity import capacity
-from .check import after, verify, violations
-from .conflicts import Conflict, conflicts
+from .check import after, barred, unkept, verify, violations
+from .conflicts import Conflict, conflicts, conflicts_of
+from .conflicts import Level as ConflictLevel
 from .drain import drain, rolling_drain
 from .entitlement import Claim, demand_of, entitlements, water_fill
 from .errors import BalancingError, SnapshotError
@@ -73,6 +74,7 @@ __all__ = [
     "Claim",
     "Code",
     "Conflict",
+    "ConflictLevel",
     "Drain",
     "Effect",
     "Entry",
@@ -112,8 +114,10 @@ __all__ = [
     "allotments",
     "at",
     "balance",
+    "barred",
     "capacity",
     "conflicts",
+    "conflicts_of",
     "demand_of",
     "drain",
     "entitlements",
@@ -125,6 +129,7 @@ __all__ = [
     "recover",
     "replan",
     "rolling_drain",
+    "unkept",
     "verify",
     "violations",
     "water_fill",

@@ -38,6 +38,33 @@ def violations(
     return tuple(found)
 
 
+def unkept(plant: Plant) -> set[str]:
+    """Names of the rules, soft ones too, that do not hold where the machines are."""
+    hard = replace(plant, rules=tuple(replace(rule, hard=True) for rule in plant.rules))
+    return {entry.subject for entry in _rules(hard, {vm.name: vm.host for vm in plant.vms}, {})}
+
+
+def barred(plant: Plant, name: str, coming: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Hosts on which the machine would break a hard rule, and which.
+
+    Rules that join machines are left out: those move one after the other. `coming`: other machines on
+    their way and their targets, whom it may meet at neither end.
+    """
+    joining = (RuleKind.TOGETHER, RuleKind.NEAR)
+    mine = [rule for rule in plant.rules if name in rule.vms and rule.kind not in joining]
+    places = {vm.name: vm.host for vm in plant.vms}
+    found: dict[str, str] = {}
+    for host in plant.hosts:
+        for rule in mine:
+            alone = replace(plant, rules=(rule,))
+            before = _rules(alone, places, coming or {})
+            after_it = _rules(alone, places | {name: host.name}, coming or {})
+            # A spread that is too narrow already may stay so.
+            if after_it and not (rule.kind is RuleKind.SPREAD and before):
+                found.setdefault(host.name, rule.name)
+    return found
+
+
 def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
     found = []
 

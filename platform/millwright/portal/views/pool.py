@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
 from millwright.balancing import draining, recommending
+from millwright.balancing.filling import heat_change
 from millwright.balancing.models import Balancer, Recommendation
 from millwright.core.lifecycle import HostAdministration
 from millwright.inventory import actions
@@ -153,7 +154,13 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
         )
         return redirect("portal:host" if begun else "portal:host_drain", name)
     plan = draining.preview(row)
-    context = {"host": row, "plan": plan, "minutes": round(plan.seconds / 60, 1)}
+    changes = heat_change({move.machine: move.destination for move in plan.moves})
+    context = {
+        "host": row,
+        "plan": plan,
+        "minutes": round(plan.seconds / 60, 1),
+        "changes": changes if plan.moves else [],
+    }
     return render(request, "portal/host_drain.html", context)
 
 
@@ -176,9 +183,15 @@ def balancing(request: HttpRequest) -> HttpResponse:
                 _("Done."),
             )
         return redirect("portal:balancing")
+    rows = list(recommending.newest())
+    number = request.GET.get("look", "")
+    look = next((row for row in rows if str(row.pk) == number), None)
+    waiting = any(row.state == "open" for row in rows)
     context = {
         "balancer": recommending.balancer(),
         "modes": Balancer.MODES,
-        "rows": recommending.newest(),
+        "rows": rows,
+        "look": look,
+        "changes": recommending.before_after(look) if look or waiting else [],
     }
     return render(request, "portal/balancing.html", context)

@@ -56,10 +56,13 @@ def test_a_plant_written_is_read_back_the_same() -> None:
         ({"colour": 1}, "colour: 1: unknown"),
         ({"pools": [{"name": "p", "parent": "q"}, {"name": "q", "parent": "p"}]}, "circle"),
         ({"rules": [rule("apart", ["v0", "nobody"])]}, "rule r: 'nobody': no such vm"),
-        ({"rules": [rule("apart", ["v0", "v1", "v2", "v3"])]}, "4 machines apart over 3 hosts"),
+        (
+            {"rules": [rule("apart", ["v0", "v1", "v2", "v3"])]},
+            "r keeps v0, v1, v2, v3 on different hosts; they can be on 3 hosts: h1, h2, h3",
+        ),
         (
             {"rules": [rule("spread", ["v0", "v1", "v2"])]},
-            "3 machines apart over 2 failure domains",
+            "in different failure domains; they can be in 2 failure domains: a, b",
         ),
         (
             {"rules": [rule("on_hosts", ["v0"], ["h1"], "on"), rule("off_hosts", ["v0"], ["h1"])]},
@@ -67,7 +70,7 @@ def test_a_plant_written_is_read_back_the_same() -> None:
         ),
         (
             {"rules": [rule("together", ["v0", "v1"], name="t"), rule("apart", ["v0", "v1"])]},
-            "kept together",
+            "t keeps v0, v1 on one host; r keeps v0, v1 on different hosts: this can never",
         ),
     ],
 )
