@@ -85,7 +85,12 @@ class Request(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
-        indexes = (models.Index(fields=("state", "-created_at"), name="request_state"),)
+        indexes = (
+            models.Index(fields=("state", "-created_at"), name="request_state"),
+            models.Index(fields=("-created_at",), name="request_newest"),
+            models.Index(fields=("requester", "-created_at"), name="request_own"),
+            models.Index(fields=("state", "submitted_at"), name="request_waiting"),
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -153,6 +158,11 @@ class SavedView(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def domain_name(environment: str, machine: str) -> str:
+    """What a machine's libvirt domain is called, by the names of both."""
+    return f"mw-{environment}-{machine}"
 
 
 class Machine(models.Model):
@@ -227,7 +237,7 @@ class Machine(models.Model):
 
     @property
     def domain_name(self) -> str:
-        return f"mw-{self.environment.name}-{self.name}"
+        return domain_name(self.environment.name, self.name)
 
 
 class Operation(models.Model):

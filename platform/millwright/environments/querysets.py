@@ -13,6 +13,10 @@ from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
     RequestState,
 )
+from millwright.shopfloor.querysets import LONG
+
+#: Of a host, lists show the name: what it consists of is long.
+_LONG_OF_HOST = tuple(f"host__{column}" for column in ("topology", "capabilities", "policy"))
 
 
 class RequestQuerySet(ByProjectQuerySet):
@@ -30,6 +34,7 @@ class RequestQuerySet(ByProjectQuerySet):
         )
 
     def with_names(self) -> Self:
+        """Everything that one request names; of the program only what names it."""
         return self.select_related(
             "project",
             "requester",
@@ -39,6 +44,12 @@ class RequestQuerySet(ByProjectQuerySet):
             "first_approval_by",
             "environment",
             "program_version__program",
+        ).defer(*(f"program_version__{column}" for column in LONG))
+
+    def listed(self) -> Self:
+        """What a line of a list names: each table more costs the database longer than its rows."""
+        return self.select_related("project", "requester", "template_version__template").defer(
+            "placement", "template_version__spec", "template_version__image"
         )
 
     def to_decide_by(self, user: Any) -> Self:
@@ -62,7 +73,7 @@ class EnvironmentQuerySet(ByProjectQuerySet):
 
         machines = Machine.objects.select_related(
             "host", "cell", "address_claim", "template_version__template"
-        )
+        ).defer(*_LONG_OF_HOST)
         return self.select_related("project", "owner").prefetch_related(
             models.Prefetch("machines", machines), "tags"
         )
@@ -85,7 +96,7 @@ class MachineQuerySet(ByProjectQuerySet):
     def with_names(self) -> Self:
         return self.select_related(
             "environment__project", "host", "cell", "address_claim", "template_version__template"
-        )
+        ).defer(*_LONG_OF_HOST)
 
 
 class OperationQuerySet(ByProjectQuerySet):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
+
+from millwright.catalog.models import TemplateVersion
 
 from .models import Environment, Machine, Operation, OperationStep, Request, StateTransition
 
@@ -47,6 +51,28 @@ class RequestSerializer(serializers.ModelSerializer):
             "placement",
         )
         read_only_fields = fields
+
+
+#: What a template says of its outputs → how their address is written.
+_ENDPOINTS = {
+    "modbus": "{}:{}",
+    "opcua": "opc.tcp://{}:{}",
+    "metrics": "http://{}:{}/metrics",
+    "http": "http://{}:{}/",
+    "mqtt": "mqtt://{}:{}",
+}
+
+
+def _address(machine: Machine) -> str | None:
+    claim = getattr(machine, "address_claim", None)
+    return claim.address if claim else None
+
+
+def endpoint(spec: dict[str, Any], address: str | None, kind: str) -> str | None:
+    """Where a template's output is reached at an address; None without either."""
+    outputs = spec.get("outputs", {})
+    port = outputs.get(kind) if isinstance(outputs, dict) else None
+    return _ENDPOINTS[kind].format(address, port) if address and port else None
 
 
 class MachineSerializer(serializers.ModelSerializer):
@@ -96,32 +122,22 @@ class MachineSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_address(self, machine: Machine) -> str | None:
-        claim = getattr(machine, "address_claim", None)
-        return claim.address if claim else None
-
-    def _output(self, machine: Machine, kind: str) -> int | None:
-        outputs = machine.template_version.spec.get("outputs", {})
-        return outputs.get(kind) if isinstance(outputs, dict) else None
+        return _address(machine)
 
     def get_modbus(self, machine: Machine) -> str | None:
-        address, port = self.get_address(machine), self._output(machine, "modbus")
-        return f"{address}:{port}" if address and port else None
+        return endpoint(machine.template_version.spec, _address(machine), "modbus")
 
     def get_opcua(self, machine: Machine) -> str | None:
-        address, port = self.get_address(machine), self._output(machine, "opcua")
-        return f"opc.tcp://{address}:{port}" if address and port else None
+        return endpoint(machine.template_version.spec, _address(machine), "opcua")
 
     def get_metrics(self, machine: Machine) -> str | None:
-        address, port = self.get_address(machine), self._output(machine, "metrics")
-        return f"http://{address}:{port}/metrics" if address and port else None
+        return endpoint(machine.template_version.spec, _address(machine), "metrics")
 
     def get_web(self, machine: Machine) -> str | None:
-        address, port = self.get_address(machine), self._output(machine, "http")
-        return f"http://{address}:{port}/" if address and port else None
+        return endpoint(machine.template_version.spec, _address(machine), "http")
 
     def get_mqtt(self, machine: Machine) -> str | None:
-        address, port = self.get_address(machine), self._output(machine, "mqtt")
-        return f"mqtt://{address}:{port}" if address and port else None
+        return endpoint(machine.template_version.spec, _address(machine), "mqtt")
 
 
 class EnvironmentSerializer(serializers.ModelSerializer):
@@ -222,7 +238,32 @@ class TransitionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-def status_machine(machine: Machine) -> dict[str, Any]:
-    """A machine as `millwright status` prints it."""
-    data = MachineSerializer(machine).data
-    return {key: data[key] for key in ("name", "host", "state", "modbus", "opcua", "metrics")}
+def status_machines(environments: Collection[Environment]) -> dict[UUID, list[dict[str, Any]]]:
+    """Environment → its machines as `millwright status` prints them: columns, since it prints a thousand."""
+    specs = dict(TemplateVersion.objects.values_list("pk", "spec"))
+    rows = (
+        Machine.objects.filter(environment__in=environments)
+        .order_by("name")
+        .values_list(
+            "environment_id",
+            "template_version_id",
+            "name",
+            "host__name",
+            "observed",
+            "address_claim__address",
+        )
+    )
+    machines: dict[UUID, list[dict[str, Any]]] = {row.pk: [] for row in environments}
+    for environment, version, name, host, observed, address in rows:
+        machines[environment].append(
+            {
+                "name": name,
+                "host": host,
+                "state": observed,
+                **{
+                    kind: endpoint(specs[version], address, kind)
+                    for kind in ("modbus", "opcua", "metrics")
+                },
+            }
+        )
+    return machines

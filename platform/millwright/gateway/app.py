@@ -18,6 +18,7 @@ from .limits import Cells, Slots
 from .metrics import Metrics
 from .modbus import ModbusDoor
 from .requests import (
+    Look,
     ModbusRead,
     ModbusWrite,
     OpcuaNode,
@@ -159,6 +160,24 @@ class Gateway:
         tags = [Tag(tag.path, tag.area, tag.address, tag.type) for tag in body.tags]
         return await self.tags.watch(machine, host, body.port, body.unit, tags)
 
+    async def look_tags(self, raw: bytes) -> dict[str, Any]:
+        """Last values of many machines; those that are neither watched nor described are left out."""
+        body = cast(Look, parse(Look, raw))
+        found: dict[str, Any] = {}
+        for machine, watch in body.machines.items():
+            try:
+                if watch is None:
+                    answer = self.tags.get(machine)
+                else:
+                    host = self.cells.check(watch.host)
+                    tags = [Tag(tag.path, tag.area, tag.address, tag.type) for tag in watch.tags]
+                    answer = self.tags.begin(machine, host, watch.port, watch.unit, tags)
+            except GatewayError as error:
+                answer = {"values": {}, "age_s": None, "error": str(error)}
+            if answer is not None:
+                found[machine] = answer
+        return {"machines": found}
+
 
 def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
     """The API for the local socket."""
@@ -170,6 +189,7 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
         "/v1/opcua/endpoints": gateway.opcua_endpoints,
         "/v1/opcua/children": gateway.opcua_children,
         "/v1/probe": gateway.probe,
+        "/v1/tags": gateway.look_tags,
     }
 
     async def handle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ class GatewayClient:
 
     def __init__(self, socket: Path, timeout_s: float = 15.0) -> None:
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
+            # No TLS on a local socket: without this each client would read all the world's authorities.
+            transport=httpx.HTTPTransport(
+                uds=str(socket), verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            ),
             base_url="http://gateway",
             timeout=timeout_s,
         )
@@ -122,6 +126,13 @@ class GatewayClient:
     def watch_tags(self, machine: str, host: str, tags: list[dict[str, Any]]) -> dict[str, Any]:
         """Have a machine's tags polled for as long as somebody asks: `{"values", "age_s", "error"}`."""
         return self._ask("POST", f"/v1/tags/{machine}", {"host": host, "tags": tags})
+
+    def look_tags(self, machines: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+        """Many machines' tags at once: each with what `watch_tags` is given, or None once it is watched.
+
+        Answers without waiting for a first reading; a machine that is not watched (any more) is left out.
+        """
+        return dict(self._ask("POST", "/v1/tags", {"machines": machines})["machines"])
 
     def trend(self, machine: str) -> dict[str, Any]:
         """What was read since somebody looks: `{"time": [s since 1970], "values": {tag: []}}`."""

@@ -83,6 +83,12 @@ class Watch(_Body):
     tags: list[WatchedTag]
 
 
+class Look(_Body):
+    """Machine → how to begin watching it, or nothing where that is going on."""
+
+    machines: dict[str, Watch | None] = Field(max_length=5000)
+
+
 def parse(kind: type[_Body], raw: bytes) -> _Body:
     """Read a body.
 

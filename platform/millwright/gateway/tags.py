@@ -112,6 +112,17 @@ class LiveTags:
         self, machine: str, host: str, port: int, unit: int, tags: list[Tag]
     ) -> dict[str, Any]:
         """Begin or go on watching; answers with the values once the first reading is there."""
+        kept = self._keep(machine, host, port, unit, tags)
+        await kept.first.wait()
+        return self._answer(kept)
+
+    def begin(
+        self, machine: str, host: str, port: int, unit: int, tags: list[Tag]
+    ) -> dict[str, Any]:
+        """The same without waiting: no values and no age before the first reading."""
+        return self._answer(self._keep(machine, host, port, unit, tags))
+
+    def _keep(self, machine: str, host: str, port: int, unit: int, tags: list[Tag]) -> _Watch:
         if len(tags) > MOST_TAGS:
             raise BadRequest(f"tags: {len(tags)} given; at most {MOST_TAGS}")
         kept = self._watches.get(machine)
@@ -123,8 +134,7 @@ class LiveTags:
             kept.history = deque(maxlen=min(TREND_SAMPLES, TREND_VALUES // max(1, len(tags))))
             kept.task = asyncio.create_task(self._poll(machine, kept))
         kept.wanted_until = until
-        await kept.first.wait()
-        return self._answer(kept)
+        return kept
 
     def get(self, machine: str) -> dict[str, Any] | None:
         """The last values; None if the machine is not watched."""

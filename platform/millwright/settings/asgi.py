@@ -12,6 +12,9 @@ os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
 _pages = get_asgi_application()
 
 from millwright.portal.consoles import console  # noqa: E402  # models are there only now
+from millwright.settings.heap import settle  # noqa: E402
+
+settle()
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "millwright.accounts.middleware.FirstThingsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "millwright.portal.middleware.OneThreadMiddleware",
 ]
 
 ROOT_URLCONF = "millwright.settings.urls"
@@ -236,7 +237,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "millwright.api.problems.handle",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["millwright.api.throttles.Reads"],
     "DEFAULT_THROTTLE_RATES": {"user": "6000/min"},
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

@@ -43,12 +43,34 @@ def _symbols(machine: Machine) -> list[dict[str, Any]]:
         .values_list("program_version__symbols", flat=True)
         .first()
     )
+    return _placed(found)
+
+
+def _placed(symbols: dict[str, Any] | None) -> list[dict[str, Any]]:
     rows = []
-    for symbol in (found or {}).get("symbols", []):
+    for symbol in (symbols or {}).get("symbols", []):
         place = modbus_place(symbol)
         if place is not None:
             rows.append({**symbol, **place})
     return rows
+
+
+def shown(symbols: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Of a version's symbols those that a page shows live, with their register."""
+    return _placed(symbols)[:MAX_LIVE_TAGS]
+
+
+def wanted(symbols: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Such symbols as the gateway is told them."""
+    return [
+        {
+            "path": symbol["path"],
+            "area": symbol["modbus_area"],
+            "address": symbol["modbus_address"],
+            "type": symbol["type"],
+        }
+        for symbol in symbols
+    ]
 
 
 def live_symbols(machine: Machine) -> list[dict[str, Any]]:
@@ -114,18 +136,9 @@ def read_tags(machine: Machine) -> Reading:
     if address is None:
         error = _("the machine is not running")
     elif symbols:
-        tags = [
-            {
-                "path": symbol["path"],
-                "area": symbol["modbus_area"],
-                "address": symbol["modbus_address"],
-                "type": symbol["type"],
-            }
-            for symbol in symbols
-        ]
         try:
             with gateway() as client:
-                answer = client.watch_tags(str(machine.pk), address, tags)
+                answer = client.watch_tags(str(machine.pk), address, wanted(symbols))
             values, age_s, error = answer["values"], answer["age_s"], answer["error"]
         except GatewayError as problem:
             error = words(problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from millwright.accounts.permissions import projects_with
 from millwright.accounts.querysets import ByProjectQuerySet
@@ -12,14 +12,31 @@ class ProgramQuerySet(ByProjectQuerySet):
     project_path = "project"
 
 
+#: Columns of a version that are as long as the program: no list shows them.
+LONG = ("files", "diagnostics", "symbols", "error")
+
+
 class ProgramVersionQuerySet(ByProjectQuerySet):
     project_path = "program__project"
+
+    def short(self) -> Self:
+        """For lists: without sources, symbols and messages."""
+        return self.defer(*LONG)
 
 
 class DeploymentQuerySet(ByProjectQuerySet):
     project_path = "machine__environment__project"
 
-    def to_decide_by(self, user: Any) -> DeploymentQuerySet:
+    def with_names(self) -> Self:
+        """For lists: machine, version and people, of the version only what names it."""
+        return self.select_related(
+            "machine__environment__project",
+            "program_version__program",
+            "deployed_by",
+            "decided_by",
+        ).defer(*(f"program_version__{column}" for column in LONG))
+
+    def to_decide_by(self, user: Any) -> Self:
         """Deployments that wait for somebody like this person; never their own."""
         projects = projects_with(user, "decide")
         rows = self.filter(state="asked").exclude(deployed_by=user)

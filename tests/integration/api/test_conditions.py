@@ -143,3 +143,23 @@ def test_too_many_changes_are_slowed_and_reading_goes_on(
     limited = erin.post("/api/v1/requests/", {}, format="json")
     assert int(limited["Retry-After"]) > 0
     assert erin.get("/api/v1/requests/").status_code == 200
+
+
+def test_a_limit_holds_over_every_minute_not_only_the_clocks(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [60_000_000.0]
+    monkeypatch.setattr(Changes, "rate", "4/min")
+    monkeypatch.setattr(Changes, "timer", staticmethod(lambda: clock[0]))
+    erin = _client(plant.engineer)
+
+    def at(second: float, times: int) -> list[int]:
+        clock[0] = 60_000_000.0 + second
+        return [erin.post("/api/v1/requests/", {}, format="json").status_code for _ in range(times)]
+
+    assert at(50, 5) == [400, 400, 400, 400, 429]
+    # The next minute of the clock has begun, and four were just now.
+    assert at(65, 1) == [429]
+    assert at(80, 2) == [400, 429]
+    # A minute of rest, and everything is as at first.
+    assert at(300, 5) == [400, 400, 400, 400, 429]

@@ -24,10 +24,15 @@ from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
 from millwright.environments.models import Environment, Machine
-from millwright.environments.serializers import status_machine
+from millwright.environments.serializers import status_machines
 from millwright.inventory import actions, joining
 from millwright.inventory.models import Cell, Drift, Host
-from millwright.inventory.serializers import CellSerializer, DriftSerializer, HostSerializer
+from millwright.inventory.serializers import (
+    CellSerializer,
+    DriftSerializer,
+    HostSerializer,
+    hosts_with_claims,
+)
 from millwright.settings import get_settings
 
 from .environments import ReasonInput, _reason
@@ -183,7 +188,7 @@ class HostRecoverySerializer(serializers.ModelSerializer):
 class HostViewSet(Readable):
     """The pool."""
 
-    queryset = Host.objects.prefetch_related("cpu_claims__machine__environment")
+    queryset = hosts_with_claims()
     serializer_class = HostSerializer
     permission_classes = (permissions.IsAuthenticated, PoolPermission)
     lookup_field = "name"
@@ -456,8 +461,11 @@ class StatusView(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT})
     def get(self, request: HttpRequest) -> Response:
         settings = get_settings()
-        environments = Environment.objects.with_machines().for_user(request.user).present()[:1000]
-        hosts = Host.objects.all() if may(request.user, "pool") else Host.objects.none()
+        environments = list(
+            Environment.objects.only("name", "state").for_user(request.user).present()[:1000]
+        )
+        machines = status_machines(environments)
+        hosts = Host.objects.only("name", "uri", "health", "accel")
         return Response(
             {
                 "portal": {"url": settings.public_url},
@@ -466,13 +474,13 @@ class StatusView(APIView):
                     {
                         "name": row.name,
                         "state": row.state,
-                        "machines": [status_machine(machine) for machine in row.machines.all()],
+                        "machines": machines[row.pk],
                     }
                     for row in environments
                 ],
                 "hosts": [
                     {"name": host.name, "uri": host.uri, "state": host.health, "accel": host.accel}
-                    for host in hosts
+                    for host in (hosts if may(request.user, "pool") else hosts.none())
                 ],
             }
         )
@@ -502,25 +510,35 @@ class TargetsView(APIView):
                 "targets": [host.agent_url.removeprefix("http://").removesuffix("/metrics")],
                 "labels": {"job": "millwright-agent", "host": host.name},
             }
-            for host in Host.objects.exclude(agent_url="")
+            for host in Host.objects.only("name", "agent_url").exclude(agent_url="")
         ]
+        ports = {
+            row.pk: outputs.get("metrics")
+            for row in TemplateVersion.objects.only("spec")
+            if isinstance(outputs := row.spec.get("outputs", {}), dict)
+        }
+        # Prometheus asks for the whole plant every few seconds: columns, no objects.
         machines = (
-            Machine.objects.with_names()
-            .present()
+            Machine.objects.present()
             .filter(desired=MachineDesired.RUNNING, address_claim__isnull=False)
+            .order_by("environment__name", "name")
+            .values_list(
+                "template_version_id",
+                "address_claim__address",
+                "environment__name",
+                "name",
+                "environment__project__slug",
+                "host__name",
+            )
         )
-        for machine in machines:
-            outputs = machine.template_version.spec.get("outputs", {})
-            port = outputs.get("metrics") if isinstance(outputs, dict) else None
-            if port:
+        for version, address, environment, machine, project, host in machines.iterator():
+            if port := ports.get(version):
                 labels = {
                     "job": "vplc",
-                    "environment": machine.environment.name,
-                    "machine": machine.name,
-                    "project": machine.environment.project.slug,
-                    "host": machine.host.name if machine.host else "",
+                    "environment": environment,
+                    "machine": machine,
+                    "project": project,
+                    "host": host or "",
                 }
-                targets.append(
-                    {"targets": [f"{machine.address_claim.address}:{port}"], "labels": labels}
-                )
+                targets.append({"targets": [f"{address}:{port}"], "labels": labels})
         return Response(targets)

@@ -157,9 +157,7 @@ class ProgramVersionViewSet(ProjectRows):
 class DeploymentViewSet(ProjectRows):
     """Which version was sent to which machine."""
 
-    rows = Deployment.objects.select_related(
-        "machine__environment", "program_version__program", "deployed_by", "decided_by"
-    )
+    rows = Deployment.objects.with_names()
     serializer_class = DeploymentSerializer
     filterset_fields = ("state", "machine")
     cursor_ordering = ("-created_at", "pk")

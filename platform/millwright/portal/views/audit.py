@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_date
 from millwright.audit.actions import record
 from millwright.audit.models import AuditEntry
 
-from .base import Rows
+from .base import Bounded, Rows
 
 #: More rows than this are no table for people; the API pages through all of them.
 MOST_ROWS = 100_000
@@ -76,6 +76,7 @@ class AuditList(Rows):
     """Who did what, when, from where and why."""
 
     template_name = "portal/audit.html"
+    paginator_class = Bounded
 
     def get_queryset(self) -> Any:
         return filtered(self.request)

@@ -8,7 +8,9 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 from django.views.generic import ListView
 
 from millwright.accounts.permissions import PermissionRefused
@@ -41,6 +43,28 @@ def attempt(request: HttpRequest, change: Callable[[], Any], done: str = "") -> 
     if done:
         messages.success(request, done)
     return result if result is not None else True
+
+
+class Bounded(Paginator):
+    """Counts up to `most` rows and offers no page behind them: nobody leafs through more.
+
+    A count of everything costs the database as much as reading it, however few rows a page shows.
+    """
+
+    most = 10_000
+
+    @cached_property
+    def _counted(self) -> int:
+        return int(self.object_list.order_by()[: self.most + 1].count())
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._counted, self.most)
+
+    @property
+    def more(self) -> bool:
+        """Whether there are rows behind the last page."""
+        return self._counted > self.most
 
 
 class Rows(LoginRequiredMixin, ListView):

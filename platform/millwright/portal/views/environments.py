@@ -106,9 +106,7 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "trends": machine.observed == MachineObserved.RUNNING,
                 "set_points": machine.set_points.all(),
                 "writable": writable_symbols(machine) if engineer else [],
-                "deployments": Deployment.objects.filter(machine=machine).select_related(
-                    "program_version__program", "deployed_by"
-                )[:5],
+                "deployments": Deployment.objects.with_names().filter(machine=machine)[:5],
             }
         )
     context = {

@@ -26,7 +26,11 @@ LATELY = dt.timedelta(days=1)
 def home(request: HttpRequest) -> HttpResponse:
     """Inbox, the pool and what failed lately, environments worst first, own requests."""
     user = request.user
-    hosts = Host.objects.exclude(health="up") if may(user, "pool") else Host.objects.none()
+    hosts = (
+        Host.objects.defer("topology", "capabilities", "policy").exclude(health="up")
+        if may(user, "pool")
+        else Host.objects.none()
+    )
     worst_first = {
         "failed": 0,
         "degraded": 1,
@@ -57,13 +61,11 @@ def home(request: HttpRequest) -> HttpResponse:
         "emergencies": _emergencies(user),
         "failed": failed,
         "pool": pool,
-        "inbox": Request.objects.with_names().to_decide_by(user)[:20],
-        "deployments": Deployment.objects.to_decide_by(user).select_related(
-            "machine__environment__project", "program_version__program", "deployed_by"
-        )[:20],
+        "inbox": Request.objects.listed().to_decide_by(user)[:20],
+        "deployments": Deployment.objects.with_names().to_decide_by(user)[:20],
         "unhealthy_hosts": hosts[:20],
         "environments": environments,
-        "requests": Request.objects.with_names().filter(requester=user)[:10],
+        "requests": Request.objects.listed().filter(requester=user)[:10],
     }
     return render(request, "portal/home.html", context)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, Prefetch
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -19,6 +21,8 @@ from millwright.balancing import draining, recommending
 from millwright.balancing.filling import heat_change
 from millwright.balancing.models import Balancer, Recommendation
 from millwright.core.lifecycle import HostAdministration
+from millwright.core.topology import Topology
+from millwright.environments.models import Machine, domain_name
 from millwright.inventory import actions
 from millwright.inventory.models import CpuClaim, Drift, Host
 from millwright.inventory.snapshot import snapshot, topology_of
@@ -49,45 +53,59 @@ MEND = {
 HOSTS_A_PAGE = 24
 
 
-def _with_claims(rows: Any) -> Any:
-    """Hosts with their CPU claims and owners: two queries, whatever the number of claims."""
-    claims = CpuClaim.objects.select_related("machine__environment")
-    return rows.prefetch_related(Prefetch("cpu_claims", claims))
+def _owners(hosts: Iterable[Host]) -> dict[int, dict[int, tuple[int, str]]]:
+    """Host → CPU → (vCPU, domain that owns it): one query, whatever the number of claims."""
+    owners: dict[int, dict[int, tuple[int, str]]] = defaultdict(dict)
+    rows = CpuClaim.objects.filter(host__in=hosts).order_by()
+    names = ("machine__environment__name", "machine__name")
+    for host_id, cpu, vcpu, environment, machine in rows.values_list(
+        "host_id", "cpu", "vcpu", *names
+    ):
+        owners[host_id][cpu] = vcpu, domain_name(environment, machine)
+    return owners
 
 
-def _cpus(host: Host, *, names: bool) -> list[dict[str, Any]]:
+def _cpus(
+    topology: Topology, owners: Mapping[int, tuple[int, str]], *, names: bool
+) -> list[dict[str, Any]]:
     """CPUs with role and owner; without `names` an owner is only said to be there."""
-    topology = topology_of(host)
-    owners = {claim.cpu: claim for claim in host.cpu_claims.all()}
-    return [
-        {
-            "id": cpu.id,
-            "node": cpu.node,
-            "role": str(topology.role(cpu.id)),
-            "owner": ""
-            if cpu.id not in owners
-            else (owners[cpu.id].machine.domain_name if names else _("taken")),
-            "vcpu": owners[cpu.id].vcpu if names and cpu.id in owners else None,
-        }
-        for cpu in topology.cpus
-    ]
+    taken = _("taken")
+    rows = []
+    for cpu in topology.cpus:
+        vcpu, owner = owners.get(cpu.id, (None, ""))
+        rows.append(
+            {
+                "id": cpu.id,
+                "node": cpu.node,
+                "role": str(topology.role(cpu.id)),
+                "owner": owner if names or not owner else taken,
+                "vcpu": vcpu if names else None,
+            }
+        )
+    return rows
 
 
 @login_required
 def pool(request: HttpRequest) -> HttpResponse:
-    """All hosts. Everyone who signed in sees states; names of others' machines need a plant-wide role."""
-    rows = Host.objects.annotate(machine_count=Count("machines")).order_by("name")
-    page = Paginator(_with_claims(rows), HOSTS_A_PAGE).get_page(request.GET.get("page"))
-    free = {host.name: host for host in snapshot().hosts}
+    """All hosts, page by page: what stands on a page is read for its hosts alone.
+
+    Everyone who signed in sees states; names of others' machines need a plant-wide role.
+    """
+    page = Paginator(Host.objects.order_by("name"), HOSTS_A_PAGE).get_page(request.GET.get("page"))
+    rows = list(page.object_list)
+    free = {host.name: host for host in snapshot(rows).hosts}
+    owners = _owners(rows)
+    counted = Machine.objects.filter(host__in=rows).order_by().values_list("host")
+    machines = dict(counted.annotate(Count("pk")))
     sees_all = sees_everything(request.user)
     hosts = [
         {
             "row": host,
-            "cpus": _cpus(host, names=sees_all),
+            "cpus": _cpus(free[host.name].topology, owners[host.pk], names=sees_all),
             "free": free[host.name],
-            "machines": host.machine_count,
+            "machines": machines.get(host.pk, 0),
         }
-        for host in page
+        for host in rows
     ]
     context = {
         "hosts": hosts,
@@ -104,14 +122,14 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
     """One host, for operators and readers of the whole plant."""
     if not sees_everything(request.user):
         raise PermissionDenied(_("Hosts in detail are for operators."))
-    row = get_object_or_404(_with_claims(Host.objects.all()), name=name)
+    row = get_object_or_404(Host, name=name)
     probes = [
         {"kind": kind, **probe, "mend": MEND.get(kind, "") if probe.get("verdict") != "yes" else ""}
         for kind, probe in sorted(row.capabilities.items())
     ]
     context = {
         "host": row,
-        "cpus": _cpus(row, names=True),
+        "cpus": _cpus(topology_of(row), _owners([row])[row.pk], names=True),
         "probes": probes,
         "machines": row.machines.select_related("environment__project"),
         "drifts": row.drifts.all(),

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -28,7 +29,9 @@ from .base import Rows, attempt, error_lines
 class ProgramList(Rows):
     """Programs of the person's projects."""
 
-    rows = Program.objects.select_related("project").prefetch_related("versions")
+    rows = Program.objects.select_related("project").prefetch_related(
+        Prefetch("versions", ProgramVersion.objects.short())
+    )
     template_name = "portal/programs.html"
 
 
@@ -100,12 +103,14 @@ def upload(request: HttpRequest) -> HttpResponse:
 def program(request: HttpRequest, pk: Any) -> HttpResponse:
     """A program's versions, what waits for approval, and what the project demands."""
     row = get_object_or_404(Program.objects.select_related("project").for_user(request.user), pk=pk)
-    versions = row.versions.select_related("uploaded_by").prefetch_related(
-        "deployments__machine__environment"
+    versions = (
+        row.versions.short()
+        .select_related("uploaded_by")
+        .prefetch_related("deployments__machine__environment")
     )
     asked = (
         Deployment.objects.filter(program_version__program=row, state="asked")
-        .select_related("machine__environment", "program_version__program", "deployed_by")
+        .with_names()
         .order_by("created_at")
     )
     context = {

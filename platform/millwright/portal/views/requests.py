@@ -67,7 +67,7 @@ def _promise(spec: dict[str, Any], keeps_time: bool) -> str:
 class RequestList(Rows):
     """Requests, newest first, by state."""
 
-    rows = Request.objects.with_names()
+    rows = Request.objects.listed()
     template_name = "portal/requests.html"
 
     def get_queryset(self) -> Any:

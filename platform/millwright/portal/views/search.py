@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from millwright.shopfloor.models import Device, Program
 MOST = 6
 #: One letter finds everything and costs as much.
 LEAST = 2
+_IP_BEGINS = re.compile(r"[0-9]+(\.[0-9.]*)?|[0-9a-f]{1,4}(:[0-9a-f:.]*)?", re.IGNORECASE)
+_MAC_BEGINS = re.compile(r"[0-9a-f]{2}(:[0-9a-f:]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,21 @@ class Hit:
     detail: str
     url: str
     state: str = ""
+
+
+def _machines(user: Any, text: str) -> list[Machine]:
+    """Machines by the beginning of their IP or MAC address: asked only for what can be one.
+
+    Two questions in place of one with "or", which no index of the two tables could answer.
+    """
+    rows = Machine.objects.with_names().for_user(user).present()
+    found: list[Machine] = []
+    if _IP_BEGINS.fullmatch(text):
+        found += rows.filter(address_claim__address__startswith=text.lower())[:MOST]
+    if _MAC_BEGINS.fullmatch(text) and len(found) < MOST:
+        known = {row.pk for row in found}
+        found += [row for row in rows.filter(mac__istartswith=text)[:MOST] if row.pk not in known]
+    return found[:MOST]
 
 
 def find_everywhere(user: Any, text: str) -> list[Hit]:
@@ -51,12 +69,7 @@ def find_everywhere(user: Any, text: str) -> list[Hit]:
         .select_related("project")
         .filter(name)[:MOST]
     ]
-    machines = (
-        Machine.objects.with_names()
-        .for_user(user)
-        .present()
-        .filter(Q(address_claim__address__startswith=text) | Q(mac__istartswith=text))
-    )
+    machines = _machines(user, text)
     hits += [
         Hit(
             _("Machine"),
@@ -65,7 +78,7 @@ def find_everywhere(user: Any, text: str) -> list[Hit]:
             reverse("portal:environment", args=[row.environment.name]),
             row.observed,
         )
-        for row in machines[:MOST]
+        for row in machines
     ]
     hits += [
         Hit(
@@ -75,7 +88,7 @@ def find_everywhere(user: Any, text: str) -> list[Hit]:
             reverse("portal:request", args=[row.pk]),
             row.state,
         )
-        for row in Request.objects.with_names().for_user(user).filter(name)[:MOST]
+        for row in Request.objects.listed().for_user(user).filter(name)[:MOST]
     ]
     hits += [
         Hit(_("Program"), row.name, str(row.project), reverse("portal:program", args=[row.pk]))
