@@ -210,10 +210,10 @@ def test_a_page_follows_steps_and_tags_in_its_language_until_the_right_is_gone(
     assert german != "reserved"
 
     async def look() -> None:
-        caller = AsyncClient(headers={"accept-language": "de"})
+        caller = AsyncClient()
         await sync_to_async(caller.force_login)(plant.engineer, backend=BACKEND)
         url = reverse("portal:environment_events", args=["filling-line-1"])
-        answer = await caller.get(url)
+        answer = await caller.get(url, headers={"accept-language": "de"})
         assert answer.status_code == 200
         events = aiter(answer.streaming_content)
         try:
