@@ -72,6 +72,25 @@ METRICS: tuple[Metric, ...] = (
     _agent(
         "domain_net_bytes_total", "counter", "domain device direction", "Bytes received and sent"
     ),
+    _agent("migrations_leaving", "gauge", "", "Migrations under way that leave this host"),
+    _agent(
+        "domain_jobs_unanswered",
+        "gauge",
+        "",
+        "Domains that keep a question for their job: their monitor hangs",
+    ),
+    _agent(
+        "domain_migration_seconds",
+        "gauge",
+        "domain",
+        "How long the domain's migration from this host has been under way",
+    ),
+    _agent(
+        "domain_migration_bytes",
+        "gauge",
+        "domain kind",
+        "Bytes of the migration: total, processed, remaining; they grow as memory changes",
+    ),
     _agent("storage_pool_active", "gauge", "pool", "1 if the storage pool is active"),
     _agent(
         "storage_pool_bytes", "gauge", "pool kind", "Size of an active pool: capacity, available"

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from monitoring.registry import METRICS
 
 from .hostfacts import HostFacts, read_facts
+from .jobs import JobReader, Jobs
 from .libvirt_reader import Domain, LibvirtReader
 
 Family = CounterMetricFamily | GaugeMetricFamily
@@ -46,9 +47,11 @@ class HostCollector(Collector):
         reader: LibvirtReader,
         *,
         facts: Callable[[], HostFacts] = read_facts,
+        jobs: JobReader | None = None,
         deadline_s: float = 2.5,
     ) -> None:
         self._reader, self._facts, self._deadline_s = reader, facts, deadline_s
+        self._jobs = jobs or JobReader()
 
     def describe(self) -> list[Any]:
         """Nothing: registering must not ask libvirt."""
@@ -63,6 +66,8 @@ class HostCollector(Collector):
             found.add("libvirt_call_seconds", reading.call_s)
         for domain in reading.domains:
             _domain(found, domain)
+        if reading.up:
+            _migrations(found, self._jobs.look(reading.domains))
         for pool in reading.pools:
             found.add("storage_pool_active", float(pool.active), pool.name)
             if pool.active:
@@ -98,6 +103,15 @@ def _domain(found: _Families, domain: Domain) -> None:
         for key, way in (("rx", "received"), ("tx", "sent")):
             if (size := stats.get(f"net.{number}.{key}.bytes")) is not None:
                 found.add("domain_net_bytes_total", size, name, device, way)
+
+
+def _migrations(found: _Families, jobs: Jobs) -> None:
+    found.add("migrations_leaving", len(jobs.migrations))
+    found.add("domain_jobs_unanswered", jobs.unanswered)
+    for row in jobs.migrations:
+        found.add("domain_migration_seconds", row.elapsed_s, row.domain)
+        for kind in ("total", "processed", "remaining"):
+            found.add("domain_migration_bytes", getattr(row, kind), row.domain, kind)
 
 
 def _host(found: _Families, facts: HostFacts) -> None:

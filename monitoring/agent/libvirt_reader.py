@@ -23,11 +23,12 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain's name, uuid and raw statistics, keyed as libvirt names them."""
+    """A domain's name, uuid and raw statistics, keyed as libvirt names them. `handle`: libvirt's own object."""
 
     name: str
     uuid: str
     stats: dict[str, Any]
+    handle: Any = field(default=None, compare=False)
 
     @property
     def state(self) -> str:
@@ -77,7 +78,7 @@ def bulk_stats(connection: Any) -> tuple[Domain, ...]:
         | libvirt.VIR_DOMAIN_STATS_INTERFACE
     )
     rows = connection.getAllDomainStats(wanted, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-    return tuple(Domain(dom.name(), dom.UUIDString(), stats) for dom, stats in rows)
+    return tuple(Domain(dom.name(), dom.UUIDString(), stats, dom) for dom, stats in rows)
 
 
 def storage_pools(connection: Any) -> tuple[Pool, ...]:

@@ -39,6 +39,10 @@ class FakeDomain:
     def UUIDString(self) -> str:
         return f"00000000-0000-0000-0000-{self.number:012d}"
 
+    def jobStats(self) -> dict[str, int]:
+        time.sleep(JOB_WAIT_S if self.number == 0 else DOMAIN_S)
+        return {"type": 0}
+
 
 def statistics_of(number: int) -> dict[str, Any]:
     """A domain with four vCPUs, two disks and two network cards, as libvirt names its figures."""

@@ -30,13 +30,15 @@ UP_LIMIT_S = 1500
 class Running:
     """Commands, the API, and what lies behind them."""
 
-    def __init__(self, postgres: PrivatePostgres) -> None:
+    def __init__(self, postgres: PrivatePostgres, name: str = "") -> None:
+        """`name` tells a second installation of the same run from the first."""
         self.postgres = postgres
+        self.home = HOME.with_name(f"{HOME.name}{name}")
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("MILLWRIGHT_")
         } | {
-            "MILLWRIGHT_HOME": str(HOME),
-            "MILLWRIGHT_DATABASE_URL": postgres.create_database("mw_e2e"),
+            "MILLWRIGHT_HOME": str(self.home),
+            "MILLWRIGHT_DATABASE_URL": postgres.create_database(f"mw_e2e{name}"),
         }
         if cache := os.environ.get("MILLWRIGHT_CACHE_DIR"):
             self.environment["MILLWRIGHT_CACHE_DIR"] = cache
@@ -54,12 +56,28 @@ class Running:
             stdin=subprocess.DEVNULL,
         )
 
-    def start(self) -> None:
+    def script(self, text: str, *words: str, limit_s: float = 120.0) -> str:
+        """Run Python with the installation's Django set up; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"import django\ndjango.setup()\n{text}", *words],
+            cwd=ROOT,
+            env=self.environment | {"DJANGO_SETTINGS_MODULE": "millwright.settings.django"},
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, *words: str) -> None:
         """Have it up; an earlier run's leftovers are taken away first."""
         # An own number, away from those that people's installations take first.
-        self.environment["MILLWRIGHT_INSTANCE"] = claim_instance(f"{ROOT}#{HOME}", first=1).instance
+        self.environment["MILLWRIGHT_INSTANCE"] = claim_instance(
+            f"{ROOT}#{self.home}", first=1
+        ).instance
         self.command("down")
-        done = self.command("up", limit_s=UP_LIMIT_S)
+        done = self.command("up", *words, limit_s=UP_LIMIT_S)
         self.first = done.stdout
         if done.returncode:
             raise AssertionError(
@@ -74,7 +92,7 @@ class Running:
 
     @property
     def settings(self) -> Settings:
-        return Settings(instance=self.instance, home=HOME)
+        return Settings(instance=self.instance, home=self.home)
 
     @property
     def supervision(self) -> Supervision:
@@ -93,9 +111,9 @@ class Running:
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
-    def machine(self) -> dict[str, Any]:
-        """The example's machine as the API shows it."""
-        return dict(self.api("erin").get("environments/filling-line-1/")["machines"][0])
+    def machine(self, environment: str = "filling-line-1") -> dict[str, Any]:
+        """The machine of the example, or of another environment, as the API shows it."""
+        return dict(self.api("erin").get(f"environments/{environment}/")["machines"][0])
 
 
 def metric(text: str, name: str, **labels: str) -> float:

@@ -18,6 +18,7 @@ from .limits import Cells, Slots
 from .metrics import Metrics
 from .modbus import ModbusDoor
 from .requests import (
+    AskNow,
     Look,
     ModbusRead,
     ModbusWrite,
@@ -154,6 +155,11 @@ class Gateway:
             timeout_s=timeout_s,
         )
 
+    async def probe_now(self, raw: bytes) -> dict[str, Any]:
+        """Ask these machines out of turn; the answers come with `/v1/probes`."""
+        body = cast(AskNow, parse(AskNow, raw))
+        return {"asked": self.schedule.ask_now(body.machines) if self.schedule else 0}
+
     async def watch_tags(self, machine: str, raw: bytes) -> dict[str, Any]:
         body = cast(Watch, parse(Watch, raw))
         host = self.cells.check(body.host)
@@ -190,6 +196,7 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
         "/v1/opcua/children": gateway.opcua_children,
         "/v1/probe": gateway.probe,
         "/v1/tags": gateway.look_tags,
+        "/v1/probes/now": gateway.probe_now,
     }
 
     async def handle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -67,6 +68,10 @@ class Probe(_Body):
     path: str = Field("/metrics", pattern=r"^/[\x21-\x7e]*$")
     unit: Unit = 1
     framing: Framing = "tcp"
+
+
+class AskNow(_Body):
+    machines: list[uuid.UUID] = Field(max_length=10_000)
 
 
 class WatchedTag(_Body):

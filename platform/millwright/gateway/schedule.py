@@ -114,6 +114,7 @@ class Schedule:
         self._every_s = every_s or EVERY_S
         self._stamp: tuple[int, int] | None = None
         self._tasks: dict[tuple[uuid.UUID, str], tuple[Target, asyncio.Task[None]]] = {}
+        self._extra: dict[tuple[uuid.UUID, str], asyncio.Task[None]] = {}
         self._latest: dict[tuple[uuid.UUID, str], tuple[Target, Answer]] = {}
         self._changes: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
         self._number = 0
@@ -128,11 +129,10 @@ class Schedule:
                 self.take_over()
                 await asyncio.sleep(1.0)
         finally:
-            for _target, task in self._tasks.values():
+            tasks = [*(task for _t, task in self._tasks.values()), *self._extra.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(
-                *(task for _t, task in self._tasks.values()), return_exceptions=True
-            )
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def take_over(self) -> None:
         """Read the file if it changed; one that cannot be read leaves what was known."""
@@ -157,6 +157,8 @@ class Schedule:
             if listed.get(key) != target:
                 task.cancel()
                 del self._tasks[key]
+                if (extra := self._extra.pop(key, None)) is not None:
+                    extra.cancel()
                 self._show(target, None)
                 if key not in listed:
                     self._latest.pop(key, None)
@@ -177,7 +179,26 @@ class Schedule:
             due = max(due + every_s, now)
             await asyncio.sleep(due - now)
 
-    async def _once(self, target: Target) -> None:
+    def ask_now(self, machines: Sequence[uuid.UUID]) -> int:
+        """Ask all there is to ask of these machines out of turn, once; returns how many questions go out.
+
+        The answers are told as changes even where they are as before: whoever asks wants to know. Their turns stay as they are. One whose question of this kind is still out is not asked twice.
+        """
+        wanted, asked = set(machines), 0
+        for key, (target, _task) in self._tasks.items():
+            if key[0] in wanted and key not in self._extra:
+                self._extra[key] = asyncio.create_task(self._out_of_turn(target))
+                asked += 1
+        return asked
+
+    async def _out_of_turn(self, target: Target) -> None:
+        try:
+            await self._once(target, news=True)
+        finally:
+            self._extra.pop(target.key, None)
+
+    async def _once(self, target: Target, *, news: bool = False) -> None:
+        """`news`: the answer is told even if it is as before."""
         async with self._slots:
             begun = time.monotonic()
             try:
@@ -192,7 +213,7 @@ class Schedule:
         before = self._latest.get(target.key)
         self._latest[target.key] = (target, answer)
         self._show(target, answer)
-        if before is None or before[1].ok != ok:
+        if news or before is None or before[1].ok != ok:
             self._number += 1
             self._changes.append((self._number, answer.document(target)))
 

@@ -311,9 +311,7 @@ class Lab:
                 "cpus": sorted(host.cpus),
                 "libvirtd": daemon.daemon_pid(self.root, host),
                 "frozen": groups.is_frozen(host.name),
-                "cut": not (
-                    network.is_up(host.management_link) and network.is_up(host.cell_link)
-                ),
+                "cut": not (network.is_up(host.management_link) and network.is_up(host.cell_link)),
                 "processes": len(groups.pids(host.name)),
             }
             for host in plan.hosts

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -69,6 +70,14 @@ class Outside:
         self._lock = threading.Lock()
         self._portal: dict[str, PortalAnswer] = {}
         self.gateway_error = ""
+        self._lost: set[UUID] = set()
+        self._wake = threading.Event()
+
+    def lost_sight(self, machines: Sequence[UUID]) -> None:
+        """The watcher no longer sees these: only the probes can tell whether they are up. Never blocks."""
+        with self._lock:
+            self._lost.update(machines)
+        self._wake.set()
 
     def run(self) -> None:
         """Until `stop`."""
@@ -79,15 +88,30 @@ class Outside:
                 log.exception("probes from outside")
             finally:
                 connections.close_all()
-            self._stop.wait(LOOK_S)
+            # A stop is seen after one look at the latest.
+            self._wake.wait(LOOK_S)
+            self._wake.clear()
 
     def round(self) -> None:
         """Tell the gateway, fetch what changed, ask the portal if it is time."""
         write_targets(self._settings.run_dir / "probes.json", targets_of(self._promises.get()))
+        self._ask_lost()
         self.fetch()
         if time.monotonic() >= self._next_portal:
             self._next_portal = time.monotonic() + PORTAL_S
             self.ask_portal()
+
+    def _ask_lost(self) -> None:
+        """Have the gateway ask at once; without it they are asked in their turn."""
+        with self._lock:
+            lost, self._lost = self._lost, set()
+        if not lost:
+            return
+        try:
+            with GatewayClient(self._settings.gateway_socket) as client:
+                client.probe_now([str(key) for key in lost])
+        except GatewayError as error:
+            log.warning("machines out of sight were not asked at once: %s", error)
 
     def fetch(self) -> int:
         """Bring the gateway's changes into the ledger; returns how many answers were taken."""

@@ -1,4 +1,7 @@
-"""Holds the ledger against Prometheus, per environment and hour, and says so when Prometheus itself is gone."""
+"""Holds the ledger against Prometheus, per environment and hour, and says so when Prometheus itself is gone.
+
+Each hour's scans are kept too, since Prometheus forgets.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from millwright.service_levels.models import Interval as LedgerInterval
 from millwright.service_levels.models import ServiceSpan
 from millwright.settings import Settings
 from monitoring.rules.alerts import PROMETHEUS_DOWN
+
+from . import cycles
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Reconciliation:
     latest: dict[str, Comparison] = field(default_factory=dict)
     finished: dt.datetime | None = None
     _next: dt.datetime | None = None
+    _next_cycles: dt.datetime | None = None
     _silent_since: dt.datetime | None = None
 
     def run(self) -> None:
@@ -54,6 +60,7 @@ class Reconciliation:
             try:
                 self.look(timezone.now())
                 self.round(timezone.now())
+                self.count_cycles(timezone.now())
             except PrometheusAway as error:
                 log.warning("the ledgers cannot be compared: %s", error)
             except Exception:
@@ -108,6 +115,22 @@ class Reconciliation:
             done += 1
         return done
 
+    def count_cycles(self, now: dt.datetime) -> int:
+        """Keep the scans of every hour that is over and is not kept; returns how many hours were.
+
+        Raises:
+            PrometheusAway: the hour is tried again later.
+        """
+        last = (now - SETTLE).replace(minute=0, second=0, microsecond=0)
+        begin = self._next_cycles or cycles.next_hour(last)
+        done = 0
+        while begin < last and not self.stop.is_set():
+            cycles.record_hour(Interval(begin, begin + HOUR), self._by_machine)
+            begin += HOUR
+            self._next_cycles = begin
+            done += 1
+        return done
+
     def hour(self, period: Interval) -> dict[str, Comparison]:
         """Compare one hour: environment → result. Three questions to Prometheus, two to the database."""
         interval_s = self._interval_s()
@@ -153,6 +176,15 @@ class Reconciliation:
     def _vector(self, query: str, at: float) -> dict[str, float]:
         data = self._get("/api/v1/query", query=query, time=f"{at:.3f}")["data"]
         return {row["metric"]["environment"]: float(row["value"][1]) for row in data["result"]}
+
+    def _by_machine(self, query: str, at: float) -> dict[tuple[str, str], float]:
+        data = self._get("/api/v1/query", query=query, time=f"{at:.3f}")["data"]
+        return {
+            (row["metric"].get("environment", ""), row["metric"].get("machine", "")): float(
+                row["value"][1]
+            )
+            for row in data["result"]
+        }
 
     def _get(self, path: str, **params: str) -> Any:
         url = f"http://127.0.0.1:{self.settings.prometheus_port}{path}"

@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 from uuid import UUID
@@ -55,8 +56,14 @@ SEEN = {
 class Watcher:
     """Looks at hosts in a pool of threads; `run` until `stop` is set."""
 
-    def __init__(self, hosts: Hosts, stop: threading.Event) -> None:
-        self._hosts = hosts
+    def __init__(
+        self,
+        hosts: Hosts,
+        stop: threading.Event,
+        lost: Callable[[Sequence[UUID]], None] = lambda _machines: None,
+    ) -> None:
+        """`lost` is told of machines that went out of sight."""
+        self._hosts, self._lost = hosts, lost
         self._stop = stop
         self._hints: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look")
@@ -141,14 +148,18 @@ class Watcher:
             transition(
                 host, "host_health", health, field="health", cause=why, health_reason=why[:300]
             )
+            gone = []
             for machine in host.machines.select_related("environment").exclude(
                 observed=MachineObserved.UNKNOWN
             ):
                 if machine.observed != MachineObserved.ABSENT:
+                    gone.append(machine.pk)
                     machine_observed(
                         machine, MachineObserved.UNKNOWN, cause=f"{name} does not answer"
                     )
                     _degrade(machine, f"{name} does not answer")
+        if gone:
+            self._lost(gone)
 
     def _answered(self, name: str, domains: tuple[DomainStats, ...]) -> None:
         with transaction.atomic():

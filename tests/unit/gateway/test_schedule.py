@@ -60,6 +60,46 @@ def test_changes_are_told_once_and_in_order(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_out_of_turn_each_question_goes_out_once_and_every_answer_is_told(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path, asked, released = tmp_path / "probes.json", [], asyncio.Event()
+
+        async def ask(target: Target) -> str:
+            asked.append((target.host, target.kind))
+            if len(asked) > 4 and target.kind == "opcua":
+                await released.wait()
+            return "it answers"
+
+        schedule = Schedule(
+            path, ask, lambda _target, _answer: None, every_s={"modbus": 3600, "opcua": 0.05}
+        )
+        lost, other = _target(host="10.0.0.2"), _target(host="10.0.0.3")
+        slow = lost.model_copy(update={"kind": "opcua"})
+        write_targets(path, [lost, slow, other])
+        schedule.take_over()
+        await _until(lambda: len(schedule.report()["latest"]) == 2)
+        # The first hour's turn of the other targets is not due yet.
+        number = schedule.report()["number"]
+        assert schedule.ask_now([lost.machine]) == 2
+        await _until(lambda: schedule.report()["number"] > number)
+        told = schedule.report(number)["changes"]
+        assert {(row["machine"], row["ok"]) for row in told} == {(str(lost.machine), True)}
+        # What is still out is not asked again; a machine that nobody knows is nothing to ask.
+        await _until(lambda: len(asked) > 4)
+        schedule.ask_now([lost.machine])
+        assert schedule.ask_now([lost.machine, uuid.uuid4()]) == 0
+        assert ("10.0.0.3", "modbus") not in asked
+        # One that is gone is forgotten, its question too.
+        write_targets(path, [other])
+        schedule.take_over()
+        released.set()
+        await asyncio.sleep(0.02)
+        assert {row["machine"] for row in schedule.report()["latest"]} <= {str(other.machine)}
+        assert schedule.ask_now([lost.machine]) == 0
+
+    asyncio.run(scenario())
+
+
 def test_one_that_hangs_or_breaks_holds_up_nobody(tmp_path: Path) -> None:
     async def scenario() -> None:
         path, answers = tmp_path / "probes.json", []

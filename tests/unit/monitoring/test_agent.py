@@ -1,6 +1,7 @@
 """The agent's readings, its deadline, and that the metric list is the truth."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitoring import METRICS
 from monitoring.agent import HostCollector, HostFacts, LibvirtReader, read_facts
 from monitoring.agent.hostfacts import count_cpus
+from monitoring.agent.jobs import MOST_HANGING, JobReader, Migration, ask_job
 from monitoring.agent.libvirt_reader import Domain, Pool
 
 STATS = {
@@ -38,9 +40,16 @@ FACTS = HostFacts(
 )
 
 
-def _samples(reader: LibvirtReader, facts: HostFacts = FACTS) -> dict[tuple[str, str], float]:
+def _samples(
+    reader: LibvirtReader, facts: HostFacts = FACTS, settled: Any = None
+) -> dict[tuple[str, str], float]:
     registry = CollectorRegistry()
-    registry.register(HostCollector(reader, facts=lambda: facts, deadline_s=0.2))
+    jobs = JobReader()
+    registry.register(HostCollector(reader, facts=lambda: facts, jobs=jobs, deadline_s=0.2))
+    if settled is not None:
+        # The first scrape begins to ask for jobs; whatever it shows, the next one has the answers.
+        generate_latest(registry)
+        settled(jobs)
     return {
         (sample.name, ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())
@@ -48,11 +57,25 @@ def _samples(reader: LibvirtReader, facts: HostFacts = FACTS) -> dict[tuple[str,
     }
 
 
+class MigratingDomain:
+    """libvirt's domain, on its way to another host."""
+
+    def jobStats(self) -> dict[str, int]:
+        return {
+            "type": 2,
+            "operation": 5,
+            "time_elapsed": 1500,
+            "data_total": 4000,
+            "data_processed": 3000,
+            "data_remaining": 1000,
+        }
+
+
 def _reader(ask: Any = None, opener: Any = None) -> LibvirtReader:
     return LibvirtReader(
         "test:///x",
         opener=opener or (lambda _uri: object()),
-        ask=ask or (lambda _c: (Domain("mw-a-plc", "u-1", STATS),)),
+        ask=ask or (lambda _c: (Domain("mw-a-plc", "u-1", STATS, MigratingDomain()),)),
         ask_pools=lambda _c: (Pool("mw", True, 1000, 400), Pool("old", False)),
     )
 
@@ -77,6 +100,81 @@ def test_a_domain_becomes_samples_in_base_units() -> None:
     assert ("millwright_storage_pool_bytes", "kind=capacity,pool=old") not in found
     assert found["millwright_host_isolated_interrupts_total", "cpu=1"] == 7
     assert found["millwright_host_timer_lateness_seconds", "kind=worst"] == 0.002
+
+
+def _until(condition: Any) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_migration_is_shown_with_its_bytes_and_time() -> None:
+    domain = Domain("mw-a-plc", "u-1", STATS, MigratingDomain())
+    found = _samples(_reader(), settled=lambda jobs: _until(lambda: jobs.look([domain]).migrations))
+    assert found["millwright_migrations_leaving", ""] == 1
+    assert found["millwright_domain_migration_seconds", "domain=mw-a-plc"] == 1.5
+    sizes = [
+        found["millwright_domain_migration_bytes", f"domain=mw-a-plc,kind={kind}"]
+        for kind in ("total", "processed", "remaining")
+    ]
+    assert sizes == [4000, 3000, 1000]
+
+
+def test_no_job_another_job_and_a_refusal_are_no_migration() -> None:
+    import libvirt
+
+    class Other:
+        def __init__(self, answer: Any) -> None:
+            self.answer = answer
+
+        def jobStats(self) -> Any:
+            if self.answer is None:
+                raise libvirt.libvirtError("only available on the source host")
+            return self.answer
+
+    for answer in ({"type": 0}, {"type": 2, "operation": 2}, None):
+        assert ask_job(Domain("mw-a", "u", STATS, Other(answer))) is None
+
+
+def test_a_domain_that_keeps_a_question_holds_nobody_else_up() -> None:
+    released, asked = threading.Event(), []
+
+    def ask(domain: Domain) -> Migration | None:
+        asked.append(domain.name)
+        if domain.name == "hung":
+            released.wait(60)
+        return Migration(domain.name, 1.0, 3, 2, 1) if domain.name == "moving" else None
+
+    jobs = JobReader(ask=ask, patience_s=0.05)
+    domains = [Domain(name, name, STATS, object()) for name in ("hung", "calm", "moving")]
+    domains.append(Domain("off", "off", {"state.state": 5}, object()))
+    _until(lambda: jobs.look(domains).migrations)
+    found = jobs.look(domains)
+    assert ([row.domain for row in found.migrations], found.unanswered) == (["moving"], 1)
+    # It is not asked again while it keeps the first question; the others are.
+    before = asked.count("moving")
+    _until(lambda: jobs.look(domains) and asked.count("moving") > before + 3)
+    assert (asked.count("hung"), asked.count("off")) == (1, 0)
+    released.set()
+    _until(lambda: jobs.look(domains).unanswered == 0 and asked.count("hung") > 1)
+
+
+def test_with_many_hanging_domains_no_more_questions_go_out() -> None:
+    released, asked = threading.Event(), []
+
+    def ask(domain: Domain) -> None:
+        asked.append(domain.name)
+        released.wait(60)
+
+    jobs = JobReader(ask=ask, patience_s=0.02)
+    domains = [Domain(f"d{number}", f"u{number}", STATS, object()) for number in range(9)]
+    _until(lambda: jobs.look(domains).unanswered == MOST_HANGING)
+    for _ in range(20):
+        assert jobs.look(domains).unanswered == MOST_HANGING
+    assert asked == [f"d{number}" for number in range(MOST_HANGING)]
+    released.set()
+    _until(lambda: jobs.look(domains).unanswered == 0)
 
 
 def test_a_hanging_libvirt_is_a_metric_and_only_one_question_is_out() -> None:
@@ -178,7 +276,14 @@ def test_cpu_lists_are_counted(text: str | None, count: int | None) -> None:
 
 def test_every_metric_of_the_agent_is_shown_and_every_shown_one_is_listed() -> None:
     full = {**STATS, "vcpu.1.delay": 1, "balloon.maximum": 1}
-    shown = {name for name, _ in _samples(_reader(ask=lambda _c: (Domain("d", "u", full),)))}
+    domain = Domain("d", "u", full, MigratingDomain())
+    shown = {
+        name
+        for name, _ in _samples(
+            _reader(ask=lambda _c: (domain,)),
+            settled=lambda jobs: _until(lambda: jobs.look([domain]).migrations),
+        )
+    }
     assert shown == {metric.name for metric in METRICS if metric.shown_by == "agent"}
 
 
