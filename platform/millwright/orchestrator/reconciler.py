@@ -69,14 +69,18 @@ def reconcile(
     machines: Mapping[UUID, Machine],
     site: str,
     now: dt.datetime,
+    later: frozenset[UUID] = frozenset(),
 ) -> None:
-    """Write the host's differences; those that are gone are removed from the list."""
+    """Write the host's differences; those that are gone are removed from the list.
+
+    What is said of machines that changed `later` than the host was asked counts for nothing.
+    """
     busy = frozenset(
         Operation.objects.live()
         .filter(machine__in=[*machines, *(row.uuid for row in domains)])
         .values_list("machine_id", flat=True)
     )
-    found = differences(domains, machines, site, busy)
+    found = differences(domains, machines, site, busy | later)
     known = {(row.kind, row.name): row for row in host.drifts.exclude(kind="orphan_volume")}
     Drift.objects.filter(pk__in=[row.pk for key, row in known.items() if key not in found]).delete()
     for (kind, name), (detail, machine) in found.items():

@@ -122,12 +122,13 @@ class Watcher:
     def look(self, name: str) -> None:
         """Ask one host and write what it says."""
         self.looks += 1
+        asked = timezone.now()
         try:
             domains = self._hosts.get(name).bulk_state(deadline_s=ANSWER_S)
         except HypervisorError as error:
             self._silent(name, str(error))
             return
-        self._answered(name, domains)
+        self._answered(name, domains, asked)
 
     # --- what was seen --------------------------------------------------------------------------
 
@@ -161,7 +162,7 @@ class Watcher:
         if gone:
             self._lost(gone)
 
-    def _answered(self, name: str, domains: tuple[DomainStats, ...]) -> None:
+    def _answered(self, name: str, domains: tuple[DomainStats, ...], asked: dt.datetime) -> None:
         with transaction.atomic():
             host = Host.objects.select_for_update().filter(name=name).first()
             if host is None:
@@ -184,15 +185,22 @@ class Watcher:
             leaving = frozenset(
                 host.moves_out.filter(state="prepared").values_list("machine_id", flat=True)
             )
+            # Operations have changed these since the host was asked: its answer is about before.
+            later = frozenset(
+                machine.pk
+                for machine in machines.values()
+                if machine.observed_at is not None and asked < machine.observed_at <= now
+            )
             for machine in machines.values():
                 if machine.pk in leaving and machine.pk not in seen:
                     # It has just arrived at its destination: its move says so, and where.
                     continue
-                self._machine(machine, seen.get(machine.pk), name)
+                if machine.pk not in later:
+                    self._machine(machine, seen.get(machine.pk), name)
             if seen.keys() - machines.keys():
                 # Before anything else: what came back and runs elsewhere by now.
                 clear_returned(host, set(seen))
-            reconcile(host, domains, machines, self._hosts.site, now)
+            reconcile(host, domains, machines, self._hosts.site, now, later)
         self._demand(name, seen, machines)
 
     def _machine(self, machine: Machine, row: DomainStats | None, host: str) -> None:
