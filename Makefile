@@ -41,7 +41,7 @@ test: lint
 	$(PY) -m pytest -m "not full"
 
 test-full: lint
-	$(PY) -m pytest
+	$(PY) scripts/test_full
 
 bench:
 	@scripts/bootstrap test
