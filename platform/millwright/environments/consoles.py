@@ -1,4 +1,4 @@
-"""Consoles of machines: a ticket that opens one once, who is there, and the trail of both ends.
+"""Consoles and screens of machines: a ticket that opens one once, who is there, and the trail of both ends.
 
 The ticket is a secret of half a minute: it travels in an answer's body and in the first message of the
 WebSocket, never in an address. Its SHA-256 is kept; beside it only the answer that the API keeps for an
@@ -24,6 +24,7 @@ from millwright.audit.actions import record
 from millwright.core.lifecycle import MachineObserved
 
 from .models import ConsoleVisit, Machine
+from .sizes import has_screen
 
 #: A ticket is used at once or not at all.
 TICKET_S = 30
@@ -39,15 +40,27 @@ ENDS = ("left", "idle", "forbidden", "lost", "refused")
 
 @transaction.atomic
 def ask(
-    actor: Any, machine: Machine, *, session_key: str = "", token: ApiToken | None = None
+    actor: Any,
+    machine: Machine,
+    *,
+    kind: str = "serial",
+    session_key: str = "",
+    token: ApiToken | None = None,
 ) -> tuple[ConsoleVisit, str]:
-    """A ticket for the machine's serial console; returns the visit and the secret, told only here.
+    """A ticket for the machine's serial console or screen; returns the visit and the secret, told only here.
 
     Raises:
         PermissionRefused: consoles are for those who operate the project.
-        ValidationError: the machine does not run, or the person has too many consoles.
+        ValidationError: the machine does not run or has no screen, or the person has too many consoles.
     """
     require(actor, "operate", machine.environment.project)
+    if kind == "screen" and not has_screen(machine.template_version.spec):
+        raise ValidationError(
+            {
+                "machine": _("%(machine)s has no screen: its template asks for none")
+                % {"machine": machine}
+            }
+        )
     _runs(machine)
     now = timezone.now()
     under_way = ConsoleVisit.objects.filter(user=actor, closed_at=None, opened_at__isnull=False)
@@ -60,13 +73,21 @@ def ask(
     visit = ConsoleVisit.objects.create(
         machine=machine,
         user=actor,
+        kind=kind,
         ticket_sha256=_digest(secret),
         session_key=session_key or "",
         token=token,
         asked_at=now,
         expires_at=now + dt.timedelta(seconds=TICKET_S),
     )
-    record(actor, "console.ask", machine, project=machine.environment.project, visit=str(visit.pk))
+    record(
+        actor,
+        "console.ask",
+        machine,
+        project=machine.environment.project,
+        visit=str(visit.pk),
+        kind=kind,
+    )
     return visit, secret
 
 
@@ -91,6 +112,7 @@ def open_visit(secret: str) -> ConsoleVisit | None:
         visit.machine,
         project=visit.machine.environment.project,
         visit=str(visit.pk),
+        kind=visit.kind,
     )
     return visit
 
@@ -111,6 +133,7 @@ def close_visit(visit_id: Any, end: str, **details: Any) -> bool:
         visit.machine,
         project=visit.machine.environment.project,
         visit=str(visit.pk),
+        kind=visit.kind,
         end=end,
         seconds=round((now - opened).total_seconds()),
         **details,
@@ -127,8 +150,8 @@ def still_allowed(visit_id: Any) -> bool:
     return True
 
 
-def to_connect(visit_id: Any) -> Machine:
-    """The machine of an open visit, for the one who holds the hosts' certificates.
+def to_connect(visit_id: Any) -> ConsoleVisit:
+    """An open visit with its machine, for the one who holds the hosts' certificates.
 
     Raises:
         ValidationError: no such visit is open, or the machine does not run.
@@ -137,7 +160,7 @@ def to_connect(visit_id: Any) -> Machine:
     if visit is None:
         raise ValidationError(_("no such visit is open"))
     _runs(visit.machine)
-    return visit.machine
+    return visit
 
 
 def sweep() -> int:

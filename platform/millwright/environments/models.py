@@ -378,12 +378,17 @@ class StateTransition(AppendOnly):
         return f"{self.subject_name}: {self.before} → {self.after}"
 
 
+#: The serial console, or the graphics card's screen.
+CONSOLE_KINDS = (("serial", _("serial console")), ("screen", _("screen")))
+
+
 class ConsoleVisit(models.Model):
     """A person at a machine's console: the ticket that opens it once, and from when to when he was there."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     machine = models.ForeignKey(Machine, models.CASCADE, related_name="console_visits")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=8, default="serial", choices=CONSOLE_KINDS)
     #: SHA-256 of the ticket; the ticket itself is told once and kept nowhere
     ticket_sha256 = models.CharField(max_length=64, unique=True, editable=False)
     #: by what the person was known when he asked: that browser's session, or that token

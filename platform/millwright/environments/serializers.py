@@ -11,6 +11,7 @@ from rest_framework import serializers
 from millwright.catalog.models import TemplateVersion
 
 from .models import Environment, Machine, Operation, OperationStep, Request, StateTransition
+from .sizes import has_screen
 
 
 class RequestSerializer(serializers.ModelSerializer):
@@ -86,6 +87,7 @@ class MachineSerializer(serializers.ModelSerializer):
     metrics = serializers.SerializerMethodField()
     web = serializers.SerializerMethodField()
     mqtt = serializers.SerializerMethodField()
+    screen = serializers.SerializerMethodField(help_text="whether it has a graphics card")
 
     class Meta:
         model = Machine
@@ -98,6 +100,7 @@ class MachineSerializer(serializers.ModelSerializer):
             "state",
             "desired",
             "observed_at",
+            "screen",
             "address",
             "modbus",
             "opcua",
@@ -120,6 +123,9 @@ class MachineSerializer(serializers.ModelSerializer):
             "guest_status_at",
         )
         read_only_fields = fields
+
+    def get_screen(self, machine: Machine) -> bool:
+        return has_screen(machine.template_version.spec)
 
     def get_address(self, machine: Machine) -> str | None:
         return _address(machine)

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from millwright.core.lifecycle import ServiceClass
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -23,6 +25,13 @@ def takes_programs(spec: dict[str, Any]) -> bool:
     """Whether machines of this template are controllers: they take programs, devices and set-points."""
     outputs = spec.get("outputs")
     return isinstance(outputs, dict) and "modbus" in outputs
+
+
+def has_screen(spec: dict[str, Any]) -> bool:
+    """Whether machines of this template have a graphics card; realtime ones never have."""
+    devices = spec.get("devices")
+    asked = isinstance(devices, dict) and devices.get("graphics") is True
+    return asked and spec.get("class") != ServiceClass.REALTIME
 
 
 def sizes_of(spec: dict[str, Any]) -> list[Size]:

@@ -15,6 +15,7 @@ from .domain import (
     VcpuSpec,
     domain_name,
     render_domain,
+    screen_socket,
     tune,
 )
 from .errors import (
@@ -140,5 +141,6 @@ __all__ = [
     "VolumeOwner",
     "domain_name",
     "render_domain",
+    "screen_socket",
     "tune",
 ]

@@ -44,7 +44,7 @@ EventCallback = Callable[[Event], None]
 
 
 class ConsoleStream(Protocol):
-    """A domain's serial console. Not thread-safe; one reader, one writer."""
+    """A domain's serial console or screen. Not thread-safe; one reader, one writer."""
 
     def read(self, *, timeout_s: float) -> bytes:
         """Return what has arrived, waiting up to `timeout_s`; b"" when nothing came.
@@ -55,7 +55,7 @@ class ConsoleStream(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Send keystrokes."""
+        """Send keystrokes, or what a viewer of the screen says."""
         ...
 
     def close(self) -> None:
@@ -334,6 +334,14 @@ class Hypervisor(Protocol):
 
     def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
         """Open the serial console, taking it over from another reader."""
+        ...
+
+    def screen_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
+        """Open the screen, taking it over from another viewer; the stream speaks RFB (VNC).
+
+        Raises:
+            Conflict: it does not run, or it has no screen.
+        """
         ...
 
     # --- migration --------------------------------------------------------------------------

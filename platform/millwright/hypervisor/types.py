@@ -25,6 +25,7 @@ class Capability(StrEnum):
     STATISTICS = "statistics"
     AGENT = "agent"
     CONSOLE = "console"
+    SCREEN = "screen"
     MIGRATION = "migration"
     KEEPALIVE = "keepalive"
     BOOT = "boot"

@@ -74,6 +74,8 @@ class MachineRecord:
     health: Mapping[str, Any]
     #: SMBIOS credentials: name → text
     credentials: Mapping[str, str]
+    #: whether it has a graphics card, whose screen people open in the browser
+    screen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from millwright.hypervisor import (
     Shortfall,
     VcpuRole,
     VcpuSpec,
+    screen_socket,
     tune,
 )
 from millwright.hypervisor import ServiceClass as DomainClass
@@ -99,6 +100,7 @@ def domain_spec(
             f"io.systemd.credential:{name}={text}"
             for name, text in sorted(machine.credentials.items())
         ),
+        screen=screen_socket(machine.id) if machine.screen else None,
         autostart=machine.autostart,
         title=f"{machine.environment}/{machine.name}",
     )

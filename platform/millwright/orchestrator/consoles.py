@@ -27,14 +27,16 @@ def opener(
 
     def console(words: Mapping[str, Any]) -> tuple[ConsoleStream, dict[str, Any]]:
         try:
-            machine = consoles.to_connect(str(words.get("visit", "")))
+            visit = consoles.to_connect(str(words.get("visit", "")))
         except ValidationError as error:
             raise Refused("; ".join(error.messages)) from None
         finally:
             connections.close_all()
         try:
+            machine = visit.machine
             host = hosts.get(machine.host.name)
-            stream = host.console_stream(machine.pk, deadline_s=OPEN_S)
+            opens = host.screen_stream if visit.kind == "screen" else host.console_stream
+            stream = opens(machine.pk, deadline_s=OPEN_S)
         except HypervisorError as error:
             raise Refused(str(error)) from None
         return stream, {"machine": str(machine), "host": machine.host.name}

@@ -33,7 +33,7 @@ from millwright.environments.assignments import read_assignment
 from millwright.environments.history import environment_transition, machine_observed
 from millwright.environments.models import Environment, Machine, Operation, OperationStep
 from millwright.environments.placement import place_machine
-from millwright.environments.sizes import control_vcpus
+from millwright.environments.sizes import control_vcpus, has_screen
 from millwright.hypervisor import Direction, Flow
 from millwright.inventory.models import AddressClaim, CpuClaim, Host
 from millwright.operations import (
@@ -177,6 +177,7 @@ class DjangoStore(MoveStore):
             outputs=outputs if isinstance(outputs, dict) else {},
             health=spec.get("health") or {},
             credentials=self._credentials(row),
+            screen=has_screen(spec),
         )
 
     def _credentials(self, row: Machine) -> dict[str, str]:

@@ -20,6 +20,7 @@ from django.db import close_old_connections
 from django.http.request import split_domain_port, validate_host
 
 from millwright.audit.actions import Origin, current_origin
+from millwright.core.rfb import BY_HAND, RfbError, ViewerStream
 from millwright.desk import DeskError, open_console
 from millwright.environments import consoles
 from millwright.environments.consoles import PATH
@@ -66,7 +67,7 @@ async def console(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             return
         try:
             await send({"type": "websocket.send", "text": json.dumps({"opened": about})})
-            end = await _carry(receive, send, reader, writer, visit.pk)
+            end = await _carry(receive, send, reader, writer, visit)
         finally:
             writer.close()
     finally:
@@ -105,6 +106,7 @@ async def _carry(
     """Bytes both ways until one side ends or the person has to leave; returns which of `ENDS`."""
     now = asyncio.get_running_loop().time
     typed = now()
+    viewer = ViewerStream() if visit.kind == "screen" else None
 
     async def outward() -> str:
         while data := await reader.read(MOST_BYTES):
@@ -122,7 +124,13 @@ async def _carry(
                 continue
             if len(data) > MOST_BYTES:
                 return "refused"
-            typed = now()
+            try:
+                # A viewer asks for pictures by itself; a terminal sends what is typed and nothing else.
+                if viewer is None or any(said.kind in BY_HAND for said in viewer.feed(data)):
+                    typed = now()
+            except RfbError as error:
+                log.info("screen: %s", error)
+                return "refused"
             writer.write(data)
             await writer.drain()
 
@@ -132,7 +140,7 @@ async def _carry(
             await asyncio.sleep(min(LOOK_S, idle_s))
             if now() - typed >= idle_s:
                 return "idle"
-            if not await _database(consoles.still_allowed, visit):
+            if not await _database(consoles.still_allowed, visit.pk):
                 return "forbidden"
 
     tasks = [asyncio.create_task(work()) for work in (inward, outward, watch)]

@@ -60,6 +60,7 @@ urlpatterns = [
     path("environments/<slug:name>/mappings/", shopfloor.mappings, name="mappings"),
     path("environments/<slug:name>/mappings/csv/", shopfloor.mappings_csv, name="mappings_csv"),
     path("machines/<uuid:pk>/console/", consoles.console, name="console"),
+    path("machines/<uuid:pk>/screen/", consoles.screen, name="screen"),
     path(
         "environments/<slug:name>/service-level/",
         service_levels.environment,

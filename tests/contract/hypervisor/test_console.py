@@ -1,4 +1,4 @@
-"""The serial console: of a running domain, for one person at a time."""
+"""The serial console and the screen: of a running domain, for one person at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import time
 from uuid import uuid4
 
 import pytest
-from millwright.hypervisor import Capability, Conflict, HostUnreachable, NotFound
+from millwright.hypervisor import (
+    Capability,
+    Conflict,
+    HostUnreachable,
+    NotFound,
+    screen_socket,
+)
 
 from tests.contract.hypervisor.subjects import Subject
+from tests.support.viewer import Viewer
 
 pytestmark = pytest.mark.needs(Capability.CONSOLE, Capability.BOOT)
 
@@ -42,3 +49,48 @@ def _ends(console: object) -> None:
     with pytest.raises(HostUnreachable):
         while time.monotonic() < limit:
             console.read(timeout_s=0.5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.needs(Capability.SCREEN, Capability.BOOT)
+def test_a_screen_of_what_has_one_and_for_one_alone(subject: Subject) -> None:
+    host = subject.hypervisor
+    blind = subject.spec()
+    host.define(blind)
+    host.start(blind.uuid)
+    with pytest.raises(Conflict, match="no screen"):
+        host.screen_stream(blind.uuid)
+    with pytest.raises(NotFound):
+        host.screen_stream(uuid4())
+    uuid = uuid4()
+    spec = subject.spec(uuid=uuid, metadata=subject.mark(uuid), screen=screen_socket(uuid))
+    host.define(spec)
+    with pytest.raises(Conflict, match="stopped"):
+        host.screen_stream(uuid)
+    host.start(uuid)
+    first = host.screen_stream(uuid)
+    picture = _viewer(first).picture()
+    assert picture.width >= 320
+    assert picture.height >= 200
+    assert spec.name in picture.name
+    second = host.screen_stream(uuid)
+    try:
+        _ends(first)
+        viewer = _viewer(second)
+        viewer.key(0xFF0D)
+        assert viewer.picture().width == picture.width
+        host.destroy(uuid)
+        _ends(second)
+    finally:
+        for screen in (first, second):
+            screen.close()
+            screen.close()
+
+
+def _viewer(stream: object) -> Viewer:
+    limit = time.monotonic() + 60
+
+    def read() -> bytes:
+        assert time.monotonic() < limit, "the screen says nothing"
+        return stream.read(timeout_s=0.5)  # type: ignore[attr-defined, no-any-return]
+
+    return Viewer(read, stream.write)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from tests.integration.browser.test_in_chromium import (
     playwright_beside_django,
     portal,
 )
-from tests.integration.portal.test_consoles import at
+from tests.integration.portal.test_consoles import _with_screen, at
 from tests.support.chromium import shot
 
 __all__ = ["at", "axe", "browser", "playwright_beside_django", "portal"]
@@ -60,5 +60,52 @@ def test_an_operator_types_at_a_console(
     page.get_by_text("the machine stopped").wait_for(timeout=WAIT)
     assert AuditEntry.objects.filter(action="console.open").count() == 2
     assert any(address.startswith("ws") for address in asked)
+    assert not any("ticket" in address or "?" in address for address in asked)
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_an_operator_sees_a_screen_and_types_at_it(
+    at: Any, browser: Browser, axe: str, width: int, scheme: Any
+) -> None:
+    url, plant, machine, host = at
+    _with_screen(machine)
+    page = enter(browser, url, plant.operator, width, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(f"{url}/environments/filling-line-1/")
+    page.get_by_role("link", name="Screen").click()
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_text("Keys and pointer go to the machine").wait_for(timeout=WAIT)
+    pixel = (
+        "() => [...document.querySelector('[data-screen] canvas').getContext('2d')"
+        ".getImageData(5, 5, 1, 1).data].join()"
+    )
+    page.wait_for_function(f"({pixel})() === '32,78,138,255'", timeout=WAIT)
+    page.keyboard.press("a")
+    page.wait_for_function(f"({pixel})() === '191,96,0,255'", timeout=WAIT)
+    page.get_by_role("button", name="Ctrl-Alt-Del").click()
+    page.wait_for_function(f"({pixel})() !== '191,96,0,255'", timeout=WAIT)
+    # Control, Alt and Delete went down in this order.
+    pressed = [said.data for said in host.screen.by_hand if said.data[0] in (4, 255)]
+    assert len(pressed) >= 2 + 3
+    assert no_overflow(page)
+    assert faults(page, axe) == []
+    shot(page, f"screen-{width}-{scheme}")
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("document.fullscreenElement !== null", timeout=WAIT)
+    page.evaluate("document.exitFullscreen()")
+    page.wait_for_function("document.fullscreenElement === null", timeout=WAIT)
+    # Out of the screen by keyboard alone.
+    page.locator("[data-screen] canvas").focus()
+    page.keyboard.press("Control+Shift+Escape")
+    page.keyboard.press("Enter")
+    page.get_by_text("You have left the console.").wait_for(timeout=WAIT)
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_text("Keys and pointer go to the machine").wait_for(timeout=WAIT)
+    host.running = False
+    page.get_by_text("the machine stopped").wait_for(timeout=WAIT)
+    assert AuditEntry.objects.filter(action="console.open", details__kind="screen").count() == 2
     assert not any("ticket" in address or "?" in address for address in asked)
     assert page.complaints == []  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership
@@ -21,6 +23,7 @@ from millwright.environments import actions, consoles
 from millwright.environments.models import ConsoleVisit, Machine
 from millwright.hypervisor import HostUnreachable
 from millwright.hypervisor.fake.console import FakeConsole
+from millwright.hypervisor.fake.screen import FakeScreen
 from millwright.orchestrator.consoles import opener
 from millwright.portal import consoles as live
 from rest_framework.test import APIClient
@@ -30,6 +33,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.integration.browser.test_in_chromium import portal
 from tests.support.desk import open_desk
 from tests.support.plant import Plant
+from tests.support.viewer import Viewer
 
 __all__ = ["portal"]
 
@@ -42,6 +46,7 @@ class OneHost:
 
     def __init__(self) -> None:
         self.console: FakeConsole | None = None
+        self.screen: FakeScreen | None = None
         self.answers = True
         self.running = True
 
@@ -53,6 +58,10 @@ class OneHost:
             raise HostUnreachable("no answer", host="mw0-h1")
         self.console = FakeConsole("mw-line", "mw0-h1", lambda: self.running)
         return self.console
+
+    def screen_stream(self, uuid: Any, *, deadline_s: float | None = None) -> FakeScreen:
+        self.screen = FakeScreen("mw-line", "mw0-h1", lambda: self.running)
+        return self.screen
 
 
 @pytest.fixture
@@ -67,9 +76,9 @@ def at(portal: tuple[str, Plant]) -> Iterator[tuple[str, Plant, Machine, OneHost
         yield url, plant, Machine.objects.with_names().get(), host
 
 
-def _ticket(plant: Plant, machine: Machine, user: Any = None) -> str:
+def _ticket(plant: Plant, machine: Machine, user: Any = None, kind: str = "serial") -> str:
     token, _ = issue_token(None, user or plant.operator, "console", lifetime=dt.timedelta(hours=1))
-    return consoles.ask(user or plant.operator, machine, token=token)[1]
+    return consoles.ask(user or plant.operator, machine, kind=kind, token=token)[1]
 
 
 def _open(url: str, secret: str, **more: Any) -> ClientConnection:
@@ -260,3 +269,73 @@ def test_visits_of_a_dead_process_are_closed_and_unused_tickets_forgotten(at: An
     assert consoles.sweep() == 1
     assert [row.end for row in ConsoleVisit.objects.all()] == ["lost"]
     assert AuditEntry.objects.get(action="console.close").details["end"] == "lost"
+
+
+def _with_screen(machine: Machine) -> None:
+    version = machine.template_version
+    # Past the rule that a version's promise stays: the test stands for a plant with such a template.
+    type(version).objects.filter(pk=version.pk).update(
+        spec={**version.spec, "class": "shared", "devices": {"graphics": True}}
+    )
+    machine.refresh_from_db()
+
+
+def test_a_screen_speaks_rfb_and_pictures_alone_are_nobody_at_it(
+    at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, plant, machine, host = at
+    with pytest.raises(ValidationError, match="no screen"):
+        consoles.ask(plant.operator, machine, kind="screen")
+    _with_screen(machine)
+    with _open(url, _ticket(plant, machine, kind="screen")) as screen:
+        _until_open(screen)
+        viewer = Viewer(lambda: screen.recv(timeout=WAIT), screen.send)  # type: ignore[arg-type,return-value]
+        before = viewer.picture()
+        assert viewer.name == "simulated screen of mw-line"
+        assert before.colours == 1
+        viewer.key(0xFF0D)
+        assert viewer.picture().pixels != before.pixels
+        assert [said.data[1] for said in host.screen.by_hand] == [1, 0]
+        screen.send(b"\x63no viewer")
+        assert _end(screen) == "refused"
+
+    class Short:
+        console_idle_minutes = 0.02
+        desk_socket = live.get_settings().desk_socket
+
+    monkeypatch.setattr(live, "get_settings", lambda: Short)
+    with _open(url, _ticket(plant, machine, kind="screen")) as screen:
+        _until_open(screen)
+        viewer = Viewer(lambda: screen.recv(timeout=WAIT), screen.send)  # type: ignore[arg-type,return-value]
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                viewer.picture()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.reason == "idle"
+    _wait(lambda: AuditEntry.objects.filter(action="console.close").exists())
+    kinds = AuditEntry.objects.filter(action__startswith="console.").values_list("details__kind")
+    assert set(kinds) == {("screen",)}
+
+
+def test_the_command_line_shows_a_screen_to_a_viewer(at: Any, tmp_path: Path) -> None:
+    url, plant, machine, _host = at
+    _with_screen(machine)
+    _, secret = issue_token(None, plant.operator, "cli", lifetime=dt.timedelta(hours=1))
+    login = tmp_path / "millwright" / "login.json"
+    login.parent.mkdir()
+    login.write_text(json.dumps({"url": url, "token": secret}))
+    login.chmod(0o600)
+    command = [sys.executable, "-m", "millwright.cli", "machine", "screen", "filling-line-1"]
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as shell:
+        assert shell.stdout is not None
+        place = Path(shell.stdout.readline().rsplit(" ", 1)[1].strip())
+        assert place.parent.stat().st_mode & 0o77 == 0
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(WAIT)
+            line.connect(str(place))
+            assert Viewer(lambda: line.recv(65536), line.sendall).picture().colours == 1
+        told, _ = shell.communicate(timeout=WAIT)
+    assert shell.returncode == 0
+    assert "screen: left" in told
+    assert not place.exists()

@@ -17,6 +17,7 @@ from millwright.hypervisor import (
     ServiceClass,
     VcpuRole,
     VcpuSpec,
+    screen_socket,
     tune,
 )
 
@@ -89,6 +90,17 @@ CASES: dict[str, tuple[ServiceClass, frozenset[ProbeKind], dict[str, Any]]] = {
             "console_log": None,
             "agent": False,
             "title": "",
+        },
+    ),
+    "shared_emulated_screen": (
+        ServiceClass.SHARED,
+        frozenset(),
+        {
+            "vcpus": (VcpuSpec(),),
+            "iothreads": 0,
+            "oem_strings": (),
+            "console_log": None,
+            "screen": screen_socket(BASE.uuid),
         },
     ),
 }

@@ -35,6 +35,9 @@ CONTROL = VcpuSpec(role=VcpuRole.CONTROL, cpus=frozenset({1}))
         ({"memory_bytes": 0}, "memory_bytes"),
         ({"vcpus": ()}, "vcpus"),
         ({"iothreads": 99}, "iothreads"),
+        ({"screen": "/run/mw.screen"}, "screen"),  # the base is realtime
+        ({"screen": "mw.screen"}, "screen"),
+        ({"screen": "/" + "x" * 107}, "screen"),
         ({"title": "two\nlines"}, "title"),
         ({"oem_strings": ("a\0b",)}, "oem_strings[0]"),
         ({"oem_strings": ("ok", "")}, "oem_strings[1]"),

@@ -516,10 +516,22 @@ class MachineViewSet(ProjectRows):
         Open a WebSocket at `path` and send `{"ticket": …}` as its first message. Text frames are JSON of the
         portal (`opened` or `error`), binary frames the console's bytes in both directions.
         """
+        return self._ticket(request, "serial")
+
+    @extend_schema(request=None, responses={201: ConsoleOutput})
+    @action(detail=True, methods=["post"])
+    def screen(self, request: HttpRequest, pk: str) -> Response:
+        """A ticket for its screen: good once, for half a minute.
+
+        As for the console; the binary frames speak RFB (VNC) without a sign-in of its own.
+        """
+        return self._ticket(request, "screen")
+
+    def _ticket(self, request: HttpRequest, kind: str) -> Response:
         token = request.auth if isinstance(request.auth, ApiToken) else None
         session = "" if token else request.session.session_key or ""
         visit, secret = consoles.ask(
-            request.user, self.get_object(), session_key=session, token=token
+            request.user, self.get_object(), kind=kind, session_key=session, token=token
         )
         body = {"id": visit.pk, "ticket": secret, "expires_at": visit.expires_at, "path": PATH}
         return Response(ConsoleOutput(body).data, status=status.HTTP_201_CREATED)

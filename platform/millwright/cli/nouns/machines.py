@@ -131,6 +131,35 @@ def console(environment: str, name: str | None) -> None:
     terminal.carry(api.url, made["path"], made["ticket"])
 
 
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(1, 3600),
+    default=120.0,
+    show_default=True,
+    help="Seconds to wait for a viewer.",
+)
+def screen(environment: str, name: str | None, wait_s: float) -> None:
+    """The screen of its graphics card, for a VNC viewer on this computer.
+
+    A socket is made that only you can open; the first viewer that opens it sees the screen. Whoever is
+    at this screen now loses it. Opening and closing are written into the audit trail.
+    """
+    from millwright.cli import screen as viewer
+
+    api = Api.from_settings()
+    row = _machine(api, environment, name)
+
+    def ask() -> tuple[str, str]:
+        made = api.post(f"machines/{row['id']}/screen/")
+        return made["path"], made["ticket"]
+
+    viewer.serve(api.url, ask, wait_s)
+
+
 def _machine(api: Api, environment: str, name: str | None) -> dict[str, str]:
     rows = api.get(f"environments/{environment}/")["machines"]
     found = [row for row in rows if name in (None, row["name"])]

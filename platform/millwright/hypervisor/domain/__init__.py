@@ -8,6 +8,7 @@ from .spec import (
     Tuning,
     VcpuSpec,
     domain_name,
+    screen_socket,
 )
 from .tuning import Shortfall, TuningPlan, tune
 from .xml import render_domain
@@ -23,5 +24,6 @@ __all__ = [
     "VcpuSpec",
     "domain_name",
     "render_domain",
+    "screen_socket",
     "tune",
 ]

@@ -19,6 +19,13 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: SMBIOS strings end at NUL, XML 1.0 cannot hold control characters, and one line is one line.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 MIB = 2**20
+#: Where the sockets of screens are, on every host: QEMU's own folder, closed to everybody else.
+SCREENS = "/var/lib/libvirt/qemu"
+
+
+def screen_socket(uuid: UUID) -> str:
+    """The socket of a machine's screen on its host."""
+    return f"{SCREENS}/mw-{uuid}.screen"
 
 
 def domain_name(environment: str, machine: str) -> str:
@@ -141,6 +148,8 @@ class DomainSpec:
         oem_strings: SMBIOS type 11 strings; systemd in the guest takes those that begin with
             `io.systemd.credential:` as credentials.
         console_log: file on the host that receives the serial console.
+        screen: socket on the host of the graphics card's screen; None: no graphics card. A realtime
+            machine has none: drawing would take time of the emulator that its core does not give.
         tb_cache_bytes: bound of the emulator's translation cache (emulation only).
         autostart: whether the host starts it by itself ("autonomous" machines).
     """
@@ -161,6 +170,7 @@ class DomainSpec:
     oem_strings: tuple[str, ...] = ()
     agent: bool = True
     console_log: str | None = None
+    screen: str | None = None
     tb_cache_bytes: int = 128 * MIB
     machine_type: str = "q35"
     title: str = ""
@@ -205,6 +215,13 @@ class DomainSpec:
             raise InvalidSpec.of("nics", macs, "each MAC address once")
         if self.console_log is not None:
             _path("console_log", self.console_log)
+        if self.screen is not None:
+            _path("screen", self.screen)
+            # What a UNIX socket's address holds, its end included, is 108 bytes.
+            if len(self.screen.encode()) > 107:
+                raise InvalidSpec.of("screen", self.screen, "at most 107 bytes")
+            if self.service_class is ServiceClass.REALTIME:
+                raise InvalidSpec.of("screen", self.screen, "a realtime machine has no screen")
 
     def _check_cpus(self) -> None:
         control: set[int] = set()

@@ -21,6 +21,8 @@ from .spec import DiskSpec, DomainSpec, NicSpec
 
 #: Path of the guest agent's port in the guest is fixed by this name.
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+#: By this channel the screen is opened; see `_screen`.
+SCREEN_CHANNEL = "millwright.screen.0"
 KIB = 1024
 MIB = 2**20
 
@@ -165,6 +167,8 @@ def _devices(root: ET.Element, spec: DomainSpec) -> None:
     if spec.agent:
         channel = ET.SubElement(devices, "channel", type="unix")
         ET.SubElement(channel, "target", type="virtio", name=AGENT_CHANNEL)
+    if spec.screen is not None:
+        _screen(devices, spec.screen)
     if spec.tuning.balloon:
         balloon = ET.SubElement(devices, "memballoon", model="virtio")
         ET.SubElement(balloon, "stats", period="10")
@@ -207,3 +211,20 @@ def _serial(devices: ET.Element, spec: DomainSpec) -> None:
     ET.SubElement(serial, "target", type="isa-serial", port="0")
     console = ET.SubElement(devices, "console", type="pty")
     ET.SubElement(console, "target", type="serial", port="0")
+
+
+def _screen(devices: ET.Element, socket: str) -> None:
+    """A graphics card whose screen nobody reaches but through libvirt.
+
+    libvirt carries a channel's socket in a stream over its own TLS connection, but no VNC server's.
+    So both have one path: libvirt opens the channel's socket before QEMU begins, QEMU's VNC server
+    then takes the path for its own, and whoever opens the channel arrives at the screen. The port in
+    the guest has no other end. No TCP port is opened anywhere.
+    """
+    channel = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(channel, "source", mode="bind", path=socket)
+    ET.SubElement(channel, "target", type="virtio", name=SCREEN_CHANNEL)
+    graphics = ET.SubElement(devices, "graphics", type="vnc")
+    ET.SubElement(graphics, "listen", type="socket", socket=socket)
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", type="vga", vram=str(16 * MIB // KIB), heads="1")

@@ -1,4 +1,4 @@
-"""The serial console over a libvirt stream, fed by the event loop."""
+"""The serial console and the screen over libvirt streams, fed by the event loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from uuid import UUID
 
 import libvirt
 
-from millwright.hypervisor.errors import DeadlineExceeded, HostUnreachable
+from millwright.hypervisor.domain.xml import SCREEN_CHANNEL
+from millwright.hypervisor.errors import Conflict, DeadlineExceeded, HostUnreachable
 from millwright.hypervisor.port import ConsoleStream
 
 from .connection import Connection
@@ -25,17 +26,23 @@ WRITE_S = 10.0
 
 
 class ConsoleVerbs(DomainVerbs):
-    """`console_stream`."""
+    """`console_stream` and `screen_stream`."""
 
     def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
         """See the port. It has a connection of its own, closed with it."""
-        deadline = Deadline("console_stream", self.name, deadline_s)
+        return self._opened(uuid, Console, Deadline("console_stream", self.name, deadline_s))
+
+    def screen_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
+        """See the port. It has a connection of its own, closed with it."""
+        return self._opened(uuid, Screen, Deadline("screen_stream", self.name, deadline_s))
+
+    def _opened(self, uuid: UUID, kind: type[Console], deadline: Deadline) -> ConsoleStream:
         lane = self._lanes.special(deadline)
 
         def work(conn: libvirt.virConnect) -> Console:
             domain = self._owned(conn, uuid)
             self._require_running(domain)
-            return Console(conn, domain, self.name)
+            return kind(conn, domain, self.name)
 
         try:
             console = lane.run(deadline, work)
@@ -73,12 +80,14 @@ class LaneConsole:
 class Console:
     """An open console; see `ConsoleStream`."""
 
+    what = "console"
+
     def __init__(self, conn: libvirt.virConnect, domain: libvirt.virDomain, host: str) -> None:
         self._host = host
         self._data: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ended = False
         self._stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
-        domain.openConsole(None, self._stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+        self._open(domain)
         self._stream.eventAddCallback(
             libvirt.VIR_STREAM_EVENT_READABLE
             | libvirt.VIR_STREAM_EVENT_HANGUP
@@ -86,6 +95,9 @@ class Console:
             self._readable,
             None,
         )
+
+    def _open(self, domain: libvirt.virDomain) -> None:
+        domain.openConsole(None, self._stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
 
     def _readable(self, stream: libvirt.virStream, events: int, _: object) -> None:
         """In the event loop's thread."""
@@ -118,7 +130,7 @@ class Console:
             return b""
         if data is None:
             self._data.put(None)  # for the next reader
-            raise HostUnreachable("the console ended", host=self._host)
+            raise HostUnreachable(f"the {self.what} ended", host=self._host)
         parts = [data]
         while not self._data.empty():
             more = self._data.get()
@@ -132,11 +144,11 @@ class Console:
         """See `ConsoleStream`."""
         end = time.monotonic() + WRITE_S
         while data:
-            with translated(self._host, "console"):
+            with translated(self._host, self.what):
                 sent = self._stream.send(data)
             if sent == WOULD_BLOCK:
                 if time.monotonic() > end:
-                    raise DeadlineExceeded("the console takes no input", host=self._host)
+                    raise DeadlineExceeded(f"the {self.what} takes no input", host=self._host)
                 time.sleep(0.02)
                 continue
             data = data[sent:]
@@ -150,3 +162,14 @@ class Console:
             self._data.put(None)
         with contextlib.suppress(libvirt.libvirtError):
             self._stream.abort()
+
+
+class Screen(Console):
+    """An open screen; the channel of the same path leads to it, see `domain.xml`."""
+
+    what = "screen"
+
+    def _open(self, domain: libvirt.virDomain) -> None:
+        if SCREEN_CHANNEL not in domain.XMLDesc():
+            raise Conflict(f"domain {domain.name()!r} has no screen", host=self._host)
+        domain.openChannel(SCREEN_CHANNEL, self._stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)

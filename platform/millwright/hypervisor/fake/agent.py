@@ -19,6 +19,7 @@ from .clock import VirtualClock
 from .console import FakeConsole
 from .faults import Faults, verb
 from .guest import FakeGuest
+from .screen import FakeScreen
 from .state import FakeDomain
 
 
@@ -114,15 +115,32 @@ class FakeAgent:
     def console_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
         """See the port."""
         with self._lock:
-            domain = self._domains.get(uuid)
-            if domain is None:
-                raise NotFound(f"domain {uuid} does not exist", host=self.name)
-            if domain.state is not DomainState.RUNNING:
-                raise Conflict(f"domain {domain.name!r} is {domain.state.value}", host=self.name)
-            if domain.console is not None:
-                domain.console.end()
-            found = domain
-            domain.console = FakeConsole(
-                domain.name, self.name, lambda: found.state is DomainState.RUNNING
+            found = self._running_domain(uuid)
+            if found.console is not None:
+                found.console.end()
+            found.console = FakeConsole(
+                found.name, self.name, lambda: found.state is DomainState.RUNNING
             )
-            return domain.console
+            return found.console
+
+    @verb
+    def screen_stream(self, uuid: UUID, *, deadline_s: float | None = None) -> ConsoleStream:
+        """See the port."""
+        with self._lock:
+            found = self._running_domain(uuid)
+            if found.effective is None or found.effective.screen is None:
+                raise Conflict(f"domain {found.name!r} has no screen", host=self.name)
+            if found.screen is not None:
+                found.screen.end()
+            found.screen = FakeScreen(
+                found.name, self.name, lambda: found.state is DomainState.RUNNING
+            )
+            return found.screen
+
+    def _running_domain(self, uuid: UUID) -> FakeDomain:
+        domain = self._domains.get(uuid)
+        if domain is None:
+            raise NotFound(f"domain {uuid} does not exist", host=self.name)
+        if domain.state is not DomainState.RUNNING:
+            raise Conflict(f"domain {domain.name!r} is {domain.state.value}", host=self.name)
+        return domain

@@ -16,6 +16,7 @@ from millwright.hypervisor.types import (
 
 from .console import FakeConsole
 from .guest import FakeGuest
+from .screen import FakeScreen
 
 
 @dataclass(slots=True)
@@ -32,8 +33,9 @@ class FakeDomain:
     started_at_s: float = 0.0
     boots: int = 0
     guest: FakeGuest = field(default_factory=FakeGuest)
-    #: whoever is at its console
+    #: whoever is at its console and its screen
     console: FakeConsole | None = None
+    screen: FakeScreen | None = None
     #: the migration that brought it here
     arrival: MigrationResult | None = None
     #: given since it runs

@@ -21,7 +21,7 @@ from millwright.environments import actions, labels, moving
 from millwright.environments.access import has_access, show_access
 from millwright.environments.models import Environment, SavedView, StateTransition
 from millwright.environments.serializers import MachineSerializer
-from millwright.environments.sizes import takes_programs
+from millwright.environments.sizes import has_screen, takes_programs
 from millwright.inventory.models import Host
 from millwright.portal.words import MOVABILITY
 from millwright.shopfloor.config import firewall_pairs
@@ -98,6 +98,7 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "moved_by": MOVABILITY[machine.movability],
                 "data": MachineSerializer(machine).data,
                 "controller": takes_programs(machine.template_version.spec),
+                "screen": has_screen(machine.template_version.spec),
                 "opens": has_access(machine.template_version.spec),
                 "claims": machine.cpu_claims.order_by("cpu"),
                 "pairs": firewall_pairs(machine),
