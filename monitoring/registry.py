@@ -137,6 +137,13 @@ METRICS: tuple[Metric, ...] = (
     _gateway("request_seconds", "histogram", "endpoint", "Time to answer"),
     _gateway("watched_machines", "gauge", "", "Machines whose tags are being polled"),
     Metric(
+        "millwright_tag",
+        "gauge",
+        ("environment", "machine", "tag"),
+        "gateway",
+        "A recorded tag's value; switches are 0 and 1",
+    ),
+    Metric(
         "millwright_probe_success",
         "gauge",
         ("environment", "machine", "kind"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
+import os
+import pwd
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -75,7 +79,7 @@ class Tools:
         found = {}
         for entry in self.shm.forces():
             key = f"{int(entry.area)}:{entry.offset}:{entry.size}:{entry.bit}"
-            path = named.get(key, key)
+            path = named[key]["path"] if key in named else key
             try:
                 place = self.variables.find(path)
                 found[path] = place.decode(_bytes(place, entry.value))
@@ -96,7 +100,11 @@ class Tools:
             number = int.from_bytes(place.encode(value)[:_MOST], "little")
             entry = self._entry(place, number)
             entries[entry.area, entry.offset, entry.size, entry.bit] = entry
-            named[f"{int(entry.area)}:{entry.offset}:{entry.size}:{entry.bit}"] = place.path
+            named[f"{int(entry.area)}:{entry.offset}:{entry.size}:{entry.bit}"] = {
+                "path": place.path,
+                "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+                "by": _user(),
+            }
         self._names.write_text(json.dumps(named))
         self.shm.set_forces(entries.values())
         return self.forced()
@@ -117,7 +125,8 @@ class Tools:
         self.shm.set_forces(entries.values())
         return self.forced()
 
-    def _load_names(self) -> dict[str, str]:
+    def _load_names(self) -> dict[str, dict[str, str]]:
+        """Where a force is → its variable, and when and by whom it was set."""
         try:
             return dict(json.loads(self._names.read_text()))
         except (OSError, ValueError):
@@ -161,3 +170,12 @@ class Tools:
 def _bytes(place: Place, value: int) -> bytes:
     data = value.to_bytes(_MOST, "little")
     return bytes([data[0] << (place.bit or 0)]) if place.bit is not None else data[: place.width]
+
+
+def _user() -> str:
+    """Who asks: whoever became root for it, or the user of this process; "" where he has no name."""
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return ""

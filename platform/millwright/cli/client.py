@@ -120,10 +120,14 @@ class Api:
     def get(self, path: str, **query: Any) -> Any:
         return self._call("GET", path, params=query)
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def post(
+        self, path: str, body: dict[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> Any:
         """POST. A key of its own each: what is repeated on purpose is repeated by the caller."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._call("POST", path, json=body or {}, headers=headers)
+        # What is known to take longer has a limit of its own.
+        more: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
+        return self._call("POST", path, json=body or {}, headers=headers, **more)
 
     def put(self, path: str, body: dict[str, Any]) -> Any:
         return self._call("PUT", path, json=body)

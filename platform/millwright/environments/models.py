@@ -223,6 +223,9 @@ class Machine(models.Model):
     #: the last status that the guest reported (state, program, scans, overruns)
     guest_status = models.JSONField(default=dict)
     guest_status_at = models.DateTimeField(null=True, blank=True)
+    #: variables that are held against the program, and since when that is known
+    forced = models.PositiveIntegerField(default=0)
+    forced_since = models.DateTimeField(null=True, blank=True)
 
     objects = MachineQuerySet.as_manager()
 
@@ -230,6 +233,12 @@ class Machine(models.Model):
         ordering = ("environment", "name")
         constraints = (
             models.UniqueConstraint(fields=("environment", "name"), name="machine_name_once"),
+        )
+        indexes = (
+            # Few are, and every home page asks.
+            models.Index(
+                fields=("forced_since",), condition=models.Q(forced__gt=0), name="machine_forced"
+            ),
         )
 
     def __str__(self) -> str:

@@ -121,6 +121,8 @@ class MachineSerializer(serializers.ModelSerializer):
             "placement",
             "guest_status",
             "guest_status_at",
+            "forced",
+            "forced_since",
         )
         read_only_fields = fields
 

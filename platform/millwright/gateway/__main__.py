@@ -34,10 +34,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    socket: Path, cells: Path, metrics_host: str, metrics_port: int, schedule: Path | None = None
+    socket: Path,
+    cells: Path,
+    metrics_host: str,
+    metrics_port: int,
+    schedule: Path | None = None,
+    recorded: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT."""
-    gateway = Gateway(Cells(cells), schedule=schedule)
+    gateway = Gateway(Cells(cells), schedule=schedule, recorded=recorded)
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
     # The socket's mode is the whole access control: only this user may ask.
@@ -98,6 +103,7 @@ def main(
             metrics_host,
             metrics_port or settings.gateway_port,
             probes or settings.run_dir / "probes.json",
+            settings.run_dir / "recorded.json",
         )
     )
 

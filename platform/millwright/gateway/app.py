@@ -17,6 +17,7 @@ from .errors import BadRequest, GatewayError
 from .limits import Cells, Slots
 from .metrics import Metrics
 from .modbus import ModbusDoor
+from .recorder import Recorder
 from .requests import (
     AskNow,
     Look,
@@ -26,11 +27,13 @@ from .requests import (
     OpcuaRead,
     OpcuaServer,
     Probe,
+    Search,
     Units,
     Watch,
     parse,
 )
 from .schedule import Schedule, Target, parse_after
+from .sweep import Sweep
 from .tags import LiveTags, Tag
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -43,16 +46,22 @@ class Gateway:
     """Doors into the cells with their limits. One instance per process."""
 
     def __init__(
-        self, cells: Cells, *, timeout_s: float = 3.0, schedule: Path | None = None
+        self,
+        cells: Cells,
+        *,
+        timeout_s: float = 3.0,
+        schedule: Path | None = None,
+        recorded: Path | None = None,
     ) -> None:
         self.cells = cells
         self.timeout_s = timeout_s
         self.modbus = ModbusDoor(timeout_s)
         self.tags = LiveTags(self.modbus)
         self.slots = Slots()
+        self.sweep = Sweep()
         self.metrics = Metrics()
         self.schedule: Schedule | None = None
-        self._schedule_path = schedule
+        self._schedule_path, self._recorded_path = schedule, recorded
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -60,6 +69,9 @@ class Gateway:
         if self._schedule_path is not None:
             self.schedule = Schedule(self._schedule_path, self.ask, self.metrics.probed)
             self._tasks.append(asyncio.create_task(self.schedule.run()))
+        if self._recorded_path is not None:
+            recorder = Recorder(self._recorded_path, self.cells, self.modbus, self.metrics.recorded)
+            self._tasks.append(asyncio.create_task(recorder.run()))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -122,6 +134,14 @@ class Gateway:
         self.cells.check(host)
         async with self.slots.slot(f"{host}:{port}"):
             return await discovery.opcua_children(body.url, body.node, self.timeout_s * 3)
+
+    async def search(self, raw: bytes) -> dict[str, Any]:
+        body = cast(Search, parse(Search, raw))
+        first, last = str(body.first), str(body.last)
+        # Both ends in one cell: what lies between them is then in it too.
+        self.cells.check_range(first, last)
+        log.info("search", first=first, last=last)
+        return {"found": await self.sweep.search(first, last, self.timeout_s)}
 
     async def probe(self, raw: bytes) -> dict[str, Any]:
         body = cast(Probe, parse(Probe, raw))
@@ -197,6 +217,7 @@ def create_app(gateway: Gateway) -> Callable[..., Awaitable[None]]:
         "/v1/probe": gateway.probe,
         "/v1/tags": gateway.look_tags,
         "/v1/probes/now": gateway.probe_now,
+        "/v1/search": gateway.search,
     }
 
     async def handle(

@@ -120,6 +120,10 @@ class GatewayClient:
         """`[{"url", "mode", "policy", "users", "fingerprint", "certificate"}]`."""
         return list(self._ask("POST", "/v1/opcua/endpoints", {"url": url})["endpoints"])
 
+    def search(self, first: str, last: str) -> list[dict[str, Any]]:
+        """Servers among the addresses of a cell: `[{"address", "port", "protocol", "detail"}]`; takes seconds."""
+        return list(self._ask("POST", "/v1/search", {"first": first, "last": last})["found"])
+
     def opcua_children(self, url: str, node: str) -> dict[str, Any]:
         """`{"nodes": [{"node", "name", "kind", "type", "value"}], "more": bool}`."""
         return self._ask("POST", "/v1/opcua/children", {"url": url, "node": node})

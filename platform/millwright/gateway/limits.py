@@ -62,6 +62,14 @@ class Cells:
             raise OutsideCells(f"host: {host} is in no registered cell (cells: {known})")
         return str(address)
 
+    def check_range(self, first: str, last: str) -> None:
+        """Raise `OutsideCells` unless both addresses lie in one and the same cell."""
+        self.check(first)
+        self.check(last)
+        ends = ipaddress.ip_address(first), ipaddress.ip_address(last)
+        if not any(ends[0] in network and ends[1] in network for network in self.networks()):
+            raise OutsideCells(f"first, last: {first} and {last} are not in one cell")
+
 
 def write_cells(path: Path, cidrs: Sequence[str]) -> None:
     """Write the file that `Cells` reads, whole or not at all."""

@@ -48,6 +48,21 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._tag = Gauge(
+            "millwright_tag",
+            "A recorded tag's value; switches are 0 and 1",
+            ("environment", "machine", "tag"),
+            registry=self.registry,
+        )
+
+    def recorded(self, environment: str, machine: str, tag: str, value: float | None) -> None:
+        """Show a recorded tag; None: it is not known now."""
+        if value is None:
+            with suppress(KeyError):
+                self._tag.remove(environment, machine, tag)
+            return
+        self._tag.labels(environment, machine, tag).set(value)
+
     def probed(self, target: Target, answer: Answer | None) -> None:
         """Show an answer; None: the target is no longer asked."""
         if answer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -51,6 +52,11 @@ class Units(_Body):
     first: Unit = 1
     last: Unit = 1
     framing: Framing = "tcp"
+
+
+class Search(_Body):
+    first: IPv4Address
+    last: IPv4Address
 
 
 class OpcuaServer(_Body):

@@ -84,6 +84,25 @@ def decode(tag: Tag, raw: list[int] | list[bool]) -> Any:
     return bool(value) if tag.type == "BOOL" else value
 
 
+async def read_all(
+    modbus: ModbusDoor,
+    host: str,
+    port: int,
+    unit: int,
+    tags: list[Tag],
+    requests: list[tuple[Area, int, int]],
+) -> dict[str, Any]:
+    """Values by path, read with the requests of `batches(tags)`. Raises GatewayError."""
+    values: dict[str, Any] = {}
+    for area, first, count in requests:
+        raw = await modbus.read(host, port, unit, area, first, count)
+        for tag in tags:
+            start = tag.address - first
+            if tag.area == area and start >= 0 and start + tag.width <= count:
+                values[tag.path] = decode(tag, raw[start : start + tag.width])
+    return values
+
+
 @dataclass
 class _Watch:
     host: str
@@ -179,14 +198,7 @@ class LiveTags:
                 del self._watches[machine]
 
     async def _read(self, kept: _Watch, requests: list[tuple[Area, int, int]]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for area, first, count in requests:
-            raw = await self._modbus.read(kept.host, kept.port, kept.unit, area, first, count)
-            for tag in kept.tags:
-                start = tag.address - first
-                if tag.area == area and start >= 0 and start + tag.width <= count:
-                    values[tag.path] = decode(tag, raw[start : start + tag.width])
-        return values
+        return await read_all(self._modbus, kept.host, kept.port, kept.unit, kept.tags, requests)
 
     @property
     def watched(self) -> int:

@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from millwright.environments.models import Machine
 from millwright.gateway import GatewayClient, GatewayError, Target, write_targets
+from millwright.gateway.recorder import write_recorded
 from millwright.service_levels.actions import record_probe
 from millwright.settings import Settings
+from millwright.shopfloor.recording import targets
 
 from .promises import Promise, Promises
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the gateway's answers, and at the portal.
 LOOK_S, PORTAL_S = 1.0, 5.0
+#: Seconds between two looks at which tags are recorded.
+RECORDED_S = 10.0
 
 #: What a person and a program ask first. Neither needs a sign-in to show that its part works.
 ENDPOINTS = {"portal": "/accounts/login/", "api": "/api/v1/status/"}
@@ -66,7 +70,7 @@ class Outside:
     def __init__(self, settings: Settings, promises: Promises, stop: threading.Event) -> None:
         self._settings, self._promises, self._stop = settings, promises, stop
         self._life, self._number = "", 0
-        self._next_portal = 0.0
+        self._next_portal = self._next_recorded = 0.0
         self._lock = threading.Lock()
         self._portal: dict[str, PortalAnswer] = {}
         self.gateway_error = ""
@@ -96,6 +100,9 @@ class Outside:
         """Tell the gateway, fetch what changed, ask the portal if it is time."""
         write_targets(self._settings.run_dir / "probes.json", targets_of(self._promises.get()))
         self._ask_lost()
+        if time.monotonic() >= self._next_recorded:
+            self._next_recorded = time.monotonic() + RECORDED_S
+            write_recorded(self._settings.run_dir / "recorded.json", targets())
         self.fetch()
         if time.monotonic() >= self._next_portal:
             self._next_portal = time.monotonic() + PORTAL_S

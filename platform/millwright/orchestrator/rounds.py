@@ -32,6 +32,7 @@ from millwright.hypervisor import HypervisorError, Share
 from millwright.inventory.models import Drift, Host
 from millwright.operations.volumes import POOL
 
+from .forcing import forces_round
 from .hosts import Hosts
 
 log = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: balance_round(now),
         lambda: measure_round(now),
         lambda: shares(hosts, now),
+        lambda: forces_round(now),
         lambda: leases(now),
         lambda: requests(now),
         lambda: undecided(now),

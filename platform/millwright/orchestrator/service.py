@@ -19,7 +19,7 @@ from millwright.operations import Engine, LockLost, Ports
 from millwright.service_levels import rounds as ledger
 from millwright.settings import Settings
 
-from . import consoles, joining, notices, rounds, workshop
+from . import consoles, forcing, joining, notices, rounds, workshop
 from .builder import WorkerBuilder
 from .durable import DurableRunner
 from .fencing import AgentFencer
@@ -132,7 +132,11 @@ class Service:
         self._start("notices", lambda: notices.run(self.stop))
         desk = Desk(
             self.settings.desk_socket,
-            {**workshop.WORKS, "host_check": joining.checker(site)},
+            {
+                **workshop.WORKS,
+                **forcing.works(hosts),
+                "host_check": joining.checker(site),
+            },
             consoles.opener(hosts),
         )
         self._start("desk", lambda: desk.run(self.stop.is_set))

@@ -11,6 +11,7 @@ from .views import (
     devices,
     environments,
     filling,
+    forces,
     home,
     joining,
     ledger,
@@ -30,6 +31,7 @@ from .views import (
     setpoints,
     shopfloor,
     tokens,
+    trends,
 )
 
 app_name = "portal"
@@ -61,6 +63,9 @@ urlpatterns = [
     path("environments/<slug:name>/mappings/csv/", shopfloor.mappings_csv, name="mappings_csv"),
     path("machines/<uuid:pk>/console/", consoles.console, name="console"),
     path("machines/<uuid:pk>/screen/", consoles.screen, name="screen"),
+    path("environments/<slug:name>/trends/", trends.record, name="trend_record"),
+    path("machines/<uuid:pk>/forces/", forces.force_list, name="forces"),
+    path("machines/<uuid:pk>/forces/end/", forces.unforce, name="unforce"),
     path(
         "environments/<slug:name>/service-level/",
         service_levels.environment,
@@ -95,6 +100,7 @@ urlpatterns = [
     path("devices/", shopfloor.DeviceList.as_view(), name="devices"),
     path("devices/new/", shopfloor.device_new, name="device_new"),
     path("devices/read/", shopfloor.device_read, name="device_read"),
+    path("devices/search/", shopfloor.device_search, name="device_search"),
     path("devices/discover/", shopfloor.device_discover, name="device_discover"),
     path("devices/nodes/", shopfloor.device_nodes, name="device_nodes"),
     path("devices/<uuid:pk>/", devices.device, name="device"),

@@ -27,6 +27,9 @@ CONSOLE_ENDS = {
     "refused": _("The console cannot be had now."),
 }
 
+#: How long trends may be, in minutes.
+TREND_SPANS = ((10, _("10 min")), (60, _("1 h")), (480, _("8 h")), (1440, _("24 h")))
+
 #: Causes of interruptions, and the sum of time without data.
 CAUSE_WORDS = {**dict(CAUSES), "missing": _("no data")}
 
@@ -96,7 +99,10 @@ ACTIONS = {
     "console.ask": _("asked for console"),
     "console.open": _("opened console"),
     "console.close": _("closed console"),
+    "cell.search": _("searched cell"),
     "console.failed": _("console could not be opened"),
+    "force.end": _("ended forces of"),
+    "force.failed": _("forces could not be ended of"),
     "device.add": _("added device"),
     "device.remove": _("removed device"),
     "device.trust": _("trusted certificate of device"),
@@ -188,6 +194,8 @@ ACTIONS = {
     "delegation.give": _("handed decisions on"),
     "delegation.end": _("ended delegation"),
     "notification.choose": _("chose what to be told"),
+    "trend.record": _("began to record a tag of"),
+    "trend.stop": _("ended recording a tag of"),
     "webhook.add": _("added webhook"),
     "webhook.enable": _("switched webhook on"),
     "webhook.disable": _("switched webhook off"),

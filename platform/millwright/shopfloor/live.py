@@ -73,6 +73,11 @@ def wanted(symbols: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def shown_symbols(machine: Machine) -> list[dict[str, Any]]:
+    """All located variables of the running program that Modbus shows."""
+    return _symbols(machine)
+
+
 def live_symbols(machine: Machine) -> list[dict[str, Any]]:
     """Located variables of the running program that Modbus shows, with their register."""
     return _symbols(machine)[:MAX_LIVE_TAGS]

@@ -153,6 +153,24 @@ def framing_of(protocol: str | None) -> str:
     return "rtu" if protocol == "modbus_rtu_tcp" else "tcp"
 
 
+class RecordedTag(models.Model):
+    """A tag that is recorded whether somebody looks or not; Prometheus keeps its values."""
+
+    machine = models.ForeignKey(
+        "environments.Machine", models.CASCADE, related_name="recorded_tags"
+    )
+    tag = models.CharField(_("tag"), max_length=200)
+
+    class Meta:
+        ordering = ("machine", "tag")
+        constraints = (
+            models.UniqueConstraint(fields=("machine", "tag"), name="recorded_tag_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.tag} of {self.machine}"
+
+
 class Device(models.Model):
     """A device of the shop floor, reached over Modbus or OPC UA in its cell."""
 

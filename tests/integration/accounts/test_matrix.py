@@ -79,6 +79,7 @@ ROWS = {
     "writers": _row(200, 403, 403, 200, 403, 200),
     "engineers_read": _row(200, 403, 403, 200, 403, 404),
     "operators_read": _row(200, 403, 200, 200, 403, 404),
+    "operators_refused": _row(400, 403, 400, 400, 403, 404),
     "operators_told": _row(409, 403, 409, 409, 403, 404),
     "owner_reads": _row(200, 404, 404, 404, 404, 404),
     # What is named in the query and another's does not exist for him.

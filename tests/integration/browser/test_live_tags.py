@@ -12,7 +12,7 @@ from millwright.environments import actions as environments
 from millwright.environments import labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import AddressClaim, Cell
-from millwright.shopfloor import live, setpoints
+from millwright.shopfloor import live, recording, setpoints
 from millwright.shopfloor.models import Deployment, Device, Program, ProgramVersion
 from playwright.sync_api import Browser
 
@@ -79,7 +79,11 @@ def line(
 
 
 def test_an_operator_sees_the_line_move_and_writes_a_set_point(
-    portal: tuple[str, Plant], line: LiveRegisters, browser: Browser, axe: str
+    portal: tuple[str, Plant],
+    line: LiveRegisters,
+    browser: Browser,
+    axe: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, plant = portal
     page = enter(browser, url, plant.operator)
@@ -93,7 +97,18 @@ def test_an_operator_sees_the_line_move_and_writes_a_set_point(
     line.put(0, 6000)
     tank.get_by_text("60 %").wait_for(timeout=WAIT)
     page.get_by_role("button", name="Main.level").get_by_text("6000").wait_for(timeout=WAIT)
-    # Beyond the limits: told so, and nothing is written.
+    # Longer trends are of what was recorded; then back to what is seen now.
+    kept: dict[str, dict[float, float]] = {}
+    monkeypatch.setattr(recording, "_asked", lambda *_: kept)
+    page.get_by_role("button", name="8 h").click()
+    page.get_by_text("Nothing is recorded for this long yet").wait_for(timeout=WAIT)
+    kept["Main.level"] = {1e9 + 15 * number: float(number) for number in range(9)}
+    page.get_by_role("button", name="1 h").click()
+    page.get_by_role("button", name="Main.level").get_by_text("8", exact=True).wait_for(
+        timeout=WAIT
+    )
+    page.get_by_role("button", name="10 min").click()
+    page.get_by_role("button", name="Main.level").get_by_text("6000").wait_for(timeout=WAIT)
     page.get_by_label("New value of Main.setpoint").fill("9001")
     page.get_by_role("button", name="Write…").click()
     page.get_by_text("9001: allowed are 1000 to 9000").wait_for()

@@ -175,6 +175,10 @@ def test_what_an_engineer_does_to_a_running_program(tmp_path: Path) -> None:
         until(lambda: read("Main.seen")["Main.seen"] == 4711, "the force")
         assert read("%QX40.1", "%QW1") == {"%QX40.1": True, "%QW1": 4711}
         assert json.loads(_tool(tmp_path, "force").stdout)["forced"]["Main.seen"] == 4711
+        # Who and when stand beside it, for those who ask from afar.
+        notes = json.loads((tmp_path / "state/run/forces.json").read_text()).values()
+        assert {note["path"] for note in notes} == {"Main.seen", "%QX40.1"}
+        assert all(note["at"] and "by" in note for note in notes)
         assert "not forced" in _tool(tmp_path, "force", "clear", "Main.once").stderr
         assert json.loads(_tool(tmp_path, "force", "clear", "--all").stdout) == {
             "format": 1,

@@ -18,6 +18,8 @@ from rest_framework.response import Response
 from millwright.accounts.models import ApiToken, Project
 from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
+from millwright.api.views.forces import ForceVerbs
+from millwright.api.views.trends import TrendVerbs
 from millwright.balancing import asking, entitling
 from millwright.balancing.models import MachineShare
 from millwright.catalog.models import TemplateVersion
@@ -443,7 +445,7 @@ class EntitlementOutput(serializers.ModelSerializer):
         return None if row is None else ShareOutput(row).data
 
 
-class MachineViewSet(ProjectRows):
+class MachineViewSet(ForceVerbs, TrendVerbs, ProjectRows):
     """Virtual machines."""
 
     rows = Machine.objects.with_names()

@@ -15,7 +15,7 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.environments.models import Machine
 from millwright.inventory.models import Cell
-from millwright.shopfloor import actions, discovery, trust
+from millwright.shopfloor import actions, discovery, searching, trust
 from millwright.shopfloor.health import ask, health
 from millwright.shopfloor.models import (
     Device,
@@ -92,6 +92,23 @@ class UnitsInput(PlaceInput):
 
 class NodesInput(PlaceInput):
     node = serializers.CharField(max_length=300, default=discovery.ROOT)
+
+
+class SearchInput(serializers.Serializer):
+    """The range is by default the cell's beginning; at most 256 addresses."""
+
+    project = serializers.SlugField()
+    cell = serializers.SlugField()
+    first = serializers.IPAddressField(protocol="IPv4", required=False, default="")
+    last = serializers.IPAddressField(protocol="IPv4", required=False, default="")
+
+
+class FoundOutput(serializers.Serializer):
+    address = serializers.CharField()
+    port = serializers.IntegerField()
+    protocol = serializers.ChoiceField((("modbus_tcp", "modbus_tcp"), ("opcua", "opcua")))
+    detail = serializers.CharField(allow_blank=True)
+    known = serializers.CharField(allow_blank=True)
 
 
 class UnitOutput(serializers.Serializer):
@@ -188,6 +205,13 @@ class DeviceViewSet(ProjectRows):
         )
         device = actions.add_device(request.user, **data)
         return Response(DeviceSerializer(device).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=SearchInput, responses={200: FoundOutput(many=True)})
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
+    def search(self, request: HttpRequest) -> Response:
+        """Which addresses of a cell answer Modbus or OPC UA now; takes seconds, nothing is saved."""
+        place = _place(request, _valid(SearchInput, request))
+        return Response(FoundOutput(searching.search(request.user, **place), many=True).data)
 
     @extend_schema(request=UnitsInput, responses={200: UnitOutput(many=True)})
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])

@@ -160,6 +160,84 @@ def screen(environment: str, name: str | None, wait_s: float) -> None:
     viewer.serve(api.url, ask, wait_s)
 
 
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@format_option
+def forces(environment: str, name: str | None, form: str) -> None:
+    """What is forced in a controller: held at a value against its program."""
+    api = Api.from_settings()
+    found = api.get(f"machines/{_machine(api, environment, name)['id']}/forces/")["forced"]
+    show_rows(found, ("path", "value", "at", "by"), form)
+
+
+@machine.command()
+@click.argument("environment")
+@click.argument("paths", nargs=-1)
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option("--all", "everything", is_flag=True, help="End all forces.")
+@click.option("--reason", default="")
+@click.confirmation_option(prompt="The program drives these variables again at once. Go on?")
+@format_option
+def unforce(
+    environment: str,
+    paths: tuple[str, ...],
+    name: str | None,
+    everything: bool,
+    reason: str,
+    form: str,
+) -> None:
+    """End forces of variables; shows what is left.
+
+    Example: millwright machine unforce filling-line-1 main.valve --reason "test is over"
+    """
+    if bool(paths) == everything:
+        raise CliError("name variables, or --all")
+    api = Api.from_settings()
+    body: dict[str, Any] = {"all": True} if everything else {"paths": list(paths)}
+    path = f"machines/{_machine(api, environment, name)['id']}/unforce/"
+    left = api.post(path, {**body, "reason": reason}, timeout_s=90.0)["forced"]
+    show_rows(left, ("path", "value", "at", "by"), form)
+
+
+@machine.command()
+@click.argument("environment")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option(
+    "--minutes", type=click.Choice(["10", "60", "480", "1440"]), default="60", show_default=True
+)
+@format_option
+def trend(environment: str, name: str | None, minutes: str, form: str) -> None:
+    """How its tags went: ten minutes of those somebody looks at, or longer of recorded ones."""
+    api = Api.from_settings()
+    path = f"machines/{_machine(api, environment, name)['id']}/trend/"
+    found = api.get(path, minutes=minutes)
+    if form == "json":
+        show_one(found, form)
+        return
+    if found["error"]:
+        raise CliError(found["error"])
+    tags = list(found["values"])
+    rows = [
+        {"time": f"{at:.0f}", **{tag: found["values"][tag][row] for tag in tags}}
+        for row, at in enumerate(found["time"])
+    ]
+    show_rows(rows, ("time", *tags), form)
+
+
+@machine.command()
+@click.argument("environment")
+@click.argument("tag")
+@click.option("--machine", "name", help="Its name, where the environment has several.")
+@click.option("--stop", is_flag=True, help="Record it no longer.")
+def record(environment: str, tag: str, name: str | None, stop: bool) -> None:
+    """Record a tag for longer trends; 16 of a machine at most."""
+    api = Api.from_settings()
+    path = f"machines/{_machine(api, environment, name)['id']}/record/"
+    left = api.post(path, {"tag": tag, "on": not stop})["recorded"]
+    click.echo("recorded: " + (", ".join(left) or "nothing"))
+
+
 def _machine(api: Api, environment: str, name: str | None) -> dict[str, str]:
     rows = api.get(f"environments/{environment}/")["machines"]
     found = [row for row in rows if name in (None, row["name"])]

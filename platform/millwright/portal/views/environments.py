@@ -23,9 +23,9 @@ from millwright.environments.models import Environment, SavedView, StateTransiti
 from millwright.environments.serializers import MachineSerializer
 from millwright.environments.sizes import has_screen, takes_programs
 from millwright.inventory.models import Host
-from millwright.portal.words import MOVABILITY
+from millwright.portal.words import MOVABILITY, TREND_SPANS
 from millwright.shopfloor.config import firewall_pairs
-from millwright.shopfloor.live import writable_symbols
+from millwright.shopfloor.live import shown_symbols, writable_symbols
 from millwright.shopfloor.models import Deployment, ProgramVersion, TagMapping
 from millwright.shopfloor.pictures import picture_of
 
@@ -105,6 +105,13 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "mappings": mappings,
                 "picture": picture_of(machine),
                 "trends": machine.observed == MachineObserved.RUNNING,
+                "recorded": (recorded := list(machine.recorded_tags.all())),
+                "recordable": sorted(
+                    {symbol["path"] for symbol in shown_symbols(machine)}
+                    - {row.tag for row in recorded}
+                )
+                if engineer and machine.observed == MachineObserved.RUNNING
+                else [],
                 "set_points": machine.set_points.all(),
                 "writable": writable_symbols(machine) if engineer else [],
                 "deployments": Deployment.objects.with_names().filter(machine=machine)[:5],
@@ -118,6 +125,7 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
         "history": StateTransition.objects.filter(
             subject_id__in=[str(environment.pk), *(str(entry["row"].pk) for entry in machines)]
         )[:20],
+        "spans": TREND_SPANS,
         "can_operate": may(request.user, "operate", project),
         "can_move": keeper,
         "can_say_what_moves": keeper or may(request.user, "administer", project),

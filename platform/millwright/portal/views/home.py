@@ -14,7 +14,7 @@ from django.utils import timezone
 from millwright.accounts.permissions import may
 from millwright.accounts.signals import BREAK_GLASS
 from millwright.audit.models import AuditEntry
-from millwright.environments.models import Environment, Operation, Request
+from millwright.environments.models import Environment, Machine, Operation, Request
 from millwright.inventory.models import Host
 from millwright.shopfloor.models import Deployment
 
@@ -63,6 +63,12 @@ def home(request: HttpRequest) -> HttpResponse:
         "pool": pool,
         "inbox": Request.objects.listed().to_decide_by(user)[:20],
         "deployments": Deployment.objects.with_names().to_decide_by(user)[:20],
+        "forced": Machine.objects.for_user(user)
+        .present()
+        .filter(forced__gt=0)
+        .select_related("environment")
+        .only("name", "forced", "forced_since", "environment__name")
+        .order_by("forced_since")[:20],
         "unhealthy_hosts": hosts[:20],
         "environments": environments,
         "requests": Request.objects.listed().filter(requester=user)[:10],

@@ -17,7 +17,7 @@ from millwright.accounts.permissions import may, require
 from millwright.environments.models import Machine
 from millwright.gateway import GatewayError as GatewayFailure
 from millwright.portal.forms import DeviceForm
-from millwright.shopfloor import actions, discovery
+from millwright.shopfloor import actions, discovery, searching
 from millwright.shopfloor.live import words
 from millwright.shopfloor.mapping_csv import MOST_BYTES, from_csv, to_csv
 from millwright.shopfloor.models import Device, TagMapping, framing_of
@@ -127,6 +127,32 @@ def device_discover(request: HttpRequest) -> HttpResponse:
         except GatewayFailure as problem:
             context["error"] = words(problem)
     return render(request, "portal/parts/device_found.html", context)
+
+
+@login_required
+@require_POST
+def device_search(request: HttpRequest) -> HttpResponse:
+    """Which addresses of the form's cell answer Modbus or OPC UA: a list to pick from."""
+    form = DeviceForm(request.user, request.POST)
+    form.full_clean()
+    project, cell = form.cleaned_data.get("project"), form.cleaned_data.get("cell")
+    context: dict[str, Any] = {}
+    if project is None or cell is None:
+        context["error"] = _("Choose project and cell first.")
+    else:
+        try:
+            context["found"] = searching.search(
+                request.user,
+                project,
+                cell,
+                request.POST.get("search_first", "").strip(),
+                request.POST.get("search_last", "").strip(),
+            )
+        except ValidationError as problem:
+            context["error"] = "; ".join(error_lines(problem))
+        except GatewayFailure as problem:
+            context["error"] = words(problem)
+    return render(request, "portal/parts/device_searched.html", context)
 
 
 @login_required

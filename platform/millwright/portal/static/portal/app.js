@@ -49,6 +49,11 @@
     if (!button) return;
     const field = document.getElementById(button.dataset.fill);
     field.value = button.value;
+    for (const [id, value] of Object.entries(JSON.parse(button.dataset.fillAlso || "{}"))) {
+      const other = document.getElementById(id);
+      other.value = value;
+      other.dispatchEvent(new Event("change", { bubbles: true }));
+    }
     field.focus();
   });
   // Copies addresses that engineers paste into their tools.

@@ -8,7 +8,7 @@
 
   // Begins with what the gateway read for others who look, or nothing.
   const start = async (place) => {
-    const trend = { place, xs: [], columns: {}, chart: null };
+    const trend = { place, xs: [], columns: {}, chart: null, longer: 0 };
     try {
       const answer = await fetch(place.dataset.source, { headers: { Accept: "application/json" } });
       if (answer.ok) {
@@ -36,11 +36,59 @@
       trend.xs.shift();
       for (const column of Object.values(trend.columns)) column.shift();
     }
+    // A longer trend is on the screen: these values wait for their turn.
+    if (trend.longer) return;
     if (trend.chart) trend.chart.update(trend.xs, trend.columns);
-    else {
-      trend.chart = window.MillwrightChart(trend.place, { zone: trend.place.dataset.zone, all: Object.keys(trend.columns).length <= 8 });
-      trend.chart.set(trend.xs, trend.columns);
+    else show(trend, trend.xs, trend.columns);
+  };
+
+  const show = (trend, xs, columns) => {
+    const { zone } = trend.place.dataset;
+    trend.chart = window.MillwrightChart(trend.place, { zone, all: Object.keys(columns).length <= 8 });
+    trend.chart.set(xs, columns);
+  };
+
+  const say = (trend, text) => {
+    trend.chart = null;
+    const line = document.createElement("span");
+    line.className = "text-secondary";
+    line.setAttribute("role", "status");
+    line.textContent = text;
+    trend.place.replaceChildren(line);
+  };
+
+  // Ten minutes are what was seen; the longer ones are asked for, anew each minute.
+  const longer = async (trend, minutes) => {
+    const { longer: address, nothing, broken } = trend.place.dataset;
+    let found = null;
+    try {
+      const answer = await fetch(`${address}?minutes=${minutes}`, { headers: { Accept: "application/json" } });
+      if (answer.ok) found = await answer.json();
+    } catch {
+      // Said below.
     }
+    if (trend.longer !== minutes) return;
+    if (!found || found.error) say(trend, found?.error || broken);
+    else if (!found.time.length) say(trend, nothing);
+    else show(trend, found.time, found.values);
+  };
+
+  const choose = (button) => {
+    const group = button.closest("[data-spans]");
+    const trend = trends.get(document.getElementById(group.dataset.spans).dataset.machine);
+    if (!trend) return;
+    for (const each of group.querySelectorAll("[data-minutes]")) {
+      each.classList.toggle("active", each === button);
+      each.setAttribute("aria-pressed", String(each === button));
+    }
+    const minutes = Number(button.dataset.minutes);
+    clearInterval(trend.timer);
+    trend.longer = minutes === 10 ? 0 : minutes;
+    if (trend.longer) {
+      longer(trend, minutes);
+      trend.timer = setInterval(() => longer(trend, minutes), 60000);
+    } else if (trend.xs.length) show(trend, trend.xs, trend.columns);
+    else say(trend, "…");
   };
 
   const draw = (symbol, value) => {
@@ -74,5 +122,9 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-trend]").forEach(start));
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-minutes]");
+    if (button) choose(button);
+  });
   document.addEventListener("htmx:afterSettle", (event) => event.target.querySelectorAll?.("[data-live]").forEach(live));
 })();

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("environments", "0010_entitlements"),
+        ("environments", "0011_search"),
     ]
 
     operations = [
