@@ -13,7 +13,9 @@ from .views import (
     notifications,
     people,
     plant,
+    pools,
     programs,
+    rolling,
     rules,
     service_levels,
     setpoints,
@@ -41,6 +43,8 @@ router.register("seals", service_levels.SealViewSet, "seal")
 router.register("hosts", plant.HostViewSet, "host")
 router.register("recoveries", plant.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")
+router.register("rolling-drains", rolling.RollingDrainViewSet, "rolling-drain")
+router.register("pools", pools.ResourcePoolViewSet, "pool")
 router.register("rules", rules.RuleViewSet, "rule")
 router.register("cells", plant.CellViewSet, "cell")
 router.register("drifts", plant.DriftViewSet, "drift")

@@ -25,7 +25,7 @@ from millwright.environments.moving import move_machine, why_not_movable
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 
-from .models import HostDrain
+from .models import HostDrain, RollingDrain
 from .plant import machines_on_hosts, read_plant
 
 #: Migrations that leave one host at once.
@@ -118,7 +118,12 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
 
 def drain_round(now: dt.datetime | None = None) -> int:
     """Carry every active drain a step on; returns how many moves were started."""
-    active = HostDrain.objects.filter(state="active").select_related("host", "requested_by")
+    paused = RollingDrain.objects.filter(state="paused").exclude(drain=None)
+    active = (
+        HostDrain.objects.filter(state="active")
+        .exclude(pk__in=paused.values("drain"))
+        .select_related("host", "requested_by")
+    )
     return sum(_step(row, now or timezone.now()) for row in active)
 
 

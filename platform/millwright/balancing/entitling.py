@@ -20,7 +20,7 @@ from millwright.core.lifecycle import HostHealth, MachineObserved, ServiceClass
 from millwright.environments.models import Machine, Move
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
-from .models import MachineShare
+from .models import MachineShare, ResourcePool
 from .plant import machines_on_hosts, read_plant
 from .recommending import balancer
 
@@ -51,20 +51,24 @@ Give = Callable[[str, UUID, int, float | None, int | None], Shared]
 
 @transaction.atomic
 def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: Any) -> Machine:
-    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes or priority; what is left out stays.
+    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes, priority or pool (a name, "" for none).
+
+    What is left out stays.
 
     Raises:
         PermissionRefused: entitlements are for those who keep the pool.
         ValidationError: out of bounds, or a reservation above the limit.
     """
     require(actor, "pool")
-    known = ("shares", "cpu_reservation", "cpu_limit", "memory_minimum_bytes", "priority")
+    known = ("shares", "cpu_reservation", "cpu_limit", "memory_minimum_bytes", "priority", "pool")
     if unknown := set(wanted) - set(known):
         raise ValidationError({name: _("no such entitlement") for name in unknown})
     machine = Machine.objects.select_for_update(of=("self",)).get(pk=machine.pk)
+    if "pool" in wanted:
+        wanted["pool"] = _pool(wanted["pool"])
     values = {name: getattr(machine, name) for name in known} | wanted
     _check(machine, values)
-    before = {name: getattr(machine, name) for name in wanted}
+    before = _said({name: getattr(machine, name) for name in wanted})
     for name, value in wanted.items():
         setattr(machine, name, value)
     machine.save(update_fields=list(wanted))
@@ -74,10 +78,27 @@ def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: An
         machine,
         project=machine.environment.project,
         before=before,
-        after=wanted,
+        after=_said(wanted),
         reason=reason,
     )
     return machine
+
+
+def _pool(name: str | None) -> ResourcePool | None:
+    if not name:
+        return None
+    found = ResourcePool.objects.filter(name=name).first()
+    if found is None:
+        raise ValidationError({"pool": _("no pool is named %(name)r") % {"name": name}})
+    return found
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the trail keeps them: a pool by its name."""
+    return {
+        name: (str(value) if value else "") if name == "pool" else value
+        for name, value in values.items()
+    }
 
 
 def _check(machine: Machine, values: Mapping[str, Any]) -> None:

@@ -8,6 +8,13 @@ from django.utils.translation import gettext_lazy as _
 
 from .querysets import RuleQuerySet
 
+MODES = (
+    ("off", _("off")),
+    ("shadow", _("shadow: decide and note, move nothing")),
+    ("recommend", _("recommend: a person approves")),
+    ("automatic", _("automatic")),
+)
+
 
 class ResourcePool(models.Model):
     """A node of the tree that shares capacity: reservation, limit, shares."""
@@ -20,6 +27,13 @@ class ResourcePool(models.Model):
     cpu_reservation = models.FloatField(_("reserved CPUs"), default=0)
     cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
     shares = models.PositiveIntegerField(_("shares"), default=1000)
+    #: how boldly rounds balance its machines; empty: as the pool above, at the top as the plant
+    balance_mode = models.CharField(
+        _("balancing"), max_length=10, blank=True, default="", choices=MODES
+    )
+
+    class Meta:
+        ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
@@ -101,15 +115,47 @@ class HostDrain(models.Model):
         return f"{self.host}: {self.state}"
 
 
+class RollingDrain(models.Model):
+    """Hosts that are drained one after another, worked on and taken back. Rounds carry it out."""
+
+    STATES = (
+        ("active", _("under way")),
+        ("paused", _("paused")),
+        ("stopped", _("stopped")),
+        ("done", _("done")),
+    )
+    LIVE = ("active", "paused")
+    #: names, in the order in which they are drained
+    hosts = models.JSONField(default=list)
+    #: how long each is worked on; nothing: until a person says that it is done
+    work_minutes = models.PositiveIntegerField(null=True)
+    #: machines that move only by a person's word move: it was given with the drain
+    approved = models.BooleanField(default=False)
+    reason = models.CharField(max_length=300, blank=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    state = models.CharField(max_length=10, default="active", choices=STATES)
+    #: [{"host", "state": waiting, draining, work, done or skipped, "since"}], in order
+    progress = models.JSONField(default=list)
+    #: the drain of the host that it is at
+    drain = models.ForeignKey(HostDrain, models.SET_NULL, null=True, related_name="+")
+    #: why it does not go on now
+    note = models.CharField(max_length=1000, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.hosts)}"[:200]
+
+
 class Balancer(models.Model):
     """The one row of what the balancer is told (mode, level) and what one round tells the next."""
 
-    MODES = (
-        ("off", _("off")),
-        ("shadow", _("shadow: decide and note, move nothing")),
-        ("recommend", _("recommend: a person approves")),
-        ("automatic", _("automatic")),
-    )
+    MODES = MODES
     mode = models.CharField(max_length=10, default="off", choices=MODES)
     level = models.PositiveSmallIntegerField(default=3)
     state = models.JSONField(default=dict)

@@ -72,6 +72,7 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
                 reservation=pool.cpu_reservation,
                 limit=pool.cpu_limit,
                 shares=pool.shares,
+                mode=Mode(pool.balance_mode) if pool.balance_mode else None,
             )
             for pool in pools.values()
         ),

@@ -18,7 +18,7 @@ from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
 from .filling import HeatChange, heat_change
-from .models import Balancer, Recommendation
+from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
 
 #: Seconds between two rounds.
@@ -53,7 +53,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     """A round when one is due; returns how many moves it decided."""
     now = now or timezone.now()
     row = balancer()
-    if row.mode == Mode.OFF:
+    if row.mode == Mode.OFF and not pools_balance():
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
@@ -88,6 +88,11 @@ def balance_round(now: dt.datetime | None = None) -> int:
         if item.mode == Mode.AUTOMATIC:
             _begin(None, item, approved=False)
     return len(rows)
+
+
+def pools_balance() -> bool:
+    """Whether a resource pool has a mode of its own that is not off."""
+    return ResourcePool.objects.exclude(balance_mode__in=("", Mode.OFF)).exists()
 
 
 @transaction.atomic

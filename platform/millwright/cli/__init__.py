@@ -27,6 +27,12 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "webhook",
         "addresses that are told what happens; the log of deliveries",
     ),
+    "rolling-drain": (
+        "millwright.cli.nouns.rolling",
+        "rolling_drain",
+        "Drain hosts one after another.",
+    ),
+    "pool": ("millwright.cli.nouns.pools", "pool", "Resource pools and their balancing."),
     "rule": ("millwright.cli.nouns.rules", "rule", "What machines stay together or apart."),
     "recommendation": (
         "millwright.cli.nouns.recommendations",

@@ -16,6 +16,7 @@ from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
 from millwright.balancing.recommending import balance_round
 from millwright.balancing.recovering import recovery_round
+from millwright.balancing.rolling import rolling_round
 from millwright.core.lifecycle import (
     EnvironmentState,
     LifecycleError,
@@ -188,6 +189,7 @@ def all_rounds(hosts: Hosts) -> None:
     now = timezone.now()
     for work in (
         lambda: recovery_round(now),
+        lambda: rolling_round(now),
         lambda: drain_round(now),
         lambda: balance_round(now),
         lambda: measure_round(now),

@@ -17,7 +17,13 @@ from millwright.accounts import people
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
-from millwright.balancing.models import HostRecovery, PlacementRule, Recommendation
+from millwright.balancing.models import (
+    HostRecovery,
+    PlacementRule,
+    Recommendation,
+    ResourcePool,
+    RollingDrain,
+)
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift
@@ -204,10 +210,12 @@ def world(plant: Plant) -> dict[str, Any]:
         plant.engineer, machine.environment, now, now + dt.timedelta(hours=1), "motor"
     )
     MaintenanceWindow.objects.filter(pk=active.pk).update(state="active")
+    ResourcePool.objects.create(name="day")
     rule = PlacementRule.objects.create(name="kept-apart", kind="apart")
     rule.machines.set(Machine.objects.all())
     return {
         "tom": tom.pk,
+        "rolling": RollingDrain.objects.create(hosts=["mw0-h2"], state="stopped").pk,
         "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,
         "interval": intervals[0].pk,
         "interval_too": intervals[1].pk,

@@ -118,7 +118,9 @@ def test_rtu_frames_over_tcp_are_read_written_probed_and_identified(gateway: Gat
         gateway.modbus_read("127.0.0.1", "holding", 0, 1, port=502, framing="ascii")
 
 
-def test_rtu_units_are_known_by_their_number_and_a_wrong_checksum_is_told(gateway: GatewayClient) -> None:
+def test_rtu_units_are_known_by_their_number_and_a_wrong_checksum_is_told(
+    gateway: GatewayClient,
+) -> None:
     """1 answers for itself behind a late answer of another, 2 is silent, 3 has no such function, 4's checksum is wrong."""
     answers = {
         1: _rtu(9, identification([(0, b"Late")])) + _rtu(1, identification([(0, b"Own"), (4, b"Pump")])),

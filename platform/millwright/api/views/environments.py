@@ -413,6 +413,8 @@ class EntitlementInput(ReasonInput):
     cpu_limit = serializers.FloatField(required=False, allow_null=True)
     memory_minimum_bytes = serializers.IntegerField(required=False, allow_null=True)
     priority = serializers.IntegerField(required=False)
+    #: name of a resource pool, "" for none
+    pool = serializers.CharField(required=False, allow_blank=True, max_length=48)
 
 
 class ShareOutput(serializers.ModelSerializer):
@@ -426,10 +428,12 @@ class EntitlementOutput(serializers.ModelSerializer):
     """`given`: what its host gives it now; null when no round has said anything."""
 
     given = serializers.SerializerMethodField()
+    pool = serializers.CharField(source="pool.name", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = Machine
         fields = (
+            "pool",
             "shares",
             "cpu_reservation",
             "cpu_limit",

@@ -83,6 +83,7 @@ def explain(environment: str, name: str | None, form: str) -> None:
     "--memory-minimum", type=int, help="MiB that the balloon leaves it; 0 leaves its memory alone."
 )
 @click.option("--priority", type=int, help="Higher ones start first after a host's loss.")
+@click.option("--pool", help='Its resource pool; "" takes it out of one.')
 @click.option("--reason", default="")
 @format_option
 def entitlement(
@@ -93,6 +94,7 @@ def entitlement(
     cpu_limit: float | None,
     memory_minimum: int | None,
     priority: int | None,
+    pool: str | None,
     reason: str,
     form: str,
 ) -> None:
@@ -108,6 +110,7 @@ def entitlement(
         "cpu_limit": cpu_limit,
         "memory_minimum_bytes": None if memory_minimum is None else memory_minimum * 2**20,
         "priority": priority,
+        "pool": pool,
     }
     body = {key: value for key, value in body.items() if value is not None}
     for key in ("cpu_limit", "memory_minimum_bytes"):

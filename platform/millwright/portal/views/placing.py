@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
 from millwright.balancing import asking, entitling
-from millwright.balancing.models import MachineShare
+from millwright.balancing.models import MachineShare, ResourcePool
 from millwright.environments.models import Machine
 
 from .base import attempt
@@ -40,13 +40,17 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
         if name == "memory_minimum_mib":
             name, value = "memory_minimum_bytes", None if value is None else value * MIB
         found[name] = value
+    if "pool" in request.POST:
+        found["pool"] = request.POST["pool"]
     return found
 
 
 @login_required
 def place(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Why it is here; who keeps the pool says what it is entitled to."""
-    rows = Machine.objects.for_user(request.user).select_related("environment__project", "host")
+    rows = Machine.objects.for_user(request.user).select_related(
+        "environment__project", "host", "pool"
+    )
     machine = get_object_or_404(rows, pk=pk)
     keeper = may(request.user, "pool")
     if request.method == "POST":
@@ -66,6 +70,7 @@ def place(request: HttpRequest, pk: UUID) -> HttpResponse:
         "why": asking.why_here(machine),
         "share": MachineShare.objects.filter(machine=machine).first(),
         "can_entitle": keeper,
+        "pools": ResourcePool.objects.values_list("name", flat=True) if keeper else (),
         # As typed: no thousands' marks in a field.
         "shares": str(machine.shares),
         "priority": str(machine.priority),

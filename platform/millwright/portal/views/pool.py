@@ -202,11 +202,13 @@ def balancing(request: HttpRequest) -> HttpResponse:
             )
         return redirect("portal:balancing")
     rows = list(recommending.newest())
+    balancer = recommending.balancer()
     number = request.GET.get("look", "")
     look = next((row for row in rows if str(row.pk) == number), None)
     waiting = any(row.state == "open" for row in rows)
     context = {
-        "balancer": recommending.balancer(),
+        "balancer": balancer,
+        "idle": balancer.mode == "off" and not recommending.pools_balance(),
         "modes": Balancer.MODES,
         "rows": rows,
         "look": look,

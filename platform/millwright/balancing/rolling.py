@@ -1,0 +1,328 @@
+"""Hosts drained one after another, each worked on and taken back before the next: for upgrades.
+
+A rolling drain is a row. Each round looks at its host as it is and does the next thing, so that it goes
+on after any interruption. What cannot go on waits with its reason for a person; nothing is skipped
+unasked, and never are two of its hosts away at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import PermissionRefused, require
+from millwright.audit.actions import record
+from millwright.core.balancing import rolling_drain
+from millwright.core.lifecycle import HostAdministration, HostHealth, LifecycleError
+from millwright.inventory.actions import administer_host
+from millwright.inventory.models import Host
+
+from . import draining
+from .models import HostDrain, RollingDrain
+from .plant import read_plant
+
+#: Bounds: hosts of one rolling drain, and minutes of work on each.
+MOST_HOSTS, MOST_MINUTES = 200, 7 * 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """One host of the plan: how many machines move, for how long, and what cannot leave and why."""
+
+    host: str
+    moves: int
+    seconds: float
+    approval: bool
+    blockers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RollingPlan:
+    """All hosts in their order. `seconds`: with the work, of those that can be drained."""
+
+    hosts: tuple[HostPlan, ...]
+    seconds: float
+
+    @property
+    def blocked(self) -> bool:
+        return any(row.blockers for row in self.hosts)
+
+    @property
+    def asks(self) -> bool:
+        """Whether machines move that move only by a person's word."""
+        return any(row.approval for row in self.hosts)
+
+
+def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
+    """What would happen, host by host, each starting where the one before left the machines.
+
+    Raises:
+        ValidationError: hosts or minutes are out of bounds, or a host is unknown or named twice.
+    """
+    hosts = _hosts(names, work_minutes)
+    answer = rolling_drain(read_plant(), work_minutes * 60.0, [host.name for host in hosts])
+    told = {row.hosts[0]: row for row in answer.drains}
+    rows = []
+    for host in hosts:
+        row = told.get(host.name)
+        if row is None:
+            away = _("%(host)s is down") % {"host": host.name}
+            rows.append(HostPlan(host.name, 0, 0.0, False, (away,)))
+            continue
+        rows.append(
+            HostPlan(
+                host.name,
+                len(row.moves),
+                row.seconds,
+                any(move.approval for move in row.moves),
+                tuple(refusal.text for refusal in row.blockers),
+            )
+        )
+    return RollingPlan(tuple(rows), answer.seconds)
+
+
+@transaction.atomic
+def start(
+    actor: Any,
+    names: Sequence[str],
+    *,
+    work_minutes: int | None = None,
+    approve: bool = False,
+    reason: str = "",
+) -> RollingDrain:
+    """Begin. `work_minutes`: how long each host is worked on; None: until a person says that it is done.
+
+    Raises:
+        PermissionRefused: draining is for those who keep the pool.
+        ValidationError: as `preview`; one is under way already; machines want a person's word.
+    """
+    require(actor, "pool")
+    if RollingDrain.objects.filter(state__in=RollingDrain.LIVE).exists():
+        raise ValidationError({"hosts": _("a rolling drain is under way already")})
+    plan = preview(names, work_minutes or 0)
+    if plan.asks and not approve:
+        raise ValidationError(
+            {"approve": _("some machines are moved only when a person approves it")}
+        )
+    row = RollingDrain.objects.create(
+        hosts=[each.host for each in plan.hosts],
+        work_minutes=work_minutes,
+        approved=approve,
+        reason=reason[:300],
+        requested_by=actor,
+        progress=[{"host": each.host, "state": "waiting"} for each in plan.hosts],
+    )
+    record(actor, "rolling.start", row, hosts=row.hosts, reason=reason)
+    return row
+
+
+@transaction.atomic
+def pause(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
+    """Start nothing more: moves that run end, the host that is worked on stays in maintenance."""
+    row = _live(actor, row, ("active",))
+    row.state, row.note = "paused", ""
+    row.save(update_fields=("state", "note"))
+    record(actor, "rolling.pause", row, reason=reason)
+    return row
+
+
+@transaction.atomic
+def resume(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
+    """Go on where it was paused."""
+    row = _live(actor, row, ("paused",))
+    row.state, row.note = "active", ""
+    row.save(update_fields=("state", "note"))
+    record(actor, "rolling.resume", row, reason=reason)
+    return row
+
+
+@transaction.atomic
+def work_done(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
+    """The work on the host in maintenance is done: it takes machines again, the next one follows.
+
+    Raises:
+        PermissionRefused: draining is for those who keep the pool.
+        ValidationError: no host is worked on now, or the host does not answer.
+    """
+    row = _live(actor, row, RollingDrain.LIVE)
+    at = _now(row)
+    if at is None or at["state"] != "work":
+        raise ValidationError({"host": _("no host is worked on now")})
+    host = Host.objects.get(name=at["host"])
+    if host.health != HostHealth.UP:
+        raise ValidationError({"host": _("%(host)s does not answer yet") % {"host": host.name}})
+    record(actor, "rolling.work_done", row, host=host.name, reason=reason)
+    _take_back(row, host, actor)
+    row.save()
+    return row
+
+
+@transaction.atomic
+def skip(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
+    """Leave out the host that it is at: a drain of it ends, and it takes machines again."""
+    row = _live(actor, row, RollingDrain.LIVE)
+    at = _now(row)
+    if at is None:
+        raise ValidationError({"host": _("every host is through")})
+    host = Host.objects.filter(name=at["host"]).first()
+    if host is not None and at["state"] in ("draining", "work"):
+        _uncordon(actor, host, reason)
+    _set(row, at, "skipped")
+    row.note = ""
+    row.save()
+    record(actor, "rolling.skip", row, host=at["host"], reason=reason)
+    return row
+
+
+@transaction.atomic
+def stop(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
+    """End it here: a host that is being drained takes machines again, one in maintenance stays in it."""
+    row = _live(actor, row, RollingDrain.LIVE)
+    at = _now(row)
+    if at is not None and at["state"] == "draining":
+        host = Host.objects.filter(name=at["host"]).first()
+        if host is not None:
+            _uncordon(actor, host, reason)
+        _set(row, at, "waiting")
+    row.state, row.ended_at, row.note = "stopped", timezone.now(), ""
+    row.save()
+    record(actor, "rolling.stop", row, reason=reason)
+    return row
+
+
+def rolling_round(now: dt.datetime | None = None) -> int:
+    """Carry rolling drains a step on; returns how many hosts went on to something else."""
+    now = now or timezone.now()
+    active = RollingDrain.objects.filter(state="active").values_list("pk", flat=True)
+    return sum(_step(pk, now) for pk in list(active))
+
+
+@transaction.atomic
+def _step(pk: int, now: dt.datetime) -> int:
+    # Locked, so that a person's pause at the same moment is not written over.
+    row = RollingDrain.objects.select_for_update().get(pk=pk)
+    if row.state != "active":
+        return 0
+    at = _now(row)
+    if at is None:
+        row.state, row.ended_at, row.note, row.drain = "done", now, "", None
+        row.save()
+        record(None, "rolling.end", row)
+        return 1
+    host = Host.objects.filter(name=at["host"]).first()
+    if host is None:
+        return _wait(row, _("%(host)s is no longer in the pool") % {"host": at["host"]})
+    if at["state"] == "waiting":
+        return _begin(row, at, host, now)
+    if at["state"] == "draining":
+        return _draining(row, at, host, now)
+    if row.work_minutes is None:
+        return _wait(row, "")
+    begun = dt.datetime.fromisoformat(at["since"])
+    if now < begun + dt.timedelta(minutes=row.work_minutes):
+        return _wait(row, "")
+    if host.health != HostHealth.UP:
+        return _wait(row, _("%(host)s does not answer yet") % {"host": host.name})
+    _take_back(row, host, row.requested_by)
+    row.save()
+    return 1
+
+
+def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
+    if host.administration == HostAdministration.MAINTENANCE:
+        # Empty already, by somebody's hand.
+        _set(row, at, "work", now)
+        row.note = ""
+        row.save()
+        return 1
+    try:
+        drain = HostDrain.objects.filter(host=host, state="active").first() or draining.start(
+            row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
+        )
+    except ValidationError as error:
+        return _wait(row, "; ".join(error.messages))
+    except (PermissionRefused, LifecycleError) as error:
+        return _wait(row, str(error))
+    row.drain, row.note = drain, ""
+    _set(row, at, "draining", now)
+    row.save()
+    return 1
+
+
+def _draining(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
+    drain = row.drain
+    if host.administration == HostAdministration.MAINTENANCE:
+        row.note = ""
+        _set(row, at, "work", now)
+        row.save()
+        return 1
+    if drain is None or drain.state == "cancelled":
+        _set(row, at, "waiting")
+        row.state, row.drain = "paused", None
+        row.note = _("%(host)s was taken back by hand") % {"host": host.name}
+        row.save()
+        record(None, "rolling.pause", row, reason=row.note)
+        return 1
+    return _wait(row, "; ".join(f"{each['machine']}: {each['why']}" for each in drain.blockers))
+
+
+def _take_back(row: RollingDrain, host: Host, actor: Any) -> None:
+    at = _now(row)
+    if host.administration != HostAdministration.SCHEDULABLE:
+        _uncordon(actor, host, row.reason)
+    if at is not None:
+        _set(row, at, "done")
+    row.drain, row.note = None, ""
+
+
+def _uncordon(actor: Any, host: Host, reason: str) -> None:
+    administer_host(actor, host, HostAdministration.SCHEDULABLE, reason or "rolling drain")
+
+
+def _now(row: RollingDrain) -> dict[str, Any] | None:
+    """The entry that is not through."""
+    return next((at for at in row.progress if at["state"] not in ("done", "skipped")), None)
+
+
+def _set(row: RollingDrain, at: dict[str, Any], state: str, now: dt.datetime | None = None) -> None:
+    at["state"], at["since"] = state, (now or timezone.now()).isoformat()
+
+
+def _wait(row: RollingDrain, note: str) -> int:
+    if row.note != note[:1000]:
+        row.note = note[:1000]
+        row.save(update_fields=("note",))
+    return 0
+
+
+def _live(actor: Any, row: RollingDrain, states: Sequence[str]) -> RollingDrain:
+    require(actor, "pool")
+    row = RollingDrain.objects.select_for_update().get(pk=row.pk)
+    if row.state not in states:
+        raise ValidationError({"state": _("it is %(state)s") % {"state": row.get_state_display()}})
+    return row
+
+
+def _hosts(names: Sequence[str], work_minutes: int) -> list[Host]:
+    if not 1 <= len(names) <= MOST_HOSTS:
+        raise ValidationError({"hosts": _("from 1 to %(most)s hosts") % {"most": MOST_HOSTS}})
+    if not 0 <= work_minutes <= MOST_MINUTES:
+        raise ValidationError(
+            {"work_minutes": _("from 0 to %(most)s minutes") % {"most": MOST_MINUTES}}
+        )
+    known = {host.name: host for host in Host.objects.filter(name__in=names)}
+    for name in names:
+        if name not in known:
+            raise ValidationError(
+                {"hosts": _("no host of the pool is named %(name)r") % {"name": name}}
+            )
+    if len(set(names)) < len(names):
+        raise ValidationError({"hosts": _("a host is named twice")})
+    return [known[name] for name in names]

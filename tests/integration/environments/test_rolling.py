@@ -1,0 +1,167 @@
+"""A rolling drain: foretold, host after host, paused, waiting with its reason, skipped, stopped, timed."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from millwright.accounts.permissions import PermissionRefused
+from millwright.audit.models import AuditEntry
+from millwright.balancing import draining, rolling
+from millwright.balancing.models import HostDrain, RollingDrain
+from millwright.environments import moving
+from millwright.environments.models import Machine, Operation
+from millwright.inventory.models import Host
+
+from tests.integration.environments.test_draining import _arrived, machines
+from tests.support.plant import Plant
+
+__all__ = ["machines"]
+
+
+def _states(row: RollingDrain) -> list[str]:
+    row.refresh_from_db()
+    return [str(entry["state"]) for entry in row.progress]
+
+
+def _administration(host: Host) -> str:
+    return str(Host.objects.get(pk=host.pk).administration)
+
+
+def test_it_is_foretold_and_what_is_wrong_is_said(plant: Plant, machines: list[Machine]) -> None:
+    names = [host.name for host in plant.hosts]
+    plan = rolling.preview(names, 30)
+    assert [(row.host, row.moves, row.blockers) for row in plan.hosts] == [
+        (names[0], 2, ()),
+        (names[1], 2, ()),
+    ]
+    assert plan.asks
+    assert plan.seconds > 3600
+    for wrong, words in (([], "from 1 to"), (["h9"], "no host"), ([names[0]] * 2, "named twice")):
+        with pytest.raises(ValidationError, match=words):
+            rolling.preview(wrong)
+    with pytest.raises(ValidationError, match="minutes"):
+        rolling.preview(names, 10**6)
+    with pytest.raises(ValidationError, match="approves"):
+        rolling.start(plant.operator, names)
+    with pytest.raises(PermissionRefused):
+        rolling.start(plant.engineer, names, approve=True)
+
+
+def test_host_after_host_with_a_pause_and_a_stop(plant: Plant, machines: list[Machine]) -> None:
+    first, second = plant.hosts
+    row = rolling.start(plant.operator, [first.name, second.name], approve=True, reason="kernel")
+    with pytest.raises(ValidationError, match="already"):
+        rolling.start(plant.operator, [second.name], approve=True)
+    assert rolling.rolling_round() == 1
+    assert _states(row) == ["draining", "waiting"]
+    # Paused, nothing is started; it goes on where it was.
+    rolling.pause(plant.operator, row)
+    assert draining.drain_round() == rolling.rolling_round() == 0
+    assert not Operation.objects.filter(kind="migrate").exists()
+    rolling.resume(plant.operator, row)
+    assert draining.drain_round() == 2
+    for machine in machines:
+        _arrived(machine, second)
+    draining.drain_round()
+    rolling.rolling_round()
+    assert _states(row) == ["work", "waiting"]
+    assert _administration(first) == "maintenance"
+    # Nobody has said that the work is done: the other host is not touched.
+    assert rolling.rolling_round(timezone.now() + dt.timedelta(days=2)) == 0
+    Host.objects.filter(pk=first.pk).update(health="down")
+    with pytest.raises(ValidationError, match="does not answer"):
+        rolling.work_done(plant.operator, row)
+    Host.objects.filter(pk=first.pk).update(health="up")
+    rolling.work_done(plant.operator, row)
+    assert _administration(first) == "schedulable"
+    rolling.rolling_round()
+    assert _states(row) == ["done", "draining"]
+    rolling.stop(plant.operator, row)
+    assert _administration(second) == "schedulable"
+    assert _states(row) == ["done", "waiting"]
+    draining.drain_round()
+    assert set(HostDrain.objects.values_list("state", flat=True)) == {"done", "cancelled"}
+    assert rolling.rolling_round() == 0
+    told = AuditEntry.objects.filter(action__startswith="rolling.").order_by("pk")
+    assert [entry.action.split(".")[1] for entry in told] == [
+        "start",
+        "pause",
+        "resume",
+        "work_done",
+        "stop",
+    ]
+    with pytest.raises(ValidationError, match="stopped"):
+        rolling.resume(plant.operator, row)
+
+
+def test_what_cannot_leave_is_waited_for_and_can_be_left_out(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    first, second = plant.hosts
+    moving.set_movability(plant.operator, machines[0], "never")
+    plan = rolling.preview([first.name, second.name])
+    assert plan.blocked
+    assert "never moves" in plan.hosts[0].blockers[0]
+    row = rolling.start(plant.operator, [first.name, second.name], work_minutes=10, approve=True)
+    assert rolling.rolling_round() == 0
+    row.refresh_from_db()
+    assert "never moves" in row.note
+    assert _administration(first) == "schedulable"
+    rolling.skip(plant.operator, row)
+    now = timezone.now()
+    assert rolling.rolling_round(now) == 1
+    draining.drain_round()
+    assert rolling.rolling_round(now) == 1
+    assert _states(row) == ["skipped", "work"]
+    assert rolling.rolling_round(now + dt.timedelta(minutes=9)) == 0
+    assert rolling.rolling_round(now + dt.timedelta(minutes=11)) == 1
+    assert _administration(second) == "schedulable"
+    assert rolling.rolling_round(now + dt.timedelta(minutes=11)) == 1
+    row.refresh_from_db()
+    assert (row.state, row.note) == ("done", "")
+
+
+def test_a_host_taken_back_by_hand_pauses_it(plant: Plant, machines: list[Machine]) -> None:
+    row = rolling.start(plant.operator, [plant.hosts[0].name], approve=True)
+    rolling.rolling_round()
+    Host.objects.filter(pk=plant.hosts[0].pk).update(administration="schedulable")
+    draining.drain_round()
+    rolling.rolling_round()
+    row.refresh_from_db()
+    assert row.state == "paused"
+    assert "by hand" in row.note
+
+
+def test_pages_and_interface(plant: Plant, machines: list[Machine], client: Client) -> None:
+    client.force_login(plant.operator)
+    first, second = (host.name for host in plant.hosts)
+    assert "No rolling drain yet" in client.get("/rolling-drains/").content.decode()
+    form = {"host": [first, second], f"order-{first}": "2", f"order-{second}": "1"}
+    page = client.post("/rolling-drains/new/", {**form, "verb": "preview", "ends": "person"})
+    text = page.content.decode()
+    assert "2 machines move" in text
+    assert text.index(f"<b>{second}</b>") < text.index(f"<b>{first}</b>")
+    assert not RollingDrain.objects.exists()
+    wrong = {**form, "ends": "time", "minutes": "soon", "verb": "preview"}
+    assert client.post("/rolling-drains/new/", wrong).status_code == 422
+    client.post("/rolling-drains/new/", {**form, "verb": "start", "approve": "on"})
+    row = RollingDrain.objects.get()
+    assert row.hosts == [second, first]
+    rolling.rolling_round()
+    page = client.get(f"/rolling-drains/{row.pk}/").content.decode()
+    assert "0 of 2 hosts" in page
+    assert "is being emptied" in page
+    client.post(f"/rolling-drains/{row.pk}/act/", {"verb": "pause"})
+    assert client.get("/api/v1/rolling-drains/?state=paused").json()["results"][0]["id"] == row.pk
+    call = f"/api/v1/rolling-drains/{row.pk}"
+    assert client.post(f"{call}/resume/", {}, "application/json").json()["state"] == "active"
+    assert client.post(f"{call}/done/", {}, "application/json").status_code == 400
+    assert client.post(f"{call}/stop/", {}, "application/json").json()["state"] == "stopped"
+    plan = client.post(
+        "/api/v1/rolling-drains/preview/", {"hosts": [first]}, "application/json"
+    ).json()
+    assert plan["hosts"][0]["moves"] == 2
