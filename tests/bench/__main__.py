@@ -41,6 +41,7 @@ BENCHES = (
     Bench("the balancer's questions at 1,000 hosts and 20,000 machines", "tests.bench.doors"),
     Bench("moves and contention beside two other rules", "tests.bench.balancing"),
     Bench("orders of 1,000 full exchanges", "tests.bench.order"),
+    Bench("live migration beside plain virsh (root; a lab)", "tests.bench.migration"),
     Bench("machine reassignment, instance a1_1", "tests.bench.roadef2012",
           ("-t", "60", "-p", "{peers}/roadef2012/model_a1_1.txt", "-i", "{peers}/roadef2012/assignment_a1_1.txt",
            "-o", "/dev/null", "-s", "1"), "roadef2012/model_a1_1.txt"),
