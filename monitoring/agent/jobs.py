@@ -75,6 +75,7 @@ class JobReader:
 
     Args:
         patience_s: a question that is out for longer is left behind; another thread asks the other domains.
+        after_s: a round begins so long after the look: the scrape's answer goes out first.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class JobReader:
         ask: Callable[[Domain], Migration | None] = ask_job,
         clock: Callable[[], float] = time.monotonic,
         patience_s: float = 1.0,
+        after_s: float = 0.5,
     ) -> None:
-        self._ask, self._clock, self._patience_s = ask, clock, patience_s
+        self._ask, self._clock = ask, clock
+        self._patience_s, self._after_s = patience_s, after_s
         self._lock = threading.Lock()
         self._found: tuple[Migration, ...] = ()
         self._found_at = float("-inf")
@@ -116,6 +119,7 @@ class JobReader:
             return Jobs(self._found if fresh else (), len(self._hanging))
 
     def _run(self, lane: _Lane, domains: Sequence[Domain]) -> None:
+        time.sleep(self._after_s)
         for domain in domains:
             with self._lock:
                 if self._lane is not lane:

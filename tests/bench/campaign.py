@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from millwright.cli.errors import CliError
@@ -62,8 +62,11 @@ BUSY = frozenset(
 class Campaign:
     """Does a thing to the plant, holds it, undoes it, waits until all is well; keeps the times."""
 
-    def __init__(self, running: Running, environment: str, ports: dict[str, int]) -> None:
+    def __init__(
+        self, running: Running, environment: str, ports: dict[str, int], only: Sequence[str]
+    ) -> None:
         self.running, self.environment, self._ports = running, environment, ports
+        self._only = only
         self.witness = Witness(running, environment)
         self.done: list[Injection] = []
         self.calm()
@@ -84,12 +87,13 @@ class Campaign:
         wanted: Wanted,
         hold: Callable[[], bool] | None = None,
         limit_s: float = ALERT_S,
-    ) -> Injection:
+    ) -> None:
         """Hold until what is wanted was seen (or `limit_s` is over: then the comparison says what lacks).
 
-        `do` may say itself when it happened.
+        `do` may say itself when it happened. Faults that were not asked for are passed over.
         """
-        self.calm()
+        if self._only and name not in self._only:
+            return
         before = now()
         begin = do() or before
         seen = hold or (lambda: self._seen(wanted))
@@ -105,7 +109,24 @@ class Campaign:
             f"{name}: {begin:%H:%M:%S.%f} to {end:%H:%M:%S.%f}, well at {well:%H:%M:%S.%f}",
             flush=True,
         )
-        return made
+        self.calm()
+        self.tell([made], begin - dt.timedelta(seconds=1))
+
+    def tell(self, injections: Sequence[Injection], since: dt.datetime) -> int:
+        """Print what was injected beside what was reported since; returns how much differs."""
+        witness = self.witness
+        reported = Reported(
+            [tile for tile in witness.tiles if tile.at >= since],
+            [alert for alert in witness.alerts(since) if alert.begin >= since],
+            witness.rows(since),
+            witness.report(),
+        )
+        findings = compare(injections, reported)
+        print(table(findings))
+        for fault, what, took_s in detection(injections, reported):
+            print(f"{fault}: {what} {took_s:+.1f} s")
+        sys.stdout.flush()
+        return len(differences(findings))
 
     def _seen(self, wanted: Wanted) -> bool:
         tile = wanted.tile == "up" or self.witness.state() == wanted.tile
@@ -268,9 +289,11 @@ def _provision(running: Running, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _campaign(running: Running, environment: str, ports: dict[str, int]) -> Iterator[Campaign]:
+def _campaign(
+    running: Running, environment: str, ports: dict[str, int], only: Sequence[str]
+) -> Iterator[Campaign]:
     """A campaign; whatever it was about when it ended, the plant is well afterwards."""
-    made = Campaign(running, environment, ports)
+    made = Campaign(running, environment, ports, only)
     try:
         yield made
     finally:
@@ -283,28 +306,16 @@ def _campaign(running: Running, environment: str, ports: dict[str, int]) -> Iter
 
 
 def _compared(campaign: Campaign) -> int:
-    """Once all is calm: how many differences there are."""
-    campaign.calm()
-    witness, since = campaign.witness, campaign.since
-    reported = Reported(
-        [tile for tile in witness.tiles if tile.at >= since],
-        witness.alerts(since),
-        witness.rows(since),
-        witness.report(),
-    )
-    findings = compare(campaign.done, reported)
-    print(table(findings))
-    for fault, what, took_s in detection(campaign.done, reported):
-        print(f"{fault}: {what} {took_s:+.1f} s")
-    if not witness.pdf().startswith(b"%PDF-"):
+    """All of it once more, with what nobody injected: how many differences there are."""
+    if not campaign.witness.pdf().startswith(b"%PDF-"):
         raise AssertionError("the report is no PDF")
-    return len(differences(findings))
+    return campaign.tell(campaign.done, campaign.since)
 
 
-def hosts_guests_and_networks(bare: Running) -> int:
+def hosts_guests_and_networks(bare: Running, only: Sequence[str]) -> int:
     _provision(bare, "line-7")
     lab, supervision = bare.lab, bare.supervision
-    with _campaign(bare, "line-7", {"http": 80}) as campaign:
+    with _campaign(bare, "line-7", {"http": 80}, only) as campaign:
         domain = f"mw-line-7-{campaign.machine()['name']}"
 
         def kill_guest() -> dt.datetime:
@@ -409,9 +420,9 @@ def told(*_words: object) -> None:
     """What the lab says of a fault is not what is compared."""
 
 
-def a_controller_and_its_device(running: Running) -> int:
+def a_controller_and_its_device(running: Running, only: Sequence[str]) -> int:
     name, supervision = "filling-line-1", running.supervision
-    with _campaign(running, name, {"modbus": 502, "opcua": 4840}) as campaign:
+    with _campaign(running, name, {"modbus": 502, "opcua": 4840}, only) as campaign:
         campaign.inject(
             "device stopped",
             lambda: supervision.stop(SIMULATOR),
@@ -424,13 +435,14 @@ def a_controller_and_its_device(running: Running) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.campaign", description=__doc__)
     parser.add_argument("--controller", action="store_true", help="the example's, and its device")
+    parser.add_argument("--only", action="append", default=[], help="this fault, by its name")
     asked = parser.parse_args()
     with private_server() as postgres:
         running = Running(postgres, "_campaign")
         try:
             running.start(*([] if asked.controller else ["--bare"]))
             part = a_controller_and_its_device if asked.controller else hosts_guests_and_networks
-            found = part(running)
+            found = part(running, asked.only)
         finally:
             running.command("down")
     raise SystemExit(1 if found else 0)

@@ -44,7 +44,7 @@ def _samples(
     reader: LibvirtReader, facts: HostFacts = FACTS, settled: Any = None
 ) -> dict[tuple[str, str], float]:
     registry = CollectorRegistry()
-    jobs = JobReader()
+    jobs = JobReader(after_s=0)
     registry.register(HostCollector(reader, facts=lambda: facts, jobs=jobs, deadline_s=0.2))
     if settled is not None:
         # The first scrape begins to ask for jobs; whatever it shows, the next one has the answers.
@@ -146,7 +146,7 @@ def test_a_domain_that_keeps_a_question_holds_nobody_else_up() -> None:
             released.wait(60)
         return Migration(domain.name, 1.0, 3, 2, 1) if domain.name == "moving" else None
 
-    jobs = JobReader(ask=ask, patience_s=0.05)
+    jobs = JobReader(ask=ask, patience_s=0.05, after_s=0)
     domains = [Domain(name, name, STATS, object()) for name in ("hung", "calm", "moving")]
     domains.append(Domain("off", "off", {"state.state": 5}, object()))
     _until(lambda: jobs.look(domains).migrations)
@@ -167,7 +167,7 @@ def test_with_many_hanging_domains_no_more_questions_go_out() -> None:
         asked.append(domain.name)
         released.wait(60)
 
-    jobs = JobReader(ask=ask, patience_s=0.02)
+    jobs = JobReader(ask=ask, patience_s=0.02, after_s=0)
     domains = [Domain(f"d{number}", f"u{number}", STATS, object()) for number in range(9)]
     _until(lambda: jobs.look(domains).unanswered == MOST_HANGING)
     for _ in range(20):
