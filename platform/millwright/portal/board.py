@@ -165,6 +165,8 @@ class Board:
 
     async def stream(self, page: Page, seconds: float = STREAM_S) -> AsyncIterator[str]:
         """Events until the time is over, the right is gone, or the connection closes."""
+        # The view's own, which would stay with this request's thread for as long as the page is open.
+        await sync_to_async(release_connections)()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         self._pages.add(page)

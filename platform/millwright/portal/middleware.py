@@ -1,4 +1,4 @@
-"""Refuses what no page, no endpoint and no database can mean; keeps a request in one thread."""
+"""Refuses what no page, no endpoint and no database can mean."""
 
 from __future__ import annotations
 
@@ -41,21 +41,3 @@ class CharacterZeroMiddleware:
     @staticmethod
     async def _later(response: HttpResponse) -> HttpResponse:
         return response
-
-
-class OneThreadMiddleware:
-    """The innermost; does nothing, and cannot be asynchronous: with it, all around it run one after the other in the
-    request's thread.
-
-    Else each of them would be called by the event loop and go to that thread and back twice, which
-    together takes longer than most answers. An asynchronous view is still awaited by the event loop.
-    """
-
-    sync_capable = True
-    async_capable = False
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)

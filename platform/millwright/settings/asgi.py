@@ -3,17 +3,19 @@
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
 # Here each request has a thread of its own: a connection kept per thread would never be used again, and a hundred
 # requests a minute would use up what the server allows.
 os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
-_pages = get_asgi_application()
+django.setup(set_prefix=False)
 
 from millwright.portal.consoles import console  # noqa: E402  # models are there only now
+from millwright.settings.handler import OneThreadHandler  # noqa: E402
 from millwright.settings.heap import settle  # noqa: E402
 
+_pages = OneThreadHandler()
 settle()
 
 

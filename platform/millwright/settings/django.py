@@ -72,7 +72,6 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "millwright.accounts.middleware.FirstThingsMiddleware",
     "axes.middleware.AxesMiddleware",
-    "millwright.portal.middleware.OneThreadMiddleware",
 ]
 
 ROOT_URLCONF = "millwright.settings.urls"
