@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The dispatcher: releases tasks on the grid of the greatest common divisor of their intervals, watches how long they run, sees when
- * the machine stood still and when the wall clock was set, and takes a prepared program over while no scan runs. */
+ * the machine stood still and when the wall clock was set, and takes a prepared program over while no scan runs.
+ *
+ * A task that was woken at its time by another thread that was woken at that time would be late twice. So it is let go a little
+ * before, while it is idle, and sleeps on to the very moment; only one that is busy until then is let go at its time. */
 #define _GNU_SOURCE
 #include "engine.h"
 #include <errno.h>
@@ -8,7 +11,7 @@
 #include <time.h>
 
 #define LONGEST_NS 10000000u     /* a wait: commands and heartbeats do not wait longer */
-#define GAP_NS 250000000u        /* so late is not the scheduler: the machine was paused or moved */
+#define LEAD_NS 500000u          /* a task that is idle is let go so long before its time, and waits for that itself */
 #define STEP_NS 50000000         /* a wall clock that moved so far against the other one was set */
 #define DISTRUST_NS 10000000000u /* and is not trusted for so long */
 
@@ -78,6 +81,20 @@ static void release(engine *e, task *t, uint64_t now, uint64_t gap_ns) {
         }
     }
     t->next_ns += (missed + 1) * interval;
+    t->looked = false;
+}
+
+/* When to look at a task next: shortly before its time, or at it where it was busy then. */
+static uint64_t look_at(const task *t) {
+    uint64_t half = t->what->interval_ns / 2;
+    return t->looked ? t->next_ns : t->next_ns - (half < LEAD_NS ? half : LEAD_NS);
+}
+
+static void look(engine *e, task *t, uint64_t now, uint64_t gap_ns) {
+    if (look_at(t) > now) return;
+    if (t->next_ns <= now) release(e, t, now, gap_ns);
+    else if (atomic_load_explicit(&t->busy, memory_order_acquire)) t->looked = true;
+    else release(e, t, t->next_ns, gap_ns);
 }
 
 static bool idle(const unit *u) {
@@ -111,13 +128,13 @@ static void *dispatch(void *argument) {
         if (atomic_load(&e->next) && idle(e->unit)) change_swap(e);
         wait_for_inputs(e, now);
         unit *u = e->unit;
-        for (uint32_t i = 0; i < u->n_tasks; i++) if (u->tasks[i].next_ns <= now) release(e, &u->tasks[i], now, gap);
+        for (uint32_t i = 0; i < u->n_tasks; i++) look(e, &u->tasks[i], now, gap);
         clock_watch(e, now, gap);
         wake = now + LONGEST_NS;
         for (uint32_t i = 0; i < u->n_tasks; i++) {
-            uint64_t look = watch(&u->tasks[i], now);
-            if (look && look < wake) wake = look;
-            if (u->tasks[i].next_ns < wake) wake = u->tasks[i].next_ns;
+            uint64_t watched = watch(&u->tasks[i], now), next = look_at(&u->tasks[i]);
+            if (watched && watched < wake) wake = watched;
+            if (next < wake) wake = next;
         }
     }
     return NULL;

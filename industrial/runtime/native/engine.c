@@ -173,6 +173,7 @@ static void *task_thread(void *argument) {
     for (;;) {
         while (sem_wait(&t->go) != 0) {}
         if (atomic_load(&t->unit->quit)) break;
+        scan_wait(t);
         scan_late(t);
         scan_begin(t);
         scan_end(t, scan_run(t));

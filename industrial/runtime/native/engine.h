@@ -14,6 +14,8 @@
 #include "vplc_abi.h"
 #include "vplc_shm.h"
 
+#define GAP_NS 250000000u /* so late is not the scheduler: the machine was paused or moved */
+
 struct engine;
 struct unit;
 
@@ -37,6 +39,7 @@ typedef struct task {
     sem_t go;
     _Atomic bool busy, faulted, gap;
     uint64_t due_ns, next_ns;           /* the dispatcher's: what was released last, what comes next */
+    bool looked;                        /* the dispatcher's: it was still busy shortly before its next cycle */
     _Atomic uint32_t steps;             /* single cycles that are still to be run while paused */
     uint64_t started_ns;
     uint64_t judged_seq;                /* which latch the quality below is of */
@@ -142,6 +145,7 @@ void merge(uint8_t *target, const uint8_t *mine, const uint8_t *base, size_t siz
 void scan_begin(task *t);
 int scan_run(task *t);
 void scan_end(task *t, int code);
+void scan_wait(task *t);
 void scan_late(task *t);
 int engine_step(engine *e, uint32_t index);
 

@@ -2,8 +2,10 @@
 /* One scan: begin at a boundary, run on copies, publish what changed. Nothing on this path allocates or calls the system. */
 #define _GNU_SOURCE
 #include "engine.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static uint32_t bucket(uint64_t ns) {
     uint64_t us = ns / 1000;
@@ -140,6 +142,19 @@ void scan_end(task *t, int code) {
         lower_min(&t->more->scan_ns_min, took);
     } else atomic_store(&t->faulted, true);
     pthread_mutex_unlock(&e->boundary);
+}
+
+static void sleep_until(uint64_t ns) {
+    struct timespec at = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
+}
+
+/* The rest of the time until a released scan is due. */
+void scan_wait(task *t) {
+    sleep_until(t->due_ns);
+    uint64_t woken = now_ns();
+    /* The machine stood still in between: the dispatcher has to see that first, so that the scan is told. */
+    if (woken > t->due_ns && woken - t->due_ns >= GAP_NS) sleep_until(woken + 1000000u);
 }
 
 /* How late a released scan begins. */

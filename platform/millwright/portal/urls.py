@@ -16,6 +16,7 @@ from .views import (
     joining,
     ledger,
     live,
+    modbus_security,
     notifications,
     placing,
     pool,
@@ -147,6 +148,11 @@ urlpatterns = [
     path("administration/projects/", administration.ProjectList.as_view(), name="projects"),
     path("administration/projects/new/", administration.project_new, name="project_new"),
     path("administration/projects/<slug:slug>/", administration.project, name="project"),
+    path(
+        "administration/projects/<slug:slug>/modbus-security/",
+        modbus_security.page,
+        name="modbus_security",
+    ),
     path(
         "administration/projects/<slug:slug>/members/", administration.member_add, name="member_add"
     ),

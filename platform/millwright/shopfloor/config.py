@@ -10,6 +10,7 @@ from millwright.environments.models import Machine
 from millwright.gateway.opcua import url_of
 
 from .live import writable_symbols
+from .modbus_security import of_machine
 from .models import Device, EngineeringStation, TagMapping
 
 
@@ -90,7 +91,21 @@ def _security(machine: Machine) -> str:
                 *_pairs(area=entry["area"], first=entry["first"], last=entry["last"]),
             ]
     lines += _set_points(machine)
+    lines += _modbus_tls(machine)
     return "\n".join(lines) + "\n"
+
+
+def _modbus_tls(machine: Machine) -> list[str]:
+    """Port 802, where the environment or its project asks for it."""
+    security = of_machine(machine)
+    if security is None:
+        return []
+    lines = ["", "[modbus.tls]", *_pairs(authorities=security.authorities)]
+    for role in security.roles:
+        lines += ["", "[[modbus.role]]", *_pairs(name=role["name"], functions=role["functions"])]
+        for entry in role["write"]:
+            lines += ["", "[[modbus.role.write]]", *_pairs(**entry)]
+    return lines
 
 
 def _set_points(machine: Machine) -> list[str]:
@@ -143,6 +158,12 @@ def firewall_pairs(machine: Machine) -> list[Pair]:
         found.append(Pair(machine.cell.gateway_address, outputs["metrics"], True, "gateway"))
         if machine.cell.monitoring_address:
             found.append(Pair(machine.cell.monitoring_address, outputs["metrics"], True, "scrape"))
+    security = of_machine(machine)
+    if security is None:
+        # Nobody listens there: nothing is open that need not be.
+        protocols = [port for port in protocols if port != outputs.get("modbus_tls")]
+    elif not security.plain:
+        protocols = [port for port in protocols if port != outputs.get("modbus")]
     for station in _stations(machine):
         found += [Pair(station.cidr, port, True, f"station {station.name}") for port in protocols]
     devices = {mapping.device for mapping in machine.mappings.select_related("device")}

@@ -13,6 +13,7 @@ from .querysets import (
     DeploymentQuerySet,
     DeviceQuerySet,
     MappingQuerySet,
+    ModbusSecurityQuerySet,
     ProgramQuerySet,
     ProgramVersionQuerySet,
     SetPointQuerySet,
@@ -305,3 +306,43 @@ class EngineeringStation(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ModbusSecurity(models.Model):
+    """Modbus/TCP Security that a project asks for, or one environment of it: port 802 with certificates and roles."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(
+        "accounts.Project",
+        models.CASCADE,
+        related_name="modbus_security",
+        verbose_name=_("project"),
+    )
+    environment = models.ForeignKey(
+        "environments.Environment", models.CASCADE, null=True, blank=True,
+        related_name="modbus_security", verbose_name=_("environment"),
+    )  # fmt: skip
+    authorities = models.TextField(
+        _("certificates"),
+        help_text=_("PEM: of the authorities of the clients' certificates, or of the clients themselves"),
+    )  # fmt: skip
+    #: Whether stations still reach the port without TLS.
+    plain = models.BooleanField(_("stations reach port 502 too"), default=True)
+    #: [{"name", "functions": [int], "write": [{"area", "first", "last"}]}]
+    roles = models.JSONField(_("roles"), default=list)
+
+    objects = ModbusSecurityQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("project__slug", "pk")
+        constraints = (
+            models.UniqueConstraint(fields=("environment",), name="modbus_security_once"),
+            models.UniqueConstraint(
+                fields=("project",),
+                condition=models.Q(environment=None),
+                name="modbus_security_of_project_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.environment or self.project}"

@@ -57,3 +57,7 @@ class MappingQuerySet(ByProjectQuerySet):
 
 class StationQuerySet(ByProjectQuerySet):
     project_path = "project"
+
+
+class ModbusSecurityQuerySet(ByProjectQuerySet):
+    project_path = "project"

@@ -11,6 +11,7 @@ from .models import (
     Deployment,
     Device,
     EngineeringStation,
+    ModbusSecurity,
     Program,
     ProgramVersion,
     SetPoint,
@@ -139,6 +140,16 @@ class StationSerializer(serializers.ModelSerializer):
     class Meta:
         model = EngineeringStation
         fields = ("id", "name", "project", "cell", "cidr", "write_ranges")
+        read_only_fields = fields
+
+
+class ModbusSecuritySerializer(serializers.ModelSerializer):
+    project = serializers.SlugRelatedField("slug", read_only=True)
+    environment = serializers.SlugRelatedField("name", read_only=True)
+
+    class Meta:
+        model = ModbusSecurity
+        fields = ("id", "project", "environment", "authorities", "plain", "roles")
         read_only_fields = fields
 
 

@@ -32,7 +32,12 @@ from millwright.service_levels.contracts import sync_objectives
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor import setpoints
-from millwright.shopfloor.models import Deployment, EngineeringStation, ProgramVersion
+from millwright.shopfloor.models import (
+    Deployment,
+    EngineeringStation,
+    ModbusSecurity,
+    ProgramVersion,
+)
 
 from tests.support.notices import told_world
 from tests.support.plant import Plant
@@ -265,6 +270,9 @@ def world(plant: Plant) -> dict[str, Any]:
             machine=machine, program_version=version, deployed_by=erin, state="asked"
         ).pk,
         "station": station.pk,
+        "modbus_security": ModbusSecurity.objects.create(
+            project=plant.project, authorities="", roles=[]
+        ).pk,
         "drift": drift.pk,
         "token": issue_token(erin, erin, "mine")[0].pk,
         "audit": AuditEntry.objects.filter(actor=erin).first().pk,  # type: ignore[union-attr]

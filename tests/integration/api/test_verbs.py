@@ -23,9 +23,10 @@ from millwright.service_levels.actions import request_window
 from millwright.service_levels.contracts import sync_objectives
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
 from millwright.shopfloor import actions as shopfloor
-from millwright.shopfloor.models import Deployment, ProgramVersion, SetPoint
+from millwright.shopfloor.models import Deployment, ModbusSecurity, ProgramVersion, SetPoint
 from rest_framework.test import APIClient
 
+from tests.support.certificates import self_signed
 from tests.support.notices import told_world
 from tests.support.plant import Plant
 from tests.support.tags import SYMBOLS
@@ -212,6 +213,16 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "stations/",
         {"project": "line-1", "cell": "line1", "name": "desk", "cidr": "10.90.1.1/32"},
         _row(NO, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "modbus-security-create": (
+        "modbus-security/",
+        {"project": "line-1", "authorities": "{certificate}", "roles": [{"name": "viewer"}]},
+        _row(NO, NO, NO, DONE, NO, UNKNOWN),
+    ),
+    "modbus-security-destroy": (
+        "modbus-security/{modbus_security}/",
+        {},
+        _row(NO, NO, NO, DONE, NO, HIDDEN),
     ),
     "host-create": (
         "hosts/",
@@ -497,6 +508,10 @@ def world(plant: Plant) -> dict[str, Any]:
             port=4840,
         ).pk,
         "set_point": set_point.pk,
+        "modbus_security": ModbusSecurity.objects.create(
+            project=plant.project, environment=machine.environment, authorities="", roles=[]
+        ).pk,
+        "certificate": self_signed(),
         "view": labels.save_view(erin, "running", "state=running").pk,
     }
 

@@ -13,19 +13,21 @@ from rest_framework.response import Response
 
 from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
-from millwright.environments.models import Machine
+from millwright.environments.models import Environment, Machine
 from millwright.inventory.models import Cell
-from millwright.shopfloor import actions, discovery, searching, trust
+from millwright.shopfloor import actions, discovery, modbus_security, searching, trust
 from millwright.shopfloor.health import ask, health
 from millwright.shopfloor.models import (
     Device,
     EngineeringStation,
+    ModbusSecurity,
     TagMapping,
 )
 from millwright.shopfloor.review import review
 from millwright.shopfloor.serializers import (
     DeviceSerializer,
     MappingSerializer,
+    ModbusSecuritySerializer,
     StationSerializer,
 )
 
@@ -63,6 +65,23 @@ class StationInput(serializers.Serializer):
     name = serializers.SlugField()
     cidr = serializers.CharField(max_length=43)
     write_ranges = RangeInput(many=True, required=False, default=list)
+
+
+class RoleInput(serializers.Serializer):
+    name = serializers.CharField(max_length=64)
+    functions = serializers.ListField(
+        child=serializers.ChoiceField(tuple((n, str(n)) for n in modbus_security.READING)),
+        required=False,
+    )
+    write = RangeInput(many=True, required=False, default=list)
+
+
+class ModbusSecurityInput(serializers.Serializer):
+    project = serializers.SlugField()
+    environment = serializers.SlugField(required=False, allow_blank=True, default="")
+    authorities = serializers.CharField(max_length=modbus_security.MOST_BYTES)
+    plain = serializers.BooleanField(default=True)
+    roles = RoleInput(many=True)
 
 
 class ReviewInput(serializers.Serializer):
@@ -350,3 +369,34 @@ class StationViewSet(ProjectRows):
             write_ranges=[dict(entry) for entry in data["write_ranges"]],
         )
         return Response(StationSerializer(station).data)
+
+
+class ModbusSecurityViewSet(ProjectRows):
+    """Modbus/TCP Security of projects and environments: whose certificates count at port 802, and what each role may."""
+
+    rows = ModbusSecurity.objects.select_related("project", "environment")
+    serializer_class = ModbusSecuritySerializer
+    filterset_fields = ("project__slug", "environment__name")
+    cursor_ordering = ("pk",)
+
+    @extend_schema(request=ModbusSecurityInput, responses={200: ModbusSecuritySerializer})
+    def create(self, request: HttpRequest) -> Response:
+        """Ask for certificates at port 802: of a project's controllers, or of those of one environment."""
+        data = _valid(ModbusSecurityInput, request)
+        project = _known(Project.objects.for_user(request.user), "project", slug=data["project"])
+        environment = None
+        if data["environment"]:
+            environment = _known(
+                Environment.objects.for_user(request.user), "environment", name=data["environment"]
+            )
+        row = modbus_security.set_security(
+            request.user, project=project, environment=environment, plain=data["plain"],
+            authorities=data["authorities"], roles=[dict(role) for role in data["roles"]],
+        )  # fmt: skip
+        return Response(ModbusSecuritySerializer(row).data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: HttpRequest, pk: str) -> Response:
+        """Close port 802 again."""
+        modbus_security.remove_security(request.user, self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
