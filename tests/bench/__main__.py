@@ -32,7 +32,7 @@ BENCHES = (
     Bench("a scan of 1000 statements", "tests.bench.st_scan"),
     Bench("Modbus FC3 against pymodbus and libmodbus", "tests.bench.modbus"),
     Bench("memory of a controller with 1000 tags", "tests.bench.memory"),
-    Bench("edit to running, 200 lines", "tests.bench.change"),
+    Bench("edit to running, 200 lines, against OpenPLC's g++", "tests.bench.change", ("--peers", "{peers}")),
     Bench("OPC UA notifications against plain asyncua", "tests.bench.opcua"),
     Bench("start lateness of a 1 ms task beside cyclictest", "tests.bench.lateness"),
     Bench("hostile connections on both ports, ten minutes", "tests.bench.hostile", ("--rest", "10")),
