@@ -35,7 +35,7 @@ def source(edit: int) -> str:
         f"v{n} := v{n} + {n + 1} - v{max(0, n - 1)} / 3;" for n in range(LINES // 2 - 6)
     )
     return (
-        f"PROGRAM Main\nVAR\nn AT %QW0 : INT;\nmark AT %QW1 : INT;\n{declared}\nEND_VAR\n"
+        f"PROGRAM Main\nVAR\nn AT %QW0 : INT;\nmark AT %QW1 : INT;\nEND_VAR\nVAR\n{declared}\nEND_VAR\n"
         f"n := n + 1;\nmark := {edit};\n{used}\nEND_PROGRAM\n"
     )
 
