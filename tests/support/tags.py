@@ -127,6 +127,7 @@ def open_gateway(folder: Path, modbus_port: int) -> Iterator[Path]:
         "import sys; from millwright.gateway import modbus;"
         "real = modbus.AsyncModbusTcpClient;"
         f"modbus.AsyncModbusTcpClient = lambda host, port, **more: real(host, port={modbus_port} if port == 502 else port, **more);"
+        f"from millwright.gateway import sweep; sweep.DOORS['modbus_tcp'] = {modbus_port};"
         "from millwright.gateway.__main__ import main; main()"
     )
     arguments = [

@@ -172,8 +172,14 @@ def test_a_device_is_found_by_what_it_says_it_is(
     page.get_by_label("Name").first.fill("station")
     page.get_by_label("Project").select_option(index=1)
     page.get_by_label("Cell").select_option(index=1)
-    page.get_by_label("Address", exact=True).fill("127.0.0.1")
-    page.get_by_label("Port").fill(str(line.port))
+    page.get_by_label("First address").fill("127.0.0.1")
+    page.get_by_label("Last address").fill("127.0.0.1")
+    page.get_by_role("button", name="Search", exact=True).click()
+    found = page.locator("#searched")
+    found.get_by_text("Sample Works Filling station").wait_for(timeout=WAIT)
+    found.get_by_role("button", name="Use").click()
+    assert page.get_by_label("Address", exact=True).input_value() == "127.0.0.1"
+    assert page.get_by_label("Port").input_value() == str(line.port)
     page.get_by_label("Unit id", exact=True).fill("9")
     page.get_by_label("Last unit id").fill("1")
     page.get_by_role("button", name="Discover").click()
@@ -181,7 +187,7 @@ def test_a_device_is_found_by_what_it_says_it_is(
     shot(page, f"discover-{width}-{scheme}")
     assert no_overflow(page)
     assert faults(page, axe) == []
-    page.get_by_role("button", name="Use").click()
+    page.locator("#found").get_by_role("button", name="Use").click()
     assert page.get_by_label("Unit id", exact=True).input_value() == "1"
     page.get_by_role("button", name="Register").click()
     page.wait_for_url("**/devices/")

@@ -122,7 +122,7 @@ def test_the_wizard_lists_what_was_found_and_the_trail_knows(
     )
     page = Client()
     page.force_login(plant.engineer, backend=BACKEND)
-    assert "Search the cell" in page.get("/devices/new/").content.decode()
+    assert "Search for devices" in page.get("/devices/new/").content.decode()
     text = page.post("/devices/search/", place).content.decode()
     for word in ("10.90.1.53:502", "device press", "10.90.1.60:4840", "3 endpoints", "OPC UA"):
         assert word in text
