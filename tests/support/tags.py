@@ -119,10 +119,12 @@ class LiveRegisters:
 
 
 @contextlib.contextmanager
-def open_gateway(folder: Path, modbus_port: int) -> Iterator[Path]:
+def open_gateway(
+    folder: Path, modbus_port: int, cells: tuple[str, ...] = ("127.0.0.1/32",)
+) -> Iterator[Path]:
     """The real gateway at the portal's socket, with 127.0.0.1 as its cell; port 502 stands for `modbus_port`."""
     path = get_settings().gateway_socket
-    write_cells(folder / "cells.json", ["127.0.0.1/32"])
+    write_cells(folder / "cells.json", list(cells))
     code = (
         "import sys; from millwright.gateway import modbus;"
         "real = modbus.AsyncModbusTcpClient;"
@@ -143,7 +145,7 @@ def open_gateway(folder: Path, modbus_port: int) -> Iterator[Path]:
         env={**os.environ, "MILLWRIGHT_HOME": str(folder)},
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while True:
             try:
                 with GatewayClient(path) as client:
@@ -155,4 +157,4 @@ def open_gateway(folder: Path, modbus_port: int) -> Iterator[Path]:
         yield path
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)

@@ -14,6 +14,8 @@ from .saga import Context, Step
 
 INBOX = "/var/lib/vplc/inbox"
 STATUS = "/run/vplc/status.json"
+#: How a controller took a program over, by what it answers.
+TAKEN_OVER = {"online": ", taken over between two scans, values kept", "restart": ", begun anew"}
 
 
 def _deliver(context: Context, bundle: bytes) -> dict[str, Any]:
@@ -77,9 +79,11 @@ def deliver_program(context: Context, program_version: UUID) -> str:
     except StepFailed as error:
         store.deployment(context.machine_id, program_version, "failed", str(error))
         raise
-    store.deployment(context.machine_id, program_version, "active", str(answer.get("message", "")))
+    how = TAKEN_OVER.get(str(answer.get("how")), "")
+    message = str(answer.get("message", "")) + how
+    store.deployment(context.machine_id, program_version, "active", message)
     _status(context)
-    return f"{len(bundle) // 1024} KiB, running"
+    return f"{len(bundle) // 1024} KiB, running{how}"
 
 
 def _program(context: Context) -> str:

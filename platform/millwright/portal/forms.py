@@ -29,7 +29,7 @@ def style(form: forms.BaseForm) -> None:
     for bound in form:
         widget = bound.field.widget
         if isinstance(widget, forms.CheckboxInput):
-            widget.attrs.setdefault("class", "form-check-input d-block")
+            widget.attrs.setdefault("class", "form-check-input")
         elif isinstance(widget, forms.Select):
             widget.attrs.setdefault("class", "form-select")
         else:

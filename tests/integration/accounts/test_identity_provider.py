@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,11 +13,8 @@ from millwright.accounts.models import User
 from millwright.audit.models import AuditEntry
 from millwright.settings import get_settings
 
-from tests.support.lab import ROOT
 from tests.support.plant import Plant, build_plant
-
-NODE = Path(__file__).parent / "node"
-SECRET = "a secret of this test alone"
+from tests.support.provider import SECRET, open_provider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,18 +24,7 @@ def site(
     transactional_db: None, live_server: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, Plant]]:
     """The portal, believing a provider that runs beside it."""
-    npm = ROOT / ".venv/bin/npm"
-    environment = {**os.environ, "PATH": f"{npm.parent}:{os.environ['PATH']}"}
-    if not (NODE / "node_modules").exists():
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], cwd=NODE, check=True, env=environment)  # fmt: skip
-    callback = f"{live_server.url}/accounts/oidc/plant/login/callback/"
-    with subprocess.Popen(
-        ["node", "provider.mjs", SECRET, callback], cwd=NODE, env=environment,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as provider:  # fmt: skip
-        assert provider.stdin is not None
-        assert provider.stdout is not None
-        issuer = next(line for line in provider.stdout if line.startswith("http")).strip()
+    with open_provider(f"{live_server.url}/accounts/oidc/plant/login/callback/") as issuer:
         settings.SOCIALACCOUNT_PROVIDERS = {
             "openid_connect": {
                 "OAUTH_PKCE_ENABLED": True,
@@ -54,8 +37,6 @@ def site(
         )
         monkeypatch.setattr(adapter, "get_settings", lambda: believed)
         yield live_server.url, build_plant()
-        provider.stdin.close()
-        provider.wait(30)
 
 
 def _enter(url: str, name: str) -> httpx.Response:

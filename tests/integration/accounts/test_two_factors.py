@@ -64,3 +64,12 @@ def test_a_security_key_can_be_set_up(plant: Plant) -> None:
     caller = _client(plant.administrator)
     text = caller.get(reverse("mfa_index")).content.decode()
     assert reverse("mfa_add_webauthn") in text
+
+
+def test_an_authenticator_is_set_up_with_a_picture_or_by_hand(plant: Plant) -> None:
+    text = (
+        _client(plant.administrator).get(reverse("mfa_activate_totp"), follow=True).content.decode()
+    )
+    assert 'id="authenticator_secret"' in text, text
+    assert '<img class="mw-qr' in text
+    assert 'class="form-control"' in text

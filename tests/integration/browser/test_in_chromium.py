@@ -40,7 +40,7 @@ def portal(transactional_db: None) -> Iterator[tuple[str, Plant]]:
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not server.started and time.monotonic() < end:
         time.sleep(0.05)
     assert server.started

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
+from millwright.core.lifecycle import OperationKind
 from millwright.environments import actions
 from millwright.environments.models import (
     DemandSample,
@@ -196,3 +197,22 @@ def test_stopping_leaves_what_is_at_work_to_the_next_process(running: Running) -
     operation.refresh_from_db()
     assert operation.state == "running"
     assert CpuClaim.objects.count() == 1
+
+
+def test_a_look_that_began_before_a_start_does_not_undo_it(running: Running) -> None:
+    environment = build(running)
+    engineer, name = running.plant.engineer, Machine.objects.get().host.name
+
+    def power(kind: OperationKind, state: str) -> None:
+        actions.power(engineer, environment, kind)
+        running.until(lambda: Environment.objects.get(pk=environment.pk).state == state, state)
+
+    power(OperationKind.STOP, "stopped")
+    began, seen = timezone.now(), running.pool.host(name).bulk_state()
+    power(OperationKind.START, "running")
+    assert running.service.watcher is not None
+    stops = StateTransition.objects.filter(subject_type="machine", after="stopped")
+    before = stops.count()
+    running.service.watcher._answered(name, seen, began)
+    assert Machine.objects.get().observed == "running"
+    assert stops.count() == before

@@ -8,7 +8,7 @@ import numpy as np
 
 from millwright.core.lifecycle import Movability
 
-from .answers import Code, Drain, Limits, Move, Refusal, RollingDrain, Why
+from .answers import Code, Drain, Limits, Move, Refusal, RollingDrain, Why, in_words
 from .frame import Frame
 from .mend import make_room, summary
 from .model import HostState, Mode, Plant
@@ -89,7 +89,7 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
             found = make_room(state, unit, may)
             if found is None:
                 codes = summary(state, unit)
-                text = f"no other host takes {frame.name_of(unit)}: {', '.join(codes)}"
+                text = f"no other host takes {frame.name_of(unit)}: {in_words(codes)}"
                 blockers.append(Refusal(frame.name_of(unit), (Code.NO_HOST, *codes), text))
                 continue
             other, place, target = found

@@ -9,7 +9,7 @@ import numpy as np
 
 from millwright.core.lifecycle import Recovery as Restarts
 
-from .answers import Code, Recovery, Refusal, Restart
+from .answers import Code, Recovery, Refusal, Restart, in_words
 from .frame import Frame
 from .mend import summary
 from .model import HostState, Plant, Vm
@@ -73,7 +73,7 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
         if not mask.any():
             codes = summary(state, unit)
             left.extend(
-                Refusal(name, (Code.NO_HOST, *codes), f"no host takes {name}: {', '.join(codes)}")
+                Refusal(name, (Code.NO_HOST, *codes), f"no host takes {name}: {in_words(codes)}")
                 for name in frame.names_of(unit)
             )
             continue

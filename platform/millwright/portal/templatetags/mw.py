@@ -294,3 +294,11 @@ def query_with(context: dict[str, Any], **changes: Any) -> str:
         else:
             query[name] = value
     return f"?{query.urlencode()}" if query else "?"
+
+
+@register.filter
+def control(field: Any) -> SafeString:
+    """A form field's input, dressed as the design system has it; for forms that are not ours."""
+    dress = {"checkbox": "form-check-input", "radio": "form-check-input", "select": "form-select"}
+    kind = getattr(field.field.widget, "input_type", "")
+    return SafeString(field.as_widget(attrs={"class": dress.get(kind, "form-control")}))

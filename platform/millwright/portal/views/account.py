@@ -35,7 +35,7 @@ def enter(request: HttpRequest, secret: str) -> HttpResponse:
             "portal/enter.html",
             {
                 "refused": _(
-                    "This link was used already or is older than 15 minutes. Get a new one with: millwright login-link NAME"
+                    "This link was used already or is older than 15 minutes. Get a new one with: millwright user link NAME"
                 )
             },
             status=410,

@@ -12,6 +12,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
+from millwright.accounts.permissions import projects_with
 from millwright.audit.actions import record
 from millwright.audit.models import AuditEntry
 
@@ -90,6 +91,8 @@ class AuditList(Rows):
             "kind": asked.get("type", ""),
             "first": asked.get("from", ""),
             "last": asked.get("to", ""),
+            # Whoever does not see everything is told so where nothing is found.
+            "partly": projects_with(self.request.user, "audit") is not None,
         }
 
 

@@ -176,7 +176,6 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "host": row,
         "plan": plan,
-        "minutes": round(plan.seconds / 60, 1),
         "changes": changes if plan.moves else [],
     }
     return render(request, "portal/host_drain.html", context)

@@ -140,7 +140,11 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
     row = _version(request, pk)
     context: dict[str, Any] = {"version": row, "working": row.state in ("queued", "building")}
     if request.headers.get("HX-Request"):
-        return render(request, "portal/parts/version.html", context)
+        answer = render(request, "portal/parts/version.html", context)
+        if not context["working"]:
+            # Built: the rest of the page has something to offer now, too.
+            answer["HX-Refresh"] = "true"
+        return answer
     project = row.program.project
     engineer = may(request.user, "engineer", project)
     context |= {

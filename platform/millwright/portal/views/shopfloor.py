@@ -57,6 +57,35 @@ def device_new(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _registers(device: dict[str, Any], area: str, first: int) -> list[Any]:
+    """Up to eight values; fewer of a device that ends before.
+
+    Raises:
+        GatewayError: not even one can be read.
+    """
+    count = 8
+    while True:
+        try:
+            answer = gateway(
+                "POST",
+                "/v1/modbus/read",
+                host=device["address"],
+                port=device["port"],
+                unit=device["unit"],
+                area=area,
+                address=first,
+                count=count,
+                framing=framing_of(device.get("protocol")),
+            )
+        except GatewayError as error:
+            # Code 2: at least the last of them does not exist.
+            if "exception 02" not in str(error) or count == 1:
+                raise
+            count //= 2
+        else:
+            return list(answer["values"])
+
+
 @login_required
 def device_read(request: HttpRequest) -> HttpResponse:
     """Read before saving: what the device answers now, through the gateway."""
@@ -78,18 +107,8 @@ def device_read(request: HttpRequest) -> HttpResponse:
                 )
                 context["values"] = [("OPC UA", answer.get("detail", "ok"))]
             else:
-                answer = gateway(
-                    "POST",
-                    "/v1/modbus/read",
-                    host=data["address"],
-                    port=data["port"],
-                    unit=data["unit"],
-                    area=area,
-                    address=int(first),
-                    count=8,
-                    framing=framing_of(data.get("protocol")),
-                )
-                context["values"] = list(enumerate(answer["values"], int(first)))
+                values = _registers(data, area, int(first))
+                context["values"] = list(enumerate(values, int(first)))
         except GatewayError as error:
             context["error"] = str(error)
     return render(request, "portal/parts/device_read.html", context)

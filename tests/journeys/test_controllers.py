@@ -1,0 +1,196 @@
+"""Devices at a controller and programs in it: real processes on loopback, from the click to the register."""
+
+from __future__ import annotations
+
+import pytest
+from millwright.environments.models import Environment
+from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor.models import Device
+from playwright.sync_api import Page, expect
+from pymodbus.client import ModbusTcpClient
+
+from tests.support.floor import ROOT, Floor, free_address
+from tests.support.journeys import Site
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.full,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+LABELS = """PROGRAM Main
+VAR
+    labels  AT %IW0   : INT;
+    seen    AT %QW0   : INT;
+    run     AT %QX8.0 : BOOL := TRUE;
+END_VAR
+seen := labels;
+END_PROGRAM
+"""
+
+
+def with_program(live: Site, name: str, files: dict[str, str]) -> Environment:
+    """A controller that runs a program when the journey begins."""
+    plant = live.plant
+    version = shopfloor.upload_program(plant.engineer, plant.project, name, files)
+    return live.built(program_version=version)
+
+
+def value(page: Page, tag: str) -> int:
+    """What the page of the environment says of a tag now."""
+    text = page.locator(f'td[data-tag="{tag}"]').inner_text().strip()
+    return int(text) if text.lstrip("-").isdigit() else -1
+
+
+def moves(live: Site, page: Page, tag: str) -> None:
+    """Wait until a value on the page changes by itself, twice."""
+    page.locator(f'td[data-tag="{tag}"]').wait_for()
+    seen = {value(page, tag)}
+
+    def another() -> bool:
+        page.wait_for_timeout(200)
+        seen.add(value(page, tag))
+        return len(seen - {-1}) > 2
+
+    live.until(another, f"{tag} moves on the page")
+
+
+def register_device(page: Page, **fields: str) -> None:
+    """Fill in the device form up to its address."""
+    page.get_by_role("link", name="Shop floor").first.click()
+    page.get_by_role("link", name="Register a device").first.click()
+    page.get_by_label("Name", exact=True).fill(fields["name"])
+    page.get_by_label("Project", exact=True).select_option(label="Line 1")
+    page.get_by_label("Cell", exact=True).select_option(index=1)
+    if "protocol" in fields:
+        page.get_by_label("Protocol", exact=True).select_option(label=fields["protocol"])
+    page.get_by_label("Address", exact=True).fill(fields["address"])
+    page.get_by_label("Port", exact=True).fill(fields["port"])
+
+
+def map_points(page: Page, rows: list[tuple[str, str, str, str, str]]) -> None:
+    """Fill in the table of points: tag, area, place, type, direction."""
+    for number, (tag, area, place, kind, direction) in enumerate(rows):
+        if not tag:
+            # As it is already.
+            continue
+        line = page.locator(".mw-points tbody tr").nth(number)
+        line.get_by_label("Tag").fill(tag)
+        line.get_by_label("Area").select_option(area)
+        line.get_by_label("Register").fill(place)
+        line.get_by_label("Type").select_option(kind)
+        line.get_by_label("Direction").select_option(direction)
+    page.get_by_role("button", name="Save and open the firewall").click()
+    page.get_by_text("The configuration is being delivered").first.wait_for()
+
+
+def test_connect_a_modbus_device(live: Site, floor: Floor) -> None:
+    plant = live.plant
+    folder = ROOT / "examples/filling_line"
+    files = {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        # Where its station is, is said on the pages.
+        if path.is_file() and "io" not in path.relative_to(folder).parts
+    }
+    with_program(live, "filling", files)
+    station = free_address()
+    floor.process(
+        "-m", "industrial.cli", "simulator", "filling-line", "--host", station, "--port", "502",
+        answers=(station, 502),
+    )  # fmt: skip
+
+    page = live.enter(plant.engineer)
+    register_device(page, name="filling-station", address=station, port="502")
+    page.get_by_label("Last unit id").fill("2")
+    page.get_by_role("button", name="Discover").click()
+    page.locator("#found").get_by_role("button", name="Use").first.click()
+    page.get_by_role("button", name="Read up to 8").click()
+    # It has two: level and bottles.
+    page.locator("#read").get_by_text("The device answers:").wait_for()
+    expect(page.locator("#read tr")).to_have_count(2)
+    live.ends(page, "4-asked")
+    page.get_by_role("button", name="Register", exact=True).click()
+    page.get_by_text("Map its registers on the environment's page.").wait_for()
+    live.ends(page, "4-registered")
+
+    page.get_by_role("link", name="Environments").first.click()
+    page.get_by_role("link", name="filling-line-1").first.click()
+    page.get_by_role("link", name="Map registers").click()
+    map_points(
+        page,
+        [
+            ("Main.sensor", "input", "0", "UINT", "in"),
+            ("Main.stop_ok", "discrete", "1", "BOOL", "in"),
+            ("Main.valve", "coil", "0", "BOOL", "out"),
+            ("Main.conveyor", "coil", "1", "BOOL", "out"),
+        ],
+    )
+    page.get_by_text(f"→ {station}:502").wait_for(state="attached")
+    # The tank's level comes from the station, moves in the table, and the tank of the picture with it.
+    moves(live, page, "Main.level")
+    expect(page.locator("[data-bound='Main.level']")).to_contain_text("%")
+    live.ends(page, "4-live")
+    # What the controller decided has arrived at the station.
+    with ModbusTcpClient(station, port=502) as client:
+        live.until(
+            lambda: client.read_coils(1, count=1, device_id=1).bits[0],
+            "the conveyor of the station",
+        )
+    page.get_by_role("link", name="Shop floor").first.click()
+    page.get_by_role("link", name="filling-station").first.click()
+    page.get_by_role("button", name="Ask it now").click()
+    page.get_by_text("It answered within").wait_for()
+    live.ends(page, "4-device")
+    assert live.trail("device.add").actor_name == str(plant.engineer)
+    assert live.trail("mapping.set").actor_name == str(plant.engineer)
+
+
+def test_connect_an_opc_ua_device(live: Site, floor: Floor) -> None:
+    plant = live.plant
+    with_program(live, "labelling", {"src/main.st": LABELS})
+    station = free_address()
+    floor.process(
+        "-m", "tests.support.opcua_station", station, "4840", str(floor.folder / "station"),
+        answers=(station, 4840),
+    )  # fmt: skip
+
+    page = live.enter(plant.engineer)
+    register_device(page, name="labelling-station", protocol="OPC UA", address=station, port="4840")
+    page.get_by_role("button", name="Discover").click()
+    found = page.locator("#found")
+    found.get_by_text("Basic256Sha256").first.wait_for()
+    shown = found.locator(".text-secondary code").first.inner_text()
+    # Down the tree to the value that is wanted, and its id.
+    found.get_by_text("Labelling").click()
+    found.get_by_text("ns=2;s=labels").wait_for()
+    live.ends(page, "5-discovered")
+    page.get_by_role("button", name="Register", exact=True).click()
+    page.get_by_text("Say next which certificate is trusted.").wait_for()
+    # The fingerprint that discovery showed is the one to compare.
+    offered = page.get_by_role("region", name="Certificate")
+    offered.get_by_text(shown).first.wait_for()
+    offered.get_by_role("button", name="Trust this certificate").click()
+    offered.get_by_text("Trusted is the certificate").wait_for()
+    page.get_by_role("button", name="Ask it now").click()
+    page.get_by_text("it shows the trusted certificate").wait_for()
+    live.ends(page, "5-trusted")
+
+    page.get_by_role("link", name="Environments").first.click()
+    page.get_by_role("link", name="filling-line-1").first.click()
+    page.get_by_role("link", name="Map registers").click()
+    map_points(
+        page,
+        [
+            ("Main.labels", "node", "ns=2;s=labels", "INT", "in"),
+            ("Main.run", "node", "ns=2;s=run", "BOOL", "out"),
+        ],
+    )
+    # The program's order lets the station run, and its counter comes back.
+    moves(live, page, "Main.seen")
+    live.ends(page, "5-live")
+    device = Device.objects.get()
+    assert device.fingerprint == shown
+    assert live.trail("device.trust").details["fingerprint"] == shown
+    assert live.trail("mapping.set").actor_name == str(plant.engineer)
