@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -84,15 +85,15 @@ def _sh(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 
 def root_archive() -> tuple[Path, Path]:
-    """The servers' root and their mirror, made once (65 s) and kept in the cache."""
+    """The servers' root and their mirror, made once for each list of packages (65 s) and kept in the cache."""
     folder = CACHE / "ansible"
-    archive, mirror = folder / "server.tar", folder / "mirror"
+    # What a role wants since yesterday is not in yesterday's mirror.
+    key = hashlib.sha256("\n".join([INSIDE, *PACKAGES]).encode()).hexdigest()[:8]
+    archive, mirror = folder / f"server-{key}.tar", folder / f"mirror-{key}"
     if archive.is_file() and (mirror / "Packages").exists():
         return archive, mirror
     # mmdebstrap tells by the name's end what it shall write.
     half = folder / "half.tar"
-    if archive.is_dir():
-        shutil.rmtree(archive)
     shutil.rmtree(mirror, ignore_errors=True)
     mirror.mkdir(parents=True)
     download = " ".join(["apt-get install -y --no-install-recommends --download-only", *PACKAGES])
