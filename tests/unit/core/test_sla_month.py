@@ -411,3 +411,17 @@ def test_events_near_the_begin_give_the_cause(
     evidence = [Evidence(happened, when, when + dt.timedelta(seconds=20), "text")]
     end = None if length_s is None else begin + dt.timedelta(seconds=length_s)
     assert classify(begin, end, evidence, small_stop=2 * MINUTE)[0] is cause
+
+
+def test_all_events_of_one_cause_are_told_once_the_first_cause_wins() -> None:
+    begin = at(0)
+    evidence = [
+        Evidence(Happened.CRASH, begin, begin, "crashed: killed"),
+        Evidence(Happened.HOST, begin, begin, "host h1 suspect: slow"),
+        Evidence(Happened.HOST, begin + MINUTE / 6, begin + MINUTE / 6, "host h1 suspect: slow"),
+    ]
+    found = classify(begin, None, evidence, small_stop=MINUTE)
+    assert found == (Cause.UNPLANNED, "host h1 suspect: slow; crashed: killed")
+    ordered = Evidence(Happened.ORDERED_STOP, begin, begin, "stop by erin")
+    found = classify(begin, None, [*evidence, ordered], small_stop=MINUTE)
+    assert found == (Cause.PLANNED, "stop by erin")

@@ -73,7 +73,7 @@ def classify(
     *,
     small_stop: dt.timedelta,
 ) -> tuple[Cause, str]:
-    """The cause that events give an interval, and the event in words.
+    """The cause that events give an interval, and these events in words.
 
     What was ordered is planned; a host's or a guest's end is unplanned; what nothing explains and is over
     within `small_stop` is a small stop; the rest is for people.
@@ -84,10 +84,14 @@ def classify(
         if row.begin - (NOTICED if row.happened is Happened.HOST else BEFORE) <= begin
         and (row.end is None or begin <= row.end + AFTER)
     ]
-    for happened, cause in _GIVES:
-        for row in near:
-            if row.happened is happened:
-                return cause, row.text
+    told = [
+        (cause, row.text) for happened, cause in _GIVES for row in near if row.happened is happened
+    ]
+    if told:
+        # All that says the same: a guest that crashed explains more than that its host was slow to tell.
+        cause = told[0][0]
+        texts = dict.fromkeys(text for other, text in told if other is cause and text)
+        return cause, "; ".join(texts)
     if end is not None and end - begin <= small_stop:
         return Cause.SMALL_STOP, ""
     return Cause.UNKNOWN, ""
