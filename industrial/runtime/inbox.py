@@ -73,6 +73,12 @@ class Inbox:
         #: Gives the scan process an order and returns why it refused; without it, whoever starts the scan does.
         self.order: Callable[[Command], str] | None = None
 
+    def waiting(self) -> bool:
+        """Whether a delivery has no result yet."""
+        return any(
+            not ready.with_suffix(".result").exists() for ready in self.paths.inbox.glob("*.ready")
+        )
+
     def take_all(self) -> list[str]:
         """Handle every delivery that has no result yet."""
         taken = []

@@ -140,13 +140,20 @@ class Protocols:
         try:
             while True:
                 await self._tick(opcua)
-                await asyncio.sleep(0.25)
+                await self._pause()
         finally:
             await self.scanner.shutdown()
             await self.modbus.stop()
             opcua.cancel()
             if self._opcua is not None:
                 await self._opcua.stop()
+
+    async def _pause(self) -> None:
+        """A quarter of a second, or until something is delivered."""
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            if self.inbox.waiting():
+                return
 
     async def _tick(self, opcua: asyncio.Task[None]) -> None:
         try:
