@@ -117,7 +117,11 @@ class Campaign:
         witness = self.witness
         reported = Reported(
             [tile for tile in witness.tiles if tile.at >= since],
-            [alert for alert in witness.alerts(since) if alert.begin >= since],
+            [
+                alert
+                for alert in witness.alerts(since)
+                if alert.begin >= since and alert.name not in BUSY
+            ],
             witness.rows(since),
             witness.report(),
         )

@@ -164,7 +164,7 @@ def detection(injections: Sequence[Injection], reported: Reported) -> list[tuple
             alert = _first_alert(one, name, reported.alerts)
             if alert is not None:
                 found.append((one.name, name, (alert.begin - one.begin).total_seconds()))
-        for row in _rows_of(one, reported.rows):
+        for row in _rows_of(one, reported.rows) if one.wanted.causes else ():
             found.append((one.name, "ledger's begin", (row.begin - one.begin).total_seconds()))
     return found
 
