@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
     with plant(asked) as home:
+        logging.disable(logging.WARNING)
         from millwright.gateway.limits import write_cells
         from millwright.settings import get_settings
 

@@ -99,9 +99,7 @@ def main() -> None:
         from millwright.inventory.models import Host
 
         keys = {
-            "environment": [
-                str(pk) for pk in Environment.objects.values_list("pk", flat=True)[:500]
-            ],
+            "environment": list(Environment.objects.values_list("name", flat=True)[:500]),
             "machine": [str(pk) for pk in Machine.objects.values_list("pk", flat=True)[:500]],
             "operation": [str(pk) for pk in Operation.objects.values_list("pk", flat=True)[:500]],
             "host": list(Host.objects.values_list("name", flat=True)[:500]),
