@@ -256,6 +256,8 @@ SPECTACULAR_SETTINGS = {
         "PointAreaEnum": "millwright.shopfloor.models.TagMapping.AREAS",
         "NoticeKindEnum": "millwright.api.views.notifications.KIND_CHOICES",
         "RoleEnum": "millwright.accounts.choices.Role",
+        "RuleKindEnum": "millwright.balancing.models.PlacementRule.KINDS",
+        "BalanceModeEnum": "millwright.balancing.models.Balancer.MODES",
         "WriteAreaEnum": [("holding", "holding"), ("coil", "coil")],
     },
 }

@@ -153,12 +153,14 @@ READ: dict[str, dict[str, int]] = (
             "devices",
             "mappings",
             "stations",
+            "modbus-security",
             "set-points",
             "service-levels",
             "intervals",
             "maintenance-windows",
             "contracts",
             "seals",
+            "rules",
             "views",
             "cells",
             "templates",
@@ -177,7 +179,7 @@ READ: dict[str, dict[str, int]] = (
     }
     | {
         name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-        for name in ("hosts", "drifts", "recommendations", "recoveries")
+        for name in ("hosts", "drifts", "recommendations", "recoveries", "rolling-drains", "pools")
     }
 )
 

@@ -93,7 +93,9 @@ class RecommendationViewSet(Readable):
         """Do without it."""
         return self._decide(request, approve=False)
 
-    @extend_schema(responses={200: HeatChangeOutput(many=True)})
+    @extend_schema(
+        operation_id="recommendations_heat_of", responses={200: HeatChangeOutput(many=True)}
+    )
     @action(detail=True, methods=["get"], url_path="heat", pagination_class=None)
     def heat_of(self, request: HttpRequest, pk: str) -> Response:
         """The pool's ratios now, and with this move made."""
