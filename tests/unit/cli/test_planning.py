@@ -50,7 +50,7 @@ def test_a_plan_places_balances_and_orders(plant: Path) -> None:
     table = run("plan", plant)
     assert table.exit_code == 0
     assert "place new on h" in table.output
-    assert "h1 has been above 90%" in table.output
+    assert "h1 has been above 88%" in table.output
 
 
 def test_a_plan_of_nothing_says_so(tmp_path: Path) -> None:
@@ -73,10 +73,11 @@ def test_rounds_hand_on_their_state(plant: Path, tmp_path: Path) -> None:
     counts = [
         len(answer("balance", "--snapshot", plant, "--state", state)["moves"]) for _ in range(3)
     ]
-    assert counts[:2] == [0, 0]
-    assert counts[2] > 0
+    # One round alone is no reason yet; the state tells the second that it is not the first.
+    assert counts[0] == 0
+    assert counts[1] > 0
     assert json.loads(state.read_text(encoding="utf-8"))["number"] == 3
-    assert len(answer("balance", "--snapshot", plant, "--lasting")["moves"]) == counts[2]
+    assert len(answer("balance", "--snapshot", plant, "--lasting")["moves"]) == counts[1]
 
 
 def test_a_drain_says_what_cannot_leave_and_ends_with_1(plant: Path) -> None:

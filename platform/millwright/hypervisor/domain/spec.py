@@ -20,7 +20,9 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 MIB = 2**20
 #: Where the sockets of screens are, on every host: QEMU's own folder, closed to everybody else.
-SCREENS = "/var/lib/libvirt/qemu"
+#: Written with a dot: where a VNC socket's path begins with its own folder's, libvirt takes it for one that
+#: an old version made up, and has the server listen on a TCP port instead (qemuDomainRecheckInternalPaths).
+SCREENS = "/var/lib/libvirt/./qemu"
 
 
 def screen_socket(uuid: UUID) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import libvirt
 
@@ -23,6 +25,11 @@ READ_BYTES = 16 * 1024
 #: libvirt's "would block" for non-blocking streams.
 WOULD_BLOCK = -2
 WRITE_S = 10.0
+
+
+#: The streams last opened by this process, which their successors end.
+_held: WeakValueDictionary[tuple[str, UUID, type[Console]], LaneConsole] = WeakValueDictionary()
+_HELD_BY = threading.Lock()
 
 
 class ConsoleVerbs(DomainVerbs):
@@ -49,7 +56,14 @@ class ConsoleVerbs(DomainVerbs):
         except BaseException:
             self._lanes.release(lane)
             raise
-        return LaneConsole(console, lane, self._lanes)
+        made = LaneConsole(console, lane, self._lanes)
+        with _HELD_BY:
+            before = _held.pop((self.name, uuid, kind), None)
+            _held[self.name, uuid, kind] = made
+        if before is not None:
+            # libvirt has aborted it, and tells so for consoles, but not for screens over TLS.
+            before.taken_over()
+        return made
 
 
 class LaneConsole:
@@ -68,6 +82,11 @@ class LaneConsole:
     def write(self, data: bytes) -> None:
         """See `ConsoleStream`."""
         self._console.write(data)
+
+    def taken_over(self) -> None:
+        """Tell the reader that it has ended, after what has arrived before."""
+        self._console.tell_end()
+        self.close()
 
     def close(self) -> None:
         """See `ConsoleStream`. Aborting a stream asks the daemon, so it is not waited for."""
@@ -121,6 +140,10 @@ class Console:
         self._data.put(None)
         with contextlib.suppress(libvirt.libvirtError):
             self._stream.eventRemoveCallback()
+
+    def tell_end(self) -> None:
+        """The reader is told the end; callable from any thread."""
+        self._data.put(None)
 
     def read(self, *, timeout_s: float) -> bytes:
         """See `ConsoleStream`."""
