@@ -38,10 +38,10 @@ lint:
 	.venv/bin/lint-imports
 
 test: lint
-	$(PY) -m pytest -m "not full"
+	$(PY) scripts/run_tests -m "not full"
 
 test-full: lint
-	$(PY) scripts/test_full
+	$(PY) scripts/run_tests
 
 bench:
 	@scripts/bootstrap test
