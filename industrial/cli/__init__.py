@@ -1,18 +1,53 @@
-"""The `vplc` command: a controller on any Linux."""
+"""The `vplc` command: a controller on any Linux.
+
+Each verb is a module of its own, imported when it is asked for: an edit that shall run at once does not wait for what
+other verbs need.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import subprocess
+import importlib
 from pathlib import Path
 
 import click
 
-from industrial.runtime.paths import Paths
+#: verb → its module here.
+_VERBS = {
+    "bench": "pack",
+    "build": "compile",
+    "check": "compile",
+    "ctl": "tools",
+    "describe": "describe",
+    "diff": "describe",
+    "force": "tools",
+    "monitor": "tools",
+    "pack": "pack",
+    "record": "replay",
+    "replay": "replay",
+    "run": "run",
+    "simulate": "simulate",
+    "status": "tools",
+    "test": "test",
+    "trace": "tools",
+    "trust": "trust",
+}
 
 
-@click.group()
+class _Verbs(click.Group):
+    """A group whose verbs are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_VERBS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f".{_VERBS[cmd_name]}", __name__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_Verbs)
 def main() -> None:
     """A virtual PLC: compile, run and look at control programs."""
 
@@ -29,7 +64,11 @@ def main() -> None:
 )
 def protocols(host: str, modbus: int, opcua: int, metrics: int, trust: Path | None) -> None:
     """Modbus, OPC UA, metrics and deliveries, beside a running vplc-scan."""
+    import asyncio
+    import signal
+
     from industrial.modbus.hotloop import run as run_loop
+    from industrial.runtime.paths import Paths
     from industrial.runtime.protocols import Ports
     from industrial.runtime.protocols import serve as serve_all
 
@@ -58,6 +97,8 @@ def simulator() -> None:
 @click.option("--port", default=1502, show_default=True)
 def filling_line(host: str, port: int) -> None:
     """Tank, valve, conveyor and level sensor as a Modbus TCP remote I/O."""
+    import asyncio
+
     from industrial.simulators.filling_line import FillingLine, RemoteIo
 
     asyncio.run(RemoteIo(FillingLine()).run(host, port))
@@ -66,7 +107,10 @@ def filling_line(host: str, port: int) -> None:
 @main.command()
 def scan() -> None:
     """The scan process alone, in the foreground."""
+    import subprocess
+
     from industrial.runtime import ensure_engine
+    from industrial.runtime.paths import Paths
 
     paths = Paths.default()
     paths.prepare()
@@ -80,28 +124,3 @@ def scan() -> None:
         str(paths.retain),
     ]
     raise SystemExit(subprocess.run(command, check=False).returncode)
-
-
-from .compile import build, check  # noqa: E402 - commands register on the group above
-from .describe import describe, diff  # noqa: E402
-from .pack import bench, pack  # noqa: E402
-from .replay import record, replay  # noqa: E402
-from .run import run  # noqa: E402
-from .simulate import simulate  # noqa: E402
-from .test import test  # noqa: E402
-from .tools import ctl, force, monitor, status, trace  # noqa: E402
-from .trust import trust  # noqa: E402
-
-main.add_command(check)
-main.add_command(build)
-main.add_command(describe)
-main.add_command(diff)
-main.add_command(run)
-main.add_command(record)
-main.add_command(pack)
-main.add_command(bench)
-main.add_command(replay)
-main.add_command(simulate)
-main.add_command(test)
-for _command in (ctl, force, monitor, status, trace, trust):
-    main.add_command(_command)

@@ -24,7 +24,7 @@ def pack(project: Path, out: Path, key_file: Path | None, compiler: str | None) 
 
     from industrial.package import BundleError, unpack
     from industrial.runtime.delivery import LocalError, Source
-    from industrial.runtime.local import local_key
+    from industrial.runtime.keys import local_key
     from industrial.st import StError
 
     try:

@@ -85,7 +85,7 @@ def _exchange(verb: str, tools: Any, project: Path | None, mode: str, *, optimis
         announce_rollback,
         answer_to,
     )
-    from industrial.runtime.local import local_key
+    from industrial.runtime.keys import local_key
     from industrial.st import StError
 
     try:

@@ -14,6 +14,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from .shm import Command, ShmError
 MODES = ("auto", "online", "restart", "cold")
 #: An announcement that is not whole after this long never will be, and is answered as damaged.
 ANNOUNCING_S = 10.0
+#: Files that the disk is asked for at a time.
+_SYNCING = 8
 
 
 def trusted_keys(text: str) -> list[Ed25519PublicKey]:
@@ -51,6 +54,20 @@ def write_atomic(path: Path, data: bytes, *, lasting: bool = True) -> None:
             file.flush()
             os.fsync(file.fileno())
     scratch.rename(path)
+
+
+def make_lasting(paths: Iterable[Path]) -> None:
+    """Wait until files and folders would be there after a power cut; together, so that the disk is asked a few times only."""
+
+    def sync(path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    with ThreadPoolExecutor(_SYNCING) as pool:
+        list(pool.map(sync, paths))
 
 
 def _announced(ready: Path) -> bool:
@@ -190,7 +207,8 @@ class Inbox:
             write_atomic(target / "carry.bin", carry.data)
         else:
             (target / "carry.bin").unlink(missing_ok=True)
-        write_atomic(target / "carry.json", json.dumps(carry.as_dict()).encode())
+        # For people: whoever reads it takes a broken one for none.
+        write_atomic(target / "carry.json", json.dumps(carry.as_dict()).encode(), lasting=False)
         return carry
 
     def _retained_by(self, before: Path) -> Path:
@@ -255,7 +273,7 @@ class Inbox:
             text = bundle.files.get("vplc.toml", b"").decode()
             conf = RuntimeSettings.parse(tomllib.loads(text)).engine_conf()
             (scratch / "engine.conf").write_text(conf)
-            os.sync()
+            make_lasting([*scratch.rglob("*"), scratch])
             scratch.rename(target)
         return target
 

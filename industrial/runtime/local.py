@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
 from .build import ensure_engine
 from .delivery import LocalError, Source, announce, answer_to
 from .inbox import Inbox
+from .keys import local_key
 from .paths import Paths
 from .protocols import Ports, Protocols
 from .settings import PortSettings, SettingsError
@@ -44,22 +36,6 @@ def project_ports(manifest: Mapping[str, Any], host: str) -> Ports:
     except SettingsError as error:
         raise LocalError(str(error)) from None
     return Ports(host, ports.modbus, ports.opcua, ports.metrics, ports.modbus_tls)
-
-
-def local_key(state: Path) -> Ed25519PrivateKey:
-    """The key that signs what is built here; made at the first run, readable by its owner alone."""
-    path = state / "keys" / "local.pem"
-    if path.exists():
-        key = load_pem_private_key(path.read_bytes(), None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise LocalError(f"{path}: not an Ed25519 key")
-        return key
-    key = Ed25519PrivateKey.generate()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    return key
 
 
 class LocalController:

@@ -18,6 +18,7 @@ from typing import Any
 from industrial.devices import Scanner, load_devices
 from industrial.modbus import AccessList, ModbusServer
 
+from .arrivals import Arrivals
 from .front import Front
 from .inbox import Inbox, trusted_keys, write_atomic
 from .metrics import FAULTS, Metrics
@@ -28,6 +29,9 @@ from .sources import Sources
 from .status import STATES, Journal, runtime_report
 
 log = logging.getLogger(__name__)
+
+#: Between two looks at everything, in seconds.
+PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +141,24 @@ class Protocols:
         await self._serve_modbus()
         self.bound["metrics"] = await self.metrics.start(self.ports.host, self.ports.metrics)
         opcua = asyncio.create_task(self._restart_opcua())
+        arrivals = Arrivals(self.paths.inbox)
         try:
             while True:
                 await self._tick(opcua)
-                await self._pause()
+                await self._pause(arrivals)
         finally:
+            arrivals.close()
             await self.scanner.shutdown()
             await self.modbus.stop()
             opcua.cancel()
             if self._opcua is not None:
                 await self._opcua.stop()
 
-    async def _pause(self) -> None:
+    async def _pause(self, arrivals: Arrivals) -> None:
         """A quarter of a second, or until something is delivered."""
-        for _ in range(5):
-            await asyncio.sleep(0.05)
+        end = time.monotonic() + PAUSE_S
+        while (left := end - time.monotonic()) > 0:
+            await arrivals.wait(left)
             if self.inbox.waiting():
                 return
 

@@ -472,5 +472,5 @@ class SharedMemory:
         while time.monotonic() < end:
             if self._u32(_DONE) == word:
                 return True
-            time.sleep(0.01)
+            time.sleep(0.002)
         return False

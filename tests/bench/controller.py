@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def controller(
             made = Controller(folder, process, int(found[1]), opcua_port, int(found[2]))
             if opcua:
                 _wait_for(opcua_port)
+            while not (folder / "state/run/status.json").exists() and process.poll() is None:
+                time.sleep(0.05)
             yield made
         finally:
             process.send_signal(signal.SIGINT)
@@ -91,8 +94,6 @@ def controller(
 
 
 def _wait_for(port: int) -> None:
-    import time
-
     end = time.monotonic() + 120
     while time.monotonic() < end:
         with socket.socket() as probe:

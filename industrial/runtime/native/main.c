@@ -18,6 +18,7 @@
 
 #define CRASH_LIMIT 5u          /* starts that did not last */
 #define LASTING_NS 10000000000u /* one that did */
+#define LOOK_NS 5000000         /* between two looks for an order */
 
 static volatile sig_atomic_t ending;
 static void on_end(int number) { (void)number; ending = 1; }
@@ -103,7 +104,7 @@ static void change(engine *e, const char *link) {
         carry_free(plan);
         return;
     }
-    for (int n = 0; n < 1000 && atomic_load(&e->next); n++) usleep(5000);
+    for (int n = 0; n < 5000 && atomic_load(&e->next); n++) usleep(1000);
     /* Under the lock that a swap holds from its beginning to its end: it has happened, or it never will. */
     pthread_mutex_lock(&e->boundary);
     bool taken = atomic_exchange(&e->next, NULL) == NULL;
@@ -213,7 +214,7 @@ int main(int argc, char **argv) {
     uint64_t begun = now_ns(), saved = begun, looked = begun;
     bool lasted = false;
     while (!ending) {
-        struct timespec pause = {0, 20000000};
+        struct timespec pause = {0, LOOK_NS};
         nanosleep(&pause, NULL);
         uint64_t now = now_ns();
         /* With a program it is the dispatcher who says that it lives. */

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from industrial.cli import main
 from industrial.package import unpack
-from industrial.runtime.local import local_key
+from industrial.runtime.keys import local_key
 
 SOURCE = """PROGRAM Main
 VAR n AT %QW0 : INT; i : INT; zero : INT; END_VAR
