@@ -207,6 +207,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"project": "line-1", "cell": "line1", "name": "desk", "cidr": "10.90.1.1/32"},
         _row(NO, NO, NO, DONE, NO, UNKNOWN),
     ),
+    "station-destroy": (
+        "stations/{station}/",
+        {},
+        _row(NO, NO, NO, DONE, NO, HIDDEN),
+    ),
     "modbus-security-create": (
         "modbus-security/",
         {"project": "line-1", "authorities": "{certificate}", "roles": [{"name": "viewer"}]},

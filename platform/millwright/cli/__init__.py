@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "contract": ("millwright.cli.nouns.ledger", "contract", "What is promised."),
     "program": ("millwright.cli.nouns.shopfloor", "program", "Control programs."),
     "device": ("millwright.cli.nouns.shopfloor", "device", "Devices of the shop floor."),
+    "station": ("millwright.cli.nouns.stations", "station", "Engineering stations of cells."),
     "modbus": ("millwright.cli.nouns.modbus", "modbus", "Modbus over TLS: certificates and roles."),
     "template": ("millwright.cli.nouns.templates", "template", "Templates and their images."),
     "user": (

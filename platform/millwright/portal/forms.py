@@ -155,3 +155,35 @@ class DeviceForm(forms.ModelForm):
             if queryset.count() == 1:
                 self.fields[name].initial = queryset.first()
         style(self)
+
+
+class StationForm(forms.Form):
+    project = forms.ModelChoiceField(Project.objects.none(), label=_("Project"))
+    cell = forms.ModelChoiceField(Cell.objects.all(), label=_("Cell"))
+    name = forms.SlugField(
+        label=_("Name"), max_length=48, help_text=_("For example commissioning-desk")
+    )
+    cidr = forms.CharField(
+        label=_("Address or network"),
+        max_length=43,
+        help_text=_("In the cell: 10.90.1.8, or 10.90.1.8/30 for several"),
+    )
+    write_ranges = forms.CharField(
+        label=_("May write"),
+        required=False,
+        max_length=2000,
+        help_text=_("Like holding 3-9, coil 320. Empty: it only reads."),
+    )
+
+    def __init__(self, user: Any, *args: Any, station: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        projects = projects_for(user, "administer")
+        self.fields["project"].queryset = projects
+        for name in ("project", "cell"):
+            rows = self.fields[name].queryset
+            if rows.count() == 1:
+                self.fields[name].initial = rows.first()
+        if station is not None:
+            # What it is known by stays; a new name is a new station.
+            del self.fields["project"], self.fields["name"]
+        style(self)

@@ -33,6 +33,7 @@ from .views import (
     service_levels,
     setpoints,
     shopfloor,
+    stations,
     tokens,
     trends,
 )
@@ -113,6 +114,10 @@ urlpatterns = [
     ),
     path("devices/<uuid:pk>/trust/", devices.device_trust, name="device_trust"),
     path("devices/<uuid:pk>/remove/", shopfloor.device_remove, name="device_remove"),
+    path("stations/", stations.StationList.as_view(), name="stations"),
+    path("stations/new/", stations.edit, name="station_new"),
+    path("stations/<int:pk>/", stations.edit, name="station"),
+    path("stations/<int:pk>/remove/", stations.remove, name="station_remove"),
     path("pool/", pool.pool, name="pool"),
     path("pool/new/", joining.host_new, name="host_new"),
     path("pool/<slug:name>/", pool.host, name="host"),

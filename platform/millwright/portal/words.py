@@ -179,6 +179,7 @@ ACTIONS = {
     "setpoint.write": _("wrote set-point"),
     "setpoint.failed": _("set-point was not taken"),
     "station.set": _("set engineering station"),
+    "station.remove": _("removed engineering station"),
     "modbus_security.set": _("set Modbus security"),
     "modbus_security.remove": _("took Modbus security away"),
     "template.image": _("image of template"),

@@ -17,7 +17,7 @@ from millwright.core.lifecycle import MachineDesired, OperationKind, OperationSt
 from millwright.environments.enqueue import enqueue
 from millwright.environments.models import Machine, Operation
 
-from .models import Device, EngineeringStation, Program, ProgramVersion, TagMapping
+from .models import Device, Program, ProgramVersion, TagMapping
 from .pictures import PICTURE, parse_picture
 
 #: A program is text that people write; more than this is a mistake.
@@ -354,56 +354,3 @@ def request_config(actor: Any, machine: Machine, reason: str) -> Operation | Non
         machine=machine,
         exclusive=False,
     )
-
-
-@transaction.atomic
-def set_station(
-    actor: Any, *, project: Any, cell: Any, name: str, cidr: str, write_ranges: list[dict[str, Any]]
-) -> EngineeringStation:
-    """Have a named engineering station with these write ranges."""
-    require(actor, "administer", project)
-    try:
-        network = ipaddress.ip_network(cidr)
-    except ValueError as error:
-        raise ValidationError({"cidr": f"{cidr!r}: {error}"}) from None
-    if not network.subnet_of(ipaddress.ip_network(cell.cidr)):  # type: ignore[arg-type]  # both are IPv4 here
-        raise ValidationError(
-            {
-                "cidr": _("%(value)s is not in cell %(cell)s (%(cidr)s)")
-                % {"value": cidr, "cell": cell.slug, "cidr": cell.cidr}
-            }
-        )
-    for entry in write_ranges:
-        if (
-            entry.get("area") not in ("holding", "coil")
-            or not 0 <= entry.get("first", -1) <= entry.get("last", -1) < 65536
-        ):
-            raise ValidationError(
-                {
-                    "write_ranges": _(
-                        "%(entry)s: expected area holding or coil, and first <= last below 65536"
-                    )
-                    % {"entry": entry}
-                }
-            )
-    station, made = EngineeringStation.objects.get_or_create(
-        project=project,
-        name=name,
-        defaults={"cell": cell, "cidr": cidr, "write_ranges": write_ranges},
-    )
-    if not made and (station.cidr, station.write_ranges, station.cell_id) == (
-        cidr,
-        write_ranges,
-        cell.pk,
-    ):
-        return station
-    station.cell, station.cidr, station.write_ranges = cell, cidr, write_ranges
-    station.save()
-    record(actor, "station.set", station, project=project, cidr=cidr, write_ranges=write_ranges)
-    for machine in (
-        Machine.objects.present()
-        .filter(environment__project=project, cell=cell)
-        .select_related("environment")
-    ):
-        request_config(actor, machine, f"station {name}")
-    return station

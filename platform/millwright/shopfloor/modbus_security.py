@@ -139,17 +139,17 @@ def _distinct(roles: list[dict[str, Any]]) -> None:
             raise ValidationError({"roles": _("role %(name)s stands there twice") % {"name": name}})
 
 
-def parse_ranges(text: str) -> list[dict[str, Any]]:
+def parse_ranges(text: str, field: str = "roles") -> list[dict[str, Any]]:
     """`holding 3-9, coil 320` as ranges.
 
     Raises:
-        ValidationError: names the part that cannot be read.
+        ValidationError: of `field`, names the part that cannot be read.
     """
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         place = _RANGE.fullmatch(part)
         if place is None:
-            raise ValidationError({"roles": _("%(part)r: written like holding 3-9 or coil 320") % {"part": part}})  # fmt: skip
+            raise ValidationError({field: _("%(part)r: written like holding 3-9 or coil 320") % {"part": part}})  # fmt: skip
         found.append({"area": place[1], "first": int(place[2]), "last": int(place[3] or place[2])})
     return found
 

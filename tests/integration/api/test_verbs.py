@@ -29,7 +29,13 @@ from millwright.service_levels.actions import request_window
 from millwright.service_levels.contracts import sync_objectives
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
 from millwright.shopfloor import actions as shopfloor
-from millwright.shopfloor.models import Deployment, ModbusSecurity, ProgramVersion, SetPoint
+from millwright.shopfloor.models import (
+    Deployment,
+    EngineeringStation,
+    ModbusSecurity,
+    ProgramVersion,
+    SetPoint,
+)
 from rest_framework.test import APIClient
 
 from tests.support.certificates import self_signed
@@ -168,6 +174,9 @@ def world(plant: Plant) -> dict[str, Any]:
         "set_point": set_point.pk,
         "modbus_security": ModbusSecurity.objects.create(
             project=plant.project, environment=machine.environment, authorities="", roles=[]
+        ).pk,
+        "station": EngineeringStation.objects.create(
+            project=plant.project, cell=plant.cell, name="old-desk", cidr="10.90.1.9/32"
         ).pk,
         "certificate": self_signed(),
         "view": labels.save_view(erin, "running", "state=running").pk,

@@ -214,3 +214,24 @@ def test_rules_from_the_shell(shell: Shell, plant: Plant) -> None:
     assert [row["name"] for row in shell.json(plant.operator, "rule", "list")] == ["pair"]
     assert shell(plant.engineer, "rule", "disable", "pair").exit_code == 1
     assert "removed" in shell(plant.operator, "rule", "remove", "pair", "--yes").output
+
+
+def test_stations_from_the_shell(shell: Shell, plant: Plant) -> None:
+    where = ("--project", "line-1", "--cell", "line1")
+    write = ("--write", "holding 3-9,coil 320")
+    refused = shell(plant.engineer, "station", "set", "desk", "10.90.1.8", *where)
+    assert refused.exit_code == 1
+    made = shell.json(plant.administrator, "station", "set", "desk", "10.90.1.8", *where, *write)
+    assert (made["cidr"], made["write_ranges"]) == ("10.90.1.8/32", "holding 3-9, coil 320-320")
+    odd = shell(plant.administrator, "station", "set", "desk", "fd00::8", *where)
+    assert "cidr: fd00::8 is not in cell line1" in str(odd.exception)
+    wrong = shell(
+        plant.administrator, "station", "set", "desk", "10.90.1.8", *where, "--write", "3"
+    )
+    assert "--write: '3' is written like holding 3-9 or coil 320" in str(wrong.exception)
+    rows = shell.json(plant.engineer, "station", "list", "--project", "line-1")
+    assert [row["name"] for row in rows] == ["desk"]
+    assert shell(plant.engineer, "station", "remove", "desk", "--project", "line-1").exit_code == 1
+    gone = shell(plant.administrator, "station", "remove", "desk", "--project", "line-1")
+    assert "desk: removed" in gone.output
+    assert shell.json(plant.engineer, "station", "list") == []

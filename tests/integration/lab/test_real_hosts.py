@@ -16,7 +16,7 @@ from millwright.environments.models import Environment, Machine
 from millwright.inventory.models import AddressClaim, Host
 from millwright.orchestrator.service import Service
 from millwright.settings import get_settings
-from millwright.shopfloor.actions import set_station
+from millwright.shopfloor.stations import set_station
 
 from tests.support.lab import RunningLab
 from tests.support.operations import Builder, Prober

@@ -49,6 +49,7 @@ PAGES = {
     "environments?q=line": 13,
     "programs": 9,
     "devices": 9,
+    "stations": 9,
     "pool": 14,
     "operations": 8,
     "audit": 8,

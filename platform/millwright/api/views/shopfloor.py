@@ -15,7 +15,7 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.environments.models import Environment, Machine
 from millwright.inventory.models import Cell
-from millwright.shopfloor import actions, discovery, modbus_security, searching, trust
+from millwright.shopfloor import actions, discovery, modbus_security, searching, stations, trust
 from millwright.shopfloor.health import ask, health
 from millwright.shopfloor.models import (
     Device,
@@ -360,7 +360,7 @@ class StationViewSet(ProjectRows):
     def create(self, request: HttpRequest) -> Response:
         """Have a station with these write ranges."""
         data = _valid(StationInput, request)
-        station = actions.set_station(
+        station = stations.set_station(
             request.user,
             project=_known(Project.objects.for_user(request.user), "project", slug=data["project"]),
             cell=_known(Cell.objects, "cell", slug=data["cell"]),
@@ -369,6 +369,12 @@ class StationViewSet(ProjectRows):
             write_ranges=[dict(entry) for entry in data["write_ranges"]],
         )
         return Response(StationSerializer(station).data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: HttpRequest, pk: str) -> Response:
+        """Forget a station: the firewall closes to it."""
+        stations.remove_station(request.user, self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ModbusSecurityViewSet(ProjectRows):

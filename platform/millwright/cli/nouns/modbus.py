@@ -85,11 +85,20 @@ def remove(project: str, environment: str) -> None:
 
 def _role(text: str) -> dict[str, Any]:
     name, _sign, ranges = text.partition("=")
+    return {"name": name.strip(), "write": ranges_of(ranges, f"--role {text!r}")}
+
+
+def ranges_of(text: str, option: str = "--write") -> list[dict[str, Any]]:
+    """`holding 3-9,coil 320` as the API takes it.
+
+    Raises:
+        CliError: names option and part.
+    """
     found = []
-    for part in filter(None, (part.strip() for part in ranges.split(","))):
+    for part in filter(None, (part.strip() for part in text.split(","))):
         area, _space, place = part.partition(" ")
         first, _dash, last = place.strip().partition("-")
         if not (first.isascii() and first.isdigit() and (not last or last.isdigit())):
-            raise CliError(f"--role {text!r}: {part!r} is written like holding 3-9 or coil 320")
+            raise CliError(f"{option}: {part!r} is written like holding 3-9 or coil 320")
         found.append({"area": area, "first": int(first), "last": int(last or first)})
-    return {"name": name.strip(), "write": found}
+    return found
