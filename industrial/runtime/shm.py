@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .histogram import FINE
 from .shm_rows import (
     Area,
     Clock,
@@ -51,7 +52,8 @@ RECORDER_HEAD_AT = STAMP_AT + 2 * IN_SIZE
 RECORDER, RECORDER_AT = 65536, RECORDER_HEAD_AT + 8
 FAULT_ARENA_AT = RECORDER_AT + RECORDER * 16 + 8
 LATCHED_AT = FAULT_ARENA_AT + MAX_ARENA
-SIZE = LATCHED_AT + IN_SIZE
+LATE_FINE_AT = LATCHED_AT + IN_SIZE
+SIZE = LATE_FINE_AT + 16 * FINE * 8
 MORE_AT, MORE_SIZE = TASKS_AT + 16 * TASK_SIZE, 192
 EVENTS, EVENTS_AT, MAX_RETAIN = 64, MORE_AT + 16 * MORE_SIZE, 256 << 10
 
@@ -246,6 +248,10 @@ class SharedMemory:
             if kind in EventKind._value2member_map_:
                 found.append(Event(number, EventKind(kind), arg, value, at_ns, wall_ns))
         return found
+
+    def late_fine(self, task: int) -> tuple[int, ...]:
+        """How late a task's scans began, in the buckets of `histogram`."""
+        return struct.unpack_from(f"<{FINE}Q", self._map, LATE_FINE_AT + task * FINE * 8)
 
     def tasks(self) -> list[TaskStats]:
         found = []

@@ -114,6 +114,7 @@ static bool task_make(engine *e, unit *u, uint32_t i) {
     t->index = i;
     t->stats = &e->shm->tasks[i];
     t->more = &e->shm->more[i];
+    t->late_fine = e->shm->late_fine[i];
     t->arena = calloc(1, size);
     t->arena_base = u->n_tasks > 1 ? calloc(1, size) : NULL;
     t->stack = calloc(1, SIGNAL_STACK);
@@ -234,14 +235,21 @@ void unit_show(engine *e, unit *u, const unit *before) {
     vplc_shm *s = e->shm;
     vplc_task_stats stats[VPLC_MAX_TASKS];
     vplc_task_more more[VPLC_MAX_TASKS];
+    uint64_t fine[VPLC_MAX_TASKS][VPLC_FINE];
     memcpy(stats, s->tasks, sizeof stats);
     memcpy(more, s->more, sizeof more);
+    memcpy(fine, s->late_fine, sizeof fine);
     memset(s->tasks, 0, sizeof s->tasks);
     memset(s->more, 0, sizeof s->more);
+    memset(s->late_fine, 0, sizeof s->late_fine);
     for (uint32_t i = 0; i < u->n_tasks; i++) {
         task *t = &u->tasks[i];
         for (uint32_t k = 0; before && k < before->n_tasks; k++)
-            if (strcmp(before->tasks[k].what->name, t->what->name) == 0) { *t->stats = stats[k]; *t->more = more[k]; }
+            if (strcmp(before->tasks[k].what->name, t->what->name) == 0) {
+                *t->stats = stats[k];
+                *t->more = more[k];
+                memcpy(t->late_fine, fine[k], sizeof fine[k]);
+            }
         snprintf(t->stats->name, sizeof t->stats->name, "%s", t->what->name);
         t->stats->interval_ns = t->what->interval_ns;
         t->more->priority = t->what->priority;

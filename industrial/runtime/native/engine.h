@@ -26,6 +26,7 @@ typedef struct task {
     const vplc_task *what;
     vplc_task_stats *stats;
     vplc_task_more *more;
+    _Atomic uint64_t *late_fine;
     struct engine *engine;
     struct unit *unit;
     pthread_t thread;

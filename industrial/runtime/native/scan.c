@@ -14,6 +14,14 @@ static uint32_t bucket(uint64_t ns) {
     return n;
 }
 
+/* Twin of runtime/histogram.py. */
+static uint32_t fine_bucket(uint64_t ns) {
+    uint64_t us = ns / 1000;
+    if (us < 8) return (uint32_t)us;
+    uint32_t octave = 60u - (uint32_t)__builtin_clzll(us), n = 8 + 8 * octave + (uint32_t)((us >> octave) & 7u);
+    return n < VPLC_FINE ? n : VPLC_FINE - 1;
+}
+
 static void stamp(task *t, uint64_t now) {
     engine *e = t->engine;
     vplc_ctx *c = &t->ctx;
@@ -163,6 +171,7 @@ void scan_late(task *t) {
     atomic_store_explicit(&t->stats->last_start_ns, woken, memory_order_relaxed);
     atomic_fetch_add_explicit(&t->stats->late_ns_sum, late, memory_order_relaxed);
     atomic_fetch_add_explicit(&t->stats->late_buckets[bucket(late)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->late_fine[fine_bucket(late)], 1, memory_order_relaxed);
     raise_max(&t->stats->late_ns_max, late);
     lower_min(&t->more->late_ns_min, late ? late : 1);
 }

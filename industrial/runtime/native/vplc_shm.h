@@ -20,6 +20,7 @@
 #define VPLC_RECORDER 65536u /* units of 16 bytes, a power of two */
 #define VPLC_EVENTS 64u     /* a power of two */
 #define VPLC_MAX_RETAIN (256u << 10) /* bytes of retained variables */
+#define VPLC_FINE 168u     /* eight buckets an octave, exact below eight microseconds */
 #define VPLC_BUCKETS 24u   /* bucket n counts durations below 2^n microseconds; the last takes the rest */
 
 enum vplc_state { VPLC_NO_PROGRAM = 0, VPLC_RUN = 1, VPLC_STOP = 2, VPLC_FAULTED = 3, VPLC_WAITING = 4 /* for good inputs */ };
@@ -138,6 +139,7 @@ typedef struct vplc_shm {
     _Atomic uint32_t fault_arena_size, fault_arena_task;
     uint8_t fault_arena[VPLC_MAX_ARENA];
     uint8_t latched[VPLC_IN_SIZE]; /* the inputs that the next scan sees, without forces: a recording begins with them */
+    _Atomic uint64_t late_fine[VPLC_MAX_TASKS][VPLC_FINE]; /* start lateness in eighths of an octave (runtime/histogram.py) */
 } vplc_shm;
 #include <stddef.h>
 _Static_assert(offsetof(vplc_shm, heartbeat_ns) == 64 && offsetof(vplc_shm, command) == 80, "header");
@@ -150,5 +152,6 @@ _Static_assert(offsetof(vplc_shm, force_seq) == 20480 + 4096 * 3 + 65536 + 16384
 _Static_assert(offsetof(vplc_shm, quality_stage) == offsetof(vplc_shm, trace) + 4096 * 144, "quality");
 _Static_assert(offsetof(vplc_shm, recorder_head) == offsetof(vplc_shm, quality_stage) + 2 * 4096 + 2 * 8192, "recorder");
 _Static_assert(offsetof(vplc_shm, fault_arena) == offsetof(vplc_shm, recorder_head) + 8 + (1 << 20) + 8, "fault");
+_Static_assert(offsetof(vplc_shm, late_fine) == offsetof(vplc_shm, fault_arena) + (1 << 20) + 4096, "lateness");
 _Static_assert(offsetof(vplc_shm, trace) == offsetof(vplc_shm, force_seq) + 16 + 4096 + 16 + 256 + 8, "trace");
 #endif
