@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from django.utils import timezone
@@ -19,11 +20,13 @@ def transition(
     field: str = "state",
     cause: str = "",
     operation: Any = None,
+    at: dt.datetime | None = None,
     **also: Any,
 ) -> bool:
     """Set a state and write the transition; nothing happens if it is that state already.
 
-    `also` are further fields to set in the same write. Returns whether the state changed.
+    `at` is when it changed (None: now). `also` are further fields to set in the same write. Returns whether
+    the state changed.
 
     Raises:
         LifecycleError: `wanted` may not follow.
@@ -34,7 +37,7 @@ def transition(
             type(subject).objects.filter(pk=subject.pk).update(**also)
         return False
     check_transition(kind, before, wanted)
-    now = timezone.now()
+    now = at or timezone.now()
     for name, value in also.items():
         setattr(subject, name, value)
     setattr(subject, field, wanted)
@@ -67,9 +70,14 @@ def environment_transition(
 
 
 def machine_observed(
-    machine: Machine, wanted: str, *, cause: str = "", operation: Any = None
+    machine: Machine,
+    wanted: str,
+    *,
+    cause: str = "",
+    operation: Any = None,
+    at: dt.datetime | None = None,
 ) -> bool:
-    """Record what was seen of a machine."""
+    """Record what was seen of a machine, as of `at` (None: now)."""
     return transition(
         machine,
         "machine",
@@ -77,5 +85,6 @@ def machine_observed(
         field="observed",
         cause=cause,
         operation=operation,
-        observed_at=timezone.now(),
+        at=at,
+        observed_at=at or timezone.now(),
     )

@@ -6,6 +6,7 @@ host's logical CPU numbers.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -242,7 +243,7 @@ class Pins:
 
 
 class EventKind(StrEnum):
-    """Events are hints: after any of them, ask."""
+    """Events are hints: after any of them, ask. That a machine stopped, and when, they tell by themselves."""
 
     DOMAIN = "domain"
     AGENT = "agent"
@@ -259,6 +260,8 @@ class Event:
     uuid: UUID | None = None
     name: str = ""
     detail: str = ""
+    #: when it came; of a connection given up for want of answers: when the first of these was missing
+    at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC), compare=False)
 
 
 # --- networks and filters --------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 A host that does not answer is suspect at once, and what it runs is *unknown*: not running, not down.
 After a while without an answer it counts as down; its machines stay unknown until it, or a person, says more.
+
+What is written has the time at which it was so, as exactly as that is known: a stop the time of libvirt's event, a
+lost host the time at which its connection closed or the question that it left unanswered was asked.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from millwright.balancing.recovering import clear_returned
@@ -28,8 +32,16 @@ from millwright.core.lifecycle import (
 )
 from millwright.environments.history import environment_transition, machine_observed, transition
 from millwright.environments.models import DemandSample, Machine, Operation
-from millwright.hypervisor import DomainState, DomainStats, Event, EventKind, HypervisorError
+from millwright.hypervisor import (
+    DeadlineExceeded,
+    DomainState,
+    DomainStats,
+    Event,
+    EventKind,
+    HypervisorError,
+)
 from millwright.inventory.models import Host
+from millwright.service_levels.models import ProbeState
 
 from .hosts import Hosts
 from .reconciler import reconcile
@@ -52,6 +64,13 @@ SEEN = {
     DomainState.UNKNOWN: MachineObserved.UNKNOWN,
 }
 
+#: What libvirt says of a machine that ended → what that is. It need not be asked about that again.
+STOPS = {
+    "crashed": MachineObserved.CRASHED,
+    "stopped": MachineObserved.STOPPED,
+    "destroyed": MachineObserved.STOPPED,
+}
+
 
 class Watcher:
     """Looks at hosts in a pool of threads; `run` until `stop` is set."""
@@ -65,7 +84,9 @@ class Watcher:
         """`lost` is told of machines that went out of sight."""
         self._hosts, self._lost = hosts, lost
         self._stop = stop
-        self._hints: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._hints: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        #: host → when its connection ended, until it answers again
+        self._dropped: dict[str, dt.datetime] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look")
         self._last_cpu: dict[UUID, tuple[float, int, int]] = {}
         self._sampled: dict[str, float] = {}
@@ -73,8 +94,10 @@ class Watcher:
 
     def hint(self, event: Event) -> None:
         """An event came: look at its host soon. Called from the driver's threads."""
+        if event.kind is EventKind.DISCONNECTED:
+            self._dropped.setdefault(event.host, event.at)
         if event.kind is not EventKind.AGENT:
-            self._hints.put(event.host)
+            self._hints.put(event)
 
     def run(self) -> None:
         """Look, until told to stop."""
@@ -107,9 +130,16 @@ class Watcher:
         names = set()
         while True:
             try:
-                names.add(self._hints.get_nowait())
+                event = self._hints.get_nowait()
             except queue.Empty:
                 return names
+            names.add(event.host)
+            try:
+                self._stopped(event)
+            except Exception:
+                log.exception("%s of %s on %s", event.detail, event.name, event.host)
+            finally:
+                connections.close_all()
 
     def _look_safely(self, name: str) -> None:
         try:
@@ -126,13 +156,46 @@ class Watcher:
         try:
             domains = self._hosts.get(name).bulk_state(deadline_s=ANSWER_S)
         except HypervisorError as error:
-            self._silent(name, str(error))
+            lost = self._dropped.get(name, asked)
+            if isinstance(error, DeadlineExceeded):
+                # Nothing was heard since the question, whatever became of the connection meanwhile.
+                lost = min(lost, asked)
+            self._silent(name, str(error), asked, lost)
             return
+        if self._dropped.get(name, asked) < asked:
+            self._dropped.pop(name, None)
         self._answered(name, domains, asked)
 
     # --- what was seen --------------------------------------------------------------------------
 
-    def _silent(self, name: str, why: str) -> None:
+    def _stopped(self, event: Event) -> None:
+        """Write a stop that nobody ordered as of its event: an answer about it may be long in coming."""
+        state = STOPS.get(event.detail)
+        if event.kind is not EventKind.DOMAIN or state is None:
+            return
+        with transaction.atomic():
+            host = Host.objects.select_for_update().filter(name=event.host).first()
+            if host is None:
+                return
+            machine = (
+                host.machines.select_related("environment")
+                .filter(pk=event.uuid)
+                .exclude(observed__in=(MachineObserved.ABSENT, *STOPS.values()))
+                .first()
+            )
+            if (
+                machine is None
+                # Seen otherwise since: the event is about an earlier run.
+                or (machine.observed_at is not None and event.at < machine.observed_at)
+                or _busy(machine)
+                or host.moves_out.filter(machine=machine, state="prepared").exists()
+            ):
+                return
+            machine_observed(machine, state, cause=event.detail, at=event.at)
+            if machine.desired == MachineDesired.RUNNING:
+                _degrade(machine, f"{machine.name} is {state}")
+
+    def _silent(self, name: str, why: str, asked: dt.datetime, lost: dt.datetime) -> None:
         with transaction.atomic():
             host = Host.objects.select_for_update().filter(name=name).first()
             if host is None:
@@ -150,13 +213,20 @@ class Watcher:
                 host, "host_health", health, field="health", cause=why, health_reason=why[:300]
             )
             gone = []
+            answered = _last_answers(host)
             for machine in host.machines.select_related("environment").exclude(
                 observed=MachineObserved.UNKNOWN
             ):
-                if machine.observed != MachineObserved.ABSENT:
+                # What was seen after the question, by an event or an operation, stands until the next one.
+                later = machine.observed_at is not None and machine.observed_at > asked
+                if machine.observed != MachineObserved.ABSENT and not later:
                     gone.append(machine.pk)
+                    known = (lost, machine.observed_at, answered.get(machine.pk))
                     machine_observed(
-                        machine, MachineObserved.UNKNOWN, cause=f"{name} does not answer"
+                        machine,
+                        MachineObserved.UNKNOWN,
+                        cause=f"{name} does not answer",
+                        at=max(at for at in known if at is not None),
                     )
                     _degrade(machine, f"{name} does not answer")
         if gone:
@@ -250,6 +320,16 @@ def _monotonic() -> float:
     import time
 
     return time.monotonic()
+
+
+def _last_answers(host: Host) -> dict[UUID, dt.datetime]:
+    """Machine → when a probe from outside last had an answer: it was not lost before."""
+    return dict(
+        ProbeState.objects.filter(machine__host=host, ok=True, stale=False)
+        .values("machine")
+        .annotate(last=Max("last_at"))
+        .values_list("machine", "last")
+    )
 
 
 def _degrade(machine: Machine, why: str) -> None:

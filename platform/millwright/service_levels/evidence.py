@@ -61,7 +61,9 @@ def evidence_of(machine: Machine, row: Row) -> list[Evidence]:
         at__lte=begin + AFTER,
     ).exclude(before=F("after"))
     found += [
-        Evidence(Happened.CRASH, begin, at, f"crashed: {cause}")
+        Evidence(
+            Happened.CRASH, begin, at, "crashed" if cause == "crashed" else f"crashed: {cause}"
+        )
         for at, cause in crashed.values_list("at", "cause")
     ]
     return found

@@ -260,7 +260,7 @@ class _Writer:
             cause, why = old.cause, old.why
         elif row.kind is Kind.DOWN:
             given, text = found or self._classified(row)
-            cause, why = str(given), "; ".join(filter(None, (why, text)))
+            cause, why = str(given), "; ".join(dict.fromkeys(filter(None, (why, text))))
         Interval.objects.create(
             environment_id=self._machine.environment_id,
             machine=self._machine,

@@ -54,7 +54,7 @@ def record_probe(
         ok
         and row.observed == MachineObserved.UNKNOWN
         and row.observed_at is not None
-        and (state is None or state.said_at is None or state.said_at < row.observed_at <= at)
+        and (state is None or state.said_at is None or state.said_at <= row.observed_at <= at)
     )
     values = {"ok": ok, "last_at": at, "detail": detail[:300], "stale": False}
     if same and not confirms:

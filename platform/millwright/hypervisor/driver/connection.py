@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 #: One probe every 2 s, dead after 3 without an answer: a frozen daemon is noticed after 8 s.
 KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 2, 3
+NO_KEEPALIVE = "no answer to keepalives"
 HANDSHAKE_S = 4.0
 OPEN_S = 10.0
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
@@ -268,7 +269,7 @@ class Connection:
         reasons = {
             libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "connection error",
             libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "the daemon closed the connection",
-            libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "no answer to keepalives",
+            libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: NO_KEEPALIVE,
             libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT: "closed here",
         }
         self._mark_lost(generation, reasons.get(reason, f"reason {reason}"))

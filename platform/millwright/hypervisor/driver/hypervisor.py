@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import threading
 from collections.abc import Callable
 from uuid import UUID
@@ -13,7 +14,7 @@ from millwright.hypervisor.port import EventCallback
 from millwright.hypervisor.types import Capability, Event, EventKind
 
 from .agent import AgentVerbs
-from .connection import HostAddress
+from .connection import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, NO_KEEPALIVE, HostAddress
 from .console import ConsoleVerbs
 from .host import HostVerbs
 from .lanes import Lanes
@@ -111,7 +112,10 @@ class LibvirtHypervisor(
     def _changed(self, connected: bool, reason: str) -> None:
         self._forget_marks()
         kind = EventKind.CONNECTED if connected else EventKind.DISCONNECTED
-        self._emit(Event(kind=kind, host=self.name, detail=reason))
+        at = dt.datetime.now(dt.UTC)
+        if reason == NO_KEEPALIVE:
+            at -= dt.timedelta(seconds=KEEPALIVE_INTERVAL_S * KEEPALIVE_COUNT)
+        self._emit(Event(kind=kind, host=self.name, detail=reason, at=at))
 
     def _lifecycle(
         self, _: object, domain: libvirt.virDomain, event: int, detail: int, __: object
