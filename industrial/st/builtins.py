@@ -512,6 +512,9 @@ def _trunc(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.E
     if not t.is_real(e.type):
         c.error(call.pos, "type", f"TRUNC needs a real number, this is {e.type.name}")
         return zero(t.ERROR)
+    if not c.codesys and c.wanted is not None and t.is_int(t.base_of(c.wanted)):
+        # ANY_REAL to ANY_INT: the one that is asked for.
+        return ir.Convert(t.base_of(c.wanted), e, "trunc")
     # The older tools' TRUNC gives an INT where an INT is asked for, and libraries rely on it.
     narrow = c.codesys and c.wanted in (t.SINT, t.USINT, t.INT, t.UINT, t.BYTE, t.WORD)
     return ir.Convert(t.INT if narrow else t.DINT, e, "trunc")

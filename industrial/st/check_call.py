@@ -354,14 +354,16 @@ class CallChecker(ExprChecker):
         """Arguments by parameter, the EN input, and what stands behind ENO."""
         parameters = self._parameters(pou)
         by_name_map = {var.name.upper(): var for var in parameters}
-        inputs = [var for var in parameters if var.kind in ("VAR_INPUT", "VAR_IN_OUT")]
+        # A call without names has no EN and no ENO.
+        plain = [var for var in parameters if self.codesys or var.name.upper() not in ("EN", "ENO")]
+        inputs = [var for var in plain if var.kind in ("VAR_INPUT", "VAR_IN_OUT")]
         bound: Bound = {}
         enable: n.Expr | None = None
         eno: ir.Place | None = None
         position = 0
         for arg in args:
             if not arg.name:
-                positional = inputs + [var for var in parameters if var.kind == "VAR_OUTPUT"]
+                positional = inputs + [var for var in plain if var.kind == "VAR_OUTPUT"]
                 if position >= len(positional):
                     self.error(
                         arg.pos,
@@ -373,13 +375,15 @@ class CallChecker(ExprChecker):
                 position += 1
             else:
                 up = arg.name.upper()
-                if up == "EN" and "EN" not in by_name_map and not arg.output:
+                if up == "EN" and not arg.output and (not self.codesys or "EN" not in by_name_map):
+                    # Declared or not: with FALSE nothing is executed, and a body that runs sees TRUE.
                     enable = arg.value
                     continue
                 found = by_name_map.get(up)
-                if found is None and up == "ENO" and arg.output:
+                if up == "ENO" and arg.output and (found is None or not self.codesys):
                     eno = self.eno(arg)
-                    continue
+                    if found is None:
+                        continue
                 if found is None:
                     hint = (
                         f"it has {', '.join(v.name for v in parameters[:10])}"
@@ -432,7 +436,7 @@ class CallChecker(ExprChecker):
                     if (
                         place is not None
                         and self.writable(place, given[1].pos)
-                        and self._fits_output(var, place, given[1].pos)
+                        and (_any_int(pou, place) or self._fits_output(var, place, given[1].pos))
                     ):
                         outputs.append((var, place))
                 continue
@@ -510,3 +514,8 @@ class CallChecker(ExprChecker):
                 and {a.family, b.family} <= {"int", "bits"}
             )
         return False
+
+
+def _any_int(pou: Pou, place: ir.Place) -> bool:
+    """Whether an output may be any whole number, as those of SPLIT_DATE and its relatives (table 36: ANY_INT)."""
+    return pou.name.upper().startswith("SPLIT_") and t.is_int(place.type)

@@ -48,6 +48,13 @@ class CoerceChecker(PlaceChecker):
                     )
                 return ir.Const(target, inner.value)
             return ir.Convert(target, inner, "check")
+        if isinstance(target, t.EnumType) and target.open and not isinstance(source, t.EnumType):
+            inner = self.coerce(e, target.base, pos, what)
+            return (
+                ir.Const(target, inner.value)
+                if isinstance(inner, ir.Const)
+                else ir.Convert(target, inner)
+            )
         if isinstance(e, ir.Const) and source is t.LIT_INT and isinstance(e.value, int):
             return self._coerce_whole(e.value, target, pos, what)
         if isinstance(e, ir.Const) and source is t.LIT_REAL and t.is_real(target):
@@ -56,6 +63,7 @@ class CoerceChecker(PlaceChecker):
             return self.coerce(ir.Convert(source.base, e), target, pos, what)
         if isinstance(source, t.EnumType) and (
             t.is_int(target)
+            or (source.open and t.is_bits(target))
             or (
                 self.codesys
                 and isinstance(target, t.Elementary)

@@ -19,6 +19,8 @@ from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, r
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
 from .library import standard
 from .lower_edges import lower_edges
+from .lower_eno import has_eno, lower_eno
+from .lower_refs import lower_refs
 from .lower_sfc import lower
 from .model import Pou
 from .parser import parse
@@ -138,11 +140,16 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
         files.append(SourceFile(f"({name})", text, len(files), library=True))
     sink = Sink(files)
     units = [parse(file, sink, codesys=codesys) for file in files]
-    for unit in units:
+    for unit, file in zip(units, files, strict=True):
+        guarded = not codesys and not file.library and has_eno(file.text)
         for node in unit.pous:
             for part in (node, *node.methods):
+                if guarded:
+                    lower_eno(part)
                 lower(part, sink)
                 lower_edges(part, sink)
+                if not file.library:
+                    lower_refs(part)
     broken = {item.pou.upper() for item in sink.items if item.pou}
     project = collect(files, units, sink, codesys=codesys)
     project.broken = broken

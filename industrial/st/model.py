@@ -153,11 +153,11 @@ def encode(kind: t.Type, init: object) -> bytes:
     if isinstance(kind, t.ArrayType):
         items = init if isinstance(init, list) else []
         if not items:
-            return encode(kind.element, None) * kind.count
-        plain = encode(kind.element, None) if len(items) < kind.count else b""
-        return b"".join(encode(kind.element, item) for item in items) + plain * (
-            kind.count - len(items)
-        )
+            return encode(kind.element, kind.element_init) * kind.count
+        plain = encode(kind.element, kind.element_init) if len(items) < kind.count else b""
+        return b"".join(
+            encode(kind.element, kind.element_init if item is None else item) for item in items
+        ) + plain * (kind.count - len(items))
     if isinstance(kind, t.StructType):
         chosen = init if isinstance(init, dict) else {}
         data = bytearray(kind.size)

@@ -81,7 +81,8 @@ class TypeResolver:
             entry.type = self.spec(node.spec, None, name=node.name)
         if node.init is not None and entry.type is not t.ERROR:
             entry.init = self.initial(node.init, entry.type, self.checker())
-            if isinstance(entry.type, t.EnumType) and isinstance(entry.init, int):
+            # Of the type itself: one that only has another name for it leaves that one as it is.
+            if isinstance(node.spec, n.EnumSpec) and isinstance(entry.type, t.EnumType) and isinstance(entry.init, int):  # fmt: skip
                 entry.type.initial = entry.init
         entry.broken = entry.broken or any(
             item.severity == "error" for item in self.project.sink.items[before:]
@@ -195,6 +196,7 @@ class TypeResolver:
             element.align,
             ranges,
             element,
+            self.default_of(node.element),
         )
 
     def _subrange(self, node: n.SubrangeSpec, pou: Pou | None, name: str) -> t.Type:
@@ -228,7 +230,9 @@ class TypeResolver:
                 node.pos, "type", f"an enumeration's values are whole numbers, not {base.name}"
             )
             return t.ERROR
-        kind = t.EnumType(name or "enumeration", base.size, base.align, base, {}, {})
+        kind = t.EnumType(
+            name or "enumeration", base.size, base.align, base, {}, {}, open=node.base is not None
+        )
         following = 0
         for pos, spelled, expression in node.values:
             if expression is not None:
@@ -291,7 +295,9 @@ class TypeResolver:
         """The initial value that a named type brings along."""
         if isinstance(spec, n.NamedType):
             entry = self.project.types.get(spec.name.upper())
-            return entry.init if entry is not None else None
+            if entry is None or entry.init is not None:
+                return entry.init if entry is not None else None
+            return self.default_of(entry.node.spec)
         return None
 
     def complete(self, kind: t.Type) -> bool:

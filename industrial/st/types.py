@@ -111,12 +111,13 @@ def string_type(length: int, *, wide: bool = False) -> StringType:
 
 @dataclass(eq=False, slots=True)
 class EnumType(Type):
-    """Named values of a whole-number type, by upper-case name."""
+    """Named values of a whole-number type, by upper-case name; `open` where that type is written: other values are, too."""
 
     base: Elementary
     values: dict[str, int]
     spelled: dict[str, str]
     initial: int = 0
+    open: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -130,10 +131,11 @@ class SubrangeType(Type):
 
 @dataclass(eq=False, slots=True)
 class ArrayType(Type):
-    """`ranges` from the outermost."""
+    """`ranges` from the outermost; `element_init` is what an element's type brings along as its initial value."""
 
     ranges: list[tuple[int, int]]
     element: Type
+    element_init: object = None
 
     @property
     def count(self) -> int:
