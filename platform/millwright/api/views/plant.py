@@ -166,6 +166,7 @@ class HeatOutput(serializers.Serializer):
 
 class HostRecoverySerializer(serializers.ModelSerializer):
     host = serializers.CharField(source="host.name", read_only=True)
+    confirmed_by = serializers.ChoiceField(HostRecovery.CONFIRMED, allow_blank=True, read_only=True)
 
     class Meta:
         model = HostRecovery

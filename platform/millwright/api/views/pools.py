@@ -23,6 +23,7 @@ class ResourcePoolSerializer(serializers.ModelSerializer):
     parent = serializers.CharField(
         source="parent.name", default=None, allow_null=True, read_only=True
     )
+    balance_mode = serializers.ChoiceField(Balancer.MODES, allow_blank=True, read_only=True)
 
     class Meta:
         model = ResourcePool
