@@ -47,6 +47,8 @@ class PrivatePostgres:
     folder: Path
     binaries: Path
     identity: dict[str, Any]
+    #: further settings of the server
+    settings: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -94,7 +96,7 @@ class PrivatePostgres:
             f"-c listen_addresses='' -c unix_socket_directories={self.folder} "
             "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=32MB "
             "-c max_connections=60"
-        )
+        ) + "".join(f" -c {setting}" for setting in self.settings)
         log = str(self.folder / "server.log")
         self.run("pg_ctl", "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
 
@@ -145,8 +147,8 @@ def _sweep(binaries: Path, identity: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def private_server() -> Iterator[PrivatePostgres]:
-    """One server for the run. As root it runs as the system's user `postgres`, since it refuses root."""
+def private_server(*settings: str) -> Iterator[PrivatePostgres]:
+    """One server for the run, with `settings` (`name=value`) beside what tests need. As root it runs as the system's user `postgres`, since it refuses root."""
     binaries = _binaries()
     if binaries is None:
         _refuse("PostgreSQL's server is not installed (package postgresql)")
@@ -165,7 +167,7 @@ def private_server() -> Iterator[PrivatePostgres]:
             os.chown(folder, account.pw_uid, account.pw_gid)
         (folder / "owner").write_text(str(os.getpid()))
         _sweep(binaries, identity)
-        server = PrivatePostgres(folder, binaries, identity)
+        server = PrivatePostgres(folder, binaries, identity, settings)
         server.start()
         try:
             yield server
