@@ -6,6 +6,8 @@ before the next one. Without an option: a tiny guest that is placed like a contr
 killed while Prometheus is stopped, its core overloaded, its host killed. With `--controller`: the example's
 controller, whose device is stopped.
 
+With `--pictures`, the wall as each fault stood on it, and in the end the pages of that day.
+
 Prints the table of `tests.support.campaign` and how long each thing took; ends with 1 if anything differs. Limits of
 time are wide, since what a busy machine takes is no fault: what is wanted stands in docs/SPECIFICATION.md.
 """
@@ -38,6 +40,7 @@ from tests.support.campaign import (
     differences,
     table,
 )
+from tests.support.campaign_pictures import Pictures
 from tests.support.postgres import private_server
 from tests.support.running import Running, eventually
 from tests.support.witness import Witness, now
@@ -46,6 +49,8 @@ from tests.support.witness import Witness, now
 BOOT_LIMIT_S = 900.0
 #: Seconds for what is wanted in 10 s, 60 s and 1 s.
 TILE_S, ALERT_S, ROW_S = 60.0, 240.0, 5.0
+#: A host's death closes its connection: that is known at once, on a busy machine too.
+LOST_S = 1.0
 #: A probe every 5 s and its limit of time, on a machine that is itself late.
 PROBE_S = 30.0
 #: Said of a machine that is down or unreachable, and silenced by that.
@@ -63,10 +68,16 @@ class Campaign:
     """Does a thing to the plant, holds it, undoes it, waits until all is well; keeps the times."""
 
     def __init__(
-        self, running: Running, environment: str, ports: dict[str, int], only: Sequence[str]
+        self,
+        running: Running,
+        environment: str,
+        ports: dict[str, int],
+        only: Sequence[str],
+        pictures: Path | None,
     ) -> None:
         self.running, self.environment, self._ports = running, environment, ports
         self._only = only
+        self.pictures = Pictures(running, environment, pictures)
         self.witness = Witness(running, environment)
         self.done: list[Injection] = []
         self.calm()
@@ -100,6 +111,7 @@ class Campaign:
         end_of_hold = time.monotonic() + limit_s
         while not seen() and time.monotonic() < end_of_hold:
             time.sleep(0.3)
+        self._picture(lambda: self.pictures.wall(name.replace(" ", "-")))
         end = now()
         undo()
         well = self.well()
@@ -131,6 +143,18 @@ class Campaign:
             print(f"{fault}: {what} {took_s:+.1f} s")
         sys.stdout.flush()
         return len(differences(findings))
+
+    def _picture(self, take: Callable[[], None]) -> None:
+        """A picture that cannot be taken is a fault of the pages; the fault in the plant is undone all the same."""
+        try:
+            take()
+        except Exception as error:
+            self.pictures.faults.append(f"{type(error).__name__}: {error}")
+
+    def pages(self) -> list[str]:
+        """Pictures of the pages of this day; returns what is wrong with them by itself."""
+        self._picture(self.pictures.pages)
+        return self.pictures.faults
 
     def _seen(self, wanted: Wanted) -> bool:
         tile = wanted.tile == "up" or self.witness.state() == wanted.tile
@@ -294,10 +318,10 @@ def _provision(running: Running, name: str) -> None:
 
 @contextlib.contextmanager
 def _campaign(
-    running: Running, environment: str, ports: dict[str, int], only: Sequence[str]
+    running: Running, environment: str, ports: dict[str, int], asked: argparse.Namespace
 ) -> Iterator[Campaign]:
     """A campaign; whatever it was about when it ended, the plant is well afterwards."""
-    made = Campaign(running, environment, ports, only)
+    made = Campaign(running, environment, ports, asked.only, asked.pictures)
     try:
         yield made
     finally:
@@ -313,13 +337,17 @@ def _compared(campaign: Campaign) -> int:
     """All of it once more, with what nobody injected: how many differences there are."""
     if not campaign.witness.pdf().startswith(b"%PDF-"):
         raise AssertionError("the report is no PDF")
-    return campaign.tell(campaign.done, campaign.since)
+    found = campaign.tell(campaign.done, campaign.since)
+    faults = campaign.pages()
+    for fault in faults:
+        print(f"pages: {fault}", flush=True)
+    return found + len(faults)
 
 
-def hosts_guests_and_networks(bare: Running, only: Sequence[str]) -> int:
+def hosts_guests_and_networks(bare: Running, asked: argparse.Namespace) -> int:
     _provision(bare, "line-7")
     lab, supervision = bare.lab, bare.supervision
-    with _campaign(bare, "line-7", {"http": 80}, only) as campaign:
+    with _campaign(bare, "line-7", {"http": 80}, asked) as campaign:
         domain = f"mw-line-7-{campaign.machine()['name']}"
 
         def kill_guest() -> dt.datetime:
@@ -410,7 +438,7 @@ def hosts_guests_and_networks(bare: Running, only: Sequence[str]) -> int:
                 tile="down",
                 tile_s=TILE_S,
                 causes=frozenset({"unplanned"}),
-                begin_s=ROW_S,
+                begin_s=LOST_S,
                 alerts={"HostDown": ALERT_S, "EnvironmentDown": ALERT_S},
                 silenced=frozenset({"EnvironmentDown"}),
                 may=HOST_FOLLOW | BUSY,
@@ -424,9 +452,9 @@ def told(*_words: object) -> None:
     """What the lab says of a fault is not what is compared."""
 
 
-def a_controller_and_its_device(running: Running, only: Sequence[str]) -> int:
+def a_controller_and_its_device(running: Running, asked: argparse.Namespace) -> int:
     name, supervision = "filling-line-1", running.supervision
-    with _campaign(running, name, {"modbus": 502, "opcua": 4840}, only) as campaign:
+    with _campaign(running, name, {"modbus": 502, "opcua": 4840}, asked) as campaign:
         campaign.inject(
             "device stopped",
             lambda: supervision.stop(SIMULATOR),
@@ -440,13 +468,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.campaign", description=__doc__)
     parser.add_argument("--controller", action="store_true", help="the example's, and its device")
     parser.add_argument("--only", action="append", default=[], help="this fault, by its name")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of the pages")
     asked = parser.parse_args()
     with private_server() as postgres:
         running = Running(postgres, "_campaign")
         try:
             running.start(*([] if asked.controller else ["--bare"]))
             part = a_controller_and_its_device if asked.controller else hosts_guests_and_networks
-            found = part(running, asked.only)
+            found = part(running, asked)
         finally:
             running.command("down")
     raise SystemExit(1 if found else 0)
