@@ -50,6 +50,12 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         _row(DONE, DONE, DONE, DONE, DONE, UNKNOWN),
     ),
+    # A draft is changed by the one who wrote it; or who administers; whoever else sees it is refused.
+    "request-partial-update": (
+        "requests/{draft}/",
+        {"lease_days": 7, "justification": "a week is enough"},
+        _row(DONE, NO, NO, DONE, NO, HIDDEN),
+    ),
     "request-submit": ("requests/{draft}/submit/", {}, _row(DONE, NO, NO, DONE, NO, HIDDEN)),
     "request-approve": ("requests/{asked}/approve/", {}, _row(NO, DONE, NO, DONE, NO, HIDDEN)),
     "request-reject": (

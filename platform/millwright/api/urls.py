@@ -15,6 +15,7 @@ from .views import (
     plant,
     pools,
     programs,
+    requests,
     rolling,
     rules,
     service_levels,
@@ -23,7 +24,7 @@ from .views import (
 )
 
 router = SimpleRouter()
-router.register("requests", environments.RequestViewSet, "request")
+router.register("requests", requests.RequestViewSet, "request")
 router.register("environments", environments.EnvironmentViewSet, "environment")
 router.register("views", environments.SavedViewViewSet, "view")
 router.register("machines", environments.MachineViewSet, "machine")

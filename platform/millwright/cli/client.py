@@ -132,6 +132,9 @@ class Api:
     def put(self, path: str, body: dict[str, Any]) -> Any:
         return self._call("PUT", path, json=body)
 
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("PATCH", path, json=body)
+
     def download(self, path: str, **query: Any) -> bytes:
         """A file as it is."""
         return bytes(self._answer("GET", path, params=query).content)

@@ -47,6 +47,7 @@ urlpatterns = [
     path("requests/decide/", requests.decide_many, name="requests_decide"),
     path("requests/preview/", requests.preview_fragment, name="request_preview"),
     path("requests/<uuid:pk>/", requests.detail, name="request"),
+    path("requests/<uuid:pk>/edit/", requests.edit, name="request_edit"),
     path("requests/<uuid:pk>/decide/", requests.decide, name="request_decide"),
     path("environments/", environments.EnvironmentList.as_view(), name="environments"),
     path("environments/act-on-many/", environments.act_on_many, name="environments_act"),

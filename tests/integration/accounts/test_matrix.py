@@ -89,6 +89,9 @@ ROWS = {
     # Every project has engineers of its own, and they write programs there.
     "writers": _row(200, 403, 403, 200, 403, 200),
     "engineers_read": _row(200, 403, 403, 200, 403, 404),
+    # A draft is its writer's.
+    "writers_of_drafts": _row(200, 403, 403, 200, 403, 404),
+    "draft_writers": _row(DONE, 403, 403, DONE, 403, 404),
     "operators_read": _row(200, 403, 200, 200, 403, 404),
     "operators_refused": _row(400, 403, 400, 400, 403, 404),
     "operators_told": _row(409, 403, 409, 409, 403, 404),

@@ -207,6 +207,8 @@ def _call(caller: APIClient, verb: str, world: dict[str, Any]) -> Any:
     url = "/api/v1/" + _filled(path, world)
     if verb.endswith("-destroy"):
         return caller.delete(url)
+    if verb == "request-partial-update":
+        return caller.patch(url, _filled(body, world), format="json")
     if verb in ("pool-update", "rule-update"):
         return caller.put(url, _filled(body, world), format="json")
     return caller.post(url, _filled(body, world), format="json")
@@ -256,8 +258,8 @@ def test_every_verb_of_every_endpoint_is_in_the_matrix() -> None:
     found = set()
     for _, viewset, basename in router.registry:
         found |= {
-            f"{basename}-{name}"
-            for name in ("create", "update", "destroy")
+            f"{basename}-{name.replace('_', '-')}"
+            for name in ("create", "update", "partial_update", "destroy")
             if hasattr(viewset, name)
         }
         found |= {

@@ -235,3 +235,18 @@ def test_stations_from_the_shell(shell: Shell, plant: Plant) -> None:
     gone = shell(plant.administrator, "station", "remove", "desk", "--project", "line-1")
     assert "desk: removed" in gone.output
     assert shell.json(plant.engineer, "station", "list") == []
+
+
+def test_a_draft_from_the_shell(shell: Shell, plant: Plant) -> None:
+    made = shell.json(
+        plant.engineer, "request", "create", "mixer-2", "--project", "line-1", "--template", "vplc",
+        "--size", "small", "--cell", "line1", "--draft",
+    )  # fmt: skip
+    assert made["state"] == "draft"
+    changed = shell.json(plant.engineer, "request", "change", "mixer-2", "--lease-days", "7")
+    assert (changed["lease_days"], changed["size"]) == (7, "small")
+    nothing = shell(plant.engineer, "request", "change", "mixer-2")
+    assert "say what changes" in str(nothing.exception)
+    assert "mixer-2: submitted" in shell(plant.engineer, "request", "submit", "mixer-2").output
+    late = shell(plant.engineer, "request", "change", "mixer-2", "--lease-days", "9")
+    assert "only a draft can be changed" in str(late.exception)

@@ -8,50 +8,35 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from millwright.accounts.models import ApiToken, Project
+from millwright.accounts.models import ApiToken
 from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
 from millwright.api.views.forces import ForceVerbs
 from millwright.api.views.trends import TrendVerbs
 from millwright.balancing import asking, entitling
 from millwright.balancing.models import MachineShare
-from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import Movability, OperationKind
 from millwright.environments import actions, consoles, labels, moving
 from millwright.environments.access import show_access
 from millwright.environments.consoles import PATH
-from millwright.environments.models import Environment, Machine, Operation, Request, SavedView
-from millwright.environments.placement import preview
-from millwright.environments.quota import quota_after
+from millwright.environments.models import Environment, Machine, Operation, SavedView
 from millwright.environments.serializers import (
     EnvironmentSerializer,
     MachineSerializer,
     OperationSerializer,
-    RequestSerializer,
 )
-from millwright.environments.sizes import size_of
-from millwright.inventory.models import Cell, Host
+from millwright.inventory.models import Host
 from millwright.shopfloor.live import read_tags, trend
-from millwright.shopfloor.models import ProgramVersion
 
 
 class ReasonInput(serializers.Serializer):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
-
-
-class ApproveInput(ReasonInput):
-    """What the approver grants in place of what was asked; left out: as asked."""
-
-    size = serializers.CharField(required=False, max_length=32)
-    lease_days = serializers.IntegerField(required=False, min_value=1, max_value=3660)
-    strict_realtime = serializers.BooleanField(required=False)
 
 
 class MoveInput(ReasonInput):
@@ -76,54 +61,6 @@ class TagsInput(serializers.Serializer):
     tags = serializers.ListField(child=serializers.CharField(max_length=32), max_length=20)
 
 
-class RequestInput(serializers.Serializer):
-    name = serializers.CharField(max_length=40)
-    project = serializers.SlugField()
-    template = serializers.SlugField()
-    template_version = serializers.CharField(required=False, allow_blank=True)
-    size = serializers.CharField(max_length=32)
-    cell = serializers.SlugField(required=False, allow_null=True)
-    program_version = serializers.UUIDField(required=False, allow_null=True)
-    strict_realtime = serializers.BooleanField(default=False)
-    lease_days = serializers.IntegerField(default=30, min_value=1, max_value=3660)
-    justification = serializers.CharField(
-        required=False, allow_blank=True, max_length=4000, default=""
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Turn names into rows, as far as the user may see them."""
-        user = self.context["request"].user
-        data = dict(attrs)
-        data["project"] = _known(Project.objects.for_user(user), "project", slug=attrs["project"])
-        versions = TemplateVersion.objects.filter(
-            template__name=attrs["template"], template__offered=True
-        )
-        if wanted := attrs.get("template_version"):
-            versions = versions.filter(version=wanted)
-        version = versions.select_related("template").first()
-        if version is None:
-            raise serializers.ValidationError(
-                {
-                    "template": f"{attrs['template']!r} {wanted or ''} is not in the catalogue".strip()
-                }
-            )
-        data["template_version"] = version
-        del data["template"]
-        data["cell"] = (
-            _known(Cell.objects, "cell", slug=attrs["cell"]) if attrs.get("cell") else None
-        )
-        data["program_version"] = (
-            _known(
-                ProgramVersion.objects.for_user(user),
-                "program_version",
-                pk=attrs["program_version"],
-            )
-            if attrs.get("program_version")
-            else None
-        )
-        return data
-
-
 def _known(queryset: Any, field: str, **lookup: Any) -> Any:
     found = queryset.filter(**lookup).first()
     if found is None:
@@ -131,96 +68,6 @@ def _known(queryset: Any, field: str, **lookup: Any) -> Any:
             {field: f"{next(iter(lookup.values()))!r} does not exist or is not yours to use"}
         )
     return found
-
-
-class RequestViewSet(ProjectRows):
-    """What engineers ask for."""
-
-    rows = Request.objects.with_names()
-    serializer_class = RequestSerializer
-    filterset_fields = ("state", "name", "project__slug")
-    cursor_ordering = ("-created_at", "pk")
-    ordering_fields = ("created_at", "name")
-
-    @extend_schema(request=RequestInput, responses={201: RequestSerializer})
-    def create(self, request: HttpRequest) -> Response:
-        """Write a draft; submit it with `submit`."""
-        made = actions.create_request(request.user, **self._input(request))
-        return self._answer(made, status.HTTP_201_CREATED)
-
-    def _input(self, request: HttpRequest) -> dict[str, Any]:
-        data = RequestInput(data=request.data, context={"request": request})
-        data.is_valid(raise_exception=True)
-        return dict(data.validated_data)
-
-    def _answer(self, row: Request, code: int = status.HTTP_200_OK) -> Response:
-        fresh = Request.objects.with_names().get(pk=row.pk)
-        return Response(RequestSerializer(fresh).data, status=code)
-
-    @extend_schema(request=RequestInput, responses={200: OpenApiTypes.OBJECT})
-    @action(detail=False, methods=["post"])
-    def preview(self, request: HttpRequest) -> Response:
-        """Where it would be placed now, host by host, and the quota after it."""
-        data = self._input(request)
-        spec = data["template_version"].spec
-        try:
-            size = size_of(spec, data["size"])
-            plan = preview(
-                spec,
-                data["size"],
-                cell=data["cell"].slug if data["cell"] else "",
-                strict=data["strict_realtime"],
-            )
-        except ValidationError as error:
-            raise serializers.ValidationError(error.message_dict) from None
-        rows = [
-            {
-                "resource": row.resource,
-                "used": row.used,
-                "after": row.after,
-                "limit": row.limit,
-                "exceeded": row.exceeded,
-            }
-            for row in quota_after(data["project"], size)
-        ]
-        return Response({**plan.as_dict(), "quota": rows})
-
-    @extend_schema(request=None, responses={200: RequestSerializer})
-    @action(detail=True, methods=["post"])
-    def submit(self, request: HttpRequest, pk: str) -> Response:
-        """Ask for approval."""
-        return self._answer(actions.submit_request(request.user, self.get_object()))
-
-    @extend_schema(request=ApproveInput, responses={200: RequestSerializer})
-    @action(detail=True, methods=["post"])
-    def approve(self, request: HttpRequest, pk: str) -> Response:
-        """Approve, as asked or with changes: the environment is built."""
-        data = ApproveInput(data=request.data)
-        data.is_valid(raise_exception=True)
-        granted = {
-            name: value
-            for name, value in data.validated_data.items()
-            # A form without the box says False for it; only JSON says it on purpose.
-            if name in actions.APPROVER_MAY_CHANGE and name in request.data
-        }
-        reason = data.validated_data["reason"]
-        return self._answer(
-            actions.approve_request(request.user, self.get_object(), reason, granted)
-        )
-
-    @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
-    @action(detail=True, methods=["post"])
-    def reject(self, request: HttpRequest, pk: str) -> Response:
-        """Reject, with a reason."""
-        return self._answer(
-            actions.reject_request(request.user, self.get_object(), _reason(request))
-        )
-
-    @extend_schema(request=None, responses={200: RequestSerializer})
-    @action(detail=True, methods=["post"])
-    def withdraw(self, request: HttpRequest, pk: str) -> Response:
-        """Take it back."""
-        return self._answer(actions.withdraw_request(request.user, self.get_object()))
 
 
 def _reason(request: HttpRequest) -> str:

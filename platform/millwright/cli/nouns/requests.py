@@ -75,6 +75,7 @@ def show(name: str, form: str) -> None:
 @click.option("--lease-days", default=30, show_default=True)
 @click.option("--justification", default="")
 @click.option("--program-version", help="Id of a program version to deliver.")
+@click.option("--draft", is_flag=True, help="Only write it; it can be changed until submitted.")
 @format_option
 def create(
     name: str,
@@ -86,6 +87,7 @@ def create(
     lease_days: int,
     justification: str,
     program_version: str | None,
+    draft: bool,
     form: str,
 ) -> None:
     """Ask for an environment: written and submitted in one go.
@@ -105,7 +107,40 @@ def create(
         "program_version": program_version,
     }
     made = api.post("requests/", body)
+    if draft:
+        show_one(made, form, hide=("placement",))
+        return
     show_one(api.post(f"requests/{made['id']}/submit/"), form, hide=("placement",))
+
+
+@request.command()
+@click.argument("name")
+@click.option("--rename", help="Another name for the environment.")
+@click.option("--size")
+@click.option("--cell")
+@click.option("--lease-days", type=int)
+@click.option("--justification")
+@click.option("--program-version", help="Id of a program version to deliver.")
+@click.option("--strict-realtime/--no-strict-realtime", default=None)
+@format_option
+def change(name: str, rename: str | None, form: str, **given: Any) -> None:
+    """Change a draft; what is not named stays.
+
+    Example: millwright request change mixer-2 --size large --lease-days 7
+    """
+    api = Api.from_settings()
+    body = {key: value for key, value in {"name": rename, **given}.items() if value is not None}
+    if not body:
+        raise CliError("say what changes, for example --lease-days 7")
+    row = api.patch(f"requests/{find(api, name)['id']}/", body)
+    show_one(row, form, hide=("placement",))
+
+
+@request.command()
+@click.argument("name")
+def submit(name: str) -> None:
+    """Ask for the approval of a draft."""
+    _decide("submit", name, "")
 
 
 def _decide(verb: str, name: str, reason: str) -> None:

@@ -176,7 +176,8 @@ def binary_size(value: int | None) -> str:
         return "–"
     size = float(value)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
+        # What would be rounded up to 1024 is one of the next unit.
+        if size < (1023.95 if unit == "GiB" else 1023.5) or unit == "TiB":
             return (
                 f"{size:.0f} {unit}"
                 if unit in ("B", "KiB", "MiB") or size == int(size)
@@ -184,6 +185,14 @@ def binary_size(value: int | None) -> str:
             )
         size /= 1024
     raise AssertionError("unreachable: the last unit ends the loop")
+
+
+@register.filter
+def tag_value(value: Any) -> str:
+    """A variable's value as IEC 61131-3 writes it: TRUE, not True; a dash where none is known."""
+    if value is None:
+        return "–"
+    return str(value).upper() if isinstance(value, bool) else str(value)
 
 
 @register.filter

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -64,6 +64,19 @@ def _promise(spec: dict[str, Any], keeps_time: bool) -> str:
     )
 
 
+#: What a request asks for, besides its name.
+_ASKED = (
+    "project",
+    "template_version",
+    "size",
+    "cell",
+    "program_version",
+    "strict_realtime",
+    "lease_days",
+    "justification",
+)
+
+
 class RequestList(Rows):
     """Requests, newest first, by state."""
 
@@ -97,19 +110,7 @@ def new(request: HttpRequest) -> HttpResponse:
         initial["template_version"] = TemplateVersion.objects.filter(template__name=name).first()
     if copied := request.GET.get("copy"):
         earlier = get_object_or_404(Request.objects.for_user(request.user), pk=copied)
-        initial = {
-            field: getattr(earlier, field)
-            for field in (
-                "project",
-                "template_version",
-                "size",
-                "cell",
-                "program_version",
-                "strict_realtime",
-                "lease_days",
-                "justification",
-            )
-        }
+        initial = {field: getattr(earlier, field) for field in _ASKED}
     form = RequestForm(request.user, request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         fields = dict(form.cleaned_data)
@@ -125,19 +126,51 @@ def new(request: HttpRequest) -> HttpResponse:
                 return redirect("portal:requests")
             made = actions.create_request(request.user, **fields)
         except ValidationError as error:
-            for field, texts in error.message_dict.items():
-                form.add_error(field if field in form.fields else None, texts)
+            _refused(form, error)
         else:
-            if submit:
-                attempt(
-                    request,
-                    lambda: actions.submit_request(request.user, made),
-                    _("Submitted. An approver decides."),
-                )
-            return redirect("portal:request", made.pk)
+            return _written(request, made)
     return render(
         request, "portal/request_form.html", {"form": form}, status=422 if form.errors else 200
     )
+
+
+@login_required
+def edit(request: HttpRequest, pk: Any) -> HttpResponse:
+    """Change a draft."""
+    item = get_object_or_404(Request.objects.with_names().for_user(request.user), pk=pk)
+    if item.requester_id != request.user.pk and not may(request.user, "administer", item.project):
+        raise PermissionDenied(_("A draft is changed by the one who wrote it."))
+    if item.state != RequestState.DRAFT:
+        messages.error(request, _("It was submitted already; withdraw it and ask anew."))
+        return redirect("portal:request", item.pk)
+    initial = {field: getattr(item, field) for field in ("name", *_ASKED)}
+    form = RequestForm(request.user, request.POST or None, initial=initial)
+    del form.fields["copies"]
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = actions.update_request(request.user, item, **form.cleaned_data)
+        except ValidationError as error:
+            _refused(form, error)
+        else:
+            return _written(request, made)
+    context = {"form": form, "item": item}
+    return render(request, "portal/request_form.html", context, status=422 if form.errors else 200)
+
+
+def _refused(form: RequestForm, error: ValidationError) -> None:
+    for field, texts in error.message_dict.items():
+        form.add_error(field if field in form.fields else None, texts)
+
+
+def _written(request: HttpRequest, made: Request) -> HttpResponse:
+    """To the page of the request; submitted before, where the person said so."""
+    if request.POST.get("save") == "submit":
+        attempt(
+            request,
+            lambda: actions.submit_request(request.user, made),
+            _("Submitted. An approver decides."),
+        )
+    return redirect("portal:request", made.pk)
 
 
 @login_required
@@ -145,6 +178,7 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
     """Where it would be placed, for the form as it stands."""
     form = RequestForm(request.user, request.GET)
     report: dict[str, Any] = {}
+    draft = request.GET.get("draft", "")
     version = _cleaned(form, "template_version")
     if version is not None:
         size_name, cell, project = (
@@ -165,6 +199,7 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
                 "quota": quota_rows(project, size, _cleaned(form, "copies") or 1)
                 if project
                 else [],
+                "wrong": _wrong(form, draft),
             }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
@@ -176,6 +211,23 @@ def _cleaned(form: RequestForm, name: str) -> Any:
         return form.fields[name].clean(form.data.get(name))
     except ValidationError:
         return None
+
+
+def _wrong(form: RequestForm, draft: str) -> list[str]:
+    """What would be refused, of a form that is filled in as far as its name; nothing is said before."""
+    names = ("name", *_ASKED)
+    given = {name: _cleaned(form, name) for name in names}
+    if not given["name"] or given["project"] is None or given["lease_days"] is None:
+        return []
+    if (_cleaned(form, "copies") or 1) > 1:
+        given["name"] += "-1"
+    known = Request.objects.filter(pk=draft).first() if _is_uuid(draft) else None
+    asked = Request(**({"pk": known.pk} if known else {}), **given)
+    try:
+        actions.validate_request(asked)
+    except ValidationError as error:
+        return [text for texts in error.message_dict.values() for text in texts]
+    return []
 
 
 def quota_rows(project: Any, size: Any, copies: int = 1) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from django.contrib import messages
@@ -28,12 +29,23 @@ from .live import GatewayError, gateway
 
 
 class DeviceList(Rows):
-    """Devices of the person's projects."""
+    """Devices of the person's projects, line by line and cell by cell."""
 
-    rows = Device.objects.select_related("project", "cell").prefetch_related(
-        "mappings__machine__environment"
+    rows = (
+        Device.objects.select_related("project", "cell")
+        .prefetch_related("mappings__machine__environment")
+        .order_by("project__name", "cell__slug", "name", "pk")
     )
     template_name = "portal/devices.html"
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        context = super().get_context_data(**more)
+        places = groupby(context["object_list"], key=lambda row: (row.project, row.cell))
+        context["lines"] = [
+            {"project": project, "cell": cell, "rows": list(rows)}
+            for (project, cell), rows in places
+        ]
+        return context
 
 
 @login_required

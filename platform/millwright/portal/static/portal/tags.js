@@ -4,7 +4,7 @@
   const SAMPLES = 600;
   const trends = new Map();
 
-  const number = (text) => (text === "True" ? 1 : text === "False" ? 0 : text === "" || text === "–" ? null : Number(text.replace(",", ".")));
+  const number = (text) => (text === "TRUE" ? 1 : text === "FALSE" ? 0 : text === "" || text === "–" ? null : Number(text.replace(",", ".")));
 
   // Begins with what the gateway read for others who look, or nothing.
   const start = async (place) => {

@@ -1,0 +1,116 @@
+"""Drafts of requests: changed on their page, by API and by command, until they are submitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from millwright.accounts.actions import issue_token
+from millwright.audit.models import AuditEntry
+from millwright.environments import actions
+from millwright.environments.models import Request
+from rest_framework.test import APIClient
+
+from tests.support.plant import Plant
+
+
+@pytest.fixture
+def draft(plant: Plant) -> Request:
+    return actions.create_request(plant.engineer, **plant.request_fields("mixer"))
+
+
+def _client(user: Any) -> Client:
+    made = Client()
+    made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return made
+
+
+def _form(plant: Plant, **changes: str) -> dict[str, Any]:
+    return {
+        "name": "mixer",
+        "project": plant.project.pk,
+        "template_version": plant.template.pk,
+        "size": "small",
+        "cell": plant.cell.pk,
+        "lease_days": "30",
+        **changes,
+    }
+
+
+def test_a_draft_is_changed_on_its_page_and_then_submitted(plant: Plant, draft: Request) -> None:
+    erin = _client(plant.engineer)
+    page = reverse("portal:request", args=[draft.pk])
+    place = reverse("portal:request_edit", args=[draft.pk])
+    assert place in erin.get(page).content.decode()
+    assert 'value="mixer"' in erin.get(place).content.decode()
+    wrong = erin.post(place, _form(plant, lease_days="3000"))
+    assert wrong.status_code == 422
+    assert "lease_days" in wrong.context["form"].errors
+    kept = erin.post(place, _form(plant, name="blender", lease_days="7", save="draft"))
+    assert kept["Location"] == page
+    draft.refresh_from_db()
+    assert (draft.name, draft.lease_days, draft.state) == ("blender", 7, "draft")
+    erin.post(place, _form(plant, name="blender", lease_days="7", save="submit"))
+    draft.refresh_from_db()
+    assert draft.state == "submitted"
+    assert erin.get(place)["Location"] == page, "what was submitted is not changed"
+    assert place not in erin.get(page).content.decode()
+    names = AuditEntry.objects.filter(action__startswith="request.").order_by("at")
+    assert [row.action for row in names] == [
+        "request.create", "request.update", "request.update", "request.submit",
+    ]  # fmt: skip
+
+
+def test_the_form_says_while_one_types_what_would_be_refused(plant: Plant, draft: Request) -> None:
+    erin, place = _client(plant.engineer), reverse("portal:request_preview")
+    fine = erin.get(place, _form(plant)).content.decode()
+    assert "alert-warning" not in fine
+    for changes, words in (
+        ({"name": "Mixer 2"}, "use lower-case letters"),
+        ({"lease_days": "3000"}, "the project allows 1 to"),
+        ({"cell": ""}, "this template needs a cell"),
+    ):
+        assert words in erin.get(place, _form(plant, **changes)).content.decode(), changes
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, draft))
+    assert "exists already" in erin.get(place, _form(plant)).content.decode()
+    # Several alike get numbers after their name.
+    assert "exists already" not in erin.get(place, _form(plant, copies="2")).content.decode()
+    assert (
+        "alert-warning" not in erin.get(place, _form(plant, draft=str(draft.pk))).content.decode()
+    )
+    assert erin.get(place, _form(plant, draft="none")).status_code == 200
+
+
+def test_the_api_changes_what_is_given_and_keeps_the_rest(plant: Plant, draft: Request) -> None:
+    def as_(user: Any) -> APIClient:
+        made = APIClient()
+        made.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_token(None, user, 'test')[1]}")
+        return made
+
+    erin, place = as_(plant.engineer), f"/api/v1/requests/{draft.pk}/"
+    before = erin.get(place)
+    answer = erin.patch(
+        place, {"lease_days": 7}, format="json", headers={"If-Match": before["ETag"]}
+    )
+    assert answer.status_code == 200, answer.data
+    assert {name for name in before.data if before.data[name] != answer.data[name]} == {
+        "lease_days"
+    }
+    late = erin.patch(place, {"lease_days": 8}, format="json", headers={"If-Match": before["ETag"]})
+    assert late.status_code == 412
+    unknown = erin.patch(place, {"cell": "nowhere"}, format="json")
+    assert unknown.status_code == 400
+    assert "nowhere" in str(unknown.json())
+    alone = erin.patch(place, {"template_version": "1"}, format="json")
+    assert "name the template" in str(alone.json())
+    other = erin.patch(place, {"template": "press"}, format="json")
+    assert "'press' is not in the catalogue" in str(other.json())
+    assert erin.patch(place, {"cell": None}, format="json").status_code == 400, "it needs one"
+    assert as_(plant.approver).patch(place, {"lease_days": 1}, format="json").status_code == 403
+    assert as_(plant.stranger).patch(place, {"lease_days": 1}, format="json").status_code == 404
+    actions.submit_request(plant.engineer, draft)
+    assert "only a draft" in str(erin.patch(place, {"lease_days": 9}, format="json").json())
+    draft.refresh_from_db()
+    assert draft.lease_days == 7
