@@ -19,6 +19,7 @@ from millwright.audit.actions import record
 from millwright.settings import get_settings
 
 from .models import DirectoryAccount, User
+from .querysets import rights_changed
 
 
 class ClosedAdapter(DefaultAccountAdapter):
@@ -94,5 +95,6 @@ def _renew_role(user: User, claims: dict[str, Any]) -> None:
     role = next((role for group, role in settings.oidc_role_of.items() if group in held), "")
     if role != user.plant_role:
         User.objects.filter(pk=user.pk).update(plant_role=role)
+        rights_changed.send(User)
         record(None, "user.update", user, plant_role=[user.plant_role, role], by="openid_connect")
         user.plant_role = role

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
+from django.dispatch import Signal
 from django.utils import timezone
 
 if TYPE_CHECKING:
     from .models import User
+
+#: What a person may do was changed by a statement of which models' own signals say nothing.
+rights_changed = Signal()
 
 
 class ByProjectQuerySet(models.QuerySet):
@@ -39,12 +43,24 @@ class ProjectQuerySet(models.QuerySet):
         return self.filter(pk__in=user.memberships.values("project_id"))
 
 
-class ApiTokenQuerySet(models.QuerySet):
+class _TellingQuerySet(models.QuerySet):
+    """Says when rows were changed all at once."""
+
+    def update(self, **values: Any) -> int:
+        """As usual, and tells `rights_changed`."""
+        count = super().update(**values)
+        rights_changed.send(self.model)
+        return count
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+
+class ApiTokenQuerySet(_TellingQuerySet):
     def usable(self) -> ApiTokenQuerySet:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
 
 
-class DelegationQuerySet(models.QuerySet):
+class DelegationQuerySet(_TellingQuerySet):
     def in_force(self) -> DelegationQuerySet:
         """Those that count now: not ended, both people active."""
         return self.filter(

@@ -6,11 +6,18 @@ from typing import Any
 
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import mixins, viewsets
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from .etags import ETagMixin
 from .idempotency import IdempotentMixin
 from .ordering import OrderingParameter
+from .plain import Shape, shape
 from .throttles import Changes, Reads
+
+#: What names a page and filters nothing.
+_OF_PAGES = frozenset({"page_size", "cursor"})
 
 
 class _Endpoint(IdempotentMixin, ETagMixin):
@@ -24,14 +31,36 @@ class _Endpoint(IdempotentMixin, ETagMixin):
 
     def filter_queryset(self, queryset: Any) -> Any:
         """Lists are filtered; one thing is named by its key, and building filters for it costs a tenth of its answer."""
-        if getattr(self, "detail", False):
+        if getattr(self, "detail", False) or self.request.query_params.keys() <= _OF_PAGES:  # type: ignore[attr-defined]
             return queryset
         return super().filter_queryset(queryset)  # type: ignore[misc]
 
 
-class ProjectRows(
-    _Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
-):
+class _Read(_Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """Lists and single things, made of columns where the serializer can."""
+
+    def _shape(self) -> Shape | None:
+        return shape(self.get_serializer_class())
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One page of what the person may see."""
+        made = self._shape()
+        if made is None or self.paginator is None:
+            return super().list(request, *args, **kwargs)
+        page = self.paginate_queryset(made.of(self.filter_queryset(self.get_queryset())))
+        return self.get_paginated_response(made.write(page))
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One thing by its key."""
+        made = self._shape()
+        if made is None:
+            return super().retrieve(request, *args, **kwargs)
+        key = {self.lookup_field: self.kwargs[self.lookup_url_kwarg or self.lookup_field]}
+        row = get_object_or_404(made.of(self.filter_queryset(self.get_queryset())), **key)
+        return Response(made.write([row])[0])
+
+
+class ProjectRows(_Read):
     """A list and its entries, as far as the user may see them. Changes go through actions."""
 
     rows: Any = None
@@ -43,7 +72,5 @@ class ProjectRows(
         return queryset.for_user(self.request.user)
 
 
-class Readable(
-    _Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet
-):
+class Readable(_Read):
     """What everyone who signed in may read: catalogue, cells, hosts' names."""

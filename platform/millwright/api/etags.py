@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 from django.db import transaction
 from rest_framework import exceptions, status
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+_json = JSONRenderer()
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -24,8 +25,11 @@ class PreconditionFailed(exceptions.APIException):
 
 def etag_of(data: Any) -> str:
     """A strong entity tag of serialised data: the same data gives the same tag in every process."""
-    text = json.dumps(data, sort_keys=True, default=str)
-    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+    return _tag(_json.render(data))
+
+
+def _tag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def _names(header: str, tag: str, *, weak: bool) -> bool:
@@ -77,7 +81,8 @@ class ETagMixin:
             # A file, measured when it is asked for: nothing to compare it with.
             response["Cache-Control"] = "private, no-store"
             return response
-        tag = etag_of(response.data)
+        body = _json.render(response.data)
+        tag = _tag(body)
         response["ETag"] = tag
         # What a person may see depends on who asks: caches in between must not keep it.
         response["Cache-Control"] = "private, no-cache"
@@ -85,4 +90,8 @@ class ETagMixin:
         if known is not None and _names(known, tag, weak=True):
             response.status_code = status.HTTP_304_NOT_MODIFIED
             response.data = None
+        elif response.accepted_media_type == "application/json":
+            # Written already: not once more.
+            response.content = body
+            response["Content-Type"] = response.accepted_media_type
         return response

@@ -8,10 +8,20 @@ from .ordering import ordering_of
 
 
 class Pages(CursorPagination):
+    """Of instances, or of dictionaries of columns, to which the ordering's own is added."""
+
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 500
     ordering = "-pk"
+
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
+        """The page that the cursor names."""
+        if chosen := queryset.query.values_select:
+            first = self.get_ordering(request, queryset, view)[0].lstrip("-")
+            # First of all, so that its table is joined first.
+            queryset = queryset.values(*dict.fromkeys((first, *chosen)))
+        return super().paginate_queryset(queryset, request, view)
 
     def get_ordering(self, request, queryset, view):  # type: ignore[no-untyped-def]
         """The asked-for ordering or the view's own, made total by the key."""
@@ -25,8 +35,11 @@ class Pages(CursorPagination):
 
     def _get_position_from_instance(self, instance: Any, ordering: Any) -> str | None:
         """The first column's value, across relations too, which the base class does not follow."""
+        path = ordering[0].lstrip("-")
+        if isinstance(instance, dict):
+            return None if instance[path] is None else str(instance[path])
         value = instance
-        for part in ordering[0].lstrip("-").split("__"):
+        for part in path.split("__"):
             value = getattr(value, part)
         # A relation is ordered and filtered by its key, and named by its words.
         value = getattr(value, "pk", value)

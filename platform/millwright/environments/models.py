@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 from django.conf import settings
@@ -335,6 +336,11 @@ class Move(models.Model):
         return f"{self.machine}: {self.source} → {self.destination}"
 
 
+def seconds_between(begin: dt.datetime | None, end: dt.datetime | None) -> float | None:
+    """None before the end."""
+    return None if begin is None or end is None else (end - begin).total_seconds()
+
+
 class OperationStep(models.Model):
     """One step, for people: when it began and ended, and what it said."""
 
@@ -358,9 +364,7 @@ class OperationStep(models.Model):
     @property
     def elapsed_s(self) -> float | None:
         """Seconds from begin to end; None before the end."""
-        if self.started_at is None or self.ended_at is None:
-            return None
-        return (self.ended_at - self.started_at).total_seconds()
+        return seconds_between(self.started_at, self.ended_at)
 
 
 class StateTransition(AppendOnly):

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework import serializers
 
+from millwright.api.plain import Gathered, Made, PlainSerializer, gather
 from millwright.catalog.models import TemplateVersion
 
-from .models import Environment, Machine, Operation, OperationStep, Request, StateTransition
+from .models import (
+    Environment,
+    EnvironmentTag,
+    Machine,
+    Operation,
+    OperationStep,
+    Request,
+    StateTransition,
+    seconds_between,
+)
 from .sizes import has_screen
 
 
-class RequestSerializer(serializers.ModelSerializer):
+class RequestSerializer(PlainSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
     template = serializers.CharField(source="template_version.template.name", read_only=True)
     template_version = serializers.CharField(source="template_version.version", read_only=True)
@@ -76,7 +87,23 @@ def endpoint(spec: dict[str, Any], address: str | None, kind: str) -> str | None
     return _ENDPOINTS[kind].format(address, port) if address and port else None
 
 
-class MachineSerializer(serializers.ModelSerializer):
+_SPEC, _ADDRESS = "template_version__spec", "address_claim__address"
+
+
+def _endpoints(kind: str) -> tuple[tuple[str, ...], Callable[..., str | None]]:
+    return (_SPEC, _ADDRESS), lambda spec, address: endpoint(spec, address, kind)
+
+
+class MachineSerializer(PlainSerializer):
+    made_of: ClassVar[Made] = {
+        "screen": ((_SPEC,), has_screen),
+        "address": ((_ADDRESS,), lambda address: address),
+        "modbus": _endpoints("modbus"),
+        "opcua": _endpoints("opcua"),
+        "metrics": _endpoints("metrics"),
+        "web": _endpoints("http"),
+        "mqtt": _endpoints("mqtt"),
+    }
     environment = serializers.CharField(source="environment.name", read_only=True)
     host = serializers.CharField(source="host.name", read_only=True, default=None, allow_null=True)
     cell = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
@@ -148,7 +175,21 @@ class MachineSerializer(serializers.ModelSerializer):
         return endpoint(machine.template_version.spec, _address(machine), "mqtt")
 
 
-class EnvironmentSerializer(serializers.ModelSerializer):
+def _machines(environments: Collection[Any]) -> dict[Any, list[Any]]:
+    rows = Machine.objects.filter(environment__in=environments)
+    return gather(MachineSerializer, rows, "environment_id")
+
+
+def _tags(environments: Collection[Any]) -> dict[Any, list[str]]:
+    found: dict[Any, list[str]] = defaultdict(list)
+    rows = EnvironmentTag.objects.filter(environment__in=environments)
+    for environment, name in rows.values_list("environment_id", "name"):
+        found[environment].append(name)
+    return found
+
+
+class EnvironmentSerializer(PlainSerializer):
+    gathered: ClassVar[Gathered] = {"machines": _machines, "tags": _tags}
     project = serializers.SlugRelatedField("slug", read_only=True)
     owner = serializers.CharField(source="owner.username", read_only=True)
     machines = MachineSerializer(many=True, read_only=True)
@@ -173,7 +214,8 @@ class EnvironmentSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class StepSerializer(serializers.ModelSerializer):
+class StepSerializer(PlainSerializer):
+    made_of: ClassVar[Made] = {"elapsed_s": (("started_at", "ended_at"), seconds_between)}
     elapsed_s = serializers.FloatField(read_only=True, allow_null=True)
 
     class Meta:
@@ -192,7 +234,13 @@ class StepSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class OperationSerializer(serializers.ModelSerializer):
+def _steps(operations: Collection[Any]) -> dict[Any, list[Any]]:
+    rows = OperationStep.objects.filter(operation__in=operations)
+    return gather(StepSerializer, rows, "operation_id")
+
+
+class OperationSerializer(PlainSerializer):
+    gathered: ClassVar[Gathered] = {"steps": _steps}
     environment = serializers.CharField(
         source="environment.name", read_only=True, default=None, allow_null=True
     )
@@ -230,7 +278,7 @@ class OperationSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class TransitionSerializer(serializers.ModelSerializer):
+class TransitionSerializer(PlainSerializer):
     class Meta:
         model = StateTransition
         fields = (

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 from django.db.models import Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from millwright.api.plain import Gathered, PlainSerializer
+from millwright.environments.models import domain_name
 
 from .models import Cell, CpuClaim, Drift, Host
 
 _TIME = serializers.DateTimeField()
 
 
-class ClaimSerializer(serializers.ModelSerializer):
+class ClaimSerializer(PlainSerializer):
     machine = serializers.CharField(source="machine.domain_name", read_only=True)
 
     class Meta:
@@ -29,7 +35,26 @@ def hosts_with_claims() -> QuerySet[Host]:
     return Host.objects.prefetch_related(Prefetch("cpu_claims", claims.order_by("cpu")))
 
 
-class HostSerializer(serializers.ModelSerializer):
+def _claim(cpu: int, vcpu: int, machine: str, claimed_at: dt.datetime) -> dict[str, Any]:
+    return {
+        "cpu": cpu,
+        "vcpu": vcpu,
+        "machine": machine,
+        "claimed_at": _TIME.to_representation(claimed_at),
+    }
+
+
+def _claims(hosts: Collection[Any]) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = defaultdict(list)
+    rows = CpuClaim.objects.filter(host__in=hosts).order_by("cpu")
+    columns = ("cpu", "vcpu", "claimed_at", "machine__name", "machine__environment__name")
+    for host, cpu, vcpu, at, machine, environment in rows.values_list("host_id", *columns):
+        found[host].append(_claim(cpu, vcpu, domain_name(environment, machine), at))
+    return found
+
+
+class HostSerializer(PlainSerializer):
+    gathered: ClassVar[Gathered] = {"cpu_claims": _claims}
     state = serializers.CharField(source="health", read_only=True)
     cpu_claims = serializers.SerializerMethodField()
 
@@ -60,17 +85,12 @@ class HostSerializer(serializers.ModelSerializer):
     def get_cpu_claims(self, host: Host) -> list[dict[str, Any]]:
         """Plain rows: a page of hosts has thousands, too many for a serializer each."""
         return [
-            {
-                "cpu": claim.cpu,
-                "vcpu": claim.vcpu,
-                "machine": claim.machine.domain_name,
-                "claimed_at": _TIME.to_representation(claim.claimed_at),
-            }
+            _claim(claim.cpu, claim.vcpu, claim.machine.domain_name, claim.claimed_at)
             for claim in host.cpu_claims.all()
         ]
 
 
-class CellSerializer(serializers.ModelSerializer):
+class CellSerializer(PlainSerializer):
     class Meta:
         model = Cell
         fields = (
@@ -87,7 +107,7 @@ class CellSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class DriftSerializer(serializers.ModelSerializer):
+class DriftSerializer(PlainSerializer):
     host = serializers.CharField(source="host.name", read_only=True)
 
     class Meta:

@@ -6,16 +6,16 @@ from typing import Any
 import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
-# Here each request has a thread of its own: a connection kept per thread would never be used again, and a hundred
-# requests a minute would use up what the server allows.
+# Each thread that answers requests keeps a connection, and one more serves what streams read.
 os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
 django.setup(set_prefix=False)
 
 from millwright.portal.consoles import console  # noqa: E402  # models are there only now
-from millwright.settings.handler import OneThreadHandler  # noqa: E402
+from millwright.settings import get_settings  # noqa: E402
+from millwright.settings.handler import Portal  # noqa: E402
 from millwright.settings.heap import settle  # noqa: E402
 
-_pages = OneThreadHandler()
+_pages = Portal(max(2, get_settings().database_pool or 12) - 1)
 settle()
 
 

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=200,
-        description="PostgreSQL connections of a process at most, shared by its requests; 0: one per thread",
+        description="connections of a portal process to PostgreSQL at most, and so many requests less one that it works on at once; 0: 12",
     )
     portal_host: str = Field("127.0.0.1", description="address the portal listens on")
     portal_port: int = Field(0, ge=0, le=65535)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rest_framework import serializers
 
 from millwright.accounts.models import Project
+from millwright.api.plain import Made, PlainSerializer
 from millwright.inventory.models import Cell
 
+from .certificates import fingerprint_of
 from .models import (
     Deployment,
     Device,
@@ -19,7 +23,7 @@ from .models import (
 )
 
 
-class ProgramSerializer(serializers.ModelSerializer):
+class ProgramSerializer(PlainSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
 
     class Meta:
@@ -28,7 +32,7 @@ class ProgramSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class ProgramVersionSerializer(serializers.ModelSerializer):
+class ProgramVersionSerializer(PlainSerializer):
     program = serializers.CharField(source="program.name", read_only=True)
     uploaded_by = serializers.CharField(source="uploaded_by.username", read_only=True)
 
@@ -49,7 +53,7 @@ class ProgramVersionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class DeploymentSerializer(serializers.ModelSerializer):
+class DeploymentSerializer(PlainSerializer):
     environment = serializers.CharField(source="machine.environment.name", read_only=True)
     program = serializers.CharField(source="program_version.program.name", read_only=True)
     number = serializers.IntegerField(source="program_version.number", read_only=True)
@@ -81,7 +85,10 @@ class DeploymentSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class DeviceSerializer(serializers.ModelSerializer):
+class DeviceSerializer(PlainSerializer):
+    made_of: ClassVar[Made] = {
+        "fingerprint": (("certificate",), lambda pem: fingerprint_of(pem) if pem else "")
+    }
     fingerprint = serializers.CharField(
         read_only=True, help_text="SHA-256 of the trusted certificate (OPC UA)"
     )
@@ -110,7 +117,7 @@ class DeviceSerializer(serializers.ModelSerializer):
         validators = ()
 
 
-class MappingSerializer(serializers.ModelSerializer):
+class MappingSerializer(PlainSerializer):
     device_name = serializers.CharField(source="device.name", read_only=True)
 
     class Meta:
@@ -133,7 +140,7 @@ class MappingSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class StationSerializer(serializers.ModelSerializer):
+class StationSerializer(PlainSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
     cell = serializers.SlugRelatedField("slug", read_only=True)
 
@@ -143,7 +150,7 @@ class StationSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class ModbusSecuritySerializer(serializers.ModelSerializer):
+class ModbusSecuritySerializer(PlainSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True)
     environment = serializers.SlugRelatedField("name", read_only=True)
 
@@ -153,7 +160,7 @@ class ModbusSecuritySerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class SetPointSerializer(serializers.ModelSerializer):
+class SetPointSerializer(PlainSerializer):
     environment = serializers.CharField(source="machine.environment.name", read_only=True)
 
     class Meta:

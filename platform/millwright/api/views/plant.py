@@ -17,6 +17,7 @@ from millwright.accounts import people
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
+from millwright.api.plain import PlainSerializer
 from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, filling, recovering
 from millwright.balancing.models import HostRecovery
@@ -425,7 +426,7 @@ class ProjectViewSet(ProjectRows):
     ordering_fields = ("slug", "name")
 
 
-class AuditSerializer(serializers.ModelSerializer):
+class AuditSerializer(PlainSerializer):
     project = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
 
     class Meta:
