@@ -271,10 +271,12 @@ def trace(
     from industrial.runtime.variables import VariableError
 
     out = csv.writer(sys.stdout)
+    tools = _tools(project)
     try:
-        out.writerow(["scan", "time_us", *paths])
-        rows = _tools(project).trace(list(paths), scans, task=task, limit_s=limit_s)
-        for scan, time_us, values in rows:
+        rows = tools.trace(list(paths), scans, task=task, limit_s=limit_s)
+        for number, (scan, time_us, values) in enumerate(rows):
+            if number == 0:
+                out.writerow(["scan", "time_us", *paths])
             out.writerow([scan, time_us, *values])
     except (VariableError, ShmError, TimeoutError) as error:
         raise _refuse(error) from None

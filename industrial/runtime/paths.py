@@ -25,7 +25,9 @@ class Paths:
     @classmethod
     def of_project(cls, project: Path) -> Paths:
         """Those of a project folder that `vplc run` runs."""
-        return cls(project / "state", project / "state" / "run")
+        # Whole: the links in it hold wherever they are read from.
+        state = project.resolve() / "state"
+        return cls(state, state / "run")
 
     @property
     def shm(self) -> Path:

@@ -100,7 +100,7 @@ class SharedMemory:
             with path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), SIZE)
         except (OSError, ValueError) as error:
-            raise ShmError(f"{path}: {error}") from None
+            raise ShmError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
         self._inode = path.stat().st_ino
         self._path = path
         #: Whose layout the writer's offsets mean; None takes that of the program there is now.

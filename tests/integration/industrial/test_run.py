@@ -29,9 +29,10 @@ END_PROGRAM
 
 
 def _start(project: Path, *words: str) -> subprocess.Popen[str]:
+    """As from the folder above it: where the project is named without its whole path."""
     return subprocess.Popen(
-        [sys.executable, "-m", "industrial.cli", "run", str(project), "--modbus", "0", "--opcua", "0", "--metrics", "0", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", "industrial.cli", "run", project.name, "--modbus", "0", "--opcua", "0", "--metrics", "0", *words],
+        cwd=project.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
