@@ -7,9 +7,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
+from django.db.models import Q, Value
+from django.db.models.functions import Concat
+
 from millwright.core.lifecycle import OperationKind, OperationState
-from millwright.core.sla import Kind
+from millwright.core.sla import Cause, Kind
 from millwright.environments.models import Machine, Operation
+from millwright.service_levels.evidence import HOST_FAILED
 from millwright.service_levels.models import Interval
 from monitoring.objectives import Indicator, Level, least, level_of, shipped
 
@@ -77,9 +81,18 @@ class Durations:
                 (end - begin).total_seconds()
             )
             self._operations_until = end
-        # Nobody can tell about a machine while its host does not answer: that is what "missing" is.
+        # Nobody can tell about a machine while its host does not answer: that is what "missing" is, unless a
+        # probe from outside finds it down; then the ledger names the host that failed.
+        lost = Q(kind=Kind.MISSING) | Q(
+            kind=Kind.DOWN,
+            cause=Cause.UNPLANNED,
+            why__contains=Concat(Value(HOST_FAILED), "host", Value(" ")),
+        )
         back = list(
-            Interval.objects.filter(pk__gt=self._interval, kind=Kind.MISSING, end__isnull=False)
+            # As Millwright wrote them: what people say of a row later is no second recovery.
+            Interval.objects.filter(
+                lost, pk__gt=self._interval, end__isnull=False, verb__in=("seen", "closed")
+            )
             .exclude(host="")
             .current()
             .order_by("pk")

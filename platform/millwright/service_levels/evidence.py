@@ -21,6 +21,8 @@ OPERATIONS = {
     "evacuate": Happened.MOVE,
     "recover": Happened.MOVE,
 }
+#: So a row's words begin to say which host failed; its name and a blank follow.
+HOST_FAILED = "host "
 #: Operations that began longer ago are over.
 LOOK_BACK = dt.timedelta(days=2)
 
@@ -49,7 +51,7 @@ def evidence_of(machine: Machine, row: Row) -> list[Evidence]:
             at__lte=begin + NOTICED,
         )
         found += [
-            Evidence(Happened.HOST, at, at, f"host {machine.host.name} {after}: {cause}")
+            Evidence(Happened.HOST, at, at, f"{HOST_FAILED}{machine.host.name} {after}: {cause}")
             for at, after, cause in failed.values_list("at", "after", "cause")
         ]
     crashed = StateTransition.objects.filter(
