@@ -29,6 +29,7 @@ from millwright.core.lifecycle import (
     check_transition,
 )
 
+from .devices import odd_devices
 from .enqueue import enqueue, lock_machine
 from .history import environment_transition, transition
 from .models import Environment, Machine, Operation, Request
@@ -86,6 +87,8 @@ def validate_request(request: Request) -> None:
             errors["program_version"] = _(
                 "%(program)s did not compile; upload a mended version"
             ) % {"program": request.program_version}
+    if text := odd_devices(request):
+        errors["devices"] = text
     if errors:
         raise ValidationError(errors)
 

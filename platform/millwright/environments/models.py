@@ -61,6 +61,8 @@ class Request(models.Model):
     strict_realtime = models.BooleanField(_("insist on a core of its own"), default=False)
     lease_days = models.PositiveIntegerField(_("lease in days"), default=30)
     justification = models.TextField(_("justification"), blank=True)
+    #: names of the project's devices that it is for; their points are mapped once a controller runs
+    devices = models.JSONField(_("devices"), default=list, blank=True)
     state = models.CharField(
         max_length=12, default=RequestState.DRAFT, choices=_choices(RequestState)
     )

@@ -38,6 +38,8 @@ class RequestSerializer(PlainSerializer):
         source="environment.name", read_only=True, default=None, allow_null=True
     )
 
+    devices = serializers.ListField(child=serializers.CharField(), read_only=True)
+
     class Meta:
         model = Request
         fields = (
@@ -52,6 +54,7 @@ class RequestSerializer(PlainSerializer):
             "strict_realtime",
             "lease_days",
             "justification",
+            "devices",
             "state",
             "requester",
             "created_at",

@@ -62,6 +62,13 @@ class RequestForm(forms.Form):
         required=False,
         help_text=_("Refuse in place of running best-effort"),
     )
+    devices = forms.ModelMultipleChoiceField(
+        Device.objects.none(),
+        label=_("Devices"),
+        required=False,
+        widget=forms.SelectMultiple(attrs={"size": 4}),
+        help_text=_("Registered devices that it is for; their registers are mapped once it runs"),
+    )
     lease_days = forms.IntegerField(
         label=_("Lease in days"), min_value=1, max_value=3660, initial=30
     )
@@ -88,11 +95,48 @@ class RequestForm(forms.Form):
             .select_related("program")
         )
         self.fields["size"].choices = list(self._sizes(versions).items())
+        self._offer_devices()
         if self.fields["project"].queryset.count() == 1:
             self.fields["project"].initial = self.fields["project"].queryset.first()
         if Cell.objects.count() == 1:
             self.fields["cell"].initial = Cell.objects.first()
         style(self)
+
+    #: More of them are no list to choose from; they are mapped later.
+    most_devices = 300
+
+    def _offer_devices(self) -> None:
+        rows = Device.objects.filter(project__in=self.fields["project"].queryset)
+        keys = list(
+            rows.order_by("cell__slug", "name").values_list("pk", flat=True)[: self.most_devices]
+        )
+        if not keys:
+            del self.fields["devices"]
+            return
+        field = self.fields["devices"]
+        field.queryset = (
+            Device.objects.filter(pk__in=keys)
+            .select_related("cell", "project")
+            .order_by("cell__slug", "name")
+        )
+        field.label_from_instance = lambda row: (
+            f"{row.cell} · {row.name} · {row.get_protocol_display()} {row.address}:{row.port}"
+        )
+
+    def asked(self) -> dict[str, Any]:
+        """What was filled in, as a request keeps it."""
+        given = dict(self.cleaned_data)
+        given["devices"] = [row.name for row in given.get("devices", ())]
+        return given
+
+    def device_names(self, keys: list[str]) -> list[str]:
+        """Names of those that are chosen, as far as they are offered."""
+        if "devices" not in self.fields:
+            return []
+        try:
+            return [row.name for row in self.fields["devices"].clean(keys)]
+        except forms.ValidationError:
+            return []
 
     @staticmethod
     def _sizes(versions: Any) -> dict[str, str]:

@@ -245,6 +245,8 @@ def test_a_draft_from_the_shell(shell: Shell, plant: Plant) -> None:
     assert made["state"] == "draft"
     changed = shell.json(plant.engineer, "request", "change", "mixer-2", "--lease-days", "7")
     assert (changed["lease_days"], changed["size"]) == (7, "small")
+    unknown = shell(plant.engineer, "request", "change", "mixer-2", "--device", "press")
+    assert "press: no such device" in str(unknown.exception)
     nothing = shell(plant.engineer, "request", "change", "mixer-2")
     assert "say what changes" in str(nothing.exception)
     assert "mixer-2: submitted" in shell(plant.engineer, "request", "submit", "mixer-2").output

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 from millwright.accounts.actions import issue_token
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions
-from millwright.environments.models import Request
+from millwright.environments.models import Machine, Request
+from millwright.shopfloor import actions as shopfloor
+from millwright.shopfloor.models import Device
 from rest_framework.test import APIClient
 
 from tests.support.plant import Plant
@@ -114,3 +117,61 @@ def test_the_api_changes_what_is_given_and_keeps_the_rest(plant: Plant, draft: R
     assert "only a draft" in str(erin.patch(place, {"lease_days": 9}, format="json").json())
     draft.refresh_from_db()
     assert draft.lease_days == 7
+
+
+def _device(plant: Plant, number: int) -> Device:
+    return shopfloor.add_device(
+        plant.engineer,
+        name=f"station-{number}",
+        project=plant.project,
+        cell=plant.cell,
+        address=f"10.90.1.{50 + number}",
+        port=502,
+    )
+
+
+def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Plant) -> None:
+    erin = _client(plant.engineer)
+    assert "devices" not in erin.get(reverse("portal:request_new")).context["form"].fields
+    one, two = _device(plant, 1), _device(plant, 2)
+    offered = erin.get(reverse("portal:request_new")).content.decode()
+    assert "line1 · station-1 · Modbus TCP 10.90.1.51:502" in offered
+    place = reverse("portal:request_new")
+    erin.post(place, _form(plant, devices=[str(one.pk), str(two.pk)], save="draft"))
+    asked = Request.objects.get()
+    assert sorted(asked.devices) == ["station-1", "station-2"]
+    shown = _client(plant.approver).get(reverse("portal:request", args=[asked.pk]))
+    assert "station-1, station-2" in shown.content.decode(), "who decides sees what it is for"
+    again = erin.get(reverse("portal:request_edit", args=[asked.pk])).content.decode()
+    assert again.count(" selected>line1 · station-") == 2
+    elsewhere = _form(plant, devices=[str(one.pk)], cell="")
+    assert (
+        "no such device" in erin.get(reverse("portal:request_preview"), elsewhere).content.decode()
+    )
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, asked))
+    machine = Machine.objects.get()
+    page = reverse("portal:environment", args=["mixer"])
+    assert erin.get(page).content.decode().count("asked for, not mapped yet") == 2
+    point = {"tag": "Main.level", "area": "input", "register": "0", "direction": "in"}
+    shopfloor.set_mappings(plant.engineer, machine, one, [point])
+    left = erin.get(page).content.decode()
+    assert left.count("asked for, not mapped yet") == 1
+    assert f"device={two.pk}" in left
+    # One that is gone by then is nothing to map.
+    shopfloor.remove_device(plant.engineer, two)
+    assert "asked for, not mapped yet" not in erin.get(page).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        (["nobody"], "nobody: no such device of Line 1 in cell line1"),
+        ([f"d{number}" for number in range(65)], "65 devices; at most 64"),
+        ("station-1", "a list of names is expected"),
+        ([7], "a list of names is expected"),
+    ],
+)
+def test_devices_that_are_none_are_refused_by_name(plant: Plant, devices: Any, words: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        actions.create_request(plant.engineer, **plant.request_fields("mixer", devices=devices))
+    assert refused.value.message_dict == {"devices": [words]}

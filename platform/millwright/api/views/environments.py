@@ -1,4 +1,4 @@
-"""Requests, environments, machines, operations."""
+"""Environments, machines, operations."""
 
 from __future__ import annotations
 

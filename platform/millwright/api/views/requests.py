@@ -16,6 +16,7 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.environments import actions
+from millwright.environments.devices import MAX_DEVICES
 from millwright.environments.models import Request
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
@@ -37,6 +38,12 @@ class RequestInput(serializers.Serializer):
     program_version = serializers.UUIDField(required=False, allow_null=True)
     strict_realtime = serializers.BooleanField(default=False)
     lease_days = serializers.IntegerField(default=30, min_value=1, max_value=3660)
+    devices = serializers.ListField(
+        child=serializers.SlugField(max_length=64),
+        required=False,
+        max_length=MAX_DEVICES,
+        help_text="Names of the project's devices in the cell that it is for.",
+    )
     justification = serializers.CharField(
         required=False, allow_blank=True, max_length=4000, default=""
     )

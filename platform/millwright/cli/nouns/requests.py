@@ -75,6 +75,7 @@ def show(name: str, form: str) -> None:
 @click.option("--lease-days", default=30, show_default=True)
 @click.option("--justification", default="")
 @click.option("--program-version", help="Id of a program version to deliver.")
+@click.option("--device", "devices", multiple=True, help="A registered device that it is for.")
 @click.option("--draft", is_flag=True, help="Only write it; it can be changed until submitted.")
 @format_option
 def create(
@@ -87,6 +88,7 @@ def create(
     lease_days: int,
     justification: str,
     program_version: str | None,
+    devices: tuple[str, ...],
     draft: bool,
     form: str,
 ) -> None:
@@ -105,6 +107,7 @@ def create(
         "lease_days": lease_days,
         "justification": justification,
         "program_version": program_version,
+        "devices": list(devices),
     }
     made = api.post("requests/", body)
     if draft:
@@ -121,6 +124,7 @@ def create(
 @click.option("--lease-days", type=int)
 @click.option("--justification")
 @click.option("--program-version", help="Id of a program version to deliver.")
+@click.option("--device", "devices", multiple=True, help="In place of those that it names.")
 @click.option("--strict-realtime/--no-strict-realtime", default=None)
 @format_option
 def change(name: str, rename: str | None, form: str, **given: Any) -> None:
@@ -129,6 +133,7 @@ def change(name: str, rename: str | None, form: str, **given: Any) -> None:
     Example: millwright request change mixer-2 --size large --lease-days 7
     """
     api = Api.from_settings()
+    given["devices"] = list(given["devices"]) or None
     body = {key: value for key, value in {"name": rename, **given}.items() if value is not None}
     if not body:
         raise CliError("say what changes, for example --lease-days 7")

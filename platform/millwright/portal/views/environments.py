@@ -19,14 +19,14 @@ from millwright.accounts.permissions import may, projects_with
 from millwright.core.lifecycle import EnvironmentState, MachineObserved, OperationKind
 from millwright.environments import actions, labels, moving
 from millwright.environments.access import has_access, show_access
-from millwright.environments.models import Environment, SavedView, StateTransition
+from millwright.environments.models import Environment, Request, SavedView, StateTransition
 from millwright.environments.serializers import MachineSerializer
 from millwright.environments.sizes import has_screen, takes_programs
 from millwright.inventory.models import Host
 from millwright.portal.words import MOVABILITY, TREND_SPANS
 from millwright.shopfloor.config import firewall_pairs
 from millwright.shopfloor.live import shown_symbols, writable_symbols
-from millwright.shopfloor.models import Deployment, ProgramVersion, TagMapping
+from millwright.shopfloor.models import Deployment, Device, ProgramVersion, TagMapping
 from millwright.shopfloor.pictures import picture_of
 
 from .base import Rows, attempt
@@ -90,6 +90,8 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
     machines = []
     engineer = may(request.user, "engineer", project)
     keeper = may(request.user, "pool")
+    asked = Request.objects.filter(environment=environment).values_list("devices", flat=True)
+    wanted = next(iter(asked), [])
     for machine in environment.machines.all():
         mappings = TagMapping.objects.filter(machine=machine).select_related("device")
         machines.append(
@@ -103,6 +105,11 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
                 "claims": machine.cpu_claims.order_by("cpu"),
                 "pairs": firewall_pairs(machine),
                 "mappings": mappings,
+                "unmapped": Device.objects.filter(
+                    project=project, cell=machine.cell_id, name__in=wanted
+                ).exclude(mappings__machine=machine)
+                if wanted and engineer
+                else (),
                 "picture": picture_of(machine),
                 "trends": machine.observed == MachineObserved.RUNNING,
                 "recorded": (recorded := list(machine.recorded_tags.all())),

@@ -25,6 +25,7 @@ from millwright.environments.sizes import size_of, sizes_of
 from millwright.inventory.models import Host
 from millwright.portal.forms import RequestForm
 from millwright.portal.templatetags.mw import binary_size
+from millwright.shopfloor.models import Device
 
 from .base import Rows, attempt, error_lines
 
@@ -74,6 +75,7 @@ _ASKED = (
     "strict_realtime",
     "lease_days",
     "justification",
+    "devices",
 )
 
 
@@ -110,10 +112,10 @@ def new(request: HttpRequest) -> HttpResponse:
         initial["template_version"] = TemplateVersion.objects.filter(template__name=name).first()
     if copied := request.GET.get("copy"):
         earlier = get_object_or_404(Request.objects.for_user(request.user), pk=copied)
-        initial = {field: getattr(earlier, field) for field in _ASKED}
+        initial = _as_asked(earlier)
     form = RequestForm(request.user, request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        fields = dict(form.cleaned_data)
+        fields = form.asked()
         copies, submit = fields.pop("copies") or 1, request.POST.get("save") == "submit"
         try:
             if copies > 1:
@@ -143,18 +145,25 @@ def edit(request: HttpRequest, pk: Any) -> HttpResponse:
     if item.state != RequestState.DRAFT:
         messages.error(request, _("It was submitted already; withdraw it and ask anew."))
         return redirect("portal:request", item.pk)
-    initial = {field: getattr(item, field) for field in ("name", *_ASKED)}
+    initial = {"name": item.name, **_as_asked(item)}
     form = RequestForm(request.user, request.POST or None, initial=initial)
     del form.fields["copies"]
     if request.method == "POST" and form.is_valid():
         try:
-            made = actions.update_request(request.user, item, **form.cleaned_data)
+            made = actions.update_request(request.user, item, **form.asked())
         except ValidationError as error:
             _refused(form, error)
         else:
             return _written(request, made)
     context = {"form": form, "item": item}
     return render(request, "portal/request_form.html", context, status=422 if form.errors else 200)
+
+
+def _as_asked(item: Request) -> dict[str, Any]:
+    """What a form begins with: as in this request."""
+    found = {field: getattr(item, field) for field in _ASKED}
+    found["devices"] = list(Device.objects.filter(project=item.project_id, name__in=item.devices))
+    return found
 
 
 def _refused(form: RequestForm, error: ValidationError) -> None:
@@ -207,6 +216,8 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def _cleaned(form: RequestForm, name: str) -> Any:
+    if name == "devices":
+        return form.device_names(form.data.getlist(name))
     try:
         return form.fields[name].clean(form.data.get(name))
     except ValidationError:
@@ -272,6 +283,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
         (_("Size"), item.size),
         (_("Cell"), item.cell),
         (_("Control program"), item.program_version),
+        (_("Devices"), ", ".join(item.devices)),
         (
             _("Core of its own"),
             _("insisted on") if item.strict_realtime else _("where one is free"),
