@@ -45,14 +45,24 @@ def run(
     from industrial.runtime.protocols import Protocols
     from industrial.st import StError
 
+    said: list[bool] = []
+
     def say(protocols: Protocols) -> None:
         found = protocols.bound
+        if said:
+            click.echo(
+                f"OPC UA listens at opc.tcp://{host}:{found['opcua']}/"
+                if found["opcua"]
+                else "OPC UA is not served: no user or client of security.toml may come"
+            )
+            return
+        said.append(True)
         doors = [f"{host}:{found['modbus']}"] if "modbus" in found else []
         doors += [f"{host}:{found['modbus_tls']} with TLS"] if "modbus_tls" in found else []
         modbus_at = " and ".join(doors)
         click.echo(
             f"runs: Modbus {modbus_at}, metrics http://{host}:{found['metrics']}/metrics, "
-            f"OPC UA at port {ports.opcua or 'of its choice'}; Ctrl-C ends it"
+            f"OPC UA follows; Ctrl-C ends it"
         )
 
     manifest_file = project / "vplc.toml"

@@ -11,15 +11,7 @@ import click
 from industrial.runtime.paths import Paths
 
 
-@click.group()
-@click.option(
-    "--project",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A project that `vplc run` runs; without it, the controller of this machine.",
-)
-@click.pass_context
-def trust(context: click.Context, project: Path | None) -> None:
-    """Certificates of OPC UA applications: what was rejected, what is trusted."""
+def _store(project: Path | None) -> Any:
     from industrial.security import OpcUaPolicy, PolicyError, TrustStore
 
     paths = Paths.of_project(project) if project else Paths.default()
@@ -31,11 +23,36 @@ def trust(context: click.Context, project: Path | None) -> None:
         pass
     except PolicyError as error:
         click.echo(str(error), err=True)
-    context.obj = TrustStore(paths.state / "trust", named)
+    return TrustStore(paths.state / "trust", named)
+
+
+def _named_after(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.obj = _store(value)
+
+
+#: The same behind the inner verb, where most people write it.
+_project_too = click.option(
+    "--project", type=click.Path(exists=True, file_okay=False, path_type=Path), callback=_named_after,
+    expose_value=False, help="As before the verb.",
+)  # fmt: skip
+
+
+@click.group()
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A project that `vplc run` runs; without it, the controller of this machine.",
+)
+@click.pass_context
+def trust(context: click.Context, project: Path | None) -> None:
+    """Certificates of OPC UA applications: what was rejected, what is trusted."""
+    context.obj = _store(project)
 
 
 @trust.command("list")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
+@_project_too
 @click.pass_obj
 def list_(store: Any, shape: str) -> None:
     """Show trusted and rejected certificates."""
@@ -53,6 +70,7 @@ def list_(store: Any, shape: str) -> None:
 
 @trust.command()
 @click.argument("fingerprint")
+@_project_too
 @click.pass_obj
 def add(store: Any, fingerprint: str) -> None:
     """Trust a rejected certificate; compare the fingerprint with what the application shows."""
@@ -70,6 +88,7 @@ def add(store: Any, fingerprint: str) -> None:
 
 @trust.command()
 @click.argument("fingerprint")
+@_project_too
 @click.pass_obj
 def remove(store: Any, fingerprint: str) -> None:
     """Forget a certificate; its next session is rejected."""
@@ -81,6 +100,7 @@ def remove(store: Any, fingerprint: str) -> None:
 
 
 @trust.command()
+@_project_too
 @click.pass_obj
 def token(store: Any) -> None:
     """Print a token: the next unknown application that signs in as `trust` with it, once, is trusted."""

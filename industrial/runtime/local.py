@@ -77,7 +77,7 @@ class LocalController:
         return self._scan
 
     async def run(self, ready: Callable[[Protocols], None] = lambda _protocols: None) -> None:
-        """Scan and serve until cancelled; `ready` is called once everything listens.
+        """Scan and serve until cancelled; `ready` is called once everything but OPC UA listens, and when that does, too.
 
         Raises:
             LocalError: a port is not to be had, or the scan process ended.
@@ -152,11 +152,11 @@ class LocalController:
 async def _watch(
     scan: subprocess.Popen[bytes], protocols: Protocols, ready: Callable[[Protocols], None]
 ) -> None:
-    """Tell once that everything listens; end when the scan does."""
-    told = False
+    """Tell that everything listens, and once more when OPC UA has followed; end when the scan does."""
+    awaited = ["metrics", "opcua"]
     while scan.poll() is None:
-        if not told and "metrics" in protocols.bound:
-            told = True
+        if awaited and awaited[0] in protocols.bound:
+            awaited.pop(0)
             ready(protocols)
         await asyncio.sleep(0.1)
     raise LocalError(f"the scan process ended with {scan.returncode}")

@@ -285,7 +285,8 @@ class Protocols:
             silent=lambda: sum(not device.good for device in self.scanner.devices),
         )
         await self._opcua.start(program["name"] if program else "none", self.symbols)
-        self.bound["opcua"] = self._opcua.port
+        # 0: nobody may come, and nothing listens.
+        self.bound["opcua"] = self._opcua.port if self._opcua.served else 0
 
     def _policy(self) -> Any:
         """The OPC UA part of security.toml; one that breaks a rule lets nobody in, and the status says why."""

@@ -142,6 +142,9 @@ class Tools:
             TimeoutError: the scans did not come in time.
         """
         places = [self.variables.find(path) for path in paths]
+        known = [row.name for row in self.shm.tasks()]
+        if task >= len(known):
+            raise VariableError(f"task = {task}: there are {', '.join(f'{n} ({name})' for n, name in enumerate(known)) or 'none'}")  # fmt: skip
         number = self.shm.start_trace([self._entry(place) for place in places], task)
         end = time.monotonic() + limit_s
         left = scans
