@@ -60,7 +60,7 @@ class Targets(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`at`: when it was seen, or the wait for it ended (seconds since the epoch)."""
+    """`at`: when it was seen; of a question without an answer, when it was asked (seconds since the epoch)."""
 
     at: float
     ok: bool
@@ -200,7 +200,7 @@ class Schedule:
     async def _once(self, target: Target, *, news: bool = False) -> None:
         """`news`: the answer is told even if it is as before."""
         async with self._slots:
-            begun = time.monotonic()
+            begun, asked = time.monotonic(), self._clock()
             try:
                 ok, detail = True, await self._ask(target)
             except GatewayError as error:
@@ -209,8 +209,11 @@ class Schedule:
                 # A probe that breaks is an answer too; the next one is asked all the same.
                 log.exception("probe failed", target=target.host, kind=target.kind)
                 ok, detail = False, f"{type(error).__name__}: {error}"
-        answer = Answer(self._clock(), ok, time.monotonic() - begun, detail)
         before = self._latest.get(target.key)
+        # What does not answer was gone when it was asked, not only when the wait was over; unless it answered
+        # another question meanwhile, asked out of turn.
+        at = self._clock() if ok else max(asked, before[1].at if before else 0.0)
+        answer = Answer(at, ok, time.monotonic() - begun, detail)
         self._latest[target.key] = (target, answer)
         self._show(target, answer)
         if news or before is None or before[1].ok != ok:

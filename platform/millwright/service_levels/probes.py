@@ -33,7 +33,7 @@ def record_probe(
     Args:
         machine: the machine, or its key.
         kind: `modbus`, `opcua`, …: at most ten small letters and digits.
-        at: when the answer was seen or the wait for it ended.
+        at: when the answer was seen; without one, when it was asked for.
 
     Raises:
         ValidationError: kind or time.

@@ -82,7 +82,11 @@ def watched(truth: Month, phase: float) -> list[tuple[float, bool]]:
 def rows(probe: list[tuple[float, bool]], watch: list[tuple[float, bool]]) -> Spans:
     """The exact ledger, by the product's own fold."""
     seen = [Seen(at(0), "service", "begun"), Seen(at(0), "observed", "running")]
-    seen += [Seen(at(s), "probe_modbus", "ok" if ok else "failing") for s, ok in probe]
+    # The row begins with the question that had no answer; samples show it once the wait is over.
+    seen += [
+        Seen(at(s if ok else s - LIMIT_S), "probe_modbus", "ok" if ok else "failing")
+        for s, ok in probe
+    ]
     seen += [Seen(at(s), "observed", "running" if up else "crashed") for s, up in watch]
     found = fold(sorted(seen, key=lambda one: one.at), Track())
     return Spans(

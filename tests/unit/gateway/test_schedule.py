@@ -155,3 +155,46 @@ def test_the_number_after_which_is_read_from_the_query() -> None:
         0,
         0,
     ]
+
+
+def test_what_does_not_answer_was_gone_when_it_was_asked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path, clock = tmp_path / "probes.json", [1000.0]
+        ends: list[asyncio.Future[str]] = []
+
+        async def ask(_target: Target) -> str:
+            ends.append(asyncio.get_running_loop().create_future())
+            return await ends[-1]
+
+        schedule = Schedule(
+            path, ask, lambda _t, _a: None, every_s={"modbus": 3600.0}, clock=lambda: clock[0]
+        )
+        target = _target()
+        write_targets(path, [target])
+        schedule.take_over()
+        await _until(lambda: len(ends) == 1)
+        clock[0] = 1002.0
+        ends[0].set_result("7")
+        await _until(lambda: schedule.report()["number"] == 1)
+        assert schedule.report()["latest"][0]["at"] == 1002.0
+        schedule.ask_now([target.machine])
+        await _until(lambda: len(ends) == 2)
+        clock[0] = 1005.0
+        ends[1].set_exception(TargetFailed("no answer in 3 s"))
+        await _until(lambda: schedule.report()["number"] == 2)
+        assert schedule.report()["latest"][0]["at"] == 1002.0
+        # A question that is overtaken by an answer says nothing about the time before that answer.
+        schedule.ask_now([target.machine])
+        await _until(lambda: len(ends) == 3)
+        clock[0] = 1007.0
+        turn = asyncio.create_task(schedule._once(target))
+        await _until(lambda: len(ends) == 4)
+        clock[0] = 1008.0
+        ends[3].set_result("8")
+        await turn
+        clock[0] = 1009.0
+        ends[2].set_exception(TargetFailed("no answer in 3 s"))
+        await _until(lambda: not schedule.report()["latest"][0]["ok"])
+        assert schedule.report()["latest"][0]["at"] == 1008.0
+
+    asyncio.run(scenario())
