@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from industrial.runtime.shm import (
     Start,
     State,
 )
+from tests.support.disk import NoDisk, disk
 from tests.support.engine import Engine, engine, with_powercut
 from tests.support.vplc import until
 
@@ -69,7 +72,14 @@ def saved_after_now(shm: SharedMemory) -> int:
     return value
 
 
-def _killed(made: Engine, rounds: int, seed: int, *, power: bool = False) -> None:
+def _killed(
+    made: Engine,
+    rounds: int,
+    seed: int,
+    *,
+    power: bool = False,
+    cut: Callable[[], None] | None = None,
+) -> None:
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     shm = made.start()
     for round_ in range(rounds):
@@ -80,6 +90,8 @@ def _killed(made: Engine, rounds: int, seed: int, *, power: bool = False) -> Non
             made.cut_power(chance)
         else:
             made.kill()
+        if cut is not None:
+            cut()
         most = struct.unpack_from("<Q", shm._map, ARENA_AT + 16)[0]
         shm.close()
         shm = made.start()
@@ -119,6 +131,27 @@ def test_retained_values_survive_the_loss_of_what_was_not_synchronised(tmp_path:
 @pytest.mark.full
 def test_retained_values_survive_twenty_power_cuts(tmp_path: Path) -> None:
     _cut(tmp_path, 20, 4)
+
+
+def _machines_cut(folder: Path, rounds: int, seed: int) -> None:
+    """The scan's folder on a file system of its own, with program, links and memory; each cut goes through its recovery."""
+    try:
+        with disk(folder) as own, engine(own.folder / "vplc", "--crash-limit", "0") as made:
+            made.install("p", counting(), engine__conf=FAST)
+            os.sync()
+            _killed(made, rounds, seed, cut=own.cut)
+            made.stop()
+    except NoDisk as why:
+        pytest.skip(str(why))
+
+
+def test_retained_values_survive_power_cuts_of_their_disk(tmp_path: Path) -> None:
+    _machines_cut(tmp_path, 3, 5)
+
+
+@pytest.mark.full
+def test_retained_values_survive_twenty_power_cuts_of_their_disk(tmp_path: Path) -> None:
+    _machines_cut(tmp_path, 20, 6)
 
 
 def _symbols(layout: int, a: int, b: int, kind: str = "ULINT") -> dict[str, Any]:
