@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#define EARLY_NS 40000u
+
 static uint32_t bucket(uint64_t ns) {
     uint64_t us = ns / 1000;
     uint32_t n = 0;
@@ -157,10 +159,24 @@ static void sleep_until(uint64_t ns) {
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
 }
 
-/* The rest of the time until a released scan is due. */
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* The rest of the time until a released scan is due. What a wake-up takes on a busy machine is asked for beforehand: a task of
+ * real-time priority is up that much earlier, at most a twenty-fifth of its interval, and looks at the clock until its time. */
 void scan_wait(task *t) {
-    sleep_until(t->due_ns);
-    uint64_t woken = now_ns();
+    uint64_t early = 0, woken;
+    if (atomic_load_explicit(&t->engine->shm->fifo, memory_order_relaxed)) {
+        uint64_t part = t->what->interval_ns / 25;
+        early = part < EARLY_NS ? part : EARLY_NS;
+    }
+    sleep_until(t->due_ns - early);
+    while ((woken = now_ns()) < t->due_ns) relax();
     /* The machine stood still in between: the dispatcher has to see that first, so that the scan is told. */
     if (woken > t->due_ns && woken - t->due_ns >= GAP_NS) sleep_until(woken + 1000000u);
 }
