@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from millwright.accounts.actions import issue_token
+from millwright.balancing.draining import drain_round
 from millwright.catalog.models import Template, TemplateVersion
 from millwright.environments import actions
 from millwright.environments.models import Environment, Request
+from millwright.hypervisor.fake import FakeHypervisor, FakePool
 from millwright.inventory.models import Host
+from millwright.orchestrator.joining import checker
 from millwright.service_levels.models import MaintenanceWindow
 
 from tests.support import collection
+from tests.support.desk import open_desk
+from tests.support.history import machine_of
 from tests.support.plant import Plant, build_plant
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,12 +71,35 @@ def test_a_host_is_registered_once_and_changed_where_it_differs(portal: Portal) 
     said = portal.module("host", ada, check=True, **HOST)
     assert said["changed"] and said["diff"]["after"]["uri"] == HOST["uri"]
     assert not Host.objects.filter(name="press-1").exists()
-    assert portal.module("host", ada, **HOST)["changed"]
+    # No orchestrator could ask it: it is entered all the same, and that is said.
+    made = portal.module("host", ada, **HOST)
+    assert made["changed"] and made["readiness"] == {}
+    assert any("press-1 could not be asked" in str(text) for text in made["warnings"])
     assert not portal.module("host", ada, **HOST)["changed"]
     changed = portal.module("host", ada, name="press-1", policy={"housekeeping_cpus": "0"})
     assert changed["changed"] and changed["diff"]["before"]["policy"] == {}
     row = Host.objects.get(name="press-1")
     assert row.policy == {"housekeeping_cpus": "0"} and row.address == "10.0.0.9"
+
+
+def test_a_new_host_comes_with_what_the_portal_found_on_it(portal: Portal) -> None:
+    ada = portal.plant.administrator
+
+    def factory(name: str, uri: str, site: str) -> FakeHypervisor:
+        return FakePool(site).add_host(name)
+
+    with open_desk(host_check=checker("site", factory)):
+        made = portal.module("host", ada, **HOST)
+        again = portal.module("host", ada, **HOST)
+    report = made["readiness"]
+    assert report["cpus"] and report["findings"], made
+    # What is wanting is a warning too.
+    lacking = [finding["text"] for finding in report["findings"] if not finding["ok"]]
+    warnings = [str(text) for text in made.get("warnings", [])]
+    assert [any(text in warning for warning in warnings) for text in lacking] == [True] * len(
+        lacking
+    )
+    assert "readiness" not in again
 
 
 def test_a_host_is_cordoned_and_returned(portal: Portal) -> None:
@@ -82,6 +110,32 @@ def test_a_host_is_cordoned_and_returned(portal: Portal) -> None:
         assert portal.module("host", ada, **options)["changed"]
         assert not portal.module("host", ada, **options)["changed"]
         assert Host.objects.get(name="mw0-h1").administration == wanted
+
+
+def test_a_host_is_drained_once_and_returned(portal: Portal) -> None:
+    ada, options = portal.plant.administrator, {"name": "mw0-h1", "administration": "drained"}
+    said = portal.module("host", ada, check=True, **options)
+    assert said["diff"]["after"]["administration"] == "drained"
+    assert Host.objects.get(name="mw0-h1").administration == "schedulable"
+    assert portal.module("host", ada, **options)["changed"]
+    assert Host.objects.get(name="mw0-h1").administration == "draining"
+    assert not portal.module("host", ada, **options)["changed"]
+    drain_round()
+    done = portal.module("host", ada, wait_s=5, **options)
+    assert not done["changed"] and done["host"]["administration"] == "maintenance"
+    assert portal.module("host", ada, **options | {"administration": "schedulable"})["changed"]
+    assert Host.objects.get(name="mw0-h1").administration == "schedulable"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_drain_is_refused_with_what_cannot_leave(portal: Portal, check: bool) -> None:
+    machine = machine_of(portal.plant)
+    machine.host, machine.observed, machine.movability = portal.plant.hosts[0], "running", "never"
+    machine.save()
+    options = {"name": "mw0-h1", "administration": "drained", "check": check}
+    answer = portal.module("host", portal.plant.administrator, **options)
+    assert answer["failed"] and str(machine) in answer["msg"], answer
+    assert Host.objects.get(name="mw0-h1").administration == "schedulable"
 
 
 @pytest.mark.parametrize(

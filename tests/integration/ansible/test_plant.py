@@ -62,6 +62,19 @@ def test_a_check_run_announces_nothing(plant: deploying.Plant) -> None:
     assert quiet.changed == 0, quiet.changes()
 
 
+def test_a_check_run_says_what_a_realtime_host_would_get(plant: deploying.Plant) -> None:
+    """Containers cannot have another kernel, isolated CPUs or huge pages: they are told, and left as they are."""
+    host = plant.servers[2]
+    wanted = ("-e", "realtime_cpus=1", "-e", "realtime_hugepages_gb=1")
+    told = plant.play("site", "--check", "--limit", host.name, *wanted)
+    changes = told.changes()
+    for task in ("Give the kernel its arguments", "Write the profile", "Keep asking"):
+        assert any(task in line for line in changes), changes
+    assert all("millwright.plant.realtime" in line for line in changes), changes
+    paths = "/etc/default/grub.d/90-millwright.cfg /etc/tuned/millwright-realtime"
+    assert host.ssh(f"ls -d {paths}").stdout == ""
+
+
 def test_a_host_is_drained_and_returned(plant: deploying.Plant) -> None:
     plant.play("verify")
     drain = ("-e", f"drain_host={plant.servers[2].name}")
