@@ -7,13 +7,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 
-from django.db.models import Q, Value
-from django.db.models.functions import Concat
-
 from millwright.core.lifecycle import OperationKind, OperationState
-from millwright.core.sla import Cause, Kind
 from millwright.environments.models import Machine, Operation
-from millwright.service_levels.evidence import HOST_FAILED
 from millwright.service_levels.models import Interval
 from monitoring.objectives import Indicator, Level, least, level_of, shipped
 
@@ -81,19 +76,10 @@ class Durations:
                 (end - begin).total_seconds()
             )
             self._operations_until = end
-        # Nobody can tell about a machine while its host does not answer: that is what "missing" is, unless a
-        # probe from outside finds it down; then the ledger names the host that failed.
-        lost = Q(kind=Kind.MISSING) | Q(
-            kind=Kind.DOWN,
-            cause=Cause.UNPLANNED,
-            why__contains=Concat(Value(HOST_FAILED), "host", Value(" ")),
-        )
         back = list(
             # As Millwright wrote them: what people say of a row later is no second recovery.
-            Interval.objects.filter(
-                lost, pk__gt=self._interval, end__isnull=False, verb__in=("seen", "closed")
-            )
-            .exclude(host="")
+            Interval.objects.after_host_loss()
+            .filter(pk__gt=self._interval, verb__in=("seen", "closed"))
             .current()
             .order_by("pk")
             .values_list("pk", "environment_id", "begin", "end")

@@ -103,6 +103,11 @@ def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | No
     if goal is None:
         return None
     cycle = objectives.get(level, Indicator.CYCLE_DEADLINE)
+
+    def seconds(indicator: Indicator) -> int | None:
+        row = objectives.get(level, indicator)
+        return int(row.at_most) if row is not None and row.promised and row.at_most else None
+
     calendar = objectives.calendar(goal.service_hours)
     hours: dict[str, Any] = {}
     if calendar.shifts:
@@ -119,6 +124,8 @@ def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | No
         "objective": goal.name,
         "availability_ratio": goal.target,
         "cycle_ratio": cycle.target if cycle is not None and cycle.promised else None,
+        "provisioning_s": seconds(Indicator.PROVISIONING_TIME),
+        "recovery_s": seconds(Indicator.RECOVERY_TIME),
         "hours": hours,
         "missing_grace_s": goal.grace_s,
         "note": goal.note,

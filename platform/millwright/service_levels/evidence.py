@@ -10,6 +10,8 @@ from millwright.core.sla import Evidence, Happened, Row
 from millwright.core.sla.causes import AFTER, BEFORE, NOTICED
 from millwright.environments.models import Machine, Operation, StateTransition
 
+from .querysets import HOST_FAILED
+
 #: Kinds of operations that explain a machine that is not up.
 OPERATIONS = {
     "stop": Happened.ORDERED_STOP,
@@ -21,8 +23,6 @@ OPERATIONS = {
     "evacuate": Happened.MOVE,
     "recover": Happened.MOVE,
 }
-#: So a row's words begin to say which host failed; its name and a blank follow.
-HOST_FAILED = "host "
 #: Operations that began longer ago are over.
 LOOK_BACK = dt.timedelta(days=2)
 

@@ -43,6 +43,14 @@ class Contract(AppendOnly):
     availability_ratio = models.FloatField(_("availability"), default=0.99)
     #: share of scans that begin and end in time; None: not promised
     cycle_ratio = models.FloatField(_("scans in time"), null=True, blank=True)
+    #: from approval to an environment that answers; None: not promised
+    provisioning_s = models.PositiveIntegerField(
+        _("provisioned within, in seconds"), null=True, blank=True
+    )
+    #: from a host's loss to a machine that is up again; None: not promised
+    recovery_s = models.PositiveIntegerField(
+        _("back after a host's loss within, in seconds"), null=True, blank=True
+    )
     #: `core.sla.ServiceHours` as data; empty: always
     hours = models.JSONField(_("service hours"), default=dict, blank=True)
     missing_grace_s = models.PositiveIntegerField(

@@ -17,6 +17,7 @@ from .choices import EXCLUDING
 from .contracts import contract_at, contracts_of, plant_zone
 from .measuring import measure_one, window_spans
 from .models import Contract, CycleCount, Interval, MaintenanceWindow, Note, Seal, ServiceSpan
+from .times import Times, held_against, provisioned, recovered
 from .watching import whole_budgets
 
 #: Rows on a page and in a report; the API pages through all of them.
@@ -73,6 +74,8 @@ class Month:
     windows: list[MaintenanceWindow]
     changes: list[Change]
     scans: Scans
+    provisioning: Times
+    recovery: Times
     seals: list[Seal]
     #: incident → notes
     notes: dict[Any, list[Note]]
@@ -150,6 +153,11 @@ def month_of_environment(environment: Environment, month: dt.date, now: dt.datet
     ):
         notes.setdefault(note.incident, []).append(note)
     contract = contract_at(contracts, at)
+    keys = [environment.pk]
+
+    def holding(_key: Any, moment: dt.datetime) -> Contract:
+        return contract_at(contracts, moment)
+
     return Month(
         environment=environment,
         month=month,
@@ -163,6 +171,8 @@ def month_of_environment(environment: Environment, month: dt.date, now: dt.datet
         windows=windows_in(environment, span),
         changes=changes_in(environment, span, held),
         scans=_scans(environment, span, contract.cycle_ratio),
+        provisioning=held_against(provisioned(keys, span), holding, "provisioning_s"),
+        recovery=held_against(recovered(keys, span), holding, "recovery_s"),
         seals=list(
             Seal.objects.filter(environment=environment, month=month)
             .select_related("made_by", "environment")

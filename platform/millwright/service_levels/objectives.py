@@ -15,19 +15,29 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.sla import HoursError, Measured, ServiceHours, month_before, month_of
+from millwright.core.sla import (
+    HoursError,
+    Measured,
+    ServiceHours,
+    month_before,
+    month_of,
+    month_period,
+)
 from millwright.environments.models import Environment
 
 from .choices import CLASSES
 from .contracts import as_terms, classes_of, plant_zone
 from .measuring import mark_stale, measure_months
 from .models import Contract, ServiceSpan
+from .times import Times, held_against, provisioned, recovered
 from .windows import FURTHEST
 
 #: What a contract says besides its scope and time.
 FIELDS = (
     "availability_ratio",
     "cycle_ratio",
+    "provisioning_s",
+    "recovery_s",
     "hours",
     "missing_grace_s",
     "small_stop_s",
@@ -37,6 +47,8 @@ FIELDS = (
     "note",
 )
 _LIMITS = {
+    "provisioning_s": (1, 86400),
+    "recovery_s": (1, 86400),
     "missing_grace_s": (0, 3600),
     "small_stop_s": (0, 3600),
     "lead_time_hours": (0, 24 * 90),
@@ -163,6 +175,9 @@ class Would:
     would_keep: int
     #: what would have been left of the budget
     budget_left: dt.timedelta
+    #: provisioned in time, and back after a host's loss, as it would have been
+    provisioning: Times
+    recovery: Times
 
 
 def preview_contract(
@@ -186,11 +201,26 @@ def preview_contract(
         month = month_before(month)
         was = measure_months(keys, month, now)
         would = measure_months(keys, month, now, {key: [terms] for key in keys})
-        found.append(_would(month, list(was.values()), list(would.values())))
+        span = month_period(plant_zone(), month)
+        found.append(
+            _would(
+                month,
+                list(was.values()),
+                list(would.values()),
+                held_against(provisioned(keys, span), lambda _key, _at: contract, "provisioning_s"),
+                held_against(recovered(keys, span), lambda _key, _at: contract, "recovery_s"),
+            )
+        )
     return found
 
 
-def _would(month: dt.date, was: Sequence[Measured], would: Sequence[Measured]) -> Would:
+def _would(
+    month: dt.date,
+    was: Sequence[Measured],
+    would: Sequence[Measured],
+    provisioning: Times,
+    recovery: Times,
+) -> Would:
     zero = dt.timedelta()
 
     def ratio(rows: Sequence[Measured]) -> float | None:
@@ -205,4 +235,6 @@ def _would(month: dt.date, was: Sequence[Measured], would: Sequence[Measured]) -
         kept=sum(row.kept is True for row in was),
         would_keep=sum(row.kept is True for row in would),
         budget_left=sum((row.budget_left for row in would), zero),
+        provisioning=provisioning,
+        recovery=recovery,
     )

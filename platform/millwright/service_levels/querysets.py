@@ -6,10 +6,14 @@ import datetime as dt
 from typing import Any, Self
 
 from django.db import models
+from django.db.models.functions import Concat
 
 from millwright.accounts.permissions import sees_everything
 from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.sla import Interval as Span
+
+#: So a row's words begin to say which host failed; its name and a blank follow.
+HOST_FAILED = "host "
 
 
 class IntervalQuerySet(ByProjectQuerySet):
@@ -30,6 +34,19 @@ class IntervalQuerySet(ByProjectQuerySet):
             | models.Q(long=True, begin__lt=span.end)
             & (models.Q(end__isnull=True) | models.Q(end__gt=span.begin))
         )
+
+    def after_host_loss(self) -> Self:
+        """Rows of machines whose host was lost, and that ended.
+
+        Nobody can tell about a machine while its host does not answer: that is what "missing" is, unless a probe
+        from outside finds it down; then the row names the host that failed.
+        """
+        named = Concat(models.Value(HOST_FAILED), "host", models.Value(" "))
+        return self.filter(
+            models.Q(kind="missing")
+            | models.Q(kind="down", cause="unplanned", why__contains=named),
+            end__isnull=False,
+        ).exclude(host="")
 
     def unclassified(self) -> Self:
         """The queue: what nothing explains and nobody has explained, newest first."""

@@ -19,7 +19,7 @@ from millwright.core.sla.seal import write_file
 from .contracts import plant_zone
 from .models import MonthSum, Seal
 from .monthly import Month
-from .seals import APPENDED, Verdict, rows_of, service_rows, window_rows
+from .seals import APPENDED, Verdict, input_rows, service_rows, window_rows
 
 STYLE = Path(__file__).parent / "static/service_levels/report.css"
 #: Of the drawing of the budget, in its own units.
@@ -151,6 +151,11 @@ def report_rows(month: Month) -> Iterator[tuple[Any, ...]]:
         ("mtbf", measured.mtbf),
     ):
         yield "figure", name, "", "", _seconds(length), "", "", ""
+    for name, times in (("provisioned", month.provisioning), ("recovered", month.recovery)):
+        yield "figure", name, "", "", "", times.count, "", ""
+        yield "figure", f"{name}_promised", "", "", "", times.promised, "", ""
+        yield "figure", f"{name}_in_time", "", "", "", times.within, "", ""
+        yield "figure", f"{name}_longest", "", "", _seconds(times.longest), "", "", ""
     for bar in month.pareto():
         yield "cause", bar["cause"], "", "", _seconds(bar["length"]), round(bar["share"], 6), "", ""
     for window in month.windows:
@@ -214,7 +219,7 @@ def sealed_file(seal: Seal) -> Iterator[str]:
     environment, span = seal.environment, month_period(plant_zone(), seal.month)
     at = dt.datetime.fromisoformat(seal.inputs["at"])
     parts: dict[str, Any] = {
-        part: rows_of(environment, span, part, seal.inputs[part]["last"]) for part in APPENDED
+        part: input_rows(environment, span, part, seal.inputs[part]["last"]) for part in APPENDED
     }
     parts["windows"] = window_rows(environment, span, at)
     parts["service"] = service_rows(environment, at)

@@ -53,6 +53,7 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
         ).order_by("pk").values_list(
             "pk", "environment", "service_class", "availability_ratio", "cycle_ratio", "hours",
             "missing_grace_s", "small_stop_s", "planned_counts", "valid_from", "created_by",
+            "provisioning_s", "recovery_s",
         )  # fmt: skip
     if part == "intervals":
         return intervals.filter(pk__lte=last).order_by("pk").values_list(
@@ -78,6 +79,15 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
         .order_by("pk")
         .values_list("pk", "machine", "begin", "end", "scans", "missed", "longest_streak")
     )
+
+
+def input_rows(environment: Environment, span: Span, part: str, last: int) -> list[tuple[Any, ...]]:
+    """The rows as they are hashed. What a contract does not promise is left out at its end: so seals of before
+    there was such a promise hold."""
+    rows = list(rows_of(environment, span, part, last))
+    if part == "contracts":
+        return [row if any(row[-2:]) else row[:-2] for row in rows]
+    return rows
 
 
 def window_rows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:
@@ -115,7 +125,7 @@ def inputs_of(
     """Every part's count and digest, as of a moment."""
     span = month_period(plant_zone(), month)
     found = {
-        part: {"last": last[part], **chain(rows_of(environment, span, part, last[part]))}
+        part: {"last": last[part], **chain(input_rows(environment, span, part, last[part]))}
         for part in APPENDED
     }
     found["windows"] = chain(window_rows(environment, span, at))
@@ -220,7 +230,7 @@ def _where(
     elif part == "service":
         rows = service_rows(environment, at)
     else:
-        rows = list(rows_of(environment, span, part, sealed[part]["last"]))
+        rows = input_rows(environment, span, part, sealed[part]["last"])
     links = sealed[part].get("links")
     number = first_changed(links, chain(rows)["links"]) if links is not None else None
     if number is None:

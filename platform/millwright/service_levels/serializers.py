@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from .models import Contract, Interval, MaintenanceWindow, MonthSum, Note, Seal
 from .monthly import Month
+from .times import Times
 from .watching import Board, Line
 
 
@@ -116,6 +117,16 @@ class WindowSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+def times_data(times: Times) -> dict[str, Any]:
+    """How often it happened, of how many it was promised, how often in time, the longest in seconds."""
+    return {
+        "count": times.count,
+        "promised": times.promised,
+        "in_time": times.within,
+        "longest_s": _seconds(times.longest),
+    }
+
+
 class ContractSerializer(serializers.ModelSerializer):
     environment = serializers.CharField(
         source="environment.name", read_only=True, default=None, allow_null=True
@@ -132,6 +143,8 @@ class ContractSerializer(serializers.ModelSerializer):
             "objective",
             "availability_ratio",
             "cycle_ratio",
+            "provisioning_s",
+            "recovery_s",
             "hours",
             "missing_grace_s",
             "small_stop_s",
@@ -241,6 +254,8 @@ def month_data(month: Month) -> dict[str, Any]:
         "scans_late": month.scans.missed,
         "scans_in_time": month.scans.in_time,
         "longest_streak": month.scans.longest_streak,
+        "provisioning": times_data(month.provisioning),
+        "recovery": times_data(month.recovery),
         "contracts": ContractSerializer(month.contracts, many=True).data,
         "windows": WindowSerializer(month.windows, many=True).data,
         "changes": [

@@ -11,7 +11,8 @@ from django.db import connection
 from django.utils import timezone
 from millwright.accounts.permissions import PermissionRefused
 from millwright.audit.models import AuditEntry
-from millwright.environments.models import Machine
+from millwright.core.sla import month_period
+from millwright.environments.models import Machine, Operation, Request
 from millwright.service_levels import ledger
 from millwright.service_levels.actions import (
     classify_interval,
@@ -27,11 +28,12 @@ from millwright.service_levels.actions import (
     withdraw_window,
     write_contract,
 )
-from millwright.service_levels.contracts import contract_of, sync_objectives
+from millwright.service_levels.contracts import contract_of, plant_zone, sync_objectives
 from millwright.service_levels.measuring import measure_one
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow, Note
 from millwright.service_levels.rounds import ledger_round
 from millwright.service_levels.seals import verify_seal
+from millwright.service_levels.times import held_against, provisioned
 
 from tests.support.history import machine_of, put_in_service, second, write
 from tests.support.plant import Plant
@@ -356,3 +358,53 @@ def test_a_forged_seal_shows(plant: Plant, machine: Machine, monkeypatch: Any) -
     assert verify_seal(seal).broken == ("seal",)
     seal.previous = "0" * 64
     assert set(verify_seal(seal).broken) == {"seal", "previous"}
+
+
+# --- promised times ----------------------------------------------------------------------------------
+
+
+def test_provisioning_and_coming_back_are_held_against_what_held_then(
+    plant: Plant, machine: Machine
+) -> None:
+    span = month_period(plant_zone(), JUNE)
+    keys = [machine.environment_id]
+    decided = span.begin + dt.timedelta(hours=1)
+    Request.objects.update(decided_at=decided)
+    Operation.objects.filter(kind="provision").update(
+        state="succeeded", ended_at=decided + dt.timedelta(seconds=90)
+    )
+    Interval.objects.create(
+        environment=machine.environment,
+        machine=machine,
+        begin=span.begin + dt.timedelta(days=20),
+        end=span.begin + dt.timedelta(days=20, seconds=700),
+        kind="missing",
+        cause="unknown",
+        host="h1",
+    )
+    found = provisioned(keys, span)
+    assert [row.length.total_seconds() for row in found] == [90.0]
+    for limit, within, promised in ((89, 0, 1), (90, 1, 1), (None, 0, 0)):
+        contract = Contract(provisioning_s=limit)
+        times = held_against(found, lambda _key, _at, held=contract: held, "provisioning_s")
+        assert (times.count, times.within, times.promised) == (1, within, promised)
+    (june,) = preview_contract(
+        plant.administrator,
+        environment=machine.environment,
+        availability_ratio=0.5,
+        provisioning_s=60,
+        recovery_s=900,
+        months=1,
+        now=JULY,
+    )
+    assert (june.provisioning.within, june.provisioning.promised) == (0, 1)
+    assert (june.recovery.within, june.recovery.promised) == (1, 1)
+    assert june.recovery.longest == dt.timedelta(seconds=700)
+    with pytest.raises(ValidationError) as caught:
+        write_contract(
+            plant.administrator,
+            environment=machine.environment,
+            availability_ratio=0.9,
+            recovery_s=0,
+        )
+    assert "recovery_s" in caught.value.message_dict

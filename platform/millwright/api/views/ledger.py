@@ -23,6 +23,7 @@ from millwright.service_levels.serializers import (
     IntervalSerializer,
     NoteSerializer,
     WindowSerializer,
+    times_data,
 )
 
 from .environments import ReasonInput, _reason
@@ -212,6 +213,12 @@ class PromiseInput(serializers.Serializer):
     )
     availability_ratio = serializers.FloatField()
     cycle_ratio = serializers.FloatField(required=False, allow_null=True, default=None)
+    provisioning_s = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=86400
+    )
+    recovery_s = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=86400
+    )
     hours = serializers.DictField(required=False, default=dict)
     missing_grace_s = serializers.IntegerField(required=False, min_value=0, max_value=3600)
     small_stop_s = serializers.IntegerField(required=False, min_value=0, max_value=3600)
@@ -265,6 +272,8 @@ class ContractViewSet(ProjectRows):
                     "kept": row.kept,
                     "would_keep": row.would_keep,
                     "budget_left_s": row.budget_left.total_seconds(),
+                    "provisioning": times_data(row.provisioning),
+                    "recovery": times_data(row.recovery),
                 }
                 for row in found
             ]

@@ -195,6 +195,14 @@ def _promise(function: Any) -> Any:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help='A JSON file: {"shifts": [{"days": ["mon"], "from": "06:00", "to": "22:00"}], "holidays": ["12-25"]}.',
         ),
+        click.option(
+            "--recovery",
+            type=click.IntRange(1, 86400),
+            help="Back after a host's loss within, in seconds.",
+        ),
+        click.option(
+            "--provisioning", type=click.IntRange(1, 86400), help="Provisioned within, in seconds."
+        ),
         click.option("--cycles", type=float, help="Share of scans in time, as 0.9999."),
         click.option("--availability", type=float, required=True, help="As 0.999."),
         click.option("--class", "service_class", default="", help="Of a class of machines."),
@@ -209,6 +217,8 @@ def _body(
     service_class: str,
     availability: float,
     cycles: float | None,
+    provisioning: int | None,
+    recovery: int | None,
     hours: Path | None,
     note: str,
 ) -> dict[str, Any]:
@@ -217,6 +227,8 @@ def _body(
         "service_class": service_class,
         "availability_ratio": availability,
         "cycle_ratio": cycles,
+        "provisioning_s": provisioning,
+        "recovery_s": recovery,
         "hours": json.loads(hours.read_text(encoding="utf-8")) if hours else {},
         "note": note,
     }

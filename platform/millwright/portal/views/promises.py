@@ -223,7 +223,14 @@ def _fields(given: Any) -> dict[str, Any]:
     errors: dict[str, Any] = {}
     fields: dict[str, Any] = {
         name: _number(given.get(name, ""), name, errors)
-        for name in ("missing_grace_s", "small_stop_s", "lead_time_hours", "yearly_cap_hours")
+        for name in (
+            "provisioning_s",
+            "recovery_s",
+            "missing_grace_s",
+            "small_stop_s",
+            "lead_time_hours",
+            "yearly_cap_hours",
+        )
     }
     fields |= {
         "availability_ratio": _share(given.get("availability", ""), "availability_ratio", errors),
@@ -253,7 +260,7 @@ def form_of(contract: Contract) -> dict[str, Any]:
         "time_zone": hours.get("time_zone", ""),
         "planned_counts": "1" if contract.planned_counts else "",
         **{
-            name: getattr(contract, name)
+            name: "" if getattr(contract, name) is None else getattr(contract, name)
             for name in FIELDS
             if name.endswith(("_s", "_hours")) or name == "note"
         },
