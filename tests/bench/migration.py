@@ -35,7 +35,7 @@ from millwright.core.lifecycle import (
 )
 from millwright.core.placement import HostSnapshot, MachineWant
 from millwright.core.topology import Cpu, Topology
-from millwright.hypervisor import Direction, FilterSpec, Flow, MigrationResult
+from millwright.hypervisor import Direction, FilterSpec, Flow, MigrationResult, NetworkSpec
 from millwright.lab import Lab, LabPlan
 from millwright.operations import (
     SAGAS,
@@ -157,7 +157,10 @@ class Guest:
 
     def virsh(self, here: str, there: str) -> float:
         """Seconds of the process. What a move needs over there is there already."""
-        # Ours clears its source away; a plain migration wants the filter to be there.
+        # Ours clears its source away; a plain migration wants the filter and the network to be there.
+        self.hosts.get(there).ensure_network(
+            NetworkSpec(name=self.machine.network, bridge=self.machine.bridge)
+        )
         self.hosts.get(there).ensure_filter(
             FilterSpec(name=filter_name(self.machine), flows=self.machine.flows)
         )

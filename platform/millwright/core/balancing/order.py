@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .answers import Code, Leg, Limits, Move, Refusal, Schedule, Why
+from .bound import lower_bound, move_seconds
 from .frame import Floats, Frame
 from .model import HostState, Plant
 from .policy import may_leave
 from .score import seconds
+from .shorten import MOST_MOVES, Script, shorten
 from .state import State
 
 #: with more moves than this nobody is sent aside for speed alone: looking for whom takes too long
@@ -47,6 +49,8 @@ class _Run:
     running: list[tuple[float, int, int, int, int]] = field(default_factory=list)
     busy: dict[int, int] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
+    #: the same by unit and host, in the order of their starts
+    script: Script = field(default_factory=list)
     away: set[int] = field(default_factory=set)
     dropped: list[Refusal] = field(default_factory=list)
     #: moves that wait for each other, and how things stand when the others have been made
@@ -132,11 +136,13 @@ def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
 
 
 def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
-    """The best of several list schedules; `state` is where everything is and is not changed."""
-    frame = state.frame
+    """The best of several list schedules, made shorter by a search where it stays above the bound.
+
+    `state` is where everything is and is not changed.
+    """
     share = 1.0 / limits.per_host
-    times = {task.unit: _time(frame, state, task, share) for task in tasks}
-    bound = lower_bound(state, tasks, times, limits)
+    times = {task.unit: move_seconds(state, task, share) for task in tasks}
+    bound = lower_bound(state, tasks, limits)
     best: _Run | None = None
     for eager in (False, True):
         if eager and len(tasks) > EAGER_MOVES:
@@ -150,7 +156,55 @@ def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
                 best = run
             if not best.dropped and best.now <= bound * 1.001:
                 return _schedule(best, bound)
-    return _schedule(best, bound) if best else Schedule((), (), 0.0, 0.0)
+    if best is None:
+        return Schedule((), (), 0.0, 0.0)
+    return _schedule(_shortened(state, tasks, limits, best, bound), bound)
+
+
+def _shortened(
+    state: State, tasks: Sequence[Task], limits: Limits, best: _Run, bound: float
+) -> _Run:
+    """What the search makes of it, once with as many detours and once with more for speed.
+
+    Not where some moves come before others: the search knows of no urgency.
+    """
+    if best.dropped or len(tasks) > MOST_MOVES or len({task.urgency for task in tasks}) > 1:
+        return best
+    share = 1.0 / limits.per_host
+    for eager in (False, True):
+        detours = len(best.script) - len(tasks)
+        most = len(tasks) if eager else detours
+        enough = bound * 1.001
+        script = shorten(state, tasks, limits, best.script, most, enough)
+        pending = {task.unit: task for task in tasks}
+        run = _Run(state.copy(), limits, pending, {}, eager=len(script) - len(tasks) > detours)
+        if not _follow(run, script, share):
+            continue
+        if run.now < best.now * (WORTH_DETOURS if run.eager else 1.0):
+            best = run
+        if best.now <= enough:
+            break
+    return best
+
+
+def _follow(run: _Run, script: Script, share: float) -> bool:
+    """Make these legs in this order, each as early as every rule lets it; whether all could be made."""
+    for unit, target in script:
+        source = int(run.state.at[unit])
+        while (
+            unit in run.state.coming
+            or len(run.running) >= run.limits.pool
+            or not _free_hands(run, source, target)
+            or not run.state.fits(unit)[target]
+        ):
+            if not run.running:
+                return False
+            _finish_next(run)
+            source = int(run.state.at[unit])
+        _begin(run, unit, target, share, detour=target != run.pending[unit].target)
+    while run.running:
+        _finish_next(run)
+    return not run.pending
 
 
 def _better(run: _Run, best: _Run, worth: float) -> bool:
@@ -163,10 +217,6 @@ def _better(run: _Run, best: _Run, worth: float) -> bool:
 def _schedule(run: _Run, bound: float) -> Schedule:
     legs = tuple(sorted(run.legs, key=lambda leg: (leg.start_s, leg.batch, leg.vm)))
     return Schedule(legs, tuple(run.dropped), run.now, bound)
-
-
-def _time(frame: Frame, state: State, task: Task, share: float) -> float:
-    return float(seconds(frame, task.unit, int(state.at[task.unit]), share)[task.target])
 
 
 def _ranks(
@@ -186,76 +236,6 @@ def _ranks(
     yield {t.unit: (t.urgency, -times[t.unit], -ends(t)[0], t.unit) for t in tasks}
     yield {t.unit: (t.urgency, -work[int(state.at[t.unit])], -times[t.unit], t.unit) for t in tasks}
     yield {t.unit: (t.urgency, -work[t.target], -times[t.unit], t.unit) for t in tasks}
-
-
-def lower_bound(
-    state: State, tasks: Sequence[Task], times: dict[int, float], limits: Limits
-) -> float:
-    """No schedule is shorter: the longest move, each host's work, the pool's work, the room there is.
-
-    A move whose target has no room must wait until enough of what leaves there has left, which
-    takes at least that long; that is followed along the chains.
-    """
-    if not tasks:
-        return 0.0
-    work: dict[int, float] = {}
-    for task in tasks:
-        for host in (int(state.at[task.unit]), task.target):
-            work[host] = work.get(host, 0.0) + times[task.unit]
-    bound = max(work.values()) / limits.per_host
-    bound = max(bound, sum(times.values()) / limits.pool)
-    # What is on its way is held twice, so no more is under way at once than is free in the whole pool.
-    frame = state.frame
-    for row in range(len(frame.need)):
-        volume = sum(float(frame.need[row, t.unit]) * times[t.unit] for t in tasks)
-        room = float(np.maximum(state.free[row], 0).sum())
-        if volume and room:
-            bound = max(bound, volume / room)
-    starts = _earliest(state, tasks, times, limits)
-    return max(bound, *(starts[t.unit] + times[t.unit] for t in tasks))
-
-
-def _earliest(
-    state: State, tasks: Sequence[Task], times: dict[int, float], limits: Limits
-) -> dict[int, float]:
-    """For each move a moment before which no schedule can start its last leg.
-
-    Additive resources only: the room that lacks at the target must be given free by machines that
-    leave it, each no sooner than after its own move, or a detour to the nearest host.
-    """
-    frame = state.frame
-    leaving: dict[int, list[int]] = {}
-    for task in tasks:
-        leaving.setdefault(int(state.at[task.unit]), []).append(task.unit)
-    detour = {
-        t.unit: float(seconds(frame, t.unit, int(state.at[t.unit]), 1.0 / limits.per_host).min())
-        for t in tasks
-    }
-    starts = {task.unit: 0.0 for task in tasks}
-    for _ in range(len(tasks)):
-        changed = False
-        for task in tasks:
-            unit, target = task.unit, task.target
-            begin = 0.0
-            for row in frame.wanted[unit]:
-                lack = int(frame.need[row, unit] - state.free[row, target])
-                if lack <= 0:
-                    continue
-                gone = sorted(
-                    (min(starts[u] + times[u], detour[u]), int(frame.need[row, u]))
-                    for u in leaving.get(target, ())
-                )
-                for end, amount in gone:
-                    lack -= amount
-                    if lack <= 0:
-                        begin = max(begin, end)
-                        break
-            if begin > starts[unit] + 1e-9:
-                starts[unit] = begin
-                changed = True
-        if not changed:
-            break
-    return starts
 
 
 def _go(run: _Run, share: float) -> None:
@@ -330,6 +310,7 @@ def _begin(run: _Run, unit: int, target: int, share: float, *, detour: bool) -> 
     end = run.now + float(seconds(frame, unit, source, share)[target])
     state.reserve(unit, target)
     run.batch += 1
+    run.script.append((unit, target))
     nodes = {member: node for member, node, _ in state.coming[unit][1] or ()}
     for member in frame.units[unit]:
         run.legs.append(
