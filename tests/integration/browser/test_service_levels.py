@@ -11,8 +11,9 @@ import pytest
 from django.utils import timezone
 from millwright.portal.views import service_levels
 from millwright.service_levels.contracts import sync_objectives
+from millwright.service_levels.models import Interval
 from millwright.service_levels.rounds import ledger_round
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.browser.test_in_chromium import (
     browser,
@@ -107,3 +108,98 @@ def test_a_month_is_drawn_with_what_changed(
         assert no_overflow(page)
         assert page.complaints == []  # type: ignore[attr-defined]
         page.screenshot(path=folder / f"month-{width}.png", full_page=True)
+
+
+def drawn(page: Page, chart: str) -> str:
+    """What the chart's canvas shows."""
+    picture: str = page.locator(f"{chart} canvas").evaluate("canvas => canvas.toDataURL()")
+    return picture
+
+
+def test_what_is_drawn_on_a_chart_zooms_stays_while_it_goes_on_and_is_undone(
+    portal: tuple[str, Plant], browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, plant = portal
+    asked: list[int] = []
+
+    def counted(environment: str, hours: int, _now: dt.datetime) -> dict[str, Any]:
+        asked.append(hours)
+        # The same at each look, so that what is drawn changes by the zoom alone.
+        return histogram(environment, hours, dt.datetime(2026, 6, 10, 12, tzinfo=dt.UTC))
+
+    monkeypatch.setattr(service_levels, "jitter_map", counted)
+    sync_objectives()
+    machine = machine_of(plant, "filling-line-1")
+    put_in_service(machine, ago(3000))
+    write(machine, ago(700), "stopped")
+    write(machine, ago(690), "running")
+    ledger_round(timezone.now())
+    page = enter(browser, url, plant.engineer)
+    page.goto(f"{url}/environments/filling-line-1/service-level/")
+    for chart in ("#budget-chart", "#jitter-map"):
+        over = page.locator(f"{chart} .u-over")
+        over.scroll_into_view_if_needed()
+        over.wait_for()
+        page.mouse.move(1, 1)
+        before = drawn(page, chart)
+        box = over.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 80, steps=5)
+        page.mouse.up()
+        page.mouse.move(1, 1)
+        zoomed = drawn(page, chart)
+        assert zoomed != before, chart
+        if chart == "#jitter-map":
+            # The next look, a quarter of a minute later, leaves it as it was chosen.
+            looks = len(asked)
+            while len(asked) < looks + 2:
+                page.wait_for_timeout(500)
+            assert drawn(page, chart) == zoomed
+        page.locator(f"{chart} .u-over").dblclick(position={"x": 50, "y": 60})
+        page.mouse.move(1, 1)
+        assert drawn(page, chart) == before, chart
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+def test_the_queue_is_worked_through_by_keyboard(
+    portal: tuple[str, Plant], browser: Browser
+) -> None:
+    url, plant = portal
+    sync_objectives()
+    machine = machine_of(plant, "filling-line-1")
+    put_in_service(machine, ago(3000))
+    for begin in (2000, 1500, 700):
+        write(machine, ago(begin), "stopped")
+        write(machine, ago(begin - 10), "running")
+    ledger_round(timezone.now())
+    assert Interval.objects.unclassified().count() == 3
+    page = enter(browser, url, plant.operator)
+    page.goto(f"{url}/service-levels/ledger/")
+    rows = page.locator("[data-row]")
+    expect(rows).to_have_count(3)
+    keys = page.keyboard
+    for key in "jjjk":
+        keys.press(key)
+    expect(rows.nth(1)).to_be_focused()
+    keys.press("x")
+    expect(rows.nth(1).get_by_role("checkbox")).to_be_checked()
+    keys.press("s")
+    expect(rows.nth(1)).to_contain_text("acknowledged")
+    # The newest is unplanned, the oldest a small stop; a letter in the search is a letter.
+    keys.press("j")
+    keys.press("1")
+    expect(rows).to_have_count(2)
+    for key in "jj2":
+        keys.press(key)
+    expect(rows).to_have_count(1)
+    page.get_by_role("searchbox").or_(page.locator("input[name=q]")).first.press("1")
+    expect(rows).to_have_count(1)
+    causes = Interval.objects.current().order_by("begin").values_list("cause", flat=True)
+    assert list(causes) == ["small_stop", "unknown", "unplanned"]
+    page.locator("h1, h2").first.click()
+    keys.press("j")
+    keys.press("Enter")
+    page.wait_for_url(f"{url}/service-levels/ledger/*/")
+    assert page.complaints == []  # type: ignore[attr-defined]

@@ -89,6 +89,8 @@
         const { min, max } = plot.scales.x;
         const zoomed = min > data.begin || max < data.end;
         plot.setData(columns(), !zoomed);
+        // Without new scales uPlot keeps the data and draws nothing.
+        if (zoomed) plot.redraw();
         place.classList.remove("mw-stale");
       } catch {
         place.classList.add("mw-stale");

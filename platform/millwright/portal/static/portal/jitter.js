@@ -8,7 +8,7 @@
   const dark = () => document.documentElement.dataset.bsTheme === "dark";
   const clock = new Intl.DateTimeFormat(document.documentElement.lang, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: place.dataset.zone || undefined });
   const name = (limit) => (limit === null ? "…" : limit >= 1 ? `${limit} s` : limit >= 0.001 ? `${+(limit * 1e3).toPrecision(3)} ms` : `${+(limit * 1e6).toPrecision(3)} µs`);
-  let plot = null, data = null;
+  let plot = null, data = null, whole = null;
   const most = () => Math.max(1, ...data.counts.flat());
   const cells = (u) => {
     const { ctx } = u, top = Math.log1p(most());
@@ -31,7 +31,8 @@
     ctx.restore();
   };
   const draw = () => {
-    const zoom = plot && plot.scales.x.min > data.times[0] - data.step + 1 ? { ...plot.scales.x } : null;
+    // What was chosen stays, whichever of its ends is the map's own.
+    const zoom = plot && whole && (plot.scales.x.min > whole[0] || plot.scales.x.max < whole[1]) ? { ...plot.scales.x } : null;
     plot?.destroy();
     place.replaceChildren();
     plot = null;
@@ -66,6 +67,7 @@
       [data.times, data.times.map(() => 0)],
       place,
     );
+    whole = [data.times[0], data.times[data.times.length - 1]];
     if (zoom) plot.setScale("x", { min: zoom.min, max: zoom.max });
     const last = data.counts.map((column) => column.reduce((found, count, row) => (count ? row : found), 0));
     place.setAttribute("role", "img");
