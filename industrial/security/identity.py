@@ -1,4 +1,4 @@
-"""A vPLC's own key and certificate, bound to the machine it is on: a clone makes new ones."""
+"""An OPC UA application's own key and certificate, bound to the machine it is on: a clone makes new ones."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ def machine_id() -> str:
         return socket.gethostname()
 
 
-def ensure_identity(folder: Path, machine: str | None = None) -> Identity:
-    """Have a key and a certificate of this machine; another machine's, or one that ends soon, is replaced."""
-    uri = f"urn:millwright:vplc:{machine or machine_id()}"
+def ensure_identity(folder: Path, machine: str | None = None, role: str = "vPLC") -> Identity:
+    """Have a key and a certificate of this machine; another machine's, or one that ends soon, is replaced.
+
+    `role`: what of Millwright's it is, in the certificate's name and the application's URI.
+    """
+    uri = f"urn:millwright:{role.lower()}:{machine or machine_id()}"
     certificate, key = folder / "opcua.der", folder / "opcua.pem"
     if key.exists() and _good(certificate, uri):
         return Identity(certificate, key, uri, False)
@@ -54,7 +57,9 @@ def ensure_identity(folder: Path, machine: str | None = None) -> Identity:
     # The key first: a certificate that is there has its key.
     certificate.unlink(missing_ok=True)
     scratch.rename(key)
-    certificate.write_bytes(_certificate(private, uri).public_bytes(serialization.Encoding.DER))
+    certificate.write_bytes(
+        _certificate(private, uri, role).public_bytes(serialization.Encoding.DER)
+    )
     return Identity(certificate, key, uri, True)
 
 
@@ -68,11 +73,11 @@ def _good(path: Path, uri: str) -> bool:
     return ends > _RENEW and uri in names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-def _certificate(key: rsa.RSAPrivateKey, uri: str) -> x509.Certificate:
+def _certificate(key: rsa.RSAPrivateKey, uri: str, role: str) -> x509.Certificate:
     host = socket.gethostname()[:63]
     name = x509.Name(
         [
-            x509.NameAttribute(NameOID.COMMON_NAME, f"Millwright vPLC {host}"[:64]),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Millwright {role} {host}"[:64]),
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Millwright"),
         ]
     )

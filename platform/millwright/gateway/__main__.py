@@ -40,9 +40,10 @@ async def serve(
     metrics_port: int,
     schedule: Path | None = None,
     recorded: Path | None = None,
+    keys: Path | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    gateway = Gateway(Cells(cells), schedule=schedule, recorded=recorded)
+    """Serve until SIGTERM or SIGINT. `keys`: the folder of its own OPC UA certificate, made when first needed."""
+    gateway = Gateway(Cells(cells), schedule=schedule, recorded=recorded, keys=keys)
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
     # The socket's mode is the whole access control: only this user may ask.
@@ -104,6 +105,7 @@ def main(
             metrics_port or settings.gateway_port,
             probes or settings.run_dir / "probes.json",
             settings.run_dir / "recorded.json",
+            settings.home / "gateway",
         )
     )
 

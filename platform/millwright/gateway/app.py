@@ -33,6 +33,7 @@ from .requests import (
     parse,
 )
 from .schedule import Schedule, Target, parse_after
+from .secured import Protection
 from .sweep import Sweep
 from .tags import LiveTags, Tag
 
@@ -52,7 +53,9 @@ class Gateway:
         timeout_s: float = 3.0,
         schedule: Path | None = None,
         recorded: Path | None = None,
+        keys: Path | None = None,
     ) -> None:
+        self._keys = keys
         self.cells = cells
         self.timeout_s = timeout_s
         self.modbus = ModbusDoor(timeout_s)
@@ -110,7 +113,11 @@ class Gateway:
         self.cells.check(host)
         async with self.slots.slot(f"{host}:{port}"):
             # A session takes several exchanges: more time than one request of Modbus.
-            return {"nodes": await opcua.read(body.url, body.nodes, self.timeout_s * 3)}
+            protection = self._protection(body.fingerprint)
+            return {"nodes": await opcua.read(body.url, body.nodes, self.timeout_s * 3, protection)}
+
+    def _protection(self, fingerprint: str) -> Protection | None:
+        return Protection(self._keys, fingerprint) if self._keys is not None else None
 
     async def modbus_units(self, raw: bytes) -> dict[str, Any]:
         body = cast(Units, parse(Units, raw))
@@ -133,7 +140,9 @@ class Gateway:
         host, port = opcua.split_url(body.url)
         self.cells.check(host)
         async with self.slots.slot(f"{host}:{port}"):
-            return await discovery.opcua_children(body.url, body.node, self.timeout_s * 3)
+            return await discovery.opcua_children(
+                body.url, body.node, self.timeout_s * 3, self._protection(body.fingerprint)
+            )
 
     async def search(self, raw: bytes) -> dict[str, Any]:
         body = cast(Search, parse(Search, raw))

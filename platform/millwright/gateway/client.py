@@ -105,9 +105,11 @@ class GatewayClient:
         }
         self._ask("POST", "/v1/modbus/write", body)
 
-    def opcua_read(self, url: str, nodes: list[str]) -> list[dict[str, Any]]:
-        """`[{"node", "value", "status", "good"}]`."""
-        return list(self._ask("POST", "/v1/opcua/read", {"url": url, "nodes": nodes})["nodes"])
+    def opcua_read(self, url: str, nodes: list[str], fingerprint: str = "") -> list[dict[str, Any]]:
+        """`[{"node", "value", "status", "good"}]`; `fingerprint`: of the certificate that the server must show
+        where it only talks encrypted."""
+        body = {"url": url, "nodes": nodes, "fingerprint": fingerprint}
+        return list(self._ask("POST", "/v1/opcua/read", body)["nodes"])
 
     def modbus_units(
         self, host: str, port: int, first: int, last: int, framing: str = "tcp"
@@ -124,9 +126,10 @@ class GatewayClient:
         """Servers among the addresses of a cell: `[{"address", "port", "protocol", "detail"}]`; takes seconds."""
         return list(self._ask("POST", "/v1/search", {"first": first, "last": last})["found"])
 
-    def opcua_children(self, url: str, node: str) -> dict[str, Any]:
-        """`{"nodes": [{"node", "name", "kind", "type", "value"}], "more": bool}`."""
-        return self._ask("POST", "/v1/opcua/children", {"url": url, "node": node})
+    def opcua_children(self, url: str, node: str, fingerprint: str = "") -> dict[str, Any]:
+        """`{"nodes": [{"node", "name", "kind", "type", "value"}], "more": bool}`; `fingerprint` as `opcua_read`."""
+        body = {"url": url, "node": node, "fingerprint": fingerprint}
+        return self._ask("POST", "/v1/opcua/children", body)
 
     def watch_tags(self, machine: str, host: str, tags: list[dict[str, Any]]) -> dict[str, Any]:
         """Have a machine's tags polled for as long as somebody asks: `{"values", "age_s", "error"}`."""

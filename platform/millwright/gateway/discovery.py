@@ -14,7 +14,8 @@ from asyncua import Client, ua
 from .errors import BadRequest, TargetFailed
 from .limits import in_time
 from .modbus import Framing
-from .opcua import plain
+from .opcua import plain, session
+from .secured import Protection
 
 #: Unit ids in one request, and how long each may take: the whole stays below a page's patience.
 MOST_UNITS, UNIT_S = 32, 0.3
@@ -195,8 +196,12 @@ async def opcua_endpoints(url: str, timeout_s: float) -> list[dict[str, Any]]:
     ]
 
 
-async def opcua_children(url: str, node: str, timeout_s: float) -> dict[str, Any]:
+async def opcua_children(
+    url: str, node: str, timeout_s: float, protection: Protection | None = None
+) -> dict[str, Any]:
     """What hangs below a node: `{"nodes": [{"node", "name", "kind", "type", "value"}], "more"}`.
+
+    `protection`: how to speak with a server that only talks encrypted.
 
     Raises:
         BadRequest: the node id cannot be read.
@@ -207,15 +212,14 @@ async def opcua_children(url: str, node: str, timeout_s: float) -> dict[str, Any
         parent = ua.NodeId.from_string(node)
     except (ua.UaError, ValueError) as error:
         raise BadRequest(f"node: {error}") from None
-    return await in_time(_children(url, parent, timeout_s), url, timeout_s)
+    return await in_time(_children(url, parent, timeout_s, protection), url, timeout_s)
 
 
-async def _children(url: str, parent: ua.NodeId, timeout_s: float) -> dict[str, Any]:
-    from .opcua import _session
-
-    client = Client(url, timeout=timeout_s)
+async def _children(
+    url: str, parent: ua.NodeId, timeout_s: float, protection: Protection | None
+) -> dict[str, Any]:
     try:
-        async with _session(client):
+        async with session(url, timeout_s, protection) as client:
             rows = await client.get_node(parent).get_references(
                 refs=ua.ObjectIds.HierarchicalReferences,
                 direction=ua.BrowseDirection.Forward,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ipaddress
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from asyncua import Client, ua
 
 from .errors import BadRequest, TargetFailed
 from .limits import in_time
+from .secured import Protection, connect
 
 MOST_NODES = 200
 
@@ -46,8 +48,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-async def read(url: str, nodes: list[str], timeout_s: float) -> list[dict[str, Any]]:
+async def read(
+    url: str, nodes: list[str], timeout_s: float, protection: Protection | None = None
+) -> list[dict[str, Any]]:
     """Read nodes by id (`ns=2;s=Main.level`): value and status of each.
+
+    `protection`: how to speak with a server that only talks encrypted; without it, it is asked in the open.
 
     Raises:
         BadRequest: too many nodes, or an id that cannot be read.
@@ -60,13 +66,14 @@ async def read(url: str, nodes: list[str], timeout_s: float) -> list[dict[str, A
         ids = [ua.NodeId.from_string(node) for node in nodes]
     except (ua.UaError, ValueError) as error:
         raise BadRequest(f"nodes: {error}") from None
-    return await in_time(_read(url, ids, timeout_s), url, timeout_s)
+    return await in_time(_read(url, ids, timeout_s, protection), url, timeout_s)
 
 
-async def _read(url: str, ids: list[ua.NodeId], timeout_s: float) -> list[dict[str, Any]]:
-    client = Client(url, timeout=timeout_s)
+async def _read(
+    url: str, ids: list[ua.NodeId], timeout_s: float, protection: Protection | None
+) -> list[dict[str, Any]]:
     try:
-        async with _session(client):
+        async with session(url, timeout_s, protection) as client:
             asked = ua.ReadParameters()
             for node in ids:
                 wanted = ua.ReadValueId()
@@ -87,20 +94,22 @@ async def _read(url: str, ids: list[ua.NodeId], timeout_s: float) -> list[dict[s
     ]
 
 
-class _session:
-    """Connect and part. The address that the client dialled counts, not what the server names itself."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def __aenter__(self) -> Client:
-        await self._client.connect()
-        return self._client
-
-    async def __aexit__(self, *_error: object) -> None:
+@contextlib.asynccontextmanager
+async def session(
+    url: str, timeout_s: float, protection: Protection | None
+) -> AsyncIterator[Client]:
+    """Connect and part. The address that was dialled counts, not what the server names itself."""
+    if protection is None:
+        client = Client(url, timeout=timeout_s)
+        await client.connect()
+    else:
+        client = await connect(url, protection, timeout_s)
+    try:
+        yield client
+    finally:
         # What was read stands; at worst the server ends the session by its own timeout.
         with contextlib.suppress(ua.UaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._client.disconnect(), 2.0)
+            await asyncio.wait_for(client.disconnect(), 2.0)
 
 
 def url_of(host: str, port: int) -> str:
@@ -110,9 +119,24 @@ def url_of(host: str, port: int) -> str:
 
 
 async def server_state(host: str, port: int, timeout_s: float) -> str:
-    """Ask the server's state (node i=2259); words for people."""
-    rows = await read(url_of(host, port), ["i=2259"], timeout_s)
+    """Ask the server's state (node i=2259); words for people. One that only talks encrypted is asked what it offers."""
+    url = url_of(host, port)
+    try:
+        rows = await read(url, ["i=2259"], timeout_s)
+    except TargetFailed as failed:
+        modes = await in_time(_modes(url, timeout_s), url, timeout_s)
+        if not modes or "None" in modes:
+            raise failed from None
+        return f"server answers; it only talks encrypted ({', '.join(sorted(modes))})"
     if not rows[0]["good"]:
-        raise TargetFailed(f"{url_of(host, port)}: server state is {rows[0]['status']}")
+        raise TargetFailed(f"{url}: server state is {rows[0]['status']}")
     number = rows[0]["value"]
     return f"server state {number}" if number else "server is running"
+
+
+async def _modes(url: str, timeout_s: float) -> set[str]:
+    try:
+        rows = await Client(url, timeout=timeout_s).connect_and_get_server_endpoints()
+    except (ua.UaError, OSError, asyncio.IncompleteReadError):
+        return set()
+    return {row.SecurityMode.name.rstrip("_") for row in rows}

@@ -15,6 +15,8 @@ Unit = Annotated[int, Field(ge=0, le=255)]
 Register = Annotated[int, Field(ge=0, le=65535)]
 AreaName = Literal["holding", "input", "coil", "discrete"]
 Framing = Literal["tcp", "rtu"]
+#: SHA-256 of the certificate that a server must show which only talks encrypted.
+Fingerprint = Annotated[str, Field(max_length=200)]
 
 
 class _Body(BaseModel):
@@ -44,6 +46,7 @@ class ModbusWrite(_Body):
 class OpcuaRead(_Body):
     url: str
     nodes: list[str]
+    fingerprint: Fingerprint = ""
 
 
 class Units(_Body):
@@ -65,6 +68,7 @@ class OpcuaServer(_Body):
 
 class OpcuaNode(OpcuaServer):
     node: str = Field("i=85", max_length=300)
+    fingerprint: Fingerprint = ""
 
 
 class Probe(_Body):

@@ -12,6 +12,7 @@ from millwright.gateway.opcua import url_of
 
 from .actions import address_in_cell
 from .live import gateway
+from .models import Device
 
 #: Where a server's own nodes begin: its Objects folder.
 ROOT = "i=85"
@@ -55,10 +56,25 @@ def endpoints(actor: Any, project: Any, cell: Any, address: str, port: int) -> l
 
 
 def nodes(
-    actor: Any, project: Any, cell: Any, address: str, port: int, node: str = ROOT
+    actor: Any,
+    project: Any,
+    cell: Any,
+    address: str,
+    port: int,
+    node: str = ROOT,
+    fingerprint: str = "",
 ) -> dict[str, Any]:
-    """What hangs below a node: `{"nodes": [{"node", "name", "kind", "type", "value"}], "more"}`. Raises as `units`."""
+    """What hangs below a node: `{"nodes": [{"node", "name", "kind", "type", "value"}], "more"}`. Raises as `units`.
+
+    `fingerprint`: SHA-256 of the certificate that the server must show where it only talks encrypted. Of a device
+    that is registered there, the certificate that was trusted counts instead.
+    """
     require(actor, "engineer", project)
     address_in_cell(cell, address, "address")
+    known = Device.objects.filter(
+        project=project, cell=cell, address=address, port=port, protocol="opcua"
+    ).first()
+    if known is not None and known.fingerprint:
+        fingerprint = known.fingerprint
     with gateway() as client:
-        return client.opcua_children(url_of(address, port), node)
+        return client.opcua_children(url_of(address, port), node, fingerprint)

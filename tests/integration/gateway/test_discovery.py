@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncua import Server
+from asyncua import Server, ua
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from millwright.gateway import GatewayClient, GatewayError, OutsideCells, TargetFailed
 from millwright.gateway.discovery import crc
 from millwright.gateway.errors import BadRequest
 
+from industrial.security import ensure_identity
 from tests.support.tags import LiveRegisters, free_port, open_gateway
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -271,3 +276,48 @@ def test_endpoints_and_nodes_of_an_opcua_server(gateway: GatewayClient) -> None:
             gateway.opcua_children(url, "nonsense")
     with pytest.raises(GatewayError):
         gateway.opcua_endpoints(url)
+
+
+def test_a_server_that_only_talks_encrypted_is_read_by_its_fingerprint_alone(
+    gateway: GatewayClient, tmp_path: Path
+) -> None:
+    port, known = free_port(), set[str]()
+
+    async def admit(certificate: x509.Certificate, _application: Any) -> None:
+        if certificate.fingerprint(hashes.SHA256()).hex() not in known:
+            raise ua.uaerrors.BadCertificateUntrusted
+
+    async def serve(ready: asyncio.Event) -> None:
+        server = Server()
+        await server.init()
+        server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/")
+        own = ensure_identity(tmp_path / "station", "station")
+        await server.load_certificate(str(own.certificate))
+        await server.load_private_key(str(own.key))
+        await server.set_application_uri(own.uri)
+        server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
+        server.set_certificate_validator(admit)
+        index = await server.register_namespace("urn:test")
+        await server.nodes.objects.add_variable(f"ns={index};s=level", "level", 42.5)
+        async with server:
+            ready.set()
+            await asyncio.Event().wait()
+
+    url = f"opc.tcp://127.0.0.1:{port}/"
+    with in_a_thread(serve):
+        (shown,) = {row["fingerprint"] for row in gateway.opcua_endpoints(url)}
+        with pytest.raises(TargetFailed, match=f"name the certificate.*{shown}"):
+            gateway.opcua_children(url, "i=85")
+        with pytest.raises(TargetFailed, match=f"is not what it shows now.*{shown}"):
+            gateway.opcua_children(url, "i=85", "ab" * 32)
+        # As a person copies it from a display.
+        with pytest.raises(TargetFailed, match="refused the gateway's certificate") as refused:
+            gateway.opcua_children(url, "i=85", shown.upper())
+        mine = re.search(r"SHA-256 ([0-9a-f]{64})", str(refused.value))
+        assert mine is not None
+        known.add(mine.group(1))
+        top = {row["name"]: row for row in gateway.opcua_children(url, "i=85", shown)["nodes"]}
+        assert top["level"]["value"] == 42.5
+        (row,) = gateway.opcua_read(url, [top["level"]["node"]], shown)
+        assert row["good"] and row["value"] == 42.5
+        assert "only talks encrypted" in gateway.probe("opcua", "127.0.0.1", port)

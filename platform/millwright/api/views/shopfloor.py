@@ -110,7 +110,10 @@ class UnitsInput(PlaceInput):
 
 
 class NodesInput(PlaceInput):
+    """`fingerprint`: SHA-256 of the certificate that a server must show which only talks encrypted."""
+
     node = serializers.CharField(max_length=300, default=discovery.ROOT)
+    fingerprint = serializers.CharField(max_length=200, default="", allow_blank=True)
 
 
 class SearchInput(serializers.Serializer):

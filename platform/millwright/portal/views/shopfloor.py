@@ -147,7 +147,14 @@ def device_discover(request: HttpRequest) -> HttpResponse:
     elif not error:
         try:
             if request.GET.get("protocol") == "opcua":
-                context["endpoints"] = discovery.endpoints(request.user, **place)
+                found = discovery.endpoints(request.user, **place)
+                shown = {row["fingerprint"] for row in found if row["fingerprint"]}
+                # Several certificates: a person has to say which one is right, on the device's page.
+                context |= {
+                    "endpoints": found,
+                    "fingerprint": shown.pop() if len(shown) == 1 else "",
+                    "encrypted": bool(found) and all(row["mode"] != "None" for row in found),
+                }
             else:
                 context["units"] = discovery.units(
                     request.user, first=int(first), last=int(last),
@@ -194,7 +201,9 @@ def device_nodes(request: HttpRequest) -> HttpResponse:
     if not error:
         try:
             node = request.GET.get("node", discovery.ROOT)
-            context |= discovery.nodes(request.user, node=node, **place)
+            fingerprint = request.GET.get("fingerprint", "")[:200]
+            context["fingerprint"] = fingerprint
+            context |= discovery.nodes(request.user, node=node, fingerprint=fingerprint, **place)
         except ValidationError as problem:
             context["error"] = "; ".join(error_lines(problem))
         except GatewayFailure as problem:
