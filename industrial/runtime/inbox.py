@@ -81,6 +81,24 @@ def _announced(ready: Path) -> bool:
         return False
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where there is none, or none yet."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _due(ready: Path) -> bool:
+    """Whether an announcement has no result: none at all, or one of an earlier delivery of the same package."""
+    result = ready.with_suffix(".result")
+    if not result.exists():
+        return True
+    announced = _read(ready)
+    return "delivery" in announced and _read(result).get("delivery") != announced["delivery"]
+
+
 class Inbox:
     """Looks for announced deliveries. `take_all` returns the kinds that became active."""
 
@@ -92,28 +110,42 @@ class Inbox:
 
     def waiting(self) -> bool:
         """Whether a delivery has no result yet."""
-        return any(
-            not ready.with_suffix(".result").exists() for ready in self.paths.inbox.glob("*.ready")
-        )
+        return any(_due(ready) for ready in self.paths.inbox.glob("*.ready"))
 
     def take_all(self) -> list[str]:
         """Handle every delivery that has no result yet."""
         taken = []
         for ready in sorted(self.paths.inbox.glob("*.ready")):
             result = ready.with_suffix(".result")
-            if result.exists() or not _announced(ready):
+            if not _due(ready) or not _announced(ready):
                 continue
+            announced: dict[str, Any] = {}
             try:
                 announced = json.loads(ready.read_text())
-                answer, kind = self._take(ready, announced)
-                taken.append(kind)
+                if _read(result).get("ok") and self._in_force(ready.stem, announced):
+                    answer: dict[str, Any] = {"ok": True, "message": "is active already"}
+                else:
+                    answer, kind = self._take(ready, announced)
+                    taken.append(kind)
             except (BundleError, AccessError, DeviceError, OSError, ValueError, KeyError) as error:
                 answer = {"ok": False, "message": str(error)}
             answer["active"] = {"program": self.active_program()}
+            if "delivery" in announced:
+                answer["delivery"] = announced["delivery"]
             # The bundle goes first: a result that is there means that nothing is left to do.
             ready.with_suffix(".bundle").unlink(missing_ok=True)
             write_atomic(result, json.dumps(answer).encode())
         return taken
+
+    def _in_force(self, digest: str, announced: dict[str, Any]) -> bool:
+        """Whether a package that is delivered again is the one that counts now, and nothing more is asked of it."""
+        if str(announced.get("mode", "auto")) != "auto" or announced.get("rollback"):
+            return False
+        package = (self.paths.packages / digest).resolve()
+        return any(
+            link.is_symlink() and link.resolve() == package
+            for link in (self.paths.active, self.paths.config)
+        )
 
     def _take(self, ready: Path, announced: dict[str, Any]) -> tuple[dict[str, Any], str]:
         mode = str(announced.get("mode", "auto"))

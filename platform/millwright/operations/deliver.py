@@ -29,12 +29,17 @@ def _deliver(context: Context, bundle: bytes) -> dict[str, Any]:
     machine = context.machine_id
     digest = hashlib.sha256(bundle).hexdigest()
     base = f"{INBOX}/{digest}"
+    # The same package may have been there before: an answer counts for the operation that it names.
+    delivery = str(context.operation.id)
     try:
         answer = json.loads(host.agent_read_file(machine, f"{base}.result"))
     except NotFound:
-        try:
-            host.agent_read_file(machine, f"{base}.ready")
-        except NotFound:
+        answer = {"delivery": ""}
+    except ValueError:
+        raise NotYet("the guest is writing its answer") from None
+    # A controller of an image from before deliveries had names does not tell any.
+    if answer.get("delivery", delivery) != delivery:
+        if _announced(context, f"{base}.ready") != delivery:
 
             def said(done: int, total: int) -> None:
                 context.say(f"sending {done // 1024} of {total // 1024} KiB")
@@ -42,16 +47,23 @@ def _deliver(context: Context, bundle: bytes) -> dict[str, Any]:
             host.agent_write_file(
                 machine, f"{base}.bundle", bundle, progress=said, deadline_s=240.0
             )
-            ready = json.dumps({"sha256": digest, "size": len(bundle)}).encode()
-            host.agent_write_file(machine, f"{base}.ready", ready)
-        raise NotYet("the guest has not taken the delivery over yet") from None
-    except ValueError:
-        raise NotYet("the guest is writing its answer") from None
+            ready = {"sha256": digest, "size": len(bundle), "delivery": delivery}
+            host.agent_write_file(machine, f"{base}.ready", json.dumps(ready).encode())
+        raise NotYet("the guest has not taken the delivery over yet")
     if not answer.get("ok"):
         raise StepFailed(
             f"the guest refuses the delivery: {answer.get('message', 'no reason given')}"
         )
     return dict(answer)
+
+
+def _announced(context: Context, ready: str) -> str:
+    """Which delivery the announcement in the guest names; "" where there is none."""
+    _, host = context.host()
+    try:
+        return str(json.loads(host.agent_read_file(context.machine_id, ready)).get("delivery", ""))
+    except (NotFound, ValueError):
+        return ""
 
 
 def _status(context: Context) -> None:

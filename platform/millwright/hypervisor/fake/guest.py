@@ -6,6 +6,7 @@ inbox become a `.result` and a new `/run/vplc/status.json`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -56,6 +57,8 @@ class FakeGuest:
         self.files[path] = data
         if path.startswith(INBOX) and path.endswith(".ready"):
             result = self._take_over(path, data)
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                result["delivery"] = json.loads(data)["delivery"]
             answer = path.removesuffix(".ready") + ".result"
             self.files[answer] = json.dumps(result).encode()
 
