@@ -31,6 +31,7 @@ PAGES = (
     "/programs/",
     "/devices/",
     "/pool/",
+    "/capacity/",
     "/operations/",
     "/audit/",
     "/audit/?q=stop+env-00100",
@@ -52,9 +53,21 @@ API = (
     "devices",
     "programs",
     "hosts",
+    "hosts/heat",
+    "cells",
+    "deployments",
+    "environments?tags__name=press",
+    "machines?host__name=host-0001",
+    "requests?ordering=name",
+    "operations?state=failed",
     "audit",
     "status",
 )
+
+
+def _api(name: str) -> str:
+    path, mark, query = name.partition("?")
+    return f"/api/v1/{path}/{mark}{query}"
 
 
 def _session_cpu() -> Callable[[], float]:
@@ -126,6 +139,8 @@ def main() -> None:
             server = stack.enter_context(private_server())
             os.environ["MILLWRIGHT_DATABASE_URL"] = server.create_database("bench")
         os.environ["MILLWRIGHT_HOME"] = home
+        # As the portal's processes have it, whose sessions are tuned for pages.
+        os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
         os.environ["DJANGO_SETTINGS_MODULE"] = "millwright.settings.django"
         import django
 
@@ -169,7 +184,7 @@ def main() -> None:
         for person in people:
             caller = Client(headers={"host": "127.0.0.1"})
             caller.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
-            for url in (*PAGES, *(f"/api/v1/{name}/" for name in API)):
+            for url in (*PAGES, *(_api(name) for name in API)):
                 if person is not people[0] and "env-00100" in url:
                     continue
                 cost = _measure(caller, url, asked.rounds, session)
