@@ -1,4 +1,4 @@
-"""Fixtures of the journeys: paths that people take, from the first click to the audit trail."""
+"""Fixtures of the journeys: ten paths that people take, from the first click to the audit trail."""
 
 from __future__ import annotations
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
-from millwright.environments.models import Environment
+from millwright.environments.models import Environment, Operation
 from millwright.shopfloor import actions as shopfloor
-from millwright.shopfloor.models import Device
+from millwright.shopfloor import deployments
+from millwright.shopfloor.models import Deployment, Device, ProgramVersion
 from playwright.sync_api import Page, expect
 from pymodbus.client import ModbusTcpClient
 
@@ -194,3 +198,122 @@ def test_connect_an_opc_ua_device(live: Site, floor: Floor) -> None:
     assert device.fingerprint == shown
     assert live.trail("device.trust").details["fingerprint"] == shown
     assert live.trail("mapping.set").actor_name == str(plant.engineer)
+
+
+def type_in(page: Page, line: int, declaration: str, statement: str) -> None:
+    """Type a statement before the end; the compiler misses its variable; declare it in a line of its own."""
+    name = statement.partition(" ")[0]
+    page.locator("#editor-verdict[data-ok=true]").wait_for()
+    page.get_by_role("textbox", name="src/main.st").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.insert_text(f"{statement}\n")
+    page.locator("#editor-problems").get_by_text(name).first.wait_for()
+    page.locator("#editor-verdict[data-ok=false]").wait_for()
+    page.keyboard.press("Control+Home")
+    for _ in range(line - 1):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.insert_text(f"    {declaration}\n")
+    page.locator("#editor-verdict[data-ok=true]").wait_for()
+
+
+def agrees(live: Site, version: str, count: int) -> None:
+    """Somebody else lets a version go to the machine; wait until it runs there."""
+    page = live.enter(live.plant.approver, 400)
+    page.get_by_role("link", name=version).first.click()
+    page.get_by_text("waits to go to").first.wait_for()
+    live.ends(page, f"6-asked-{count}")
+    page.get_by_role("button", name="Approve").click()
+    page.get_by_text("Approved. It is being delivered.").wait_for()
+    page.context.close()
+
+    def runs() -> bool:
+        rows = Deployment.objects.order_by("-created_at").values_list("state", flat=True)
+        assert "failed" not in rows, list(Operation.objects.values_list("kind", "error"))
+        return len(rows) == count and rows[0] == "active"
+
+    live.until(runs, f"{version} runs")
+
+
+def test_write_simulate_deploy_and_change_online(live: Site, floor: Floor) -> None:
+    plant = live.plant
+    live.built()
+    deployments.set_policy(plant.administrator, plant.project, approval=True)
+    page = live.enter(plant.engineer)
+    page.get_by_role("link", name="Programs").first.click()
+    page.get_by_role("link", name="Write a program").first.click()
+    page.get_by_label("Name of the program").fill("packer")
+    # A counter that shows each scan.
+    type_in(page, 7, "turns   AT %QW2   : UINT;", "turns := turns + 1;")
+    page.get_by_role("button", name="Run scenarios").click()
+    page.locator("#rehearsal-verdict").get_by_text("1 of 1 passed").wait_for()
+    page.locator("#rehearsal canvas").first.wait_for()
+    live.ends(page, "6-simulated")
+    page.get_by_role("button", name="Save as a new version").click()
+    page.get_by_text("Compiled and signed").wait_for()
+    page.get_by_label("Reason").fill("first packer")
+    page.get_by_role("button", name="Ask to deploy").click()
+    page.get_by_text("It waits for somebody's approval.").wait_for()
+    agrees(live, "packer v1", 1)
+    page.reload()
+    moves(live, page, "Main.turns")
+
+    # Another version, while the first one runs.
+    page.get_by_role("link", name="packer v1").first.click()
+    page.get_by_role("link", name="Edit as a new version").click()
+    type_in(page, 8, "twice   AT %QW3   : UINT;", "twice := starts * 2;")
+    page.get_by_role("button", name="Save as a new version").click()
+    page.get_by_text("Compiled and signed").wait_for()
+    page.get_by_role("link", name="Compare with v1").click()
+    page.locator("#verdict").get_by_text("the change can go online").wait_for()
+    live.ends(page, "6-compared")
+    page.go_back()
+    page.get_by_label("Reason").fill("shows the double")
+
+    def turns() -> int:
+        with ModbusTcpClient(floor.address, port=502) as client:
+            return int(client.read_holding_registers(2, count=1, device_id=1).registers[0])
+
+    scan = floor.controller.status()["scan_pid"]
+    before, at = turns(), time.monotonic()
+    page.get_by_role("button", name="Ask to deploy").click()
+    page.get_by_text("It waits for somebody's approval.").wait_for()
+    agrees(live, "packer v2", 2)
+    page.reload()
+    page.locator("#steps").get_by_text("values kept").wait_for()
+    page.locator('td[data-tag="Main.twice"]').wait_for()
+    live.ends(page, "6-changed")
+    page.get_by_role("button", name="Roll back to this").first.click()
+    page.get_by_text("It waits for somebody's approval.").wait_for()
+    agrees(live, "packer v1", 3)
+    page.reload()
+    page.locator("#steps").get_by_text("values kept").wait_for()
+    # The counter went on from where it was: not from 0, and no faster than 10 ms allow.
+    after, seconds = turns(), time.monotonic() - at
+    assert 0 < (after - before) % 65536 <= seconds * 100 + 200
+    told = floor.controller.status()
+    assert (told["scan_pid"], told["changes"]) == (scan, 2), "two changes, and nobody began anew"
+    expect(page.locator('td[data-tag="Main.twice"]')).to_have_count(0)
+    live.ends(page, "6-rolled-back")
+
+    # Somebody at the controller holds the motor; the portal shows it and ends it.
+    floor.controller.command("force", "set", "Main.motor=true")
+    page.get_by_role("link", name="Forced variables").first.click()
+    page.get_by_role("row", name="Main.motor").wait_for()
+    live.ends(page, "6-forced")
+    page.get_by_label("I know what the program does").check()
+    page.get_by_role("button", name="End all").click()
+    page.get_by_text("Ended. Still forced: 0.").wait_for()
+    page.get_by_text("Nothing is forced").wait_for()
+    assert json.loads(floor.controller.command("force").stdout)["forced"] == {}
+    assert list(Deployment.objects.order_by("created_at").values_list("state", flat=True)) == [
+        "replaced",
+        "replaced",
+        "active",
+    ]
+    assert ProgramVersion.objects.count() == 2
+    reasons = [row.reason for row in live.trails("program.ask")]
+    assert reasons == ["first packer", "shows the double", "roll back"]
+    agreed = {row.actor_name for row in live.trails("program.approve")}
+    assert agreed == {str(plant.approver)}
+    assert live.trail("force.end").actor_name == str(plant.engineer)

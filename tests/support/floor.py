@@ -21,6 +21,7 @@ from typing import Any
 from millwright.hypervisor.fake import FakeHypervisor, FakePool
 from millwright.hypervisor.fake.guest import FakeGuest
 from millwright.hypervisor.types import DomainInfo, ExecResult, ProbeKind
+from millwright.orchestrator.forcing import VPLC
 from millwright.orchestrator.signing import public_text, signing_key
 
 from industrial.runtime import ensure_engine
@@ -97,11 +98,31 @@ class Controller:
         protocols = [
             sys.executable, "-m", "industrial.runtime", "--host", self.address, "--trust", str(self._trust),
         ]  # fmt: skip
-        environment = {**os.environ, "VPLC_STATE": str(paths.state), "VPLC_RUN": str(paths.run)}
         with (self._folder / "protocols.log").open("ab") as log:
             self._processes.append(
-                subprocess.Popen(protocols, cwd=ROOT, env=environment, stdout=log, stderr=log)
+                subprocess.Popen(protocols, cwd=ROOT, env=self._places, stdout=log, stderr=log)
             )
+
+    @property
+    def _places(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "VPLC_STATE": str(self.paths.state),
+            "VPLC_RUN": str(self.paths.run),
+        }
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """`vplc …` as somebody at the controller types it."""
+        return subprocess.run(
+            [sys.executable, "-m", "industrial.cli", *words],
+            cwd=ROOT, env=self._places, capture_output=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """What the controller says of itself."""
+        said = self.read("/run/vplc/status.json")
+        assert said is not None
+        return dict(json.loads(said))
 
     def stop(self) -> None:
         """Power goes."""
@@ -160,6 +181,11 @@ class LiveGuest(FakeGuest):
         self.controller.write(path, data)
 
     def run(self, argv: Sequence[str], stdin: bytes) -> ExecResult:
+        if argv[0] == VPLC:
+            done = self.controller.command(*argv[1:])
+            return ExecResult(
+                exit_code=done.returncode, signal=None, stdout=done.stdout, stderr=done.stderr
+            )
         return ExecResult(exit_code=0, signal=None, stdout=b"", stderr=b"")
 
 
