@@ -23,6 +23,7 @@ _OF_PAGES = frozenset({"page_size", "cursor"})
 class _Endpoint(IdempotentMixin, ETagMixin):
     """Replays, entity tags, filters and orderings, rate limits."""
 
+    request: Any
     filter_backends = (DjangoFilterBackend, OrderingParameter)
     throttle_classes = (Reads, Changes)
     cursor_ordering: tuple[str, ...] = ()
@@ -31,7 +32,7 @@ class _Endpoint(IdempotentMixin, ETagMixin):
 
     def filter_queryset(self, queryset: Any) -> Any:
         """Lists are filtered; one thing is named by its key, and building filters for it costs a tenth of its answer."""
-        if getattr(self, "detail", False) or self.request.query_params.keys() <= _OF_PAGES:  # type: ignore[attr-defined]
+        if getattr(self, "detail", False) or self.request.query_params.keys() <= _OF_PAGES:
             return queryset
         return super().filter_queryset(queryset)  # type: ignore[misc]
 

@@ -11,11 +11,12 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import ForeignKey, Model, QuerySet
+from django.db.models import ForeignKey, QuerySet
 from django.utils.timezone import get_default_timezone
 from rest_framework import fields, relations, serializers
 
@@ -33,6 +34,8 @@ class PlainSerializer(serializers.ModelSerializer):
     Its methods must not ask for `self.context`: the one instance that they belong to has none.
     """
 
+    #: What each of these classes has, as REST framework demands it.
+    Meta: ClassVar[Any]
     made_of: ClassVar[Made] = {}
     gathered: ClassVar[Gathered] = {}
 
@@ -76,11 +79,7 @@ class Shape:
 
 def shape(cls: type[serializers.BaseSerializer]) -> Shape | None:
     """How a serializer's answers are made of columns; None where a field is neither a column nor said to be made."""
-    if not issubclass(cls, PlainSerializer):
-        return None
-    if "_plain_shape" not in cls.__dict__:
-        cls._plain_shape = _shape(cls)  # type: ignore[attr-defined]
-    return cls.__dict__["_plain_shape"]  # type: ignore[no-any-return]
+    return _shape(cls) if issubclass(cls, PlainSerializer) else None
 
 
 def gather(cls: type[PlainSerializer], queryset: QuerySet, by: str) -> dict[Any, list[Any]]:
@@ -95,7 +94,9 @@ def gather(cls: type[PlainSerializer], queryset: QuerySet, by: str) -> dict[Any,
     return found
 
 
+@cache
 def _shape(cls: type[PlainSerializer]) -> Shape | None:
+    """Built at the first use."""
     shown = list(cls()._readable_fields)
     plain, made = [], []
     for field in shown:
@@ -106,7 +107,7 @@ def _shape(cls: type[PlainSerializer]) -> Shape | None:
             made.append((name, *cls.made_of[name]))
             continue
         path, convert = _column(field)
-        if path is None or not _leads(cls.Meta.model, path):  # type: ignore[attr-defined]
+        if path is None or not _leads(cls.Meta.model, path):
             return None
         plain.append((name, path, convert))
     # In the order of the fields, which is the order in which the database joins: what the rows belong to first.
@@ -140,7 +141,7 @@ def _column(field: Any) -> tuple[str | None, Reader | None]:
     return path, _WRITTEN.get(type(field), field.to_representation)
 
 
-def _leads(model: type[Model], path: str) -> bool:
+def _leads(model: Any, path: str) -> bool:
     """Whether a path goes from table to table by foreign keys and ends at a column."""
     *through, last = path.split("__")
     try:
@@ -148,26 +149,24 @@ def _leads(model: type[Model], path: str) -> bool:
             relation = model._meta.get_field(part)
             if not isinstance(relation, ForeignKey):
                 return False
-            model = relation.related_model  # type: ignore[assignment]
+            model = relation.related_model
         found = model._meta.get_field(last)
     except FieldDoesNotExist:
         return False
-    return bool(found.concrete) and not found.many_to_many  # type: ignore[union-attr]
+    return bool(found.concrete) and not found.many_to_many
 
 
+@cache
 def _readers(cls: type[PlainSerializer]) -> tuple[tuple[str, Reader], ...]:
     """Name and reader of each field that is shown; built at the first use."""
-    known: tuple[tuple[str, Reader], ...] | None = cls.__dict__.get("_plain_readers")
-    if known is None:
-        shown: Iterable[Any] = cls()._readable_fields
-        known = tuple((field.field_name, _reader(field)) for field in shown)
-        cls._plain_readers = known  # type: ignore[attr-defined]
-    return known
+    shown: Iterable[Any] = cls()._readable_fields
+    return tuple((field.field_name, _reader(field)) for field in shown)
 
 
 def _reader(field: Any) -> Reader:
     if isinstance(field, serializers.SerializerMethodField):
-        return getattr(field.parent, field.method_name)  # type: ignore[no-any-return]
+        method: Reader = getattr(field.parent, field.method_name)
+        return method
     if isinstance(field, serializers.ListSerializer) and isinstance(field.child, PlainSerializer):
         return _many(field.source, type(field.child))
     if isinstance(field, relations.ManyRelatedField) and isinstance(

@@ -29,8 +29,8 @@ def _deliver(context: Context, bundle: bytes) -> dict[str, Any]:
     machine = context.machine_id
     digest = hashlib.sha256(bundle).hexdigest()
     base = f"{INBOX}/{digest}"
-    # The same package may have been there before: an answer counts for the operation that it names.
-    delivery = str(context.operation.id)
+    # The same package may have been there before, or been refused: an answer counts for the attempt that it names.
+    delivery = f"{context.operation.id}:{context.operation.attempt}"
     try:
         answer = json.loads(host.agent_read_file(machine, f"{base}.result"))
     except NotFound:

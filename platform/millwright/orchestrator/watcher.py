@@ -128,18 +128,19 @@ class Watcher:
 
     def _drain(self) -> set[str]:
         names = set()
-        while True:
-            try:
+        try:
+            while True:
                 event = self._hints.get_nowait()
-            except queue.Empty:
-                return names
-            names.add(event.host)
-            try:
-                self._stopped(event)
-            except Exception:
-                log.exception("%s of %s on %s", event.detail, event.name, event.host)
-            finally:
-                connections.close_all()
+                names.add(event.host)
+                try:
+                    self._stopped(event)
+                except Exception:
+                    # One event that cannot be written keeps no other from it: the host is looked at all the same.
+                    log.exception("%s of %s on %s", event.detail, event.name, event.host)
+        except queue.Empty:
+            return names
+        finally:
+            connections.close_all()
 
     def _look_safely(self, name: str) -> None:
         try:

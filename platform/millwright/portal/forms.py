@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from millwright.accounts.models import Project
@@ -13,7 +14,9 @@ from millwright.catalog.models import TemplateVersion
 from millwright.environments.actions import MAX_COPIES
 from millwright.environments.sizes import sizes_of
 from millwright.inventory.models import Cell
+from millwright.shopfloor.modbus_security import parse_ranges
 from millwright.shopfloor.models import Device, ProgramVersion
+from millwright.shopfloor.stations import network_in
 
 from .templatetags.mw import binary_size
 
@@ -231,3 +234,17 @@ class StationForm(forms.Form):
             # What it is known by stays; a new name is a new station.
             del self.fields["project"], self.fields["name"]
         style(self)
+
+    def clean(self) -> dict[str, Any]:
+        """Address and ranges are told with what else is wrong, not after it."""
+        data = super().clean() or self.cleaned_data
+        try:
+            data["write_ranges"] = parse_ranges(data.get("write_ranges", ""), "write_ranges")
+        except ValidationError as error:
+            self.add_error(None, error)
+        try:
+            if data.get("cell") and data.get("cidr"):
+                data["cidr"] = network_in(data["cell"], data["cidr"])
+        except ValidationError as error:
+            self.add_error(None, error)
+        return data

@@ -10,7 +10,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
 os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
 django.setup(set_prefix=False)
 
-from millwright.portal.consoles import console  # noqa: E402  # models are there only now
+# Models, and what uses them, are there only now.
+from millwright.portal.consoles import console  # noqa: E402
 from millwright.settings import get_settings  # noqa: E402
 from millwright.settings.handler import Portal  # noqa: E402
 from millwright.settings.heap import settle  # noqa: E402

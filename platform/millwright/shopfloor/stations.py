@@ -36,7 +36,7 @@ def set_station(
         ValidationError: names field, value and rule.
     """
     require(actor, "administer", project)
-    cidr = _within(cell, cidr)
+    cidr = network_in(cell, cidr)
     ranges = _ranges(write_ranges)
     station = (
         EngineeringStation.objects.select_for_update().filter(project=project, name=name).first()
@@ -67,8 +67,8 @@ def remove_station(actor: Any, station: EngineeringStation) -> None:
     station.delete()
 
 
-def _within(cell: Any, cidr: str) -> str:
-    """The network as it is stored.
+def network_in(cell: Any, cidr: str) -> str:
+    """A station's address or network as it is stored.
 
     Raises:
         ValidationError: none, or not of the cell.

@@ -3,7 +3,10 @@
 Afterwards there is exactly one domain, one overlay, one filter, one address and one CPU claim, or none.
 """
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from millwright.core.lifecycle import EnvironmentState, OperationState, StepState
@@ -315,9 +318,30 @@ def test_a_delivery_that_the_guest_refuses_is_said_and_the_machine_stays(plant: 
     assert plant.counts() == ONE
 
 
-def test_nothing_fits_is_said_with_the_reasons_per_host(plant: World) -> None:
-    from dataclasses import replace
+def test_going_back_to_what_was_delivered_before_reaches_the_guest(plant: World) -> None:
+    plant.provisioned()
+    guest = plant.pool.host("h1").guest(plant.machine)
+    versions = {uuid4(): content for content in (b"the first", b"the second")}
+    for version, content in versions.items():
+        plant.store.add_program(version, bundle=content)
+    for version in (*versions, *versions):
+        operation = plant.operation("deliver_program", program_version=str(version))
+        assert plant.engine().run(operation) is OperationState.SUCCEEDED
+        assert guest.program is not None
+        assert guest.program["sha256"] == hashlib.sha256(versions[version]).hexdigest()
 
+
+def test_a_refused_delivery_is_delivered_anew_when_it_is_tried_again(plant: World) -> None:
+    plant.provisioned()
+    plant.pool.host("h1").guest(plant.machine).reject_next = "the disk is full"
+    operation = plant.operation("deliver_program", program_version=str(plant.program))
+    assert plant.engine().run(operation) is OperationState.FAILED
+    record = plant.store.operation(operation)
+    plant.store.add_operation(replace(record, state=OperationState.QUEUED, attempt=2))
+    assert plant.engine().run(operation) is OperationState.SUCCEEDED
+
+
+def test_nothing_fits_is_said_with_the_reasons_per_host(plant: World) -> None:
     plant.store.wants[plant.machine] = replace(
         plant.store.wants[plant.machine], memory_bytes=64 * 2**30
     )

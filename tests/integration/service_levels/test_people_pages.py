@@ -162,16 +162,17 @@ def test_a_contract_is_previewed_and_then_written(
     }
     assert AuditEntry.objects.filter(action="contract.write", actor=plant.administrator).exists()
     for field, value, named in (
-        ("availability", "all", "availability_ratio"),
-        ("availability", "100", "availability_ratio"),
-        ("shifts", "always", "hours"),
-        ("shifts", "xyz 06:00-22:00", "hours"),
-        ("small_stop_s", "-1", "small_stop_s"),
-        ("time_zone", "Mars/Base", "hours"),
+        ("availability", "all", "Availability in percent: all: "),
+        ("availability", "100", "Availability in percent: 1.0: "),
+        ("shifts", "always", "Service hours: "),
+        ("shifts", "xyz 06:00-22:00", "Service hours: "),
+        ("small_stop_s", "-1", "A small stop lasts at most, in seconds: -1: "),
+        ("provisioning_s", "-5", "Provisioned within, in seconds: -5: "),
+        ("time_zone", "Mars/Base", "Service hours: "),
     ):
         wrong = caller.post(url, {**given, field: value})
         assert wrong.status_code == 422, field
-        assert f"{named}:" in wrong.content.decode(), field
+        assert named in wrong.content.decode(), field
     shifts = caller.post(url, {**given, "shifts": "mon-fri 22:00-06:00"})
     assert shifts.status_code == 302
     assert contract_of(machine.environment).hours["shifts"][0]["days"] == [

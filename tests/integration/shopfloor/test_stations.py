@@ -123,6 +123,14 @@ def test_what_is_wrong_is_said_at_its_field(
     assert not EngineeringStation.objects.exists()
 
 
+def test_everything_that_is_wrong_is_said_at_once(plant: Plant, keeper: Client) -> None:
+    form = {"project": plant.project.pk, "cell": plant.cell.pk, "name": "the desk"}
+    answer = keeper.post(
+        reverse("portal:station_new"), {**form, "cidr": "fd00::8", "write_ranges": "input 3"}
+    )
+    assert set(answer.context["form"].errors) == {"name", "cidr", "write_ranges"}
+
+
 def test_a_station_that_moves_to_another_cell_is_shut_out_of_the_first(
     plant: Plant, machine: Machine
 ) -> None:

@@ -37,7 +37,9 @@ def test_what_was_there_before_can_be_delivered_again(tmp_path: Path) -> None:
     paths.prepare()
     inbox = Inbox(paths, [key.public_key()])
     first, second = (
-        pack("config", "line", version, {"security.toml": f"format = 1\n# {version}\n".encode()}, key)
+        pack(
+            "config", "line", version, {"security.toml": f"format = 1\n# {version}\n".encode()}, key
+        )
         for version in ("1", "2")
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib import messages
@@ -17,10 +18,16 @@ from millwright.accounts.permissions import PermissionRefused
 from millwright.core.lifecycle import LifecycleError
 
 
-def error_lines(error: ValidationError) -> list[str]:
-    """A validation error as lines "field: rule"."""
+def error_lines(
+    error: ValidationError, words: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
+    """A validation error as lines "field: rule"; `words`: what people read for a field's name."""
     if hasattr(error, "error_dict"):
-        return [f"{field}: {text}" for field, texts in error.message_dict.items() for text in texts]
+        return [
+            f"{words.get(field, field)}: {text}"
+            for field, texts in error.message_dict.items()
+            for text in texts
+        ]
     return list(error.messages)
 
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import PermissionRefused, may, projects_with
@@ -27,6 +28,19 @@ from .base import Rows, attempt, error_lines
 from .environments import find
 from .ledger import _moment
 
+#: Fields of a contract as its form names them.
+_WORDS = {
+    "availability_ratio": gettext_lazy("Availability in percent"),
+    "cycle_ratio": gettext_lazy("Scans in time in percent"),
+    "provisioning_s": gettext_lazy("Provisioned within, in seconds"),
+    "recovery_s": gettext_lazy("Back after a host's loss within, in seconds"),
+    "hours": gettext_lazy("Service hours"),
+    "missing_grace_s": gettext_lazy("Missing data counts as down after, in seconds"),
+    "small_stop_s": gettext_lazy("A small stop lasts at most, in seconds"),
+    "lead_time_hours": gettext_lazy("Maintenance is asked for ahead, in hours"),
+    "yearly_cap_hours": gettext_lazy("Maintenance in a year, at most hours"),
+    "valid_from": gettext_lazy("Applies from"),
+}
 #: Environments that a form offers; more are named by hand.
 MOST_OFFERED = 500
 
@@ -167,7 +181,7 @@ def _number(text: str, name: str, errors: dict[str, Any]) -> int | None:
     if not text.strip():
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
-        errors[name] = _("%(value)s: a whole number") % {"value": text}
+        errors[name] = _("%(value)s: a whole number, not below 0") % {"value": text}
         return None
     return int(text)
 
@@ -300,7 +314,7 @@ def contract_edit(request: HttpRequest) -> HttpResponse:
         except PermissionRefused as error:
             raise PermissionDenied(str(error)) from None
         except ValidationError as error:
-            errors = error_lines(error)
+            errors = error_lines(error, _WORDS)
     context = {
         "environment": environment,
         "service_class": service_class,

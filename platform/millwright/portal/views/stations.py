@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.permissions import PermissionRefused, may, projects_with
 from millwright.portal.forms import StationForm
 from millwright.shopfloor import stations
-from millwright.shopfloor.modbus_security import parse_ranges, ranges_text
+from millwright.shopfloor.modbus_security import ranges_text
 from millwright.shopfloor.models import EngineeringStation
 
 from .base import Rows, attempt
@@ -82,7 +82,6 @@ def _saved(request: HttpRequest, form: StationForm, row: EngineeringStation | No
             form.add_error("name", _("There is one of this name; change that one"))
             return False
     try:
-        given["write_ranges"] = parse_ranges(given["write_ranges"], "write_ranges")
         stations.set_station(request.user, **given)
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from None
