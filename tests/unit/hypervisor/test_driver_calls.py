@@ -34,6 +34,7 @@ from millwright.hypervisor.driver.calls import Calls
 from millwright.hypervisor.driver.deadline import Deadline
 from millwright.hypervisor.driver.handshake import check_tls
 from millwright.hypervisor.driver.migration import target_xml
+from millwright.hypervisor.driver.networks import filters_of
 from millwright.hypervisor.driver.translate import translate
 
 
@@ -342,3 +343,18 @@ def test_a_domain_that_goes_while_it_is_looked_at_is_absent(
     monkeypatch.setattr(LibvirtHypervisor, "_find", found_then_gone)
     assert driver.domain(uuid) is None
     driver.close()
+
+
+def test_a_domain_that_goes_while_it_is_looked_at_names_no_filter() -> None:
+    connection = libvirt.open("test:///default")
+    try:
+        domain = connection.createXML(
+            "<domain type='test'><name>mw-passing</name><memory>1024</memory><os><type>hvm</type></os>"
+            "<devices><interface type='network'><source network='default'/>"
+            "<filterref filter='mw-line'/></interface></devices></domain>"
+        )
+        assert filters_of(domain) == {"mw-line"}
+        domain.destroy()
+        assert filters_of(domain) == frozenset()
+    finally:
+        connection.close()

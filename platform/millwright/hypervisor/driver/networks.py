@@ -16,6 +16,17 @@ from .base import Base
 from .deadline import Deadline
 
 
+def filters_of(domain: libvirt.virDomain) -> frozenset[str]:
+    """The filters that a domain's interfaces name; none of one that has gone since it was listed."""
+    try:
+        root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own answer
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return frozenset()
+        raise
+    return frozenset(row.get("filter", "") for row in root.iterfind("devices/interface/filterref"))
+
+
 class NetworkVerbs(Base):
     """Network and filter verbs."""
 
@@ -92,8 +103,7 @@ class NetworkVerbs(Base):
                 self._check_uuid(present.UUIDString(), "filter", name)
                 # libvirt protects a filter in use only while its domain runs.
                 for domain in conn.listAllDomains():
-                    root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own answer
-                    if root.find(f"devices/interface/filterref[@filter='{name}']") is not None:
+                    if name in filters_of(domain):
                         raise Conflict(
                             f"filter {name!r} is used by {domain.name()!r}", host=self.name
                         )
