@@ -11,6 +11,8 @@ from django.utils import timezone
 from millwright.accounts.models import Membership, Project, User
 from millwright.catalog.actions import sync_template
 from millwright.catalog.models import TemplateVersion
+from millwright.environments import actions as environments
+from millwright.environments.models import Machine, Operation
 from millwright.inventory.actions import ensure_cell, ensure_site, register_host
 from millwright.inventory.models import Cell, Host
 
@@ -59,6 +61,18 @@ class Plant:
             "lease_days": 30,
             **changes,
         }
+
+
+def serving(plant: Plant, **outputs: int) -> Machine:
+    """An approved machine as if it ran on the first host and served these ports."""
+    made = environments.create_request(plant.engineer, **plant.request_fields())
+    environments.approve_request(plant.approver, environments.submit_request(plant.engineer, made))
+    Operation.objects.update(state="succeeded")
+    Machine.objects.update(observed="running", host=plant.hosts[0])
+    version = Machine.objects.get().template_version
+    version.spec["outputs"] = outputs
+    version.save()
+    return Machine.objects.with_names().get()
 
 
 def build_plant() -> Plant:

@@ -15,7 +15,6 @@ from django.test import Client
 from django.urls import reverse
 from millwright.accounts.permissions import PermissionRefused
 from millwright.audit.models import AuditEntry
-from millwright.environments import actions as environments
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.shopfloor import config
 from millwright.shopfloor.modbus_security import (
@@ -33,7 +32,7 @@ from industrial.runtime.protocols import Ports, Protocols
 from industrial.security import ensure_identity
 from tests.integration.industrial.test_modbus import Authority, utf8
 from tests.support.certificates import self_signed
-from tests.support.plant import Plant
+from tests.support.plant import Plant, serving
 
 ROLES = [
     {"name": "operator", "write": [{"area": "holding", "first": 3, "last": 5}]},
@@ -43,14 +42,7 @@ ROLES = [
 
 @pytest.fixture
 def machine(plant: Plant) -> Machine:
-    made = environments.create_request(plant.engineer, **plant.request_fields())
-    environments.approve_request(plant.approver, environments.submit_request(plant.engineer, made))
-    Operation.objects.update(state="succeeded")
-    Machine.objects.update(observed="running", host=plant.hosts[0])
-    version = Machine.objects.get().template_version
-    version.spec["outputs"] = {"modbus": 502, "modbus_tls": 802, "opcua": 4840}
-    version.save()
-    return Machine.objects.with_names().get()
+    return serving(plant, modbus=502, modbus_tls=802, opcua=4840)
 
 
 @pytest.fixture

@@ -11,26 +11,18 @@ from django.test import Client
 from django.urls import reverse
 from millwright.accounts.permissions import PermissionRefused
 from millwright.audit.models import AuditEntry
-from millwright.environments import actions as environments
 from millwright.environments.models import Machine, Operation
 from millwright.inventory.models import Cell
 from millwright.shopfloor import config, stations
 from millwright.shopfloor.models import EngineeringStation
 
-from tests.support.plant import Plant
+from tests.support.plant import Plant, serving
 
 
 @pytest.fixture
 def machine(plant: Plant) -> Machine:
     """A machine that runs and serves Modbus."""
-    made = environments.create_request(plant.engineer, **plant.request_fields())
-    environments.approve_request(plant.approver, environments.submit_request(plant.engineer, made))
-    Operation.objects.update(state="succeeded")
-    Machine.objects.update(observed="running", host=plant.hosts[0])
-    version = Machine.objects.get().template_version
-    version.spec["outputs"] = {"modbus": 502}
-    version.save()
-    return Machine.objects.with_names().get()
+    return serving(plant, modbus=502)
 
 
 @pytest.fixture
