@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.test import Client
 from django.utils import timezone
 from millwright.accounts.models import Membership, Project, User
 from millwright.catalog.actions import sync_template
@@ -61,6 +62,24 @@ class Plant:
             "lease_days": 30,
             **changes,
         }
+
+    def request_form(self, **changes: Any) -> dict[str, Any]:
+        """The page's form, filled in but for the name."""
+        return {
+            "project": self.project.pk,
+            "template_version": self.template.pk,
+            "size": "small",
+            "cell": self.cell.pk,
+            "lease_days": "30",
+            **changes,
+        }
+
+
+def signed_in(user: User) -> Client:
+    """A browser in which the person has signed in."""
+    made = Client()
+    made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return made
 
 
 def serving(plant: Plant, **outputs: int) -> Machine:

@@ -39,3 +39,16 @@ def test_a_run_that_ended_without_a_count_counts_nothing(script: ModuleType) -> 
 
 def test_every_folder_beside_exists(script: ModuleType) -> None:
     assert all((ROOT / folder).is_dir() for folder in script.BESIDE)
+
+
+def test_a_run_that_a_signal_ended_is_no_success(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script._verdict([0, 0]) == 0
+    assert [script._verdict(codes) for codes in ([1, 0], [0, 2], [-9, 0], [0, -11])] == [
+        1,
+        2,
+        9,
+        11,
+    ]
+    assert "the run beside was ended by signal 11" in capsys.readouterr().out

@@ -170,7 +170,7 @@ def _is(now: str, wanted: str) -> bool:
 
 
 def _refuse_what_stays(api: Api, name: str, known: dict[str, Any] | None, approve: bool) -> None:
-    """A check run must refuse what a run would. A host that is new has nothing on it."""
+    """Say all that stays before anything begins, in a check run too. A host that is new has nothing on it."""
     plan = api.get(f"hosts/{segment(name)}/drain/") if known else None
     if plan is None:
         return

@@ -44,12 +44,15 @@ class ProjectQuerySet(models.QuerySet):
 
 
 class _TellingQuerySet(models.QuerySet):
-    """Says when rows were changed all at once."""
+    """Says when rows were changed all at once, unless only columns that are `silent`."""
+
+    silent: frozenset[str] = frozenset()
 
     def update(self, **values: Any) -> int:
         """As usual, and tells `rights_changed`."""
         count = super().update(**values)
-        rights_changed.send(self.model)
+        if values.keys() - self.silent:
+            rights_changed.send(self.model)
         return count
 
     # As Django's own says of itself: no template may call it. To a checker a function has no such attribute.
@@ -57,6 +60,9 @@ class _TellingQuerySet(models.QuerySet):
 
 
 class ApiTokenQuerySet(_TellingQuerySet):
+    #: That a token is in use changes nobody's rights.
+    silent = frozenset({"last_used_at"})
+
     def usable(self) -> ApiTokenQuerySet:
         return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
 

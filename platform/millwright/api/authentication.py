@@ -11,6 +11,7 @@ import hashlib
 import time
 from typing import Any
 
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 from rest_framework import authentication, exceptions
@@ -33,6 +34,8 @@ class _Readers:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, ApiToken]] = {}
+        #: How many changes there were: what was looked up before one is not kept after it.
+        self.changes = 0
 
     def get(self, digest: str) -> ApiToken | None:
         """The token as it was read a moment ago; None: look it up."""
@@ -41,13 +44,21 @@ class _Readers:
             return None
         return token
 
-    def keep(self, digest: str, token: ApiToken) -> None:
+    def keep(self, digest: str, token: ApiToken, changes: int) -> None:
+        """Remember it, unless something was changed since `changes` were counted."""
+        if changes != self.changes:
+            return
         if len(self._known) >= READERS:
             self._known.clear()
         self._known[digest] = (time.monotonic() + REMEMBERED_S, token)
 
     def forget(self, **_signal: Any) -> None:
-        """Somebody's rights may have changed."""
+        """Somebody's rights may have changed: now, and for others when the transaction ends."""
+        self._forget()
+        transaction.on_commit(self._forget)
+
+    def _forget(self) -> None:
+        self.changes += 1
         self._known.clear()
 
 
@@ -70,6 +81,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
                 "Authorization: expected exactly 'Bearer <token>'."
             )
         digest = hashlib.sha256(header[1]).hexdigest()
+        changes = readers.changes
         known = readers.get(digest) if request.method in _SAFE else None
         token = known or self._look_up(digest)
         if token.scope == "read" and request.method not in _SAFE:
@@ -77,7 +89,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         if token.scope == "discovery" and not request.path.startswith(_DISCOVERY_PATHS):
             raise exceptions.PermissionDenied("This token may only read service discovery.")
         if known is None and request.method in _SAFE:
-            readers.keep(digest, token)
+            readers.keep(digest, token, changes)
         return token.user, token
 
     @staticmethod

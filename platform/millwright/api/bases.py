@@ -20,10 +20,19 @@ from .throttles import Changes, Reads
 _OF_PAGES = frozenset({"page_size", "cursor"})
 
 
-class _Endpoint(IdempotentMixin, ETagMixin):
-    """Replays, entity tags, filters and orderings, rate limits."""
+class _Read(
+    IdempotentMixin,
+    ETagMixin,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    viewsets.GenericViewSet,
+):
+    """Lists and single things, made of columns where the serializer can.
 
-    request: Any
+    Replays, entity tags, filters, orderings and rate limits come with it. What a person may see is decided by the
+    queryset: there are no permissions of single objects beside it.
+    """
+
     filter_backends = (DjangoFilterBackend, OrderingParameter)
     throttle_classes = (Reads, Changes)
     cursor_ordering: tuple[str, ...] = ()
@@ -31,14 +40,10 @@ class _Endpoint(IdempotentMixin, ETagMixin):
     ordering_fields: tuple[str, ...] = ()
 
     def filter_queryset(self, queryset: Any) -> Any:
-        """Lists are filtered; one thing is named by its key, and building filters for it costs a tenth of its answer."""
-        if getattr(self, "detail", False) or self.request.query_params.keys() <= _OF_PAGES:
+        """Filtered where something is asked for: building filters for one thing, or for none, costs a tenth of an answer."""
+        if self.detail or self.request.query_params.keys() <= _OF_PAGES:
             return queryset
-        return super().filter_queryset(queryset)  # type: ignore[misc]
-
-
-class _Read(_Endpoint, mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """Lists and single things, made of columns where the serializer can."""
+        return super().filter_queryset(queryset)
 
     def _shape(self) -> Shape | None:
         return shape(self.get_serializer_class())

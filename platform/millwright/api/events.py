@@ -26,7 +26,7 @@ from millwright.accounts.models import ApiToken, User
 from millwright.accounts.permissions import may
 from millwright.environments.models import Environment, Machine, Request, StateTransition
 from millwright.inventory.models import Host
-from millwright.settings.connections import release_connections
+from millwright.settings.connections import drop_dead, release_connections
 
 from .throttles import Reads
 
@@ -146,6 +146,7 @@ class Reader:
 
 def _and_release(look: Callable[[], T]) -> T:
     """A stream lives for minutes: between two looks it keeps no connection from others."""
+    drop_dead()
     try:
         return look()
     finally:

@@ -28,14 +28,14 @@ _UNKNOWN = (
 @dataclass(frozen=True, slots=True)
 class Protection:
     """`keys`: the folder of the gateway's own certificate; `fingerprint`: SHA-256 that the server must show, in
-    hexadecimal, "" where it may only be talked to without encryption."""
+    hexadecimal; with one, it is talked to encrypted only, whatever else it offers."""
 
     keys: Path
     fingerprint: str = ""
 
 
 async def connect(url: str, protection: Protection, timeout_s: float) -> Client:
-    """A client with an open session: without encryption where the server offers that, else encrypted.
+    """A client with an open session: encrypted where a fingerprint is named or nothing else is offered.
 
     Raises:
         TargetFailed: it only talks encrypted and no fingerprint was named, it shows another certificate, or it
@@ -44,7 +44,9 @@ async def connect(url: str, protection: Protection, timeout_s: float) -> Client:
     """
     offered = await Client(url, timeout=timeout_s).connect_and_get_server_endpoints()
     client = Client(url, timeout=timeout_s)
-    if any(row.SecurityMode == ua.MessageSecurityMode.None_ for row in offered):
+    if not protection.fingerprint and any(
+        row.SecurityMode == ua.MessageSecurityMode.None_ for row in offered
+    ):
         await client.connect()
         return client
     own = await asyncio.to_thread(ensure_identity, protection.keys, None, "Gateway")

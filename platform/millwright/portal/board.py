@@ -29,7 +29,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.models import User
 from millwright.core.lifecycle import LIVE_OPERATION_STATES
 from millwright.environments.models import Environment, Operation, OperationStep
-from millwright.settings.connections import release_connections
+from millwright.settings.connections import drop_dead, release_connections
 from millwright.shopfloor.live_many import ManyReader, Target
 
 from .figures import figures
@@ -65,6 +65,7 @@ class Page:
 
 def _and_release(look: Callable[[], T]) -> T:
     """Between two looks no connection is kept from others."""
+    drop_dead()
     try:
         return look()
     finally:

@@ -113,6 +113,8 @@ class RequestForm(forms.Form):
         keys = list(
             rows.order_by("cell__slug", "name").values_list("pk", flat=True)[: self.most_devices]
         )
+        # Those that a draft names already are offered, wherever they stand in the list.
+        keys += [row.pk for row in self.initial.get("devices") or ()]
         if not keys:
             del self.fields["devices"]
             return
@@ -122,9 +124,25 @@ class RequestForm(forms.Form):
             .select_related("cell", "project")
             .order_by("cell__slug", "name")
         )
+        several = self.fields["project"].queryset.count() > 1
         field.label_from_instance = lambda row: (
-            f"{row.cell} · {row.name} · {row.get_protocol_display()} {row.address}:{row.port}"
+            (f"{row.project.name} · " if several else "")
+            + f"{row.cell} · {row.name} · {row.get_protocol_display()} {row.address}:{row.port}"
         )
+
+    def clean_devices(self) -> Any:
+        """A request keeps names: one of another project must not stand for its namesake in this one."""
+        rows, project = self.cleaned_data["devices"], self.cleaned_data.get("project")
+        if project is not None and (other := [row for row in rows if row.project_id != project.pk]):
+            raise ValidationError(
+                _("%(names)s: no such device of %(project)s in cell %(cell)s")
+                % {
+                    "names": ", ".join(row.name for row in other),
+                    "project": project,
+                    "cell": self.cleaned_data.get("cell") or "–",
+                }
+            )
+        return rows
 
     def asked(self) -> dict[str, Any]:
         """What was filled in, as a request keeps it."""

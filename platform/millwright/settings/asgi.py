@@ -5,9 +5,10 @@ from typing import Any
 
 import django
 
+from millwright.settings import connections
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millwright.settings.django")
-# Each thread that answers requests keeps a connection, and one more serves what streams read.
-os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
+connections.answers_requests = True
 django.setup(set_prefix=False)
 
 # Models, and what uses them, are there only now.
@@ -16,6 +17,7 @@ from millwright.settings import get_settings  # noqa: E402
 from millwright.settings.handler import Portal  # noqa: E402
 from millwright.settings.heap import settle  # noqa: E402
 
+# Each thread that answers requests keeps a connection, and one more serves what streams read.
 _pages = Portal(max(2, get_settings().database_pool or 12) - 1)
 settle()
 

@@ -1,8 +1,11 @@
-"""Database connections of a process that serves long streams."""
+"""Database connections of a process that answers requests and serves long streams."""
 
 from __future__ import annotations
 
 import select
+
+#: Whether this process answers requests: `settings.asgi` says so before Django's settings are read.
+answers_requests = False
 
 
 def release_connections() -> None:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from millwright import __version__
 
-from . import get_settings
+from . import connections, get_settings
 
 _settings = get_settings()
 _public = urlsplit(_settings.public_url)
@@ -111,7 +111,7 @@ def _database() -> dict[str, object]:
     # libpq's own parameters, as in ?sslmode=verify-full or ?host=/run/postgresql.
     options: dict[str, object] = dict(parse_qsl(url.query))
     host, port = options.pop("host", ""), options.pop("port", "")
-    if _settings.database_pool:
+    if connections.answers_requests:
         # Joins in the order that we write them, from what is asked for to what it names: to weigh all orders of
         # eight tables takes the server ten times longer than to read twenty rows. Nothing runs long enough to be compiled.
         tuned = "-c join_collapse_limit=1 -c jit=off"
@@ -126,7 +126,7 @@ def _database() -> dict[str, object]:
         "OPTIONS": options,
         "CONN_MAX_AGE": 60,
         # The portal's threads look at the socket in place of asking the server: settings.connections.
-        "CONN_HEALTH_CHECKS": not _settings.database_pool,
+        "CONN_HEALTH_CHECKS": not connections.answers_requests,
     }
 
 

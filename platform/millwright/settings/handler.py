@@ -24,15 +24,18 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-#: What a program with a token needs of the middleware: it has no session, no form and no page.
-FOR_TOKENS = (
-    "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
-    "millwright.portal.middleware.CharacterZeroMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "millwright.audit.middleware.OriginMiddleware",
+#: Middleware that a program with a token goes round: it has no session, no form, no page and no password.
+NOT_FOR_TOKENS = frozenset(
+    {
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "allauth.account.middleware.AccountMiddleware",
+        "millwright.accounts.middleware.FirstThingsMiddleware",
+        "axes.middleware.AxesMiddleware",
+    }
 )
 
 
@@ -80,8 +83,10 @@ class OneThreadHandler(ASGIHandler):
             return
         response = await self._in_thread(self._answer, scope, body)
         if response.streaming:
-            await self._stream(response, receive, send)
-            await self._in_thread(response.close)
+            try:
+                await self._stream(response, receive, send)
+            finally:
+                await asyncio.shield(self._in_thread(response.close))
         else:
             await self.send_response(response, send)
 
@@ -98,6 +103,10 @@ class OneThreadHandler(ASGIHandler):
         response._handler_class = type(self)
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
+        if response.streaming and not response.is_async:
+            # Read here: Django would read it in the one thread that all streams of a process share, whose
+            # connection nobody looks after. It would be read whole there too.
+            response.streaming_content = [*response.streaming_content]
         if response.streaming:
             # Others may have this thread, and what the view read with, for as long as the stream lasts.
             release_connections()
@@ -128,7 +137,9 @@ class Portal:
     def __init__(self, threads: int) -> None:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._pages = OneThreadHandler(pool, settings.MIDDLEWARE)
-        self._api = OneThreadHandler(pool, FOR_TOKENS)
+        self._api = OneThreadHandler(
+            pool, [each for each in settings.MIDDLEWARE if each not in NOT_FOR_TOKENS]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """By the way that fits the request."""

@@ -140,10 +140,11 @@ def main() -> None:
             os.environ["MILLWRIGHT_DATABASE_URL"] = server.create_database("bench")
         os.environ["MILLWRIGHT_HOME"] = home
         # As the portal's processes have it, whose sessions are tuned for pages.
-        os.environ.setdefault("MILLWRIGHT_DATABASE_POOL", "12")
         os.environ["DJANGO_SETTINGS_MODULE"] = "millwright.settings.django"
         import django
+        from millwright.settings import connections
 
+        connections.answers_requests = True
         django.setup()
         import logging
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -44,7 +45,7 @@ def _free_port() -> int:
 @pytest.fixture
 def portal(postgres: PrivatePostgres, tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
     """A client with a token, and the database's address."""
-    url = postgres.create_database("mw_process")
+    url = postgres.create_database(f"mw_process_{uuid4().hex[:8]}")
     env = {
         **os.environ,
         "MILLWRIGHT_DATABASE_URL": url,
@@ -116,3 +117,20 @@ def test_many_requests_and_streams_share_a_few_connections(
             assert set(codes) <= {200, 429}, sorted(set(codes))
             assert codes.count(200) >= REQUESTS / 3
         assert 1 <= _sessions(url) <= POOL
+
+
+def test_a_database_that_was_started_again_costs_no_answer(
+    portal: tuple[httpx.Client, str], postgres: PrivatePostgres
+) -> None:
+    client, _url = portal
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda _n: client.get("environments/").status_code, range(4 * AT_ONCE)))
+    postgres.kill()
+    postgres.start_again()
+    # Whichever thread answers, none still believes in its old connection; nor does the one of the streams.
+    for _ in range(4 * POOL):
+        assert client.get("environments/").status_code == 200
+    with client.stream("GET", "events?seconds=0") as opened:
+        assert opened.status_code == 200
+        text = opened.read().decode()
+    assert ": alive" in text or "event:" in text, text

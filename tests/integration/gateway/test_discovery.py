@@ -321,3 +321,36 @@ def test_a_server_that_only_talks_encrypted_is_read_by_its_fingerprint_alone(
         (row,) = gateway.opcua_read(url, [top["level"]["node"]], shown)
         assert row["good"] and row["value"] == 42.5
         assert "only talks encrypted" in gateway.probe("opcua", "127.0.0.1", port)
+
+
+def test_a_named_certificate_counts_whatever_else_a_server_offers(
+    gateway: GatewayClient, tmp_path: Path
+) -> None:
+    port = free_port()
+    url = f"opc.tcp://127.0.0.1:{port}/"
+
+    async def serve(ready: asyncio.Event) -> None:
+        server = Server()
+        await server.init()
+        server.set_endpoint(url)
+        own = ensure_identity(tmp_path / "station", "station")
+        await server.load_certificate(str(own.certificate))
+        await server.load_private_key(str(own.key))
+        await server.set_application_uri(own.uri)
+        server.set_security_policy(
+            [
+                ua.SecurityPolicyType.NoSecurity,
+                ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+            ]
+        )
+        async with server:
+            ready.set()
+            await asyncio.Event().wait()
+
+    with in_a_thread(serve):
+        shown = next(row["fingerprint"] for row in gateway.opcua_endpoints(url) if row["policy"])
+        assert gateway.opcua_children(url, "i=85")["nodes"]
+        assert gateway.opcua_children(url, "i=85", shown)["nodes"]
+        # A stand-in that talks in the open is not believed for the one that was trusted.
+        with pytest.raises(TargetFailed, match="is not what it shows now"):
+            gateway.opcua_children(url, "i=85", "ab" * 32)

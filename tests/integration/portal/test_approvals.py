@@ -6,32 +6,16 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.test import Client
 from django.urls import reverse
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions
 from millwright.environments.models import Environment, Request
 
-from tests.support.plant import Plant
-
-
-def _client(user: Any) -> Client:
-    made = Client()
-    made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    return made
+from tests.support.plant import Plant, signed_in
 
 
 def _form(plant: Plant, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "cell",
-        "project": plant.project.pk,
-        "template_version": plant.template.pk,
-        "size": "small",
-        "cell": plant.cell.pk,
-        "lease_days": "30",
-        "save": "submit",
-        **changes,
-    }
+    return plant.request_form(**{"name": "cell", "save": "submit", **changes})
 
 
 def _roomy(plant: Plant) -> None:
@@ -43,10 +27,10 @@ def _roomy(plant: Plant) -> None:
 
 def test_ten_alike_are_one_form_and_one_decision(plant: Plant) -> None:
     _roomy(plant)
-    _client(plant.engineer).post(reverse("portal:request_new"), _form(plant, copies="10"))
+    signed_in(plant.engineer).post(reverse("portal:request_new"), _form(plant, copies="10"))
     rows = Request.objects.filter(state="submitted")
     assert {row.name for row in rows} == {f"cell-{number}" for number in range(1, 11)}
-    approver = _client(plant.approver)
+    approver = signed_in(plant.approver)
     assert approver.get(reverse("portal:requests")).content.decode().count('name="pk"') == 10
     body = {"pk": [str(row.pk) for row in rows], "decision": "approve"}
     page = approver.post(reverse("portal:requests_decide"), body, follow=True)
@@ -56,7 +40,7 @@ def test_ten_alike_are_one_form_and_one_decision(plant: Plant) -> None:
 
 def test_all_of_them_or_none(plant: Plant) -> None:
     """The project has room for two environments: three alike are refused before one is written."""
-    answer = _client(plant.engineer).post(reverse("portal:request_new"), _form(plant, copies="3"))
+    answer = signed_in(plant.engineer).post(reverse("portal:request_new"), _form(plant, copies="3"))
     assert answer.status_code == 422
     assert "environments would be 3 of 2" in answer.content.decode()
     assert not Request.objects.exists()
@@ -71,7 +55,7 @@ def test_the_number_has_bounds(plant: Plant, copies: int) -> None:
 def test_an_approver_grants_a_shorter_lease_and_the_trail_says_both(plant: Plant) -> None:
     made = actions.create_request(plant.engineer, **plant.request_fields(lease_days=300))
     request = actions.submit_request(plant.engineer, made)
-    _client(plant.approver).post(
+    signed_in(plant.approver).post(
         reverse("portal:request_decide", args=[request.pk]),
         {"decision": "approve", "lease_days": "14", "size": "small"},
     )
@@ -95,7 +79,7 @@ def test_an_approver_grants_a_shorter_lease_and_the_trail_says_both(plant: Plant
 def test_what_cannot_be_granted_is_refused(plant: Plant, change: dict[str, str], told: str) -> None:
     made = actions.create_request(plant.engineer, **plant.request_fields())
     request = actions.submit_request(plant.engineer, made)
-    page = _client(plant.approver).post(
+    page = signed_in(plant.approver).post(
         reverse("portal:request_decide", args=[request.pk]),
         {"decision": "approve", **change},
         follow=True,
@@ -120,7 +104,7 @@ def test_one_that_cannot_be_approved_does_not_stop_the_others(plant: Plant) -> N
         made = actions.create_request(plant.engineer, **plant.request_fields(name))
         rows.append(actions.submit_request(plant.engineer, made))
     body = {"pk": [str(row.pk) for row in rows] + ["nonsense"], "decision": "approve"}
-    page = _client(plant.approver).post(reverse("portal:requests_decide"), body, follow=True)
+    page = signed_in(plant.approver).post(reverse("portal:requests_decide"), body, follow=True)
     text = page.content.decode()
     assert "2 requests decided." in text
     assert "environments would be 3 of 2" in text

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.test import Client
 from django.urls import reverse
 from millwright.accounts.actions import issue_token
+from millwright.accounts.models import Membership, Project, User
 from millwright.audit.models import AuditEntry
 from millwright.environments import actions
 from millwright.environments.models import Machine, Request
+from millwright.portal.forms import RequestForm
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor.models import Device
 from rest_framework.test import APIClient
 
-from tests.support.plant import Plant
+from tests.support.plant import Plant, signed_in
 
 
 @pytest.fixture
@@ -24,26 +25,12 @@ def draft(plant: Plant) -> Request:
     return actions.create_request(plant.engineer, **plant.request_fields("mixer"))
 
 
-def _client(user: Any) -> Client:
-    made = Client()
-    made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    return made
-
-
-def _form(plant: Plant, **changes: str) -> dict[str, Any]:
-    return {
-        "name": "mixer",
-        "project": plant.project.pk,
-        "template_version": plant.template.pk,
-        "size": "small",
-        "cell": plant.cell.pk,
-        "lease_days": "30",
-        **changes,
-    }
+def _form(plant: Plant, **changes: Any) -> dict[str, Any]:
+    return plant.request_form(**{"name": "mixer", **changes})
 
 
 def test_a_draft_is_changed_on_its_page_and_then_submitted(plant: Plant, draft: Request) -> None:
-    erin = _client(plant.engineer)
+    erin = signed_in(plant.engineer)
     page = reverse("portal:request", args=[draft.pk])
     place = reverse("portal:request_edit", args=[draft.pk])
     assert place in erin.get(page).content.decode()
@@ -67,7 +54,7 @@ def test_a_draft_is_changed_on_its_page_and_then_submitted(plant: Plant, draft: 
 
 
 def test_the_form_says_while_one_types_what_would_be_refused(plant: Plant, draft: Request) -> None:
-    erin, place = _client(plant.engineer), reverse("portal:request_preview")
+    erin, place = signed_in(plant.engineer), reverse("portal:request_preview")
     fine = erin.get(place, _form(plant)).content.decode()
     assert "alert-warning" not in fine
     for changes, words in (
@@ -131,7 +118,7 @@ def _device(plant: Plant, number: int) -> Device:
 
 
 def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Plant) -> None:
-    erin = _client(plant.engineer)
+    erin = signed_in(plant.engineer)
     assert "devices" not in erin.get(reverse("portal:request_new")).context["form"].fields
     one, two = _device(plant, 1), _device(plant, 2)
     offered = erin.get(reverse("portal:request_new")).content.decode()
@@ -140,7 +127,7 @@ def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Pla
     erin.post(place, _form(plant, devices=[str(one.pk), str(two.pk)], save="draft"))
     asked = Request.objects.get()
     assert sorted(asked.devices) == ["station-1", "station-2"]
-    shown = _client(plant.approver).get(reverse("portal:request", args=[asked.pk]))
+    shown = signed_in(plant.approver).get(reverse("portal:request", args=[asked.pk]))
     assert "station-1, station-2" in shown.content.decode(), "who decides sees what it is for"
     again = erin.get(reverse("portal:request_edit", args=[asked.pk])).content.decode()
     assert again.count(" selected>line1 · station-") == 2
@@ -160,6 +147,45 @@ def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Pla
     # One that is gone by then is nothing to map.
     shopfloor.remove_device(plant.engineer, two)
     assert "asked for, not mapped yet" not in erin.get(page).content.decode()
+
+
+def test_a_device_that_is_gone_keeps_nobody_from_deciding(plant: Plant) -> None:
+    one = _device(plant, 1)
+    asked = actions.create_request(
+        plant.engineer, **plant.request_fields("mixer", devices=["station-1"])
+    )
+    shopfloor.remove_device(plant.engineer, one)
+    actions.update_request(plant.engineer, asked, lease_days=9)
+    with pytest.raises(ValidationError, match="no such device"):
+        actions.submit_request(plant.engineer, asked)
+    two = _device(plant, 2)
+    actions.update_request(plant.engineer, asked, devices=["station-2"])
+    actions.submit_request(plant.engineer, asked)
+    shopfloor.remove_device(plant.engineer, two)
+    granted = actions.approve_request(plant.approver, asked, changes={"lease_days": 3})
+    assert (granted.state, granted.lease_days) == ("approved", 3)
+
+
+def test_a_draft_keeps_its_devices_and_takes_none_of_another_project(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _device(plant, 1), _device(plant, 2)
+    monkeypatch.setattr(RequestForm, "most_devices", 1)
+    asked = actions.create_request(
+        plant.engineer, **plant.request_fields("mixer", devices=["station-2"])
+    )
+    page = signed_in(plant.engineer).get(reverse("portal:request_edit", args=[asked.pk]))
+    assert " selected>line1 · station-2" in page.content.decode()
+    other = Project.objects.create(slug="line-9", name="Line 9")
+    Membership.objects.create(user=plant.engineer, project=other, role="engineer")
+    there = shopfloor.add_device(
+        plant.administrator, name="station-1", project=other, cell=plant.cell, address="10.90.1.60", port=502
+    )  # fmt: skip
+    monkeypatch.setattr(RequestForm, "most_devices", 300)
+    form = RequestForm(
+        User.objects.get(pk=plant.engineer.pk), _form(plant, devices=[str(there.pk)])
+    )
+    assert form.errors == {"devices": ["station-1: no such device of Line 1 in cell line1"]}
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.http import StreamingHttpResponse
 from millwright.accounts.actions import issue_token
-from millwright.settings.handler import FOR_TOKENS, Portal, by_token
+from millwright.settings.handler import NOT_FOR_TOKENS, OneThreadHandler, Portal, by_token
 
 from tests.support.plant import Plant
 
@@ -24,7 +28,9 @@ def _scope(path: str, **headers: str) -> dict[str, Any]:
     }
 
 
-async def _ask(portal: Portal, scope: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+async def _ask(
+    portal: Portal | OneThreadHandler, scope: dict[str, Any]
+) -> tuple[int, dict[str, str], bytes]:
     sent: list[dict[str, Any]] = []
     given = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -76,4 +82,28 @@ def test_who_goes_the_shorter_way() -> None:
     assert not by_token(_scope("/environments/", authorization="Bearer x"))
     # A browser that is somebody already is checked as such.
     assert not by_token(_scope("/api/v1/hosts/", authorization="Bearer x", cookie="a=b"))
-    assert set(FOR_TOKENS) <= set(settings.MIDDLEWARE)
+    assert set(settings.MIDDLEWARE) >= NOT_FOR_TOKENS, "each name is one that there is"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_is_made_in_a_thread_of_the_request_and_closed_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, closed = [], []
+
+    class Answer(StreamingHttpResponse):
+        def close(self) -> None:
+            closed.append(threading.current_thread().name)
+            super().close()
+
+    def rows() -> Iterator[str]:
+        for number in range(3):
+            made.append(threading.current_thread().name)
+            yield f"{number};"
+
+    handler = OneThreadHandler(ThreadPoolExecutor(1, thread_name_prefix="request"), ())
+    monkeypatch.setattr(handler, "get_response", lambda request: Answer(rows()))
+    status, _headers, body = asyncio.run(_ask(handler, _scope("/audit/export/")))
+    assert (status, body) == (200, b"0;1;2;")
+    assert {name.partition("_")[0] for name in made + closed} == {"request"}
+    assert len(closed) == 1

@@ -16,7 +16,7 @@ from millwright.inventory.models import Cell
 from millwright.shopfloor import config, stations
 from millwright.shopfloor.models import EngineeringStation
 
-from tests.support.plant import Plant, serving
+from tests.support.plant import Plant, serving, signed_in
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ def machine(plant: Plant) -> Machine:
 
 @pytest.fixture
 def keeper(plant: Plant) -> Client:
-    client = Client()
-    client.force_login(plant.administrator, backend="django.contrib.auth.backends.ModelBackend")
-    return client
+    return signed_in(plant.administrator)
 
 
 def _peers(machine: Machine) -> set[str]:
@@ -147,8 +145,7 @@ def test_only_who_administers_the_project_registers_and_removes(
     row = stations.set_station(plant.administrator, cidr="10.90.1.8", write_ranges=[], **where)
     with pytest.raises(PermissionRefused):
         stations.remove_station(plant.engineer, row)
-    reader = Client()
-    reader.force_login(plant.engineer, backend="django.contrib.auth.backends.ModelBackend")
+    reader = signed_in(plant.engineer)
     page = reader.get(reverse("portal:stations")).content.decode()
     assert "10.90.1.8/32" in page
     assert reverse("portal:station", args=[row.pk]) not in page

@@ -22,7 +22,7 @@ from millwright.portal.people_forms import MemberForm, PersonForm, ProjectForm
 from millwright.settings import get_settings
 from millwright.settings.describe import certificates, described
 
-from .base import Rows, attempt
+from .base import Rows, attempt, refused
 
 
 def _require_administrator(request: HttpRequest) -> None:
@@ -183,8 +183,7 @@ def _tried(form: Any, change: Any) -> Any:
     try:
         return change()
     except ValidationError as error:
-        for field, texts in error.message_dict.items():
-            form.add_error(field if field in form.fields else None, texts)
+        refused(form, error)
         return None
 
 

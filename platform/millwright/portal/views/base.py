@@ -31,6 +31,12 @@ def error_lines(
     return list(error.messages)
 
 
+def refused(form: Any, error: ValidationError) -> None:
+    """What an action says is wrong, at the form's fields."""
+    for field, texts in error.message_dict.items():
+        form.add_error(field if field in form.fields else None, texts)
+
+
 def attempt(request: HttpRequest, change: Callable[[], Any], done: str = "") -> Any:
     """Run a change; success and refusal become messages. Returns the result, or None when refused.
 

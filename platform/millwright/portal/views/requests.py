@@ -27,7 +27,7 @@ from millwright.portal.forms import RequestForm
 from millwright.portal.templatetags.mw import binary_size
 from millwright.shopfloor.models import Device
 
-from .base import Rows, attempt, error_lines
+from .base import Rows, attempt, error_lines, refused
 
 
 @login_required
@@ -128,7 +128,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 return redirect("portal:requests")
             made = actions.create_request(request.user, **fields)
         except ValidationError as error:
-            _refused(form, error)
+            refused(form, error)
         else:
             return _written(request, made)
     return render(
@@ -152,7 +152,7 @@ def edit(request: HttpRequest, pk: Any) -> HttpResponse:
         try:
             made = actions.update_request(request.user, item, **form.asked())
         except ValidationError as error:
-            _refused(form, error)
+            refused(form, error)
         else:
             return _written(request, made)
     context = {"form": form, "item": item}
@@ -162,13 +162,10 @@ def edit(request: HttpRequest, pk: Any) -> HttpResponse:
 def _as_asked(item: Request) -> dict[str, Any]:
     """What a form begins with: as in this request."""
     found = {field: getattr(item, field) for field in _ASKED}
-    found["devices"] = list(Device.objects.filter(project=item.project_id, name__in=item.devices))
+    found["devices"] = list(
+        Device.objects.filter(project=item.project_id, cell=item.cell_id, name__in=item.devices)
+    )
     return found
-
-
-def _refused(form: RequestForm, error: ValidationError) -> None:
-    for field, texts in error.message_dict.items():
-        form.add_error(field if field in form.fields else None, texts)
 
 
 def _written(request: HttpRequest, made: Request) -> HttpResponse:
@@ -232,8 +229,7 @@ def _wrong(form: RequestForm, draft: str) -> list[str]:
         return []
     if (_cleaned(form, "copies") or 1) > 1:
         given["name"] += "-1"
-    known = Request.objects.filter(pk=draft).first() if _is_uuid(draft) else None
-    asked = Request(**({"pk": known.pk} if known else {}), **given)
+    asked = Request(**({"pk": draft} if _is_uuid(draft) else {}), **given)
     try:
         actions.validate_request(asked)
     except ValidationError as error:

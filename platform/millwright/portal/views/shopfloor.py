@@ -148,13 +148,12 @@ def device_discover(request: HttpRequest) -> HttpResponse:
         try:
             if request.GET.get("protocol") == "opcua":
                 found = discovery.endpoints(request.user, **place)
-                shown = {row["fingerprint"] for row in found if row["fingerprint"]}
-                # Several certificates: a person has to say which one is right, on the device's page.
-                context |= {
-                    "endpoints": found,
-                    "fingerprint": shown.pop() if len(shown) == 1 else "",
-                    "encrypted": bool(found) and all(row["mode"] != "None" for row in found),
-                }
+                context["endpoints"] = found
+                # A server that talks in the open is read as it is. Of one that does not, a person says which
+                # certificate is the right one.
+                if found and all(row["mode"] != "None" for row in found):
+                    shown = (row["fingerprint"] for row in found if row["fingerprint"])
+                    context["certificates"] = list(dict.fromkeys(shown))
             else:
                 context["units"] = discovery.units(
                     request.user, first=int(first), last=int(last),

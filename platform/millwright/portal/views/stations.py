@@ -18,7 +18,7 @@ from millwright.shopfloor import stations
 from millwright.shopfloor.modbus_security import ranges_text
 from millwright.shopfloor.models import EngineeringStation
 
-from .base import Rows, attempt
+from .base import Rows, attempt, refused
 
 
 def _keeps_some(user: Any) -> bool:
@@ -86,9 +86,7 @@ def _saved(request: HttpRequest, form: StationForm, row: EngineeringStation | No
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from None
     except ValidationError as error:
-        for field, texts in error.message_dict.items():
-            for text in texts:
-                form.add_error(field if field in form.fields else None, text)
+        refused(form, error)
         return False
     return True
 
