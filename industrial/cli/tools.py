@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from industrial.cli.options import project_too
 from industrial.runtime.paths import Paths
 
 _project = click.option(
@@ -18,18 +19,6 @@ _project = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A project that `vplc run` runs; without it, the controller of this machine.",
 )
-
-
-def _named_after(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        context.obj = value
-
-
-#: The same behind the inner verb, where most people write it.
-_project_too = click.option(
-    "--project", type=click.Path(exists=True, file_okay=False, path_type=Path), callback=_named_after,
-    expose_value=False, help="As before the verb.",
-)  # fmt: skip
 
 
 def _tools(project: Path | None) -> Any:
@@ -233,7 +222,7 @@ def _show_forces(forced: dict[str, Any]) -> None:
 
 @force.command("set")
 @click.argument("assignments", nargs=-1, required=True)
-@_project_too
+@project_too
 @click.pass_obj
 def force_set(project: Path | None, assignments: tuple[str, ...]) -> None:
     """Force PATH=VALUE …; a value is written as in JSON, or as a literal (T#1s)."""
@@ -257,7 +246,7 @@ def force_set(project: Path | None, assignments: tuple[str, ...]) -> None:
 @force.command("clear")
 @click.argument("paths", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="End all forces.")
-@_project_too
+@project_too
 @click.pass_obj
 def force_clear(project: Path | None, paths: tuple[str, ...], everything: bool) -> None:
     """End forces."""

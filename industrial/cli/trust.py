@@ -10,6 +10,8 @@ import click
 
 from industrial.runtime.paths import Paths
 
+from .options import project_too
+
 
 def _store(project: Path | None) -> Any:
     from industrial.security import OpcUaPolicy, PolicyError, TrustStore
@@ -26,18 +28,6 @@ def _store(project: Path | None) -> Any:
     return TrustStore(paths.state / "trust", named)
 
 
-def _named_after(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        context.obj = _store(value)
-
-
-#: The same behind the inner verb, where most people write it.
-_project_too = click.option(
-    "--project", type=click.Path(exists=True, file_okay=False, path_type=Path), callback=_named_after,
-    expose_value=False, help="As before the verb.",
-)  # fmt: skip
-
-
 @click.group()
 @click.option(
     "--project",
@@ -47,16 +37,16 @@ _project_too = click.option(
 @click.pass_context
 def trust(context: click.Context, project: Path | None) -> None:
     """Certificates of OPC UA applications: what was rejected, what is trusted."""
-    context.obj = _store(project)
+    context.obj = project
 
 
 @trust.command("list")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
-@_project_too
+@project_too
 @click.pass_obj
-def list_(store: Any, shape: str) -> None:
+def list_(project: Path | None, shape: str) -> None:
     """Show trusted and rejected certificates."""
-    rows = store.rows()
+    rows = _store(project).rows()
     if shape == "json":
         click.echo(json.dumps({"format": 1, "certificates": rows}, indent=1))
         return
@@ -70,10 +60,11 @@ def list_(store: Any, shape: str) -> None:
 
 @trust.command()
 @click.argument("fingerprint")
-@_project_too
+@project_too
 @click.pass_obj
-def add(store: Any, fingerprint: str) -> None:
+def add(project: Path | None, fingerprint: str) -> None:
     """Trust a rejected certificate; compare the fingerprint with what the application shows."""
+    store = _store(project)
     text = fingerprint.replace(":", "").lower()
     found = [row["fingerprint"] for row in store.rows() if row["state"] == "rejected"]
     matches = [one for one in found if one.startswith(text)] if len(text) >= 8 else []
@@ -88,23 +79,23 @@ def add(store: Any, fingerprint: str) -> None:
 
 @trust.command()
 @click.argument("fingerprint")
-@_project_too
+@project_too
 @click.pass_obj
-def remove(store: Any, fingerprint: str) -> None:
+def remove(project: Path | None, fingerprint: str) -> None:
     """Forget a certificate; its next session is rejected."""
     try:
-        store.remove(fingerprint.replace(":", "").lower())
+        _store(project).remove(fingerprint.replace(":", "").lower())
     except KeyError:
         raise click.ClickException(f"fingerprint = {fingerprint!r}: neither trusted nor rejected here") from None  # fmt: skip
     click.echo("removed")
 
 
 @trust.command()
-@_project_too
+@project_too
 @click.pass_obj
-def token(store: Any) -> None:
+def token(project: Path | None) -> None:
     """Print a token: the next unknown application that signs in as `trust` with it, once, is trusted."""
-    click.echo(store.make_token())
+    click.echo(_store(project).make_token())
 
 
 @trust.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Up to four seconds; what is later counts in the last one.
+#: Up to eight seconds; what is later counts in the last one.
 FINE = 168
 
 

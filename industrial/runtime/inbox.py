@@ -90,34 +90,43 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _due(ready: Path) -> bool:
-    """Whether an announcement has no result: none at all, or one of an earlier delivery of the same package."""
-    result = ready.with_suffix(".result")
-    if not result.exists():
-        return True
-    announced = _read(ready)
-    return "delivery" in announced and _read(result).get("delivery") != announced["delivery"]
-
-
 class Inbox:
     """Looks for announced deliveries. `take_all` returns the kinds that became active."""
 
     def __init__(self, paths: Paths, keys: Iterable[Ed25519PublicKey]) -> None:
         self.paths = paths
         self._keys = list(keys)
+        #: What has its answer, by both files' times: it is not read again whenever somebody looks.
+        self._answered: dict[str, tuple[int, int]] = {}
         #: Gives the scan process an order and returns why it refused; without it, whoever starts the scan does.
         self.order: Callable[[Command], str] | None = None
 
     def waiting(self) -> bool:
         """Whether a delivery has no result yet."""
-        return any(_due(ready) for ready in self.paths.inbox.glob("*.ready"))
+        return any(self._due(ready) for ready in self.paths.inbox.glob("*.ready"))
+
+    def _due(self, ready: Path) -> bool:
+        """Whether an announcement has no result: none at all, or one of an earlier delivery of the same package."""
+        result = ready.with_suffix(".result")
+        try:
+            seen = (ready.stat().st_mtime_ns, result.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return True
+        if self._answered.get(ready.name) == seen:
+            return False
+        announced = _read(ready)
+        if "delivery" in announced and _read(result).get("delivery") != announced["delivery"]:
+            return True
+        if announced:
+            self._answered[ready.name] = seen
+        return False
 
     def take_all(self) -> list[str]:
         """Handle every delivery that has no result yet."""
         taken = []
         for ready in sorted(self.paths.inbox.glob("*.ready")):
             result = ready.with_suffix(".result")
-            if not _due(ready) or not _announced(ready):
+            if not self._due(ready) or not _announced(ready):
                 continue
             announced: dict[str, Any] = {}
             try:
@@ -141,6 +150,8 @@ class Inbox:
         """Whether a package that is delivered again is the one that counts now, and nothing more is asked of it."""
         if str(announced.get("mode", "auto")) != "auto" or announced.get("rollback"):
             return False
+        if self._switching.exists():
+            return False
         package = (self.paths.packages / digest).resolve()
         return any(
             link.is_symlink() and link.resolve() == package
@@ -157,9 +168,7 @@ class Inbox:
                 raise BundleError("there is no program before this one to go back to")
             kind, about = "program", read_about(target)
         else:
-            bundle = self._verify(ready, announced)
-            target, kind = self._unpacked(bundle), bundle.manifest.kind
-            about = {"name": bundle.manifest.name, "version": bundle.manifest.version}
+            target, kind, about = self._delivered(ready, announced)
         answer: dict[str, Any] = {"ok": True}
         if kind == "program":
             answer |= self._switch_program(target, mode)
@@ -168,6 +177,30 @@ class Inbox:
         self._forget_old(target)
         answer["message"] = f"{kind} {about['name']} {about['version']} is active"
         return answer, kind
+
+    def _delivered(self, ready: Path, announced: dict[str, Any]) -> tuple[Path, str, Any]:
+        """The package, its kind, and what it is called.
+
+        One that was unpacked and whose bundle has gone was taken by this or an earlier delivery, whose answer was
+        not written any more.
+        """
+        target = self.paths.packages / ready.stem
+        if not ready.with_suffix(".bundle").exists() and target.is_dir():
+            about = read_about(target)
+            return target, str(about["kind"]), about
+        bundle = self._verify(ready, announced)
+        manifest = bundle.manifest
+        return (
+            self._unpacked(bundle),
+            manifest.kind,
+            {"name": manifest.name, "version": manifest.version},
+        )
+
+    @property
+    def _switching(self) -> Path:
+        """Is there from before the active program is named until the scan has obeyed: in between, what is named may
+        not be what runs."""
+        return self.paths.active.with_name("switching")
 
     def _switch_program(self, target: Path, mode: str) -> dict[str, Any]:
         """Make a package the program that runs.
@@ -184,6 +217,7 @@ class Inbox:
                 raise BundleError(f"not while it runs: {'; '.join(carry.reasons[:5])}")
         elif mode == "online" and before is None:
             raise BundleError("not while it runs: nothing runs yet")
+        self._switching.touch()
         self._point(link, target)
         try:
             how = self._obeyed(carry, mode, again=before == target)
@@ -194,7 +228,9 @@ class Inbox:
                 self._point(link, before)
                 if mode != "online":
                     self._order(Command.RELOAD)
+            self._switching.unlink(missing_ok=True)
             raise
+        self._switching.unlink(missing_ok=True)
         if before is not None and not _same_contents(before, target):
             self._point(self.paths.previous, before)
         return {"how": how, **({"carry": carry.as_dict()} if carry else {})}
@@ -336,9 +372,9 @@ class Inbox:
 
 
 def read_about(package: Path) -> dict[str, str]:
-    """Name and version of an unpacked package."""
+    """Kind, name and version of an unpacked package."""
     about = json.loads((package / "about.json").read_text())
-    return {key: str(about[key]) for key in ("name", "version")}
+    return {key: str(about[key]) for key in ("kind", "name", "version")}
 
 
 def retained_layout(path: Path) -> str:

@@ -355,7 +355,7 @@ class CallChecker(ExprChecker):
         parameters = self._parameters(pou)
         by_name_map = {var.name.upper(): var for var in parameters}
         # A call without names has no EN and no ENO.
-        plain = [var for var in parameters if self.codesys or var.name.upper() not in ("EN", "ENO")]
+        plain = [var for var in parameters if self.codesys or not _enables(var)]
         inputs = [var for var in plain if var.kind in ("VAR_INPUT", "VAR_IN_OUT")]
         bound: Bound = {}
         enable: n.Expr | None = None
@@ -375,12 +375,13 @@ class CallChecker(ExprChecker):
                 position += 1
             else:
                 up = arg.name.upper()
-                if up == "EN" and not arg.output and (not self.codesys or "EN" not in by_name_map):
+                found = by_name_map.get(up)
+                meant = found is None or (not self.codesys and _enables(found))
+                if up == "EN" and not arg.output and meant:
                     # Declared or not: with FALSE nothing is executed, and a body that runs sees TRUE.
                     enable = arg.value
                     continue
-                found = by_name_map.get(up)
-                if up == "ENO" and arg.output and (found is None or not self.codesys):
+                if up == "ENO" and arg.output and meant:
                     eno = self.eno(arg)
                     if found is None:
                         continue
@@ -436,7 +437,9 @@ class CallChecker(ExprChecker):
                     if (
                         place is not None
                         and self.writable(place, given[1].pos)
-                        and (_any_int(pou, place) or self._fits_output(var, place, given[1].pos))
+                        and (
+                            _any_int(pou, var, place) or self._fits_output(var, place, given[1].pos)
+                        )
                     ):
                         outputs.append((var, place))
                 continue
@@ -516,6 +519,15 @@ class CallChecker(ExprChecker):
         return False
 
 
-def _any_int(pou: Pou, place: ir.Place) -> bool:
-    """Whether an output may be any whole number, as those of SPLIT_DATE and its relatives (table 36: ANY_INT)."""
-    return pou.name.upper().startswith("SPLIT_") and t.is_int(place.type)
+def _enables(var: Var) -> bool:
+    """Whether a parameter is the one that the standard means by EN or ENO."""
+    kinds = {"EN": "VAR_INPUT", "ENO": "VAR_OUTPUT"}
+    return kinds.get(var.name.upper()) == var.kind and var.type is t.BOOL
+
+
+def _any_int(pou: Pou, var: Var, place: ir.Place) -> bool:
+    """Whether an output may be any whole number that holds its values, as those of SPLIT_DATE and its relatives
+    (table 36: ANY_INT): a year needs 16 bits, the other parts eight."""
+    if not (pou.library and pou.name.upper().startswith("SPLIT_") and t.is_int(place.type)):
+        return False
+    return place.type.size >= {"YEAR": 2, "MILLISECOND": 2}.get(var.name.upper(), 1)

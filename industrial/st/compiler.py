@@ -12,6 +12,7 @@ from typing import Any
 
 from industrial.library import sources as ours
 
+from . import nodes as n
 from . import types as t
 from .build import CompilerRefusal, accept
 from .declare import Resolver, check_all, collect
@@ -19,7 +20,7 @@ from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, r
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
 from .library import standard
 from .lower_edges import lower_edges
-from .lower_eno import has_eno, lower_eno
+from .lower_eno import has_eno, lower_eno, taken
 from .lower_refs import lower_refs
 from .lower_sfc import lower
 from .model import Pou
@@ -141,15 +142,14 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
     sink = Sink(files)
     units = [parse(file, sink, codesys=codesys) for file in files]
     for unit, file in zip(units, files, strict=True):
-        guarded = not codesys and not file.library and has_eno(file.text)
         for node in unit.pous:
             for part in (node, *node.methods):
-                if guarded:
-                    lower_eno(part)
                 lower(part, sink)
                 lower_edges(part, sink)
                 if not file.library:
                     lower_refs(part)
+    if not codesys:
+        _lower_eno(units, files)
     broken = {item.pou.upper() for item in sink.items if item.pou}
     project = collect(files, units, sink, codesys=codesys)
     project.broken = broken
@@ -159,6 +159,35 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
             pou.broken = True
     _refuse_recursion(project)
     return project, resolver
+
+
+def _lower_eno(units: list[n.Unit], files: list[SourceFile]) -> None:
+    """EN and ENO in the bodies of a project's own POUs; what is extended goes before what extends it."""
+    own = [
+        node
+        for unit, file in zip(units, files, strict=True)
+        if not file.library and has_eno(file.text)
+        for node in unit.pous
+    ]
+    if not own:
+        return
+    others = taken([unit for unit, file in zip(units, files, strict=True) if not file.library])
+    by_name = {node.name.upper(): node for node in own}
+    seen: set[int] = set()
+
+    def look(node: n.Pou) -> None:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        above = by_name.get(node.extends[0].upper()) if node.extends else None
+        if above is not None:
+            look(above)
+        lower_eno(node, others, above)
+        for method in node.methods:
+            lower_eno(method, others, None)
+
+    for node in own:
+        look(node)
 
 
 def _refuse_recursion(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import ir
 from . import nodes as n
 from . import types as t
 from .check_place import parse_direct
@@ -382,6 +383,25 @@ class Resolver(TypeResolver):
         return var
 
 
+def references(made: list[ir.Stmt], checker: Checker) -> list[ir.Assign]:
+    """What references begin with, as far as it has one place in each instance; the rest is told."""
+    found = []
+    for statement in made:
+        if not isinstance(statement, ir.Assign):
+            continue
+        value = statement.value
+        if isinstance(value, ir.AddressOf) and ir.is_fixed(value.place):
+            found.append(statement)
+        else:
+            checker.error(
+                statement.pos,
+                "constant",
+                "an initial value must be known before the program runs",
+                hint="assign it in the first scan",
+            )
+    return found
+
+
 def check_all(project: Project) -> Resolver:
     """Check every declaration and every body."""
     resolver = Resolver(project)
@@ -404,6 +424,7 @@ def check_all(project: Project) -> Resolver:
         before = len(project.sink.items)
         checker = resolver.checker(pou)
         pou.body.statements = checker.body(pou.node.body)
+        pou.body.references = references(checker.body(pou.node.references), checker)
         for action in pou.node.actions:
             pou.body.actions[action.name.upper()] = checker.body(action.body)
         if pou.kind == "FUNCTION_BLOCK":

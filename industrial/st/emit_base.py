@@ -15,6 +15,28 @@ _SIMPLE = re.compile(r"t[0-9]+|\(?-?[0-9.e+-]+(?:u|LL|ULL)?\)?|\(\(float\)[0-9.e
 _AREAS = {"I": ("in", 1), "Q": ("out", 2), "M": ("mem", 3)}
 
 
+def fixed(place: ir.Place, instance: int) -> int:
+    """The reference to a place that `ir.is_fixed`, in the instance at this offset of the arena."""
+    if isinstance(place, ir.VarPlace):
+        var = place.var
+        if var.storage == "image":
+            return (_AREAS[var.area][1] << 30) + var.offset
+        return var.offset + (instance if var.storage == "self" else 0)
+    if isinstance(place, ir.FieldPlace):
+        return fixed(place.base, instance) + (
+            place.offset if place.var is None else place.var.offset
+        )
+    if isinstance(place, ir.IndexPlace) and isinstance(place.base.type, t.ArrayType):
+        at, kind = fixed(place.base, instance), place.base.type
+        stride = align(kind.element.size, kind.element.align)
+        for (low, high), index in reversed(list(zip(kind.ranges, place.indices, strict=True))):
+            if isinstance(index, ir.Const) and isinstance(index.value, int):
+                at += (index.value - low) * stride
+            stride *= high - low + 1
+        return at
+    return instance
+
+
 @dataclass(slots=True)
 class Address:
     """`base`: S (instance), A (arena), F (frame), I Q M (image), R (a reference, checked at use)."""

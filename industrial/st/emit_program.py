@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import ir
 from . import types as t
+from .emit_base import fixed
 from .emit_pou import PouEmitter, dispatcher, implementations, layout_frame, needs_dispatch
 from .model import Pou, Var, align, encode
 from .scope import Project
@@ -227,7 +229,31 @@ class ProgramEmitter:
             if var.storage == "global" and var.type is not t.ERROR and var.decl is None:
                 data = encode(var.type, var.init)
                 image[var.offset : var.offset + len(data)] = data
+        for var in self.instances:
+            if var.storage == "global" and var.decl is None:
+                self._references(image, var.type, var.offset)
+        for var in self.project.globals.values():
+            if var not in self.instances and var.storage == "global" and var.decl is None:
+                self._references(image, var.type, var.offset)
         return bytes(image)
+
+    def _references(self, image: bytearray, kind: t.Type, offset: int) -> None:
+        """Write what references begin with into the initial values of a block at this offset, and of all in it."""
+        if isinstance(kind, t.BlockType):
+            for pou in kind.pou.chain():
+                for made in pou.body.references:
+                    if isinstance(made.value, ir.AddressOf):
+                        at, to = (fixed(place, offset) for place in (made.target, made.value.place))
+                        image[at : at + 4] = to.to_bytes(4, "little")
+            for var in kind.pou.instance_variables():
+                if not var.by_reference:
+                    self._references(image, var.type, offset + var.offset)
+        elif isinstance(kind, t.ArrayType) and isinstance(kind.element, t.BlockType | t.StructType):
+            for number in range(kind.count):
+                self._references(image, kind.element, offset + number * kind.element.size)
+        elif isinstance(kind, t.StructType):
+            for member in kind.fields.values():
+                self._references(image, member.type, offset + member.offset)
 
     def _retain(self) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []

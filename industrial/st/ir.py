@@ -171,6 +171,20 @@ class SelfPlace(Place):
     """THIS^."""
 
 
+def is_fixed(place: Place) -> bool:
+    """Whether a place lies at the same offset in every instance, or at one place of all."""
+    if isinstance(place, VarPlace):
+        var = place.var
+        return not var.by_reference and (
+            var.storage in ("self", "global") or (var.storage == "image" and var.bit is None)
+        )
+    if isinstance(place, FieldPlace):
+        return not (place.var is not None and place.var.by_reference) and is_fixed(place.base)
+    if isinstance(place, IndexPlace):
+        return all(isinstance(index, Const) for index in place.indices) and is_fixed(place.base)
+    return isinstance(place, SelfPlace)
+
+
 # --- statements ---------------------------------------------------------------------------------------------
 
 
@@ -282,6 +296,8 @@ class Body:
 
     statements: list[Stmt] = field(default_factory=list)
     actions: dict[str, list[Stmt]] = field(default_factory=dict)
+    #: what references of an instance begin with: assignments of addresses
+    references: list[Assign] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)

@@ -1,14 +1,13 @@
-"""`r : REF_TO INT := REF(x)`: where x lies is known once there is an instance, so its first execution takes it.
+"""`r : REF_TO INT := REF(x)`: where x lies is no number, but it is known when everything has its place.
 
-In a function or method, whose variables begin anew with each call, every execution does.
+Of an instance that is before the program runs: `emit_program` writes it into the initial values. What begins anew with
+each execution (VAR_TEMP, and all of a function's and a method's) is assigned at the beginning of the body.
 """
 
 from __future__ import annotations
 
 from . import nodes as n
 from .lower_sfc import Hidden
-
-_FLAG = "__R_REFS"
 
 
 def lower_refs(pou: n.Pou) -> None:
@@ -23,12 +22,7 @@ def lower_refs(pou: n.Pou) -> None:
             and init.callee.name.upper() == "REF"
         ):
             decl.init = None
-            taken.append(n.Assign(decl.pos, Hidden(decl.pos, decl.name), init))
-    if not taken:
-        return
-    if pou.kind in ("PROGRAM", "FUNCTION_BLOCK"):
-        pos = pou.pos
-        pou.variables.append(n.VarDecl(pos, _FLAG, n.NamedType(pos, "BOOL"), "VAR"))
-        taken.append(n.Assign(pos, Hidden(pos, _FLAG), n.Literal(pos, "typed", "BOOL#TRUE")))
-        taken = [n.If(pos, [(n.Unary(pos, "NOT", Hidden(pos, _FLAG)), taken)], [])]
+            made = n.Assign(decl.pos, Hidden(decl.pos, decl.name), init)
+            lasting = decl.kind == "VAR" and pou.kind in ("PROGRAM", "FUNCTION_BLOCK")
+            (pou.references if lasting else taken).append(made)
     pou.body = [*taken, *pou.body]

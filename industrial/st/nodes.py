@@ -260,6 +260,8 @@ class Pou(Node):
     override: bool = False
     sfc: Sfc | None = None
     end: int = 0
+    #: what references begin with: assignments whose value is fixed as soon as the instance has its place
+    references: list[Stmt] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,8 @@ from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
     OCCUPYING_ENVIRONMENT_STATES,
+    OperationKind,
+    OperationState,
     RequestState,
 )
 from millwright.shopfloor.querysets import LONG
@@ -102,6 +104,15 @@ class MachineQuerySet(ByProjectQuerySet):
 class OperationQuerySet(ByProjectQuerySet):
     def live(self) -> Self:
         return self.filter(state__in=LIVE_OPERATION_STATES)
+
+    def provisioned(self) -> Self:
+        """Builds of approved environments that ended well."""
+        return self.filter(
+            kind=OperationKind.PROVISION,
+            state=OperationState.SUCCEEDED,
+            ended_at__isnull=False,
+            environment__request__decided_at__isnull=False,
+        )
 
     def with_names(self) -> Self:
         return self.select_related("project", "environment", "machine__environment", "requested_by")

@@ -6,8 +6,8 @@ import datetime as dt
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
+from uuid import UUID
 
-from millwright.core.lifecycle import OperationKind, OperationState
 from millwright.environments.models import Machine, Operation
 from millwright.service_levels.models import Interval
 from monitoring.objectives import Indicator, Level, least, level_of, shipped
@@ -54,15 +54,11 @@ class Durations:
         self.recovery: dict[str, Histogram] = defaultdict(Histogram)
         self._operations_until: dt.datetime | None = None
         self._interval = 0
+        self._incidents: set[UUID] = set()
 
     def refresh(self) -> None:
         """Take what is new: two queries, and two more when something is."""
-        operations = Operation.objects.filter(
-            kind=OperationKind.PROVISION,
-            state=OperationState.SUCCEEDED,
-            ended_at__isnull=False,
-            environment__request__decided_at__isnull=False,
-        )
+        operations = Operation.objects.provisioned()
         if self._operations_until is not None:
             operations = operations.filter(ended_at__gt=self._operations_until)
         done = list(
@@ -77,19 +73,23 @@ class Durations:
             )
             self._operations_until = end
         back = list(
-            # As Millwright wrote them: what people say of a row later is no second recovery.
+            # The rows that the report counts.
             Interval.objects.after_host_loss()
-            .filter(pk__gt=self._interval, verb__in=("seen", "closed"))
+            .filter(pk__gt=self._interval)
             .current()
             .order_by("pk")
-            .values_list("pk", "environment_id", "begin", "end")
+            .values_list("pk", "incident", "environment_id", "begin", "end")
         )
-        levels = _levels(environment for _pk, environment, _begin, _end in back)
-        for key, environment, begin, end in back:
+        levels = _levels(row[2] for row in back)
+        for key, incident, environment, begin, end in back:
+            self._interval = key
+            # What people say of a row later is a row more, and no second recovery.
+            if incident in self._incidents:
+                continue
+            self._incidents.add(incident)
             self.recovery[levels.get(environment, Level.SHARED)].observe(
                 (end - begin).total_seconds()
             )
-            self._interval = key
 
 
 def _levels(environments: Iterable[object]) -> dict[object, Level]:

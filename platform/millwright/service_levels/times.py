@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from millwright.core.lifecycle import OperationKind, OperationState
 from millwright.core.sla import Interval as Span
 from millwright.environments.models import Operation
 
@@ -38,14 +37,11 @@ class Ended:
 
 def provisioned(environments: Sequence[UUID], span: Span) -> list[Ended]:
     """From approval to an environment that answers; those that ended in the span."""
-    rows = Operation.objects.filter(
-        environment__in=environments,
-        kind=OperationKind.PROVISION,
-        state=OperationState.SUCCEEDED,
-        ended_at__gte=span.begin,
-        ended_at__lt=span.end,
-        environment__request__decided_at__isnull=False,
-    ).values_list("environment_id", "environment__request__decided_at", "ended_at")
+    rows = (
+        Operation.objects.provisioned()
+        .filter(environment__in=environments, ended_at__gte=span.begin, ended_at__lt=span.end)
+        .values_list("environment_id", "environment__request__decided_at", "ended_at")
+    )
     return [Ended(key, end, end - begin) for key, begin, end in rows]
 
 

@@ -6,12 +6,14 @@ import datetime as dt
 
 import pytest
 from django.utils import timezone
+from millwright.core.sla import Interval as Span
 from millwright.environments.models import Machine, Operation
 from millwright.orchestrator.durations import Durations, Histogram
 from millwright.service_levels import actions
 from millwright.service_levels.models import Interval
 from millwright.service_levels.probes import record_probe
 from millwright.service_levels.rounds import ledger_round
+from millwright.service_levels.times import recovered
 
 from tests.support.history import machine_of, put_in_service, write
 from tests.support.plant import Plant, build_plant
@@ -74,6 +76,11 @@ def test_so_has_one_that_probes_found_down_after_its_host_was_lost(
     actions.classify_interval(plant.operator, row, "small_stop")
     kept.refresh()
     assert counted(kept.recovery)[0] == 1.0
+    # Who begins anew counts what the report does.
+    anew = Durations()
+    anew.refresh()
+    month = Span(ago(10_000), timezone.now())
+    assert counted(anew.recovery)[0] == len(recovered([machine.environment_id], month))
 
 
 def test_a_crash_and_an_order_are_no_recovery(plant: Plant, machine: Machine) -> None:

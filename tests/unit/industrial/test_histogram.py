@@ -1,4 +1,4 @@
-"""Buckets of start lateness: every microsecond has one, and the C twin counts in the same."""
+"""Buckets of start lateness: every microsecond has one, and the C twin has as many."""
 
 from __future__ import annotations
 

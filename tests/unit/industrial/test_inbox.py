@@ -8,11 +8,13 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from industrial.package import pack
 from industrial.runtime.inbox import ANNOUNCING_S, Inbox
 from industrial.runtime.paths import Paths
+from industrial.runtime.shm import Command
 
 
 def test_an_announcement_that_is_being_written_is_left_until_it_is_whole(tmp_path: Path) -> None:
@@ -70,3 +72,84 @@ def test_what_was_there_before_can_be_delivered_again(tmp_path: Path) -> None:
     # What is in force is not taken over anew.
     assert "already" in str(deliver(second, "e")["message"])
     assert counts() == "2"
+
+
+class _Stopped(BaseException):
+    """The process ends here."""
+
+
+def test_a_program_that_was_only_named_when_the_process_ended_is_ordered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    paths = Paths(tmp_path / "state", tmp_path / "run")
+    paths.prepare()
+    orders: list[Command] = []
+
+    def obey(verb: Command) -> str:
+        orders.append(verb)
+        return ""
+
+    def inbox() -> Inbox:
+        made = Inbox(paths, [key.public_key()])
+        made.order = obey
+        return made
+
+    symbols = json.dumps({"symbols": [], "tasks": [], "layout": "", "arena_size": 0}).encode()
+    first, second = (
+        pack(
+            "program",
+            "line",
+            version,
+            {"program.so": version.encode(), "symbols.json": symbols},
+            key,
+        )
+        for version in ("1", "2")
+    )
+    monkeypatch.setattr(Inbox, "_plan", lambda *_args: None)
+
+    def announce(bundle: bytes, delivery: str) -> Path:
+        digest = hashlib.sha256(bundle).hexdigest()
+        announced = {"sha256": digest, "size": len(bundle), "delivery": delivery}
+        (paths.inbox / f"{digest}.bundle").write_bytes(bundle)
+        (paths.inbox / f"{digest}.ready").write_text(json.dumps(announced))
+        return paths.inbox / f"{digest}.result"
+
+    for bundle, delivery in ((first, "a"), (second, "b")):
+        result = announce(bundle, delivery)
+        inbox().take_all()
+        assert json.loads(result.read_text())["ok"]
+    result = announce(first, "c")
+    before = len(orders)
+    with monkeypatch.context() as patched:
+
+        def ends(*_args: object, **_named: object) -> str:
+            raise _Stopped
+
+        patched.setattr(Inbox, "_obeyed", ends)
+        with pytest.raises(_Stopped):
+            inbox().take_all()
+    assert json.loads(result.read_text())["delivery"] == "a", "no answer yet"
+    inbox().take_all()
+    answer = json.loads(result.read_text())
+    assert answer["ok"] and answer["delivery"] == "c"
+    assert "already" not in answer["message"]
+    assert len(orders) == before + 1, "the scan was told"
+
+
+def test_a_package_whose_answer_was_not_written_any_more_is_answered_without_its_bundle(
+    tmp_path: Path,
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    paths = Paths(tmp_path / "state", tmp_path / "run")
+    paths.prepare()
+    bundle = pack("config", "line", "1", {"security.toml": b"format = 1\n"}, key)
+    digest = hashlib.sha256(bundle).hexdigest()
+    ready, result = (paths.inbox / f"{digest}.{end}" for end in ("ready", "result"))
+    (paths.inbox / f"{digest}.bundle").write_bytes(bundle)
+    ready.write_text(json.dumps({"sha256": digest, "size": len(bundle), "delivery": "a"}))
+    inbox = Inbox(paths, [key.public_key()])
+    inbox.take_all()
+    result.unlink()
+    inbox.take_all()
+    assert json.loads(result.read_text())["ok"]

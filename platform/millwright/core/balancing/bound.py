@@ -117,8 +117,9 @@ def _by_slots(free: Ints, need: dict[int, int], ways: list[_Way], size: int) -> 
         capacity[way.source] += need[way.unit]
         taken[way.source] += slots[way.unit]
     spare = capacity // size - taken
-    room = int(spare.sum())
-    if not room:
+    room, free_bytes = int(spare.sum()), int(free.sum())
+    # A hole may be where not a byte is free: a machine of another size leaves it.
+    if not room or not free_bytes:
         return 0.0
     volume = sum(slots[way.unit] * way.time for way in large)
     after = spare + taken
@@ -130,7 +131,7 @@ def _by_slots(free: Ints, need: dict[int, int], ways: list[_Way], size: int) -> 
     over = max(_chained(free, slots, some, aside=True) for free, some in sides)
     one_more = (volume + min(slots[way.unit] * way.extra for way in large)) / room
     parts = max(
-        _by_parts(spare, slots, large, hosts, ((slots, room), (need, int(free.sum()))), ways)
+        _by_parts(spare, slots, large, hosts, ((slots, room), (need, free_bytes)), ways)
         for hosts in (_islands(large), _circles(large))
     )
     return max(over, parts, min(straight, one_more))

@@ -101,7 +101,7 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
     for unit, source, _, _ in reversed(done):
         if state.at[unit] != source:
             state.move(unit, source)
-    schedule = arrange(state, list(tasks.values()), limits)
+    schedule = arrange(state, list(tasks.values()), limits, search=False)
     state.closed = closed
     blockers.extend(schedule.dropped)
     stuck = {refusal.vm for refusal in schedule.dropped}

@@ -135,10 +135,13 @@ def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
     return tasks, refused
 
 
-def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
+def arrange(
+    state: State, tasks: Sequence[Task], limits: Limits, *, search: bool = True
+) -> Schedule:
     """The best of several list schedules, made shorter by a search where it stays above the bound.
 
-    `state` is where everything is and is not changed.
+    `state` is where everything is and is not changed. `search`: worth a second where machines are moved by what comes
+    out; who only asks how long it will take is told by the lists.
     """
     share = 1.0 / limits.per_host
     times = {task.unit: move_seconds(state, task, share) for task in tasks}
@@ -158,7 +161,9 @@ def arrange(state: State, tasks: Sequence[Task], limits: Limits) -> Schedule:
                 return _schedule(best, bound)
     if best is None:
         return Schedule((), (), 0.0, 0.0)
-    return _schedule(_shortened(state, tasks, limits, best, bound), bound)
+    if search:
+        best = _shortened(state, tasks, limits, best, bound)
+    return _schedule(best, bound)
 
 
 def _shortened(

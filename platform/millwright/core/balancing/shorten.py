@@ -49,6 +49,8 @@ def shorten(
     place = {host: index for index, host in enumerate(hosts)}
     rows = np.flatnonzero(frame.need[:, units].any(axis=1))
     allowed = np.array([frame.allowed[frame.signature[u]][hosts] for u in units])
+    # What a unit may go by, that is: once it is where it is to be, it has come.
+    allowed[np.arange(len(units)), [place[task.target] for task in tasks]] = False
     problem = Problem(
         np.ascontiguousarray(frame.need[rows][:, units], np.int64),
         np.ascontiguousarray(state.free[rows][:, hosts], np.int64),

@@ -111,3 +111,24 @@ CONFIGURED = "CONFIGURATION c\n{}\nRESOURCE r ON PLC\nTASK t(INTERVAL := T#10ms,
 )
 def test_what_is_not_supported_is_told_with_its_line(source: str, line: int) -> None:
     assert (line, "unsupported") in {(row, code) for row, _, code in errors(source)}
+
+
+def test_whole_numbers_of_a_date_go_where_they_fit_and_nobody_elses_do() -> None:
+    own = (
+        "FUNCTION Split_Flow : BOOL\nVAR_OUTPUT big : DINT; END_VAR\nbig := 100000;\nEND_FUNCTION\n"
+    )
+    assert "type" in {
+        code
+        for _, _, code in errors(own + program("x : SINT; o : BOOL;", "o := Split_Flow(big => x);"))
+    }
+    calls = "SPLIT_DATE(IN := D#2024-02-29, YEAR => y, MONTH => m);"
+    assert errors(program("y : UINT; m : USINT;", calls)) == []
+    assert "type" in {code for _, _, code in errors(program("y : SINT; m : INT;", calls))}
+
+
+def test_a_reference_begins_only_with_what_has_a_place_before_the_program_runs() -> None:
+    block = (
+        "FUNCTION_BLOCK b\nVAR_IN_OUT io : INT; END_VAR\nVAR r : REF_TO INT := REF(io); END_VAR\n"
+        "END_FUNCTION_BLOCK\n"
+    )
+    assert (3, 5, "constant") in errors(block + program("x : INT;", "x := 1;"))
