@@ -239,6 +239,7 @@ def check_month(
         for minute, hit in enumerate(down_minutes)
     )
     if eligible:
+        assert got.objective == pytest.approx(1 - budget / eligible, abs=1e-7)
         assert got.availability == pytest.approx(1 - down / eligible)
     else:
         assert got.availability is None
@@ -253,6 +254,15 @@ CASES = st.tuples(
 @given(CASES)
 def test_a_months_figures_are_those_of_its_minutes(case: tuple) -> None:
     check_month(*case)
+
+
+@pytest.mark.parametrize("seconds", [61, 761, 3600, 2_678_400])
+def test_what_one_contract_promised_is_its_own_figure_of_any_length(seconds: int) -> None:
+    begin = dt.datetime(2026, 11, 26, 16, 58, tzinfo=dt.UTC)
+    period = Interval(begin, begin + dt.timedelta(seconds=seconds, microseconds=7))
+    for ratio in (0.95, 0.999, 0.9999):
+        got = measure(period, [], [Terms(begin, ratio)], now=period.end)
+        assert got.objective == ratio
 
 
 @pytest.mark.full

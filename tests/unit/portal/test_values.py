@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from millwright.portal.templatetags.mw import binary_size, tag_value
+from millwright.portal.templatetags.mw import binary_size, percent, share, tag_value
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,9 @@ def test_sizes_take_the_unit_in_which_they_stay_below_1024(size: int | None, wor
 )
 def test_variables_are_written_as_in_structured_text(value: object, words: str) -> None:
     assert tag_value(value) == words
+
+
+def test_a_share_is_cut_where_it_is_promised_and_rounded_where_parts_add_up() -> None:
+    assert percent(0.9999996) == "99.999 %"
+    assert percent(0.95) == "95.000 %"
+    assert [share(part) for part in (0.80191, 0.19809)] == ["80.2 %", "19.8 %"]

@@ -74,7 +74,8 @@ class Measured:
     @property
     def objective(self) -> float | None:
         """The objective of the whole period; several contracts weigh by their eligible time."""
-        return 1.0 - self.budget / self.eligible if self.eligible else None
+        # The budget is in whole microseconds: of a short time its quotient is not quite what was promised.
+        return round(1.0 - self.budget / self.eligible, 7) if self.eligible else None
 
     @property
     def kept(self) -> bool | None:

@@ -238,6 +238,12 @@ def percent(value: float | None) -> str:
 
 
 @register.filter
+def share(part: float) -> str:
+    """A part of a whole for people, rounded, so that parts add up: 80.2 % and 19.8 %."""
+    return f"{part * 100:.1f} %"
+
+
+@register.filter
 def minutes(value: dt.timedelta | float | None) -> str:
     """A length of time in minutes, also a negative one: -3 min."""
     if value is None:

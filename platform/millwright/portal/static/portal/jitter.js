@@ -7,7 +7,7 @@
   const said = document.getElementById("jitter-said");
   const dark = () => document.documentElement.dataset.bsTheme === "dark";
   const clock = new Intl.DateTimeFormat(document.documentElement.lang, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: place.dataset.zone || undefined });
-  const name = (limit) => (limit === null ? "…" : limit >= 1 ? `${limit} s` : limit >= 0.001 ? `${+(limit * 1e3).toPrecision(3)} ms` : `${+(limit * 1e6).toPrecision(3)} µs`);
+  const name = (limit) => (limit === null ? "…" : limit >= 1 ? `${+limit.toPrecision(3)} s` : limit >= 0.001 ? `${+(limit * 1e3).toPrecision(3)} ms` : `${+(limit * 1e6).toPrecision(3)} µs`);
   let plot = null, data = null, whole = null;
   const most = () => Math.max(1, ...data.counts.flat());
   const cells = (u) => {
@@ -42,13 +42,17 @@
     }
     const ink = getComputedStyle(place).color;
     const axis = { stroke: ink, font: "12px system-ui, sans-serif", grid: { show: false }, ticks: { stroke: ink, width: 1 } };
+    // The first column has its own width; few columns are not stretched over all of it.
+    const end = data.times[data.times.length - 1];
+    whole = [Math.min(data.times[0] - data.step, end - 12 * data.step), end];
     plot = new uPlot(
       {
+        padding: [null, 24, null, null],
         width: Math.max(place.clientWidth, 200),
         height: 260,
         legend: { show: false },
         cursor: { points: { show: false } },
-        scales: { x: { time: true, range: (_u, low, high) => [low, high] }, y: { range: [0, data.limits.length] } },
+        scales: { x: { time: true, range: (_u, low, high) => (low > data.times[0] || (low >= whole[0] && high < end) ? [low, Math.min(high, end)] : whole) }, y: { range: [0, data.limits.length] } },
         axes: [
           { ...axis, space: 110, values: (_u, ticks) => ticks.map((t) => clock.format(t * 1000)) },
           { ...axis, size: 80, splits: () => data.limits.map((_l, i) => i + 0.5), values: () => data.limits.map((limit, i) => (data.limits.length > 12 && i % 2 ? "" : name(limit))) },
@@ -67,7 +71,6 @@
       [data.times, data.times.map(() => 0)],
       place,
     );
-    whole = [data.times[0], data.times[data.times.length - 1]];
     if (zoom) plot.setScale("x", { min: zoom.min, max: zoom.max });
     const last = data.counts.map((column) => column.reduce((found, count, row) => (count ? row : found), 0));
     place.setAttribute("role", "img");
