@@ -452,6 +452,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"kind": "host.lost", "inbox": True, "mail": False},
         dict.fromkeys(PEOPLE, DONE),
     ),
+    "notification-language": (
+        "notifications/language/",
+        {"language": "de"},
+        dict.fromkeys(PEOPLE, DONE),
+    ),
     "webhook-create": (
         "webhooks/",
         {"name": "chat", "url": "https://1.1.1.1/hook"},

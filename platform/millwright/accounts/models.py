@@ -27,6 +27,8 @@ class User(AbstractUser):
     password_is_temporary = models.BooleanField(_("password is temporary"), default=False)
     #: For the day when nobody else can sign in: every entry alarms operators and administrators.
     is_break_glass = models.BooleanField(_("break-glass account"), default=False)
+    #: The language of pages and letters; empty: the browser's on pages, the plant's in letters.
+    language = models.CharField(_("language"), max_length=16, blank=True)
 
     def __str__(self) -> str:
         return self.get_full_name() or self.username

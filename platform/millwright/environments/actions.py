@@ -388,7 +388,8 @@ def decide_by_policy(request: Request) -> Request:
     """What the project's policy says of a request that nobody decided in its time."""
     request = _locked(Request.objects, request.pk)
     project = request.project
-    reason = _("nobody decided within %(days)s days") % {"days": project.decide_after_days}
+    # In English, as all that processes write: whoever reads it has it in his own language (reasons.said).
+    reason = f"nobody decided within {project.decide_after_days} days"
     if project.decide_after == "approve":
         _approve(None, request, reason)
         return request

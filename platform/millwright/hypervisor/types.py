@@ -119,6 +119,28 @@ class NumaFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFacts:
+    """A libvirt network as the host has it; `bridge` is empty where it leads elsewhere."""
+
+    name: str
+    bridge: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """An interface of the host itself. `kind`: ethernet, bridge, vlan or bond.
+
+    `ports` are what a bridge or bond is made of, or what a VLAN lies on; `vlan` is its tag.
+    """
+
+    name: str
+    kind: str
+    ports: tuple[str, ...] = ()
+    vlan: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What a host says of itself. Declared, not proven: see `Hypervisor.probe`."""
 
@@ -134,6 +156,9 @@ class HostFacts:
     hypervisor_version: str
     machine_types: tuple[str, ...]
     kvm_declared: bool
+    networks: tuple[NetworkFacts, ...] = ()
+    #: Empty where the host's libvirt has no driver of interfaces.
+    links: tuple[LinkFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

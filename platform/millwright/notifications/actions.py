@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from millwright.accounts.language import choose_language
 from millwright.accounts.models import Project, User
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
@@ -48,12 +49,19 @@ def choices_of(user: Any) -> dict[str, tuple[bool, bool]]:
 
 
 @transaction.atomic
-def choose(actor: Any, wanted: dict[str, tuple[bool, bool]], email: str | None = None) -> None:
-    """Set kinds' (inbox, mail), and one's own address for mail when given.
+def choose(
+    actor: Any,
+    wanted: dict[str, tuple[bool, bool]],
+    email: str | None = None,
+    language: str | None = None,
+) -> None:
+    """Set kinds' (inbox, mail), and one's own address for mail and language when given.
 
     Raises:
-        ValidationError: a kind that does not exist, or no address.
+        ValidationError: a kind that does not exist, no address, or a language that is not spoken.
     """
+    if language is not None:
+        choose_language(actor, language)
     for code in wanted:
         _known(code)
     if email is not None and email != actor.email:

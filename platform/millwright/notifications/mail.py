@@ -11,9 +11,10 @@ from email.utils import make_msgid
 from typing import Any
 
 from django.template.loader import render_to_string
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext, ngettext
 
+from millwright.accounts.language import language_of
 from millwright.settings import get_settings
 
 from .models import Notice
@@ -30,14 +31,14 @@ class MailError(Exception):
 
 
 def compose(user: Any, notices: Sequence[Notice]) -> EmailMessage:
-    """One message for what a person is to know, in the plant's language.
+    """One message for what a person is to know, in his own language, with times of the plant's zone.
 
     Raises:
         MailError: the person's address is none.
     """
     settings = get_settings()
     mail = EmailMessage()
-    with translation.override(settings.language):
+    with translation.override(language_of(user)), timezone.override(settings.time_zone):
         subject = notices[0].text
         if len(notices) > 1:
             subject = ngettext("%(n)s message", "%(n)s messages", len(notices)) % {
@@ -56,7 +57,12 @@ def compose(user: Any, notices: Sequence[Notice]) -> EmailMessage:
         mail.set_content(
             render_to_string(
                 "notifications/mail.txt",
-                {"notices": notices, "url": settings.public_url, "user": user},
+                {
+                    "notices": notices,
+                    "url": settings.public_url,
+                    "user": user,
+                    "zone": settings.time_zone,
+                },
             )
         )
     return mail

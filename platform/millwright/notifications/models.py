@@ -12,6 +12,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from millwright.accounts.permissions import may
+from millwright.environments.reasons import said
 
 from .kinds import KINDS, Kind
 
@@ -55,6 +56,7 @@ class Notice(models.Model):
         """One sentence in the language that is active."""
         facts = {"who": "", "name": "", "project": "", "why": "", "version": "", "when": ""}
         facts |= {key: str(value) for key, value in self.facts.items()}
+        facts["why"] = said(facts["why"])
         if moment := parse_datetime(facts["when"]) if facts["when"] else None:
             facts["when"] = formats.date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT")
         return (str(self.words.text) % facts).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from dataclasses import asdict
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -135,6 +136,8 @@ def host_facts(hosts: Hosts) -> None:
             "cpu_model": facts.cpu_model,
             "libvirt": facts.libvirt_version,
             "qemu": facts.hypervisor_version,
+            "networks": [asdict(row) for row in facts.networks],
+            "links": [asdict(row) for row in facts.links],
         }
         host = Host.objects.filter(name=name).first()
         if host is None:

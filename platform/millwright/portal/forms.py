@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.forms.utils import ErrorDict
 from django.utils.translation import gettext_lazy as _
 
 from millwright.accounts.models import Project
@@ -25,6 +28,14 @@ def projects_for(user: Any, verb: str) -> Any:
     """Projects where the person may do the verb."""
     ids = projects_with(user, verb)
     return Project.objects.all() if ids is None else Project.objects.filter(pk__in=ids)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def style(form: forms.BaseForm) -> None:
@@ -69,7 +80,6 @@ class RequestForm(forms.Form):
         Device.objects.none(),
         label=_("Devices"),
         required=False,
-        widget=forms.SelectMultiple(attrs={"size": 4}),
         help_text=_("Registered devices that it is for; their registers are mapped once it runs"),
     )
     lease_days = forms.IntegerField(
@@ -87,8 +97,11 @@ class RequestForm(forms.Form):
         label=_("Justification"), required=False, widget=forms.Textarea(attrs={"rows": 3})
     )
 
-    def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, user: Any, *args: Any, quiet: bool = False, **kwargs: Any) -> None:
+        """`quiet`: nothing is told to be wrong yet; the person only looks for something."""
         super().__init__(*args, **kwargs)
+        if quiet:
+            self._errors = ErrorDict()
         self.fields["project"].queryset = projects_for(user, "request")
         versions = TemplateVersion.objects.filter(template__offered=True).select_related("template")
         self.fields["template_version"].queryset = versions
@@ -105,30 +118,52 @@ class RequestForm(forms.Form):
             self.fields["cell"].initial = Cell.objects.first()
         style(self)
 
-    #: More of them are no list to choose from; they are mapped later.
-    most_devices = 300
+    #: So many are shown to tick besides those that are ticked; a search finds the others.
+    devices_shown = 40
 
     def _offer_devices(self) -> None:
-        rows = Device.objects.filter(project__in=self.fields["project"].queryset)
-        keys = list(
-            rows.order_by("cell__slug", "name").values_list("pk", flat=True)[: self.most_devices]
-        )
-        # Those that a draft names already are offered, wherever they stand in the list.
-        keys += [row.pk for row in self.initial.get("devices") or ()]
-        if not keys:
-            del self.fields["devices"]
-            return
         field = self.fields["devices"]
         field.queryset = (
-            Device.objects.filter(pk__in=keys)
+            Device.objects.filter(project__in=self.fields["project"].queryset)
             .select_related("cell", "project")
             .order_by("cell__slug", "name")
         )
-        several = self.fields["project"].queryset.count() > 1
-        field.label_from_instance = lambda row: (
-            (f"{row.project.name} · " if several else "")
-            + f"{row.cell} · {row.name} · {row.get_protocol_display()} {row.address}:{row.port}"
-        )
+        if not field.queryset.exists():
+            del self.fields["devices"]
+
+    def _given(self, name: str) -> Any:
+        """What another field says now, if that can be meant."""
+        if not self.is_bound:
+            found = self.initial.get(name, self.fields[name].initial)
+            return found() if callable(found) else found
+        try:
+            return self.fields[name].clean(self.data.get(name))
+        except ValidationError:
+            return None
+
+    def devices_to_tick(self) -> dict[str, Any]:
+        """Ticked devices, then those of the chosen project and cell that the search finds."""
+        field = self.fields["devices"]
+        if self.is_bound:
+            keys = [key for key in self.data.getlist("devices") if _is_key(key)]
+            text = self.data.get("find_device", "").strip()
+        else:
+            keys, text = [row.pk for row in self.initial.get("devices") or ()], ""
+        ticked = list(field.queryset.filter(pk__in=keys))
+        rows = field.queryset.exclude(pk__in=keys)
+        if project := self._given("project"):
+            rows = rows.filter(project=project)
+        if cell := self._given("cell"):
+            rows = rows.filter(cell=cell)
+        for word in text.split():
+            rows = rows.filter(Q(name__icontains=word) | Q(address__icontains=word))
+        found = list(rows[: self.devices_shown + 1])
+        return {
+            "ticked": ticked,
+            "offered": found[: self.devices_shown],
+            "more": len(found) > self.devices_shown,
+            "find": text,
+        }
 
     def clean_devices(self) -> Any:
         """A request keeps names: one of another project must not stand for its namesake in this one."""

@@ -45,6 +45,7 @@ urlpatterns = [
     path("requests/", requests.RequestList.as_view(), name="requests"),
     path("requests/new/", requests.new, name="request_new"),
     path("requests/decide/", requests.decide_many, name="requests_decide"),
+    path("requests/devices/", requests.devices_fragment, name="request_devices"),
     path("requests/preview/", requests.preview_fragment, name="request_preview"),
     path("requests/<uuid:pk>/", requests.detail, name="request"),
     path("requests/<uuid:pk>/edit/", requests.edit, name="request_edit"),

@@ -17,6 +17,25 @@ MOVABILITY = {
     "free": _("the balancer"),
 }
 
+#: What a host is asked to show by doing it → its word, and what it is good for.
+ABILITIES = {
+    "kvm": (_("Hardware virtualisation"), _("without it guests are emulated: slow, and no timing")),
+    "fifo": (_("Realtime priority"), _("a controller's scan goes before everything else")),
+    "memory_lock": (_("Locked memory"), _("no page of a controller is ever swapped out")),
+    "hugepages": (_("Huge pages"), _("fewer misses of the address cache, steadier scans")),
+    "isolation": (_("Isolated CPUs"), _("the kernel keeps its own work off the realtime CPUs")),
+    "nwfilter": (_("Firewall at each machine"), _("only registered pairs reach each other")),
+    "cgroup_cpu": (_("Shares of CPU"), _("what machines are promised is kept among them")),
+}
+
+#: How a cell stands on a host.
+NETWORK_STATES = {
+    "ready": _("there"),
+    "down": _("not in order"),
+    "waiting": _("not made yet"),
+    "absent": _("not here"),
+}
+
 #: Why a console ended, by `consoles.ENDS`.
 CONSOLE_ENDS = {
     "left": _("You have left the console."),
@@ -93,6 +112,10 @@ WORDS = {
     "coil": _("coil"),
     "discrete": _("discrete input"),
     "node": _("node"),
+    "tiny": _("tiny"),
+    "small": _("small"),
+    "medium": _("medium"),
+    "large": _("large"),
 }
 
 #: What the audit trail says was done.
@@ -202,6 +225,7 @@ ACTIONS = {
     "ledger.acknowledge": _("has seen a stop"),
     "report.seal": _("signed a month off"),
     "user.update": _("changed person"),
+    "user.language": _("chose a language"),
     "user.password": _("gave temporary password"),
     "user.password_changed": _("chose a password"),
     "user.break_glass": _("entered by the emergency account"),

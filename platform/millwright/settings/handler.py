@@ -31,6 +31,7 @@ NOT_FOR_TOKENS = frozenset(
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "millwright.accounts.language.OwnLanguageMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "allauth.account.middleware.AccountMiddleware",
         "millwright.accounts.middleware.FirstThingsMiddleware",

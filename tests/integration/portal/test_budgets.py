@@ -43,7 +43,7 @@ API = {
 }
 PAGES = {
     "home": 15,
-    "catalogue": 7,
+    "catalogue": 9,
     "requests": 10,
     "environments": 13,
     "environments?q=line": 13,
@@ -214,7 +214,7 @@ def test_the_pool_is_shown_page_by_page_and_names_no_machine_to_strangers(plant:
             caller.get(reverse("portal:pool"), {"page": number}).content.decode()
             for number in (1, 2)
         ]
-    assert [page.count("<section") for page in pages["stan"]] == [24, 8]
+    assert [page.count('<section class="card h-100"') for page in pages["stan"]] == [24, 8]
     assert "mw-line-0-vplc vCPU 1" in pages["oda"][0]
     assert "mw-line-" not in "".join(pages["stan"])
     assert "taken" in pages["stan"][0]

@@ -122,7 +122,7 @@ def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Pla
     assert "devices" not in erin.get(reverse("portal:request_new")).context["form"].fields
     one, two = _device(plant, 1), _device(plant, 2)
     offered = erin.get(reverse("portal:request_new")).content.decode()
-    assert "line1 · station-1 · Modbus TCP 10.90.1.51:502" in offered
+    assert "station-1" in offered and "line1 · Modbus TCP 10.90.1.51:502" in offered
     place = reverse("portal:request_new")
     erin.post(place, _form(plant, devices=[str(one.pk), str(two.pk)], save="draft"))
     asked = Request.objects.get()
@@ -130,7 +130,11 @@ def test_a_request_names_its_devices_until_their_registers_are_mapped(plant: Pla
     shown = signed_in(plant.approver).get(reverse("portal:request", args=[asked.pk]))
     assert "station-1, station-2" in shown.content.decode(), "who decides sees what it is for"
     again = erin.get(reverse("portal:request_edit", args=[asked.pk])).content.decode()
-    assert again.count(" selected>line1 · station-") == 2
+    assert (
+        again.count('name="devices"')
+        == again.count(' checked><span class="form-check-label">station-')
+        == 2
+    )
     elsewhere = _form(plant, devices=[str(one.pk)], cell="")
     assert (
         "no such device" in erin.get(reverse("portal:request_preview"), elsewhere).content.decode()
@@ -170,22 +174,52 @@ def test_a_draft_keeps_its_devices_and_takes_none_of_another_project(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _device(plant, 1), _device(plant, 2)
-    monkeypatch.setattr(RequestForm, "most_devices", 1)
+    monkeypatch.setattr(RequestForm, "devices_shown", 1)
     asked = actions.create_request(
         plant.engineer, **plant.request_fields("mixer", devices=["station-2"])
     )
     page = signed_in(plant.engineer).get(reverse("portal:request_edit", args=[asked.pk]))
-    assert " selected>line1 · station-2" in page.content.decode()
+    assert ' checked><span class="form-check-label">station-2' in page.content.decode()
     other = Project.objects.create(slug="line-9", name="Line 9")
     Membership.objects.create(user=plant.engineer, project=other, role="engineer")
     there = shopfloor.add_device(
         plant.administrator, name="station-1", project=other, cell=plant.cell, address="10.90.1.60", port=502
     )  # fmt: skip
-    monkeypatch.setattr(RequestForm, "most_devices", 300)
     form = RequestForm(
         User.objects.get(pk=plant.engineer.pk), _form(plant, devices=[str(there.pk)])
     )
     assert form.errors == {"devices": ["station-1: no such device of Line 1 in cell line1"]}
+
+
+def test_any_device_of_a_large_line_is_found_and_keeps_its_tick(
+    plant: Plant, django_assert_max_num_queries: Any
+) -> None:
+    one = _device(plant, 1)
+    Device.objects.bulk_create(
+        Device(
+            name=f"drive-{number}", project=plant.project, cell=plant.cell, protocol="modbus",
+            address=f"10.91.{number // 200}.{number % 200 + 1}", port=502,
+        )
+        for number in range(400)
+    )  # fmt: skip
+    erin = signed_in(plant.engineer)
+    first = erin.get(reverse("portal:request_new")).content.decode()
+    assert first.count('name="devices"') == RequestForm.devices_shown
+    assert "There are more" in first
+    place = reverse("portal:request_devices")
+    with django_assert_max_num_queries(13):
+        found = erin.get(
+            place, _form(plant, devices=[str(one.pk)], find_device="drive-37 10.91")
+        ).content.decode()
+    assert found.count('name="devices"') == 1 + 11, "the ticked one, drive-37 and drive-370 to 379"
+    assert f'value="{one.pk}" checked' in found
+    # Without JavaScript the form comes back with what was typed, and tells nobody off.
+    typed = _form(plant, name="", devices=[str(one.pk)], find_device="drive-399", save="find")
+    again = erin.post(reverse("portal:request_new"), typed)
+    text = again.content.decode()
+    assert again.status_code == 200 and "invalid" not in text
+    assert text.count('name="devices"') == 2 and f'value="{one.pk}" checked' in text
+    assert not Request.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework import permissions, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
+from millwright.accounts.language import choose_language
 from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows, Readable
 from millwright.notifications import actions
@@ -39,6 +41,12 @@ class ChoiceSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(KIND_CHOICES)
     inbox = serializers.BooleanField()
     mail = serializers.BooleanField()
+
+
+class LanguageSerializer(serializers.Serializer):
+    """Of pages and letters; empty: the browser's on pages, the plant's in letters."""
+
+    language = serializers.ChoiceField(settings.LANGUAGES, allow_blank=True)
 
 
 class CountSerializer(serializers.Serializer):
@@ -104,6 +112,19 @@ class NotificationViewSet(Readable):
                 for code, (inbox, mail) in actions.choices_of(request.user).items()
             ]
         )
+
+    @extend_schema(methods=["get"], responses={200: LanguageSerializer})
+    @extend_schema(
+        methods=["post"], request=LanguageSerializer, responses={200: LanguageSerializer}
+    )
+    @action(detail=False, methods=["get", "post"], pagination_class=None, filter_backends=[])
+    def language(self, request: HttpRequest) -> Response:
+        """In which language one reads pages and letters; a POST chooses another."""
+        if request.method == "POST":
+            data = LanguageSerializer(data=request.data)
+            data.is_valid(raise_exception=True)
+            choose_language(request.user, data.validated_data["language"])
+        return Response({"language": request.user.language})
 
 
 class WebhookSerializer(serializers.ModelSerializer):

@@ -49,6 +49,20 @@ def choices(kind: str | None, inbox: bool, mail: bool, form: str) -> None:
     show_rows(rows, ("kind", "inbox", "mail"), form)
 
 
+@notification.command()
+@click.argument("code", required=False)
+@format_option
+def language(code: str | None, form: str) -> None:
+    """Show or choose the language of your pages and letters; '' is the browser's and the plant's."""
+    api = Api.from_settings()
+    answer = (
+        api.get("notifications/language/")
+        if code is None
+        else api.post("notifications/language/", {"language": code})
+    )
+    show_one(answer, form)
+
+
 @click.group()
 def webhook() -> None:
     """Addresses that are told what happens, signed."""

@@ -125,16 +125,39 @@ def create(
 @click.option("--justification")
 @click.option("--program-version", help="Id of a program version to deliver.")
 @click.option("--device", "devices", multiple=True, help="In place of those that it names.")
+@click.option("--no-devices", is_flag=True, help="It names none any more.")
+@click.option("--no-cell", is_flag=True, help="In no cell.")
+@click.option("--no-program", is_flag=True, help="Without a program; one can be deployed later.")
 @click.option("--strict-realtime/--no-strict-realtime", default=None)
 @format_option
-def change(name: str, rename: str | None, form: str, **given: Any) -> None:
+def change(
+    name: str,
+    rename: str | None,
+    no_devices: bool,
+    no_cell: bool,
+    no_program: bool,
+    form: str,
+    **given: Any,
+) -> None:
     """Change a draft; what is not named stays.
 
+    \b
     Example: millwright request change mixer-2 --size large --lease-days 7
+             millwright request change mixer-2 --no-devices --no-program
     """
     api = Api.from_settings()
     given["devices"] = list(given["devices"]) or None
     body = {key: value for key, value in {"name": rename, **given}.items() if value is not None}
+    for option, wanted, key, empty in (
+        ("--no-devices", no_devices, "devices", []),
+        ("--no-cell", no_cell, "cell", None),
+        ("--no-program", no_program, "program_version", None),
+    ):
+        if not wanted:
+            continue
+        if key in body:
+            raise click.UsageError(f"{option} takes away what another option sets")
+        body[key] = empty
     if not body:
         raise CliError("say what changes, for example --lease-days 7")
     row = api.patch(f"requests/{find(api, name)['id']}/", body)

@@ -23,6 +23,7 @@ from millwright.hypervisor.types import (
 
 from .base import Base, state_of
 from .deadline import Deadline
+from .links import links_of, networks_of
 
 KIB = 1024
 #: Marks are told anew at least this often, should an event have been lost.
@@ -80,6 +81,8 @@ class HostVerbs(Base):
                 hypervisor_version=_version(conn.getVersion()),
                 machine_types=tuple(sorted(machines - {""})),
                 kvm_declared=kvm,
+                networks=networks_of(conn),
+                links=links_of(conn),
             )
 
         return self._call("facts", deadline_s, ask)

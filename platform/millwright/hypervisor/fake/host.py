@@ -25,7 +25,10 @@ from millwright.hypervisor.types import (
     Event,
     EventKind,
     HostFacts,
+    LinkFacts,
     Metadata,
+    NetworkFacts,
+    NetworkSpec,
     NumaFacts,
     Pins,
     ProbeGuest,
@@ -84,7 +87,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
         path = "/var/lib/libvirt/images"
         self._pools = {"default": FakeStore("default", path, pool_bytes)}
         self._pool_bytes = pool_bytes
-        self._networks: dict[str, object] = {}
+        self._networks: dict[str, NetworkSpec] = {}
         self._filters: dict[str, object] = {}
         self._flights: dict[UUID, Flight] = {}
 
@@ -206,6 +209,14 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
             hypervisor_version="7.2.0",
             machine_types=("pc", "q35"),
             kvm_declared=ProbeKind.KVM in self.abilities,
+            networks=tuple(
+                NetworkFacts(name=spec.name, bridge=spec.bridge, active=True)
+                for _, spec in sorted(self._networks.items())
+            ),
+            links=tuple(
+                LinkFacts(name=bridge, kind="bridge")
+                for bridge in sorted({spec.bridge for spec in self._networks.values()})
+            ),
         )
 
     @verb

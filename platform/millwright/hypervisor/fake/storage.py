@@ -48,7 +48,7 @@ class FakeStorage:
     _lock: threading.RLock
     _pools: dict[str, FakeStore]
     _pool_bytes: int
-    _networks: dict[str, object]
+    _networks: dict[str, NetworkSpec]
     _filters: dict[str, object]
     _domains: dict[UUID, FakeDomain]
 

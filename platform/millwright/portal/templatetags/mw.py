@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from millwright.portal.words import ACTIONS, CAUSE_WORDS, STEPS, VERBS, WORDS
+from millwright.environments.reasons import said
+from millwright.portal.words import ACTIONS, CAUSE_WORDS, NETWORK_STATES, STEPS, VERBS, WORDS
 
 register = template.Library()
 
@@ -146,6 +147,24 @@ def word(value: object) -> str:
 
 
 @register.filter
+def network_state(value: object) -> SafeString:
+    """A badge of how a cell stands on a host."""
+    key = str(value)
+    colours = {"ready": "green", "down": "red", "waiting": "azure"}
+    return format_html(
+        '<span class="badge bg-{0}-lt text-{0}-lt-fg">{1}</span>',
+        colours.get(key, "secondary"),
+        NETWORK_STATES.get(key, key),
+    )
+
+
+@register.filter
+def own_text(value: object) -> str:
+    """A title or summary of a release's own template in the reader's language; anybody else's as it is."""
+    return _(str(value)) if value else ""
+
+
+@register.filter
 def cause_word(value: object) -> str:
     """What a cause of the ledger is called; the sum of missing data has a word of its own."""
     return str(CAUSE_WORDS.get(str(value), value))
@@ -159,8 +178,12 @@ def verb_word(value: object) -> str:
 
 @register.filter
 def action_word(value: object) -> str:
-    """What an audited action's code says."""
-    return str(ACTIONS.get(str(value), value))
+    """What an audited action's code says, or a reason that Millwright itself gave."""
+    key = str(value)
+    return str(ACTIONS[key]) if key in ACTIONS else said(key)
+
+
+register.filter("said", said)
 
 
 @register.filter

@@ -11,8 +11,20 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+from django.views.i18n import set_language as set_language_of_browser
 
 from millwright.accounts.actions import use_login_link
+from millwright.accounts.language import choose_language, known
+
+
+@require_POST
+def set_language(request: HttpRequest) -> HttpResponse:
+    """In this browser, and for whoever is signed in wherever he goes, his letters included."""
+    code = request.POST.get("language", "")
+    if request.user.is_authenticated and known(code):
+        choose_language(request.user, code)
+    return set_language_of_browser(request)
 
 
 @never_cache

@@ -65,7 +65,8 @@ def choices(request: HttpRequest) -> HttpResponse:
         inbox, mail = request.POST.getlist("inbox"), request.POST.getlist("mail")
         wanted = {code: (code in inbox, code in mail) for code in KINDS}
         email = request.POST.get("email", "").strip()[:254]
-        attempt(request, lambda: actions.choose(request.user, wanted, email), _("Saved."))
+        language = request.POST.get("language", request.user.language)
+        attempt(request, lambda: actions.choose(request.user, wanted, email, language), _("Saved."))
         return redirect("portal:notification_choices")
     chosen = actions.choices_of(request.user)
     rows = [(KINDS[code], *wanted) for code, wanted in chosen.items()]

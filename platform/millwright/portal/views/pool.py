@@ -26,6 +26,8 @@ from millwright.environments.models import Machine, domain_name
 from millwright.inventory import actions
 from millwright.inventory.models import CpuClaim, Drift, Host
 from millwright.inventory.snapshot import snapshot, topology_of
+from millwright.portal.networks import cells_on, networks_of
+from millwright.portal.words import ABILITIES
 
 from .base import attempt
 
@@ -104,12 +106,18 @@ def pool(request: HttpRequest) -> HttpResponse:
             "cpus": _cpus(free[host.name].topology, owners[host.pk], names=sees_all),
             "free": free[host.name],
             "machines": machines.get(host.pk, 0),
+            "missing": [
+                ABILITIES[kind][0]
+                for kind in ABILITIES
+                if host.capabilities.get(kind, {}).get("verdict") == "no"
+            ],
         }
         for host in rows
     ]
     context = {
         "hosts": hosts,
         "page_obj": page,
+        "cells": cells_on(rows),
         "sees_all": sees_all,
         "can_balance": may(request.user, "pool"),
         "drifts": Drift.objects.select_related("host")[:50] if may(request.user, "pool") else [],
@@ -124,13 +132,22 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         raise PermissionDenied(_("Hosts in detail are for operators."))
     row = get_object_or_404(Host, name=name)
     probes = [
-        {"kind": kind, **probe, "mend": MEND.get(kind, "") if probe.get("verdict") != "yes" else ""}
-        for kind, probe in sorted(row.capabilities.items())
+        {
+            "kind": kind,
+            "title": ABILITIES.get(kind, (kind, ""))[0],
+            "good_for": ABILITIES.get(kind, (kind, ""))[1],
+            **probe,
+            "mend": MEND.get(kind, "") if probe.get("verdict") != "yes" else "",
+        }
+        for kind, probe in sorted(
+            row.capabilities.items(), key=lambda item: (item[1].get("verdict") == "yes", item[0])
+        )
     ]
     context = {
         "host": row,
         "cpus": _cpus(topology_of(row), _owners([row])[row.pk], names=True),
         "probes": probes,
+        "networks": networks_of(row),
         "machines": row.machines.select_related("environment__project"),
         "drifts": row.drifts.all(),
         "can_administer": may(request.user, "pool"),

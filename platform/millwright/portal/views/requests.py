@@ -21,9 +21,10 @@ from millwright.environments import actions
 from millwright.environments.models import Request
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
+from millwright.environments.reasons import said
 from millwright.environments.sizes import size_of, sizes_of
-from millwright.inventory.models import Host
-from millwright.portal.forms import RequestForm
+from millwright.portal.cards import cards
+from millwright.portal.forms import RequestForm, projects_for
 from millwright.portal.templatetags.mw import binary_size
 from millwright.shopfloor.models import Device
 
@@ -32,38 +33,18 @@ from .base import Rows, attempt, error_lines, refused
 
 @login_required
 def catalogue(request: HttpRequest) -> HttpResponse:
-    """Templates as cards; what this pool can promise stands on each."""
-    keeps_time = Host.objects.filter(accel="kvm", health="up").exists()
-    cards, seen = [], set()
-    for version in TemplateVersion.objects.filter(template__offered=True).select_related(
-        "template"
-    ):
-        if version.template_id in seen:
-            continue
-        seen.add(version.template_id)
-        cards.append(
-            {
-                "name": version.template.name,
-                "title": version.template.title,
-                "summary": version.template.summary,
-                "version": version.version,
-                "image_ready": version.image_state == "ready",
-                "sizes": sizes_of(version.spec),
-                "promise": _promise(version.spec, keeps_time),
-            }
-        )
-    return render(request, "portal/catalogue.html", {"templates": cards})
+    """Templates as cards; what this pool can promise stands on each, and what a size takes of a project's quota."""
+    projects = list(projects_for(request.user, "request")[:_MOST_PROJECTS])
+    wanted = request.GET.get("project", "")
+    project = next((row for row in projects if row.slug == wanted), None)
+    if project is None and projects:
+        project = projects[0]
+    context = {"templates": cards(project), "projects": projects, "project": project}
+    return render(request, "portal/catalogue.html", context)
 
 
-def _promise(spec: dict[str, Any], keeps_time: bool) -> str:
-    if spec.get("class") != "realtime":
-        return _("Shares its CPUs with others.")
-    if keeps_time:
-        return _("A core of its own for control.")
-    return _(
-        "A core of its own for control where one is free; on this pool: emulated, timing not promised."
-    )
-
+#: So many projects can be chosen from on the catalogue's page.
+_MOST_PROJECTS = 500
 
 #: What a request asks for, besides its name.
 _ASKED = (
@@ -110,11 +91,14 @@ def new(request: HttpRequest) -> HttpResponse:
     initial: dict[str, Any] = {}
     if name := request.GET.get("template"):
         initial["template_version"] = TemplateVersion.objects.filter(template__name=name).first()
+    if slug := request.GET.get("project"):
+        initial["project"] = projects_for(request.user, "request").filter(slug=slug).first()
     if copied := request.GET.get("copy"):
         earlier = get_object_or_404(Request.objects.for_user(request.user), pk=copied)
         initial = _as_asked(earlier)
-    form = RequestForm(request.user, request.POST or None, initial=initial)
-    if request.method == "POST" and form.is_valid():
+    looking = _looks_for_devices(request)
+    form = RequestForm(request.user, request.POST or None, initial=initial, quiet=looking)
+    if request.method == "POST" and not looking and form.is_valid():
         fields = form.asked()
         copies, submit = fields.pop("copies") or 1, request.POST.get("save") == "submit"
         try:
@@ -131,9 +115,7 @@ def new(request: HttpRequest) -> HttpResponse:
             refused(form, error)
         else:
             return _written(request, made)
-    return render(
-        request, "portal/request_form.html", {"form": form}, status=422 if form.errors else 200
-    )
+    return _form_page(request, form)
 
 
 @login_required
@@ -146,17 +128,38 @@ def edit(request: HttpRequest, pk: Any) -> HttpResponse:
         messages.error(request, _("It was submitted already; withdraw it and ask anew."))
         return redirect("portal:request", item.pk)
     initial = {"name": item.name, **_as_asked(item)}
-    form = RequestForm(request.user, request.POST or None, initial=initial)
+    looking = _looks_for_devices(request)
+    form = RequestForm(request.user, request.POST or None, initial=initial, quiet=looking)
     del form.fields["copies"]
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not looking and form.is_valid():
         try:
             made = actions.update_request(request.user, item, **form.asked())
         except ValidationError as error:
             refused(form, error)
         else:
             return _written(request, made)
-    context = {"form": form, "item": item}
+    return _form_page(request, form, item)
+
+
+def _looks_for_devices(request: HttpRequest) -> bool:
+    """Whether the form came to find devices, without JavaScript."""
+    return request.method == "POST" and request.POST.get("save") == "find"
+
+
+def _form_page(
+    request: HttpRequest, form: RequestForm, item: Request | None = None
+) -> HttpResponse:
+    devices = form.devices_to_tick() if "devices" in form.fields else {}
+    context = {"form": form, "item": item, "devices": devices}
     return render(request, "portal/request_form.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+def devices_fragment(request: HttpRequest) -> HttpResponse:
+    """Devices to tick for the form as it stands: those ticked, then what the search finds."""
+    form = RequestForm(request.user, request.GET, quiet=True)
+    context = form.devices_to_tick() if "devices" in form.fields else {}
+    return render(request, "portal/parts/request_devices.html", context)
 
 
 def _as_asked(item: Request) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
             }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
-    return render(request, "portal/parts/placement.html", {"report": report})
+    return render(request, "portal/parts/placement.html", {"report": report, "typing": True})
 
 
 def _cleaned(form: RequestForm, name: str) -> Any:
@@ -290,7 +293,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
     if item.decided_at:
         facts += [
             (_("Decided by"), item.decided_by or _("policy")),
-            (_("Reason"), item.decision_reason),
+            (_("Reason"), said(item.decision_reason)),
         ]
     context = {
         "item": item,
