@@ -22,6 +22,7 @@ from millwright.shopfloor.models import Device, ProgramVersion
 from millwright.shopfloor.stations import network_in
 
 from .templatetags.mw import binary_size
+from .words import WORDS
 
 
 def projects_for(user: Any, verb: str) -> Any:
@@ -200,7 +201,7 @@ class RequestForm(forms.Form):
         for version in versions:
             for size in sizes_of(version.spec):
                 text = _("%(name)s: %(vcpus)s vCPUs, %(memory)s memory") % {
-                    "name": size.name,
+                    "name": WORDS.get(size.name, size.name),
                     "vcpus": size.vcpus,
                     "memory": binary_size(size.memory_bytes),
                 }

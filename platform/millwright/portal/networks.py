@@ -61,9 +61,7 @@ def _on(cell: Cell, host: Host) -> dict[str, Any]:
 def cells_on(hosts: Iterable[Host]) -> list[dict[str, Any]]:
     """Each cell with its addresses and how it stands on these hosts: two queries."""
     rows = list(hosts)
-    taken = dict(
-        AddressClaim.objects.order_by().values_list("cell").annotate(Count("pk"))
-    )
+    taken = dict(AddressClaim.objects.order_by().values_list("cell").annotate(Count("pk")))
     found = []
     for cell in Cell.objects.all()[:MOST_CELLS]:
         first, last = (ipaddress.ip_address(at) for at in (cell.first_address, cell.last_address))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -60,14 +60,27 @@ def from_csv(text: str) -> list[dict[str, Any]]:
         ValidationError: names row, column and rule.
     """
     if len(text.encode()) > MOST_BYTES:
-        raise _wrong(_("at most %(most)s KiB") % {"most": MOST_BYTES // 1024})
+        raise wrong("CSV", _("at most %(most)s KiB") % {"most": MOST_BYTES // 1024})
     lines = text.removeprefix("\ufeff").lstrip("\r\n")
     head, _line, _rest = lines.partition("\n")
     separator = max(";", "\t", ",", key=head.count)
     try:
         table = [row for row in csv.reader(io.StringIO(lines), delimiter=separator) if any(row)]
     except csv.Error as error:
-        raise _wrong(str(error)) from None
+        raise wrong("CSV", str(error)) from None
+    return rows_of(table, "CSV", decimal="." if separator == "," else ",")
+
+
+def rows_of(table: Sequence[Sequence[str]], kind: str, *, decimal: str) -> list[dict[str, Any]]:
+    """A table with a head as `set_mappings` takes it. `kind` is what messages call it, `decimal` the mark in numbers.
+
+    Raises:
+        ValidationError: names row, column and rule.
+    """
+
+    def _wrong(rule: str) -> ValidationError:
+        return wrong(kind, rule)
+
     if not table:
         raise _wrong(_("there is no row"))
     names = [name.strip().lower() for name in table[0]]
@@ -93,7 +106,7 @@ def from_csv(text: str) -> list[dict[str, Any]]:
             if name not in _NUMBERS:
                 row[name] = value or row.get(name, "")
             elif value:
-                row[name] = _number(value, separator)
+                row[name] = _number(value, decimal)
                 if row[name] is None:
                     errors.append(
                         _("row %(n)s: %(column)s: %(value)r is not a number")
@@ -105,13 +118,14 @@ def from_csv(text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _wrong(rule: str) -> ValidationError:
-    return ValidationError({"mappings": [f"CSV: {rule}"]})
+def wrong(kind: str, rule: str) -> ValidationError:
+    """A table of this kind that cannot be read at all, with the rule that it breaks."""
+    return ValidationError({"mappings": [f"{kind}: {rule}"]})
 
 
-def _number(text: str, separator: str) -> float | None:
+def _number(text: str, decimal: str) -> float | None:
     try:
-        value = float(text.replace(",", ".") if separator != "," else text)
+        value = float(text.replace(decimal, "."))
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -21,6 +21,8 @@ from millwright.portal.forms import DeviceForm
 from millwright.shopfloor import actions, discovery, searching
 from millwright.shopfloor.live import words
 from millwright.shopfloor.mapping_csv import MOST_BYTES, from_csv, to_csv
+from millwright.shopfloor.mapping_xlsx import MAGIC, from_xlsx, to_xlsx
+from millwright.shopfloor.mapping_xlsx import TYPE as WORKBOOK
 from millwright.shopfloor.models import Device, TagMapping, framing_of
 from millwright.shopfloor.review import review
 
@@ -289,7 +291,7 @@ def mappings(request: HttpRequest, name: str) -> HttpResponse:
 
 @login_required
 def mappings_csv(request: HttpRequest, name: str) -> HttpResponse:
-    """The points between a machine and a device as CSV: taken away by GET, replaced by POST."""
+    """The points between a machine and a device as CSV or a workbook: taken away by GET, replaced by POST."""
     asked = request.POST if request.method == "POST" else request.GET
     machine = get_object_or_404(
         Machine.objects.with_names().for_user(request.user).present(),
@@ -300,18 +302,28 @@ def mappings_csv(request: HttpRequest, name: str) -> HttpResponse:
     device = get_object_or_404(devices, pk=asked.get("device"))
     if request.method != "POST":
         rows = machine.mappings.filter(device=device).order_by("tag")
-        response = HttpResponse(to_csv(rows), content_type="text/csv; charset=utf-8")
-        filename = f"{machine.environment.name}-{device.name}.csv"
+        name = f"{machine.environment.name}-{device.name}"
+        if asked.get("as") == "xlsx":
+            response = HttpResponse(to_xlsx(rows), content_type=WORKBOOK)
+            filename = f"{name}.xlsx"
+        else:
+            response = HttpResponse(to_csv(rows), content_type="text/csv; charset=utf-8")
+            filename = f"{name}.csv"
         response["Content-Disposition"] = f'attachment; filename="{filename}"'
         return response
 
     def change() -> Any:
-        file = request.FILES.get("file")
-        try:
-            text = file.read(MOST_BYTES + 1).decode("utf-8-sig") if file else asked.get("text", "")
-        except UnicodeDecodeError:
-            raise ValidationError({"mappings": [_("CSV: UTF-8 text is expected")]}) from None
         require(request.user, "engineer", machine.environment.project)
+        file = request.FILES.get("file")
+        data = file.read(MOST_BYTES + 1) if file else b""
+        if data.startswith(MAGIC):
+            return actions.set_mappings(request.user, machine, device, from_xlsx(data))
+        try:
+            text = data.decode("utf-8-sig") if file else asked.get("text", "")
+        except UnicodeDecodeError:
+            raise ValidationError(
+                {"mappings": [_("a workbook (XLSX) or CSV as UTF-8 text is expected")]}
+            ) from None
         return actions.set_mappings(request.user, machine, device, from_csv(text))
 
     attempt(
