@@ -163,6 +163,11 @@ METRICS: tuple[Metric, ...] = (
         "Share that must be good, as promised now",
     ),
     _orchestrator(
+        "portal_objective_ratio",
+        "",
+        "Share of time in which portal and API must answer, as promised now",
+    ),
+    _orchestrator(
         "objective_limit",
         "environment project level objective",
         "Limit in the objective's unit; for cycles the longest streak missed",

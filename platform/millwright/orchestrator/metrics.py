@@ -135,12 +135,15 @@ def promised(promises: tuple[Promise, ...]) -> Iterator[Metric]:
 
 def portal(service: Service) -> Iterator[Metric]:
     """What portal and API answered last."""
+    objective = _plain("portal_objective_ratio", [])
+    if service.promises.portal is not None:
+        objective.add_metric([], service.promises.portal)
     success = _plain("portal_probe_success", ["endpoint"])
     seconds = _plain("portal_probe_seconds", ["endpoint"])
     for answer in service.outside.portal() if service.outside else ():
         success.add_metric([answer.endpoint], float(answer.ok))
         seconds.add_metric([answer.endpoint], answer.seconds)
-    yield from (success, seconds)
+    yield from (objective, success, seconds)
 
 
 def reconciled(service: Service) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ from millwright.core.sla import Interval, ServiceHours, occurrences
 from millwright.environments.models import Machine
 from millwright.service_levels.choices import EXCLUDING
 from millwright.service_levels.models import Contract, MaintenanceWindow
+from millwright.service_levels.quality import portal_ratio
 from millwright.settings import get_settings
 from monitoring.objectives import (
     Indicator,
@@ -113,8 +114,13 @@ def read(now: dt.datetime, objectives: Objectives | None = None) -> tuple[Promis
         ratios, limits = _objectives(objectives, members, level)
         if contract is not None:
             ratios[Indicator.AVAILABILITY] = contract.availability_ratio
-            if contract.cycle_ratio is not None and Indicator.CYCLE_DEADLINE in ratios:
-                ratios[Indicator.CYCLE_DEADLINE] = contract.cycle_ratio
+            for indicator, share in (
+                (Indicator.CYCLE_DEADLINE, contract.cycle_ratio),
+                (Indicator.DEVICE_LINK, contract.device_link_ratio),
+                (Indicator.RUN_QUEUE_WAIT, contract.run_queue_ratio),
+            ):
+                if share is not None and indicator in ratios:
+                    ratios[indicator] = share
             served = hours.by_data(contract.hours)
         else:
             goal = objectives.get(level, Indicator.AVAILABILITY)
@@ -259,6 +265,9 @@ def _check(machine: Machine, outputs: dict[str, Any]) -> Check:
 class Promises:
     """The snapshot, kept for a moment. Safe to ask from several threads."""
 
+    #: the share of time in which portal and API are promised to answer, as of the snapshot
+    portal: float | None = None
+
     def __init__(
         self, *, keep_s: float = 4.0, reader: Callable[[dt.datetime], tuple[Promise, ...]] = read
     ) -> None:
@@ -272,6 +281,8 @@ class Promises:
         with self._lock:
             clock = time.monotonic()
             if clock - self._at >= self._keep_s:
-                self._rows = self._reader(timezone.now())
+                now = timezone.now()
+                self._rows = self._reader(now)
+                self.portal = portal_ratio(now)
                 self._at = clock
             return self._rows

@@ -22,7 +22,7 @@ from millwright.service_levels.models import ServiceSpan
 from millwright.settings import Settings
 from monitoring.rules.alerts import PROMETHEUS_DOWN
 
-from . import cycles
+from . import cycles, qualities
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Reconciliation:
     finished: dt.datetime | None = None
     _next: dt.datetime | None = None
     _next_cycles: dt.datetime | None = None
+    _next_qualities: dt.datetime | None = None
     _silent_since: dt.datetime | None = None
 
     def run(self) -> None:
@@ -61,6 +62,7 @@ class Reconciliation:
                 self.look(timezone.now())
                 self.round(timezone.now())
                 self.count_cycles(timezone.now())
+                self.count_qualities(timezone.now())
             except PrometheusAway as error:
                 log.warning("the ledgers cannot be compared: %s", error)
             except Exception:
@@ -131,6 +133,22 @@ class Reconciliation:
             done += 1
         return done
 
+    def count_qualities(self, now: dt.datetime) -> int:
+        """Keep the good minutes of every hour that is over and is not kept; returns how many hours were.
+
+        Raises:
+            PrometheusAway: the hour is tried again later.
+        """
+        last = (now - SETTLE).replace(minute=0, second=0, microsecond=0)
+        begin = self._next_qualities or qualities.next_hour(last)
+        done = 0
+        while begin < last and not self.stop.is_set():
+            qualities.record_hour(Interval(begin, begin + HOUR), self._by_environment)
+            begin += HOUR
+            self._next_qualities = begin
+            done += 1
+        return done
+
     def hour(self, period: Interval) -> dict[str, Comparison]:
         """Compare one hour: environment → result. Three questions to Prometheus, two to the database."""
         interval_s = self._interval_s()
@@ -176,6 +194,12 @@ class Reconciliation:
     def _vector(self, query: str, at: float) -> dict[str, float]:
         data = self._get("/api/v1/query", query=query, time=f"{at:.3f}")["data"]
         return {row["metric"]["environment"]: float(row["value"][1]) for row in data["result"]}
+
+    def _by_environment(self, query: str, at: float) -> dict[str, float]:
+        data = self._get("/api/v1/query", query=query, time=f"{at:.3f}")["data"]
+        return {
+            row["metric"].get("environment", ""): float(row["value"][1]) for row in data["result"]
+        }
 
     def _by_machine(self, query: str, at: float) -> dict[tuple[str, str], float]:
         data = self._get("/api/v1/query", query=query, time=f"{at:.3f}")["data"]

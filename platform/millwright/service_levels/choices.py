@@ -7,7 +7,7 @@ from enum import StrEnum
 from django.utils.translation import gettext_lazy as _
 
 from millwright.core.sla import Cause, Kind
-from monitoring.objectives import Level
+from monitoring.objectives import Indicator, Level
 
 #: Classes that a contract may be for: the levels of `monitoring.objectives`.
 CLASSES = (
@@ -16,6 +16,18 @@ CLASSES = (
     (Level.SHARED.value, _("shared")),
     (Level.BEST_EFFORT.value, _("best effort")),
     (Level.EMULATED.value, _("emulated")),
+)
+
+#: What is promised to everybody: the portal and its API.
+PLANT = Level.PLANT.value
+#: What a contract without an environment may be for.
+SCOPES = (*CLASSES, (PLANT, _("portal and API")))
+
+#: What is counted by minutes.
+QUALITIES = (
+    (Indicator.DEVICE_LINK.value, _("links to devices")),
+    (Indicator.RUN_QUEUE_WAIT.value, _("control cores hardly wait")),
+    (Indicator.PORTAL_AVAILABILITY.value, _("portal and API answer")),
 )
 
 CAUSES = (

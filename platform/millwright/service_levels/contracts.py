@@ -99,14 +99,24 @@ def contract_of(environment: Environment, at: dt.datetime | None = None) -> Cont
 
 def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | None:
     """A class's objectives as the fields of a contract; None: nothing is promised of its availability."""
+    if level is Level.PLANT:
+        portal = objectives.get(level, Indicator.PORTAL_AVAILABILITY)
+        return portal and {
+            "objective": portal.name,
+            "availability_ratio": portal.target,
+            "note": portal.note,
+        }
     goal = objectives.get(level, Indicator.AVAILABILITY)
     if goal is None:
         return None
-    cycle = objectives.get(level, Indicator.CYCLE_DEADLINE)
 
     def seconds(indicator: Indicator) -> int | None:
         row = objectives.get(level, indicator)
         return int(row.at_most) if row is not None and row.promised and row.at_most else None
+
+    def share(indicator: Indicator) -> float | None:
+        row = objectives.get(level, indicator)
+        return row.target if row is not None and row.promised else None
 
     calendar = objectives.calendar(goal.service_hours)
     hours: dict[str, Any] = {}
@@ -123,9 +133,11 @@ def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | No
     return {
         "objective": goal.name,
         "availability_ratio": goal.target,
-        "cycle_ratio": cycle.target if cycle is not None and cycle.promised else None,
+        "cycle_ratio": share(Indicator.CYCLE_DEADLINE),
         "provisioning_s": seconds(Indicator.PROVISIONING_TIME),
         "recovery_s": seconds(Indicator.RECOVERY_TIME),
+        "device_link_ratio": share(Indicator.DEVICE_LINK),
+        "run_queue_ratio": share(Indicator.RUN_QUEUE_WAIT),
         "hours": hours,
         "missing_grace_s": goal.grace_s,
         "note": goal.note,
@@ -143,7 +155,7 @@ def sync_objectives(objectives: Objectives | None = None) -> int:
     newest = {row.service_class: row for row in Contract.objects.filter(environment=None)}
     for level in Level:
         fields = from_objectives(objectives, level)
-        if level is Level.PLANT or fields is None:
+        if fields is None:
             continue
         before = newest.get(str(level))
         if before is not None and (

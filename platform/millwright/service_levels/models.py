@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from millwright.audit.models import AppendOnly
 
-from .choices import CAUSES, CLASSES, KINDS, WINDOW_STATES, WindowState
+from .choices import CAUSES, KINDS, QUALITIES, SCOPES, WINDOW_STATES, WindowState
 from .querysets import (
     ByEnvironmentQuerySet,
     ContractQuerySet,
@@ -37,7 +37,7 @@ class Contract(AppendOnly):
         related_name="contracts",
         verbose_name=_("environment"),
     )
-    service_class = models.CharField(_("class"), max_length=12, blank=True, choices=CLASSES)
+    service_class = models.CharField(_("class"), max_length=12, blank=True, choices=SCOPES)
     #: the objectives file it came from; empty: written in the portal
     objective = models.CharField(max_length=60, blank=True)
     availability_ratio = models.FloatField(_("availability"), default=0.99)
@@ -51,6 +51,10 @@ class Contract(AppendOnly):
     recovery_s = models.PositiveIntegerField(
         _("back after a host's loss within, in seconds"), null=True, blank=True
     )
+    #: share of minutes in which the links to all devices are good; None: not promised
+    device_link_ratio = models.FloatField(_("links to devices"), null=True, blank=True)
+    #: share of minutes in which control vCPUs wait no longer than their objective's limit; None: not promised
+    run_queue_ratio = models.FloatField(_("control cores hardly wait"), null=True, blank=True)
     #: `core.sla.ServiceHours` as data; empty: always
     hours = models.JSONField(_("service hours"), default=dict, blank=True)
     missing_grace_s = models.PositiveIntegerField(
@@ -228,6 +232,42 @@ class CycleCount(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.missed} of {self.scans} scans late"
+
+
+class QualityCount(AppendOnly):
+    """Minutes of an hour that were measured, and of them the good ones: links to devices, control cores' waits,
+    the portal. `environment` None: the plant's."""
+
+    environment = models.ForeignKey(
+        "environments.Environment", models.PROTECT, null=True, related_name="quality_counts"
+    )
+    indicator = models.CharField(max_length=20, choices=QUALITIES)
+    begin = models.DateTimeField()
+    end = models.DateTimeField()
+    #: a link that is good a part of the minute counts by that part
+    minutes = models.FloatField()
+    good = models.FloatField()
+
+    class Meta:
+        ordering = ("begin", "pk")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(good__gte=0, good__lte=models.F("minutes")),
+                name="quality_good_of_minutes",
+            ),
+            models.UniqueConstraint(
+                fields=("environment", "indicator", "begin"), name="quality_count_once"
+            ),
+            models.UniqueConstraint(
+                fields=("indicator", "begin"),
+                condition=models.Q(environment__isnull=True),
+                name="quality_count_of_the_plant_once",
+            ),
+        )
+        indexes = (models.Index(fields=("environment", "begin"), name="quality_environment"),)
+
+    def __str__(self) -> str:
+        return f"{self.good:.1f} of {self.minutes:.0f} minutes good"
 
 
 class Absence(AppendOnly):

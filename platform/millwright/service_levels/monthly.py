@@ -17,6 +17,7 @@ from .choices import EXCLUDING
 from .contracts import contract_at, contracts_of, plant_zone
 from .measuring import measure_one, window_spans
 from .models import Contract, CycleCount, Interval, MaintenanceWindow, Note, Seal, ServiceSpan
+from .quality import Quality, qualities
 from .times import Times, held_against, provisioned, recovered
 from .watching import whole_budgets
 
@@ -76,6 +77,8 @@ class Month:
     scans: Scans
     provisioning: Times
     recovery: Times
+    #: links to devices and control cores' waits, by minutes
+    quality: tuple[Quality, ...]
     seals: list[Seal]
     #: incident → notes
     notes: dict[Any, list[Note]]
@@ -173,6 +176,7 @@ def month_of_environment(environment: Environment, month: dt.date, now: dt.datet
         scans=_scans(environment, span, contract.cycle_ratio),
         provisioning=held_against(provisioned(keys, span), holding, "provisioning_s"),
         recovery=held_against(recovered(keys, span), holding, "recovery_s"),
+        quality=qualities(keys, span, {environment.pk: contracts}, at),
         seals=list(
             Seal.objects.filter(environment=environment, month=month)
             .select_related("made_by", "environment")

@@ -25,10 +25,11 @@ from millwright.core.sla import (
 )
 from millwright.environments.models import Environment
 
-from .choices import CLASSES
+from .choices import PLANT, SCOPES
 from .contracts import as_terms, classes_of, plant_zone
 from .measuring import mark_stale, measure_months
 from .models import Contract, ServiceSpan
+from .quality import Quality, of_the_portal, portal_ratio, qualities
 from .times import Times, held_against, provisioned, recovered
 from .windows import FURTHEST
 
@@ -38,6 +39,8 @@ FIELDS = (
     "cycle_ratio",
     "provisioning_s",
     "recovery_s",
+    "device_link_ratio",
+    "run_queue_ratio",
     "hours",
     "missing_grace_s",
     "small_stop_s",
@@ -46,6 +49,8 @@ FIELDS = (
     "yearly_cap_hours",
     "note",
 )
+#: Shares that need not be promised.
+SHARES = ("cycle_ratio", "device_link_ratio", "run_queue_ratio")
 _LIMITS = {
     "provisioning_s": (1, 86400),
     "recovery_s": (1, 86400),
@@ -69,18 +74,25 @@ def draft(
         errors[unknown[0]] = _("there is no such field")
     if (environment is None) == (service_class == ""):
         errors["service_class"] = _("name an environment or a class, not both")
-    elif service_class and service_class not in dict(CLASSES):
+    elif service_class and service_class not in dict(SCOPES):
         errors["service_class"] = _("%(value)r is no class") % {"value": service_class}
     ratio = fields.get("availability_ratio")
     if not isinstance(ratio, int | float) or not 0.5 <= ratio < 1:
         errors["availability_ratio"] = _(
             "%(value)s: from 0.5 to less than 1 (0.999 is 99.9 %%)"
         ) % {"value": ratio}
-    cycle = fields.get("cycle_ratio")
-    if cycle is not None and not 0.5 <= cycle < 1:
-        errors["cycle_ratio"] = _("%(value)s: from 0.5 to less than 1 (0.999 is 99.9 %%)") % {
-            "value": cycle
-        }
+    for name in SHARES:
+        share = fields.get(name)
+        if share is not None and not 0.5 <= share < 1:
+            errors[name] = _("%(value)s: from 0.5 to less than 1 (0.999 is 99.9 %%)") % {
+                "value": share
+            }
+    if service_class == PLANT:
+        for name in (*SHARES, "provisioning_s", "recovery_s", "hours"):
+            if fields.get(name):
+                errors[name] = _(
+                    "%(value)s: of the portal and the API only availability is promised"
+                ) % {"value": fields[name]}
     for name, (least, most) in _LIMITS.items():
         value = fields.get(name)
         if value is not None and not least <= value <= most:
@@ -178,6 +190,8 @@ class Would:
     #: provisioned in time, and back after a host's loss, as it would have been
     provisioning: Times
     recovery: Times
+    #: counted by minutes: links to devices, control cores' waits; of the plant's own scope the portal
+    quality: tuple[Quality, ...] = ()
 
 
 def preview_contract(
@@ -199,6 +213,9 @@ def preview_contract(
     month = month_of(plant_zone(), now)
     for _number in range(months):
         month = month_before(month)
+        if service_class == PLANT:
+            found.append(_of_the_portal(month, contract))
+            continue
         was = measure_months(keys, month, now)
         would = measure_months(keys, month, now, {key: [terms] for key in keys})
         span = month_period(plant_zone(), month)
@@ -209,9 +226,30 @@ def preview_contract(
                 list(would.values()),
                 held_against(provisioned(keys, span), lambda _key, _at: contract, "provisioning_s"),
                 held_against(recovered(keys, span), lambda _key, _at: contract, "recovery_s"),
+                qualities(keys, span, {key: [contract] for key in keys}, now),
             )
         )
     return found
+
+
+def _of_the_portal(month: dt.date, contract: Contract) -> Would:
+    """A month of the portal: what probes from outside counted, minute by minute."""
+    span = month_period(plant_zone(), month)
+    counted = of_the_portal(span, contract.availability_ratio)
+    minute = dt.timedelta(minutes=1)
+    before = of_the_portal(span, portal_ratio(span.begin)).kept
+    return Would(
+        month=month,
+        environments=int(counted.share is not None),
+        was=counted.share,
+        would=counted.share,
+        kept=int(before is True),
+        would_keep=int(counted.kept is True),
+        budget_left=(counted.good - counted.minutes * contract.availability_ratio) * minute,
+        provisioning=Times(),
+        recovery=Times(),
+        quality=(counted,),
+    )
 
 
 def _would(
@@ -220,6 +258,7 @@ def _would(
     would: Sequence[Measured],
     provisioning: Times,
     recovery: Times,
+    quality: tuple[Quality, ...],
 ) -> Would:
     zero = dt.timedelta()
 
@@ -237,4 +276,5 @@ def _would(
         budget_left=sum((row.budget_left for row in would), zero),
         provisioning=provisioning,
         recovery=recovery,
+        quality=quality,
     )

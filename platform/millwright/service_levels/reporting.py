@@ -139,6 +139,12 @@ def report_rows(month: Month) -> Iterator[tuple[Any, ...]]:
         ("longest_streak_late", month.scans.longest_streak),
     ):
         yield "figure", name, "", "", "", "n/a" if value is None else value, "", ""
+    for quality in month.quality:
+        name = quality.indicator.replace("-", "_")
+        yield "figure", f"{name}_minutes", "", "", "", round(quality.minutes, 3), "", ""
+        yield "figure", f"{name}_good_minutes", "", "", "", round(quality.good, 3), "", ""
+        objective = "n/a" if quality.objective is None else quality.objective
+        yield "figure", f"{name}_objective", "", "", "", objective, "", ""
     for name, length in (
         ("eligible", measured.eligible),
         ("down", measured.down),
@@ -219,7 +225,9 @@ def sealed_file(seal: Seal) -> Iterator[str]:
     environment, span = seal.environment, month_period(plant_zone(), seal.month)
     at = dt.datetime.fromisoformat(seal.inputs["at"])
     parts: dict[str, Any] = {
-        part: input_rows(environment, span, part, seal.inputs[part]["last"]) for part in APPENDED
+        part: input_rows(environment, span, part, seal.inputs[part]["last"])
+        for part in APPENDED
+        if part in seal.inputs
     }
     parts["windows"] = window_rows(environment, span, at)
     parts["service"] = service_rows(environment, at)

@@ -29,6 +29,7 @@ from .models import (
     CycleCount,
     Interval,
     MaintenanceWindow,
+    QualityCount,
     Seal,
     ServiceSpan,
     Supersession,
@@ -41,6 +42,7 @@ APPENDED = {
     "corrections": Supersession,
     "absences": Absence,
     "cycles": CycleCount,
+    "qualities": QualityCount,
 }
 
 
@@ -53,7 +55,7 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
         ).order_by("pk").values_list(
             "pk", "environment", "service_class", "availability_ratio", "cycle_ratio", "hours",
             "missing_grace_s", "small_stop_s", "planned_counts", "valid_from", "created_by",
-            "provisioning_s", "recovery_s",
+            "provisioning_s", "recovery_s", "device_link_ratio", "run_queue_ratio",
         )  # fmt: skip
     if part == "intervals":
         return intervals.filter(pk__lte=last).order_by("pk").values_list(
@@ -72,6 +74,14 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
             .order_by("pk")
             .values_list("pk", "begin", "end", "ordered")
         )
+    if part == "qualities":
+        return (
+            QualityCount.objects.filter(
+                environment=environment, end__gt=span.begin, begin__lt=span.end, pk__lte=last
+            )
+            .order_by("pk")
+            .values_list("pk", "indicator", "begin", "end", "minutes", "good")
+        )
     return (
         CycleCount.objects.filter(
             environment=environment, end__gt=span.begin, begin__lt=span.end, pk__lte=last
@@ -86,8 +96,13 @@ def input_rows(environment: Environment, span: Span, part: str, last: int) -> li
     there was such a promise hold."""
     rows = list(rows_of(environment, span, part, last))
     if part == "contracts":
-        return [row if any(row[-2:]) else row[:-2] for row in rows]
+        return [_promised(_promised(row)) for row in rows]
     return rows
+
+
+def _promised(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without its last two fields where it promises neither."""
+    return row if any(row[-2:]) else row[:-2]
 
 
 def window_rows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:
@@ -125,8 +140,8 @@ def inputs_of(
     """Every part's count and digest, as of a moment."""
     span = month_period(plant_zone(), month)
     found = {
-        part: {"last": last[part], **chain(input_rows(environment, span, part, last[part]))}
-        for part in APPENDED
+        part: {"last": newest, **chain(input_rows(environment, span, part, newest))}
+        for part, newest in last.items()
     }
     found["windows"] = chain(window_rows(environment, span, at))
     found["service"] = chain(service_rows(environment, at))
@@ -242,7 +257,8 @@ def verify_seal(seal: Seal) -> Verdict:
     """Hold a seal against what is there now."""
     environment, sealed = seal.environment, seal.inputs
     span = month_period(plant_zone(), seal.month)
-    last = {part: sealed[part]["last"] for part in APPENDED}
+    # A seal of before a part was kept says nothing of it.
+    last = {part: sealed[part]["last"] for part in APPENDED if part in sealed}
     now = inputs_of(environment, seal.month, dt.datetime.fromisoformat(sealed["at"]), last)
     broken = [part for part in now if _proof(now[part]) != _proof(sealed[part])]
     at = dt.datetime.fromisoformat(sealed["at"])
@@ -253,8 +269,8 @@ def verify_seal(seal: Seal) -> Verdict:
     if _digest(seal.previous, environment, seal.month, sealed) != seal.digest:
         broken.append("seal")
     since = {}
-    for part in APPENDED:
-        if newer := rows_of(environment, span, part, 2**62).filter(pk__gt=last[part]).count():
+    for part, newest in last.items():
+        if newer := rows_of(environment, span, part, 2**62).filter(pk__gt=newest).count():
             since[part] = newer
     windows = len(window_rows(environment, span, timezone.now()))
     if windows > sealed["windows"]["count"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
 from .models import Contract, Interval, MaintenanceWindow, MonthSum, Note, Seal
 from .monthly import Month
+from .quality import Quality
 from .times import Times
 from .watching import Board, Line
 
@@ -127,6 +129,22 @@ def times_data(times: Times) -> dict[str, Any]:
     }
 
 
+def quality_data(quality: Iterable[Quality]) -> list[dict[str, Any]]:
+    """Minutes that were measured, the good ones, their share and what was promised; of several the least."""
+    return [
+        {
+            "indicator": row.indicator,
+            "minutes": round(row.minutes, 3),
+            "good": round(row.good, 3),
+            "share": row.share,
+            "objective": row.objective,
+            "promised": row.promised,
+            "kept": row.in_keeping,
+        }
+        for row in quality
+    ]
+
+
 class ContractSerializer(serializers.ModelSerializer):
     environment = serializers.CharField(
         source="environment.name", read_only=True, default=None, allow_null=True
@@ -145,6 +163,8 @@ class ContractSerializer(serializers.ModelSerializer):
             "cycle_ratio",
             "provisioning_s",
             "recovery_s",
+            "device_link_ratio",
+            "run_queue_ratio",
             "hours",
             "missing_grace_s",
             "small_stop_s",
@@ -256,6 +276,7 @@ def month_data(month: Month) -> dict[str, Any]:
         "longest_streak": month.scans.longest_streak,
         "provisioning": times_data(month.provisioning),
         "recovery": times_data(month.recovery),
+        "quality": quality_data(month.quality),
         "contracts": ContractSerializer(month.contracts, many=True).data,
         "windows": WindowSerializer(month.windows, many=True).data,
         "changes": [

@@ -92,7 +92,7 @@ def test_a_contract_is_previewed_and_written(
     assert len(months) == 3
     assert "95.0000%" in shell(plant.administrator, "contract", "write", *words).output
     assert contract_of(machine.environment).availability_ratio == 0.95
-    assert len(shell.json(plant.engineer, "contract", "list")) == 6
+    assert len(shell.json(plant.engineer, "contract", "list")) == 7
     refused = shell(plant.engineer, "contract", "write", *words)
     assert isinstance(refused.exception, CliError)
 

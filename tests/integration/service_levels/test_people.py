@@ -30,7 +30,14 @@ from millwright.service_levels.actions import (
 )
 from millwright.service_levels.contracts import contract_of, plant_zone, sync_objectives
 from millwright.service_levels.measuring import measure_one
-from millwright.service_levels.models import Contract, Interval, MaintenanceWindow, Note
+from millwright.service_levels.models import (
+    Contract,
+    Interval,
+    MaintenanceWindow,
+    Note,
+    QualityCount,
+)
+from millwright.service_levels.monthly import month_of_environment
 from millwright.service_levels.rounds import ledger_round
 from millwright.service_levels.seals import verify_seal
 from millwright.service_levels.times import held_against, provisioned
@@ -252,7 +259,7 @@ def test_windows_become_active_and_are_closed_by_the_clock_and_by_people(
 
 
 def test_shipped_objectives_are_contracts_of_classes_until_a_person_decides(plant: Plant) -> None:
-    assert sync_objectives() == 5
+    assert sync_objectives() == 6
     assert sync_objectives() == 0
     machine = machine_of(plant)
     assert contract_of(machine.environment).objective == "realtime-availability"
@@ -315,6 +322,59 @@ def test_a_preview_says_what_the_months_would_have_been(plant: Plant, machine: M
         preview_contract(plant.engineer, environment=machine.environment, availability_ratio=0.5)
 
 
+def test_minutes_of_links_cores_and_the_portal_are_previewed_and_reported(
+    plant: Plant, machine: Machine
+) -> None:
+    sync_objectives()
+    for indicator, whose, good in (
+        ("device-link", machine.environment, 59.4),
+        ("run-queue-wait", machine.environment, 60.0),
+        ("portal-availability", None, 57.0),
+    ):
+        QualityCount.objects.create(
+            environment=whose,
+            indicator=indicator,
+            begin=second(0),
+            end=second(3600),
+            minutes=60,
+            good=good,
+        )
+    own = {"environment": machine.environment, "availability_ratio": 0.9, "months": 1, "now": JULY}
+    (june,) = preview_contract(plant.administrator, **own, device_link_ratio=0.98)
+    links, cores = june.quality
+    assert (links.share, links.objective, links.kept) == (pytest.approx(0.99), 0.98, True)
+    assert (cores.share, cores.objective, cores.kept) == (1.0, None, None)
+    (june,) = preview_contract(plant.administrator, **own, device_link_ratio=0.995)
+    assert june.quality[0].kept is False
+    # The month's report holds it against what was promised then: the shipped objective of the class.
+    month = month_of_environment(machine.environment, JUNE, JULY)
+    assert [(row.share, row.kept) for row in month.quality] == [
+        (pytest.approx(0.99), False),
+        (1.0, True),
+    ]
+    # The portal: 95 % of its minutes.
+    of = {"service_class": "plant", "months": 1, "now": JULY}
+    (strict,) = preview_contract(plant.administrator, **of, availability_ratio=0.99)
+    (mild,) = preview_contract(plant.administrator, **of, availability_ratio=0.9)
+    assert (strict.would, strict.would_keep, mild.would_keep) == (pytest.approx(0.95), 0, 1)
+    assert mild.budget_left == dt.timedelta(minutes=3)
+    refused(
+        lambda: write_contract(
+            plant.administrator, service_class="plant", availability_ratio=0.9, cycle_ratio=0.9
+        ),
+        "cycle_ratio",
+    )
+    refused(
+        lambda: write_contract(
+            plant.administrator,
+            environment=machine.environment,
+            availability_ratio=0.9,
+            run_queue_ratio=1.2,
+        ),
+        "run_queue_ratio",
+    )
+
+
 # --- seals -------------------------------------------------------------------------------------------
 
 
@@ -336,6 +396,10 @@ def test_a_sealed_month_shows_corrections_and_edits(
     assert verdict.intact
     assert verdict.since == {"intervals": 1, "corrections": 1}
     assert verdict.changed["down_us"] == (4_000_000_000, 1_000_000_000)
+    # A seal of before good minutes were kept says nothing of them, and holds.
+    del seal.inputs["qualities"]
+    assert "qualities" not in verify_seal(seal).broken
+    seal.refresh_from_db()
     again = seal_month(plant.approver, machine.environment, JUNE)
     assert (again.number, again.previous) == (2, seal.digest)
     assert verify_seal(again).intact

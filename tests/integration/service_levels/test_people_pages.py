@@ -167,6 +167,8 @@ def test_a_contract_is_previewed_and_then_written(
         ("shifts", "always", "Service hours: "),
         ("shifts", "xyz 06:00-22:00", "Service hours: "),
         ("small_stop_s", "-1", "A small stop lasts at most, in seconds: -1: "),
+        ("device_links", "1", "Links to devices in percent of the minutes: 0.01: "),
+        ("core_waits", "high", "Control cores hardly wait in percent of the minutes: high: "),
         ("provisioning_s", "-5", "Provisioned within, in seconds: -5: "),
         ("time_zone", "Mars/Base", "Service hours: "),
     ):
@@ -184,6 +186,22 @@ def test_a_contract_is_previewed_and_then_written(
         machine.environment.name
         not in client_of(plant.stranger).get(reverse("portal:contracts")).content.decode()
     )
+
+
+def test_what_is_promised_of_the_portal_is_changed_on_the_page(
+    plant: Plant, machine: Machine
+) -> None:
+    url = f"{reverse('portal:contract_edit')}?class=plant"
+    assert client_of(plant.engineer).get(url).status_code == 403
+    caller = client_of(plant.administrator)
+    page = caller.get(url)
+    assert page.context["given"]["availability"] == "99.5"
+    assert 'name="cycles"' not in page.content.decode()
+    given = {"availability": "98", "note": "one server"}
+    assert caller.post(url, {**given, "preview": "1"}).context["months"][0].would is None
+    assert caller.post(url, given).status_code == 302
+    assert Contract.objects.filter(service_class="plant").last().availability_ratio == 0.98
+    assert "98.000 %" in caller.get(reverse("portal:contracts")).content.decode()
 
 
 def test_the_api_corrects_asks_and_promises(plant: Plant, machine: Machine) -> None:

@@ -23,6 +23,7 @@ from millwright.service_levels.serializers import (
     IntervalSerializer,
     NoteSerializer,
     WindowSerializer,
+    quality_data,
     times_data,
 )
 
@@ -219,6 +220,8 @@ class PromiseInput(serializers.Serializer):
     recovery_s = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=86400
     )
+    device_link_ratio = serializers.FloatField(required=False, allow_null=True, default=None)
+    run_queue_ratio = serializers.FloatField(required=False, allow_null=True, default=None)
     hours = serializers.DictField(required=False, default=dict)
     missing_grace_s = serializers.IntegerField(required=False, min_value=0, max_value=3600)
     small_stop_s = serializers.IntegerField(required=False, min_value=0, max_value=3600)
@@ -274,6 +277,7 @@ class ContractViewSet(ProjectRows):
                     "budget_left_s": row.budget_left.total_seconds(),
                     "provisioning": times_data(row.provisioning),
                     "recovery": times_data(row.recovery),
+                    "quality": quality_data(row.quality),
                 }
                 for row in found
             ]

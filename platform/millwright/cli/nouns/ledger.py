@@ -203,9 +203,22 @@ def _promise(function: Any) -> Any:
         click.option(
             "--provisioning", type=click.IntRange(1, 86400), help="Provisioned within, in seconds."
         ),
+        click.option(
+            "--core-wait",
+            type=float,
+            help="Share of minutes in which control cores hardly wait, as 0.999.",
+        ),
+        click.option(
+            "--device-link", type=float, help="Share of minutes with good links to devices."
+        ),
         click.option("--cycles", type=float, help="Share of scans in time, as 0.9999."),
         click.option("--availability", type=float, required=True, help="As 0.999."),
-        click.option("--class", "service_class", default="", help="Of a class of machines."),
+        click.option(
+            "--class",
+            "service_class",
+            default="",
+            help="Of a class of machines; plant: of portal and API.",
+        ),
         click.option("--environment", default="", help="Of one environment."),
     ):
         function = option(function)
@@ -219,6 +232,8 @@ def _body(
     cycles: float | None,
     provisioning: int | None,
     recovery: int | None,
+    device_link: float | None,
+    core_wait: float | None,
     hours: Path | None,
     note: str,
 ) -> dict[str, Any]:
@@ -229,6 +244,8 @@ def _body(
         "cycle_ratio": cycles,
         "provisioning_s": provisioning,
         "recovery_s": recovery,
+        "device_link_ratio": device_link,
+        "run_queue_ratio": core_wait,
         "hours": json.loads(hours.read_text(encoding="utf-8")) if hours else {},
         "note": note,
     }

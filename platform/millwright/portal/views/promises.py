@@ -19,7 +19,7 @@ from millwright.accounts.permissions import PermissionRefused, may, projects_wit
 from millwright.core.sla.hours import DAYS
 from millwright.environments.models import Environment
 from millwright.service_levels import actions
-from millwright.service_levels.choices import CLASSES, WINDOW_STATES, WindowState
+from millwright.service_levels.choices import SCOPES, WINDOW_STATES, WindowState
 from millwright.service_levels.contracts import contract_of
 from millwright.service_levels.models import Contract, MaintenanceWindow
 from millwright.service_levels.objectives import FIELDS
@@ -34,6 +34,8 @@ _WORDS = {
     "cycle_ratio": gettext_lazy("Scans in time in percent"),
     "provisioning_s": gettext_lazy("Provisioned within, in seconds"),
     "recovery_s": gettext_lazy("Back after a host's loss within, in seconds"),
+    "device_link_ratio": gettext_lazy("Links to devices in percent of the minutes"),
+    "run_queue_ratio": gettext_lazy("Control cores hardly wait in percent of the minutes"),
     "hours": gettext_lazy("Service hours"),
     "missing_grace_s": gettext_lazy("Missing data counts as down after, in seconds"),
     "small_stop_s": gettext_lazy("A small stop lasts at most, in seconds"),
@@ -157,7 +159,7 @@ def contracts(request: HttpRequest) -> HttpResponse:
     rows = Contract.objects.with_names().for_user(request.user)
     classes = []
     common = list(rows.filter(environment=None).order_by("valid_from", "pk"))
-    for value, words in CLASSES:
+    for value, words in SCOPES:
         mine = [row for row in common if row.service_class == value]
         holds = [row for row in mine if row.valid_from <= now]
         classes.append(
@@ -249,6 +251,8 @@ def _fields(given: Any) -> dict[str, Any]:
     fields |= {
         "availability_ratio": _share(given.get("availability", ""), "availability_ratio", errors),
         "cycle_ratio": _share(given.get("cycles", ""), "cycle_ratio", errors),
+        "device_link_ratio": _share(given.get("device_links", ""), "device_link_ratio", errors),
+        "run_queue_ratio": _share(given.get("core_waits", ""), "run_queue_ratio", errors),
         "planned_counts": given.get("planned_counts") == "1",
         "hours": _hours(given, errors),
         "note": given.get("note", "")[:200],
@@ -258,14 +262,18 @@ def _fields(given: Any) -> dict[str, Any]:
     return fields
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share * 100:.6f}".rstrip("0").rstrip(".")
+
+
 def form_of(contract: Contract) -> dict[str, Any]:
     """A contract as the form shows it."""
     hours = contract.hours or {}
     return {
-        "availability": f"{contract.availability_ratio * 100:.6f}".rstrip("0").rstrip("."),
-        "cycles": ""
-        if contract.cycle_ratio is None
-        else f"{contract.cycle_ratio * 100:.6f}".rstrip("0").rstrip("."),
+        "availability": _percent(contract.availability_ratio),
+        "cycles": _percent(contract.cycle_ratio),
+        "device_links": _percent(contract.device_link_ratio),
+        "core_waits": _percent(contract.run_queue_ratio),
         "shifts": "\n".join(
             f"{' '.join(row.get('days') or DAYS)} {row.get('from', '00:00')}-{row.get('to', '24:00')}"
             for row in hours.get("shifts") or ()
@@ -289,7 +297,7 @@ def contract_edit(request: HttpRequest) -> HttpResponse:
     service_class = asked.get("class", "") if environment is None else ""
     if not may(request.user, "administer", environment.project if environment else None):
         raise PermissionDenied(_("What is promised is changed by administrators."))
-    if environment is None and service_class not in dict(CLASSES):
+    if environment is None and service_class not in dict(SCOPES):
         return redirect("portal:contracts")
     newest = (
         contract_of(environment)
@@ -318,7 +326,7 @@ def contract_edit(request: HttpRequest) -> HttpResponse:
     context = {
         "environment": environment,
         "service_class": service_class,
-        "words": dict(CLASSES).get(service_class, ""),
+        "words": dict(SCOPES).get(service_class, ""),
         "newest": newest,
         "given": given,
         "errors": errors,
