@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from millwright.accounts.actions import make_login_link
+from millwright.catalog.actions import sync_template
+from millwright.catalog.models import Template, TemplateVersion
 from millwright.environments.models import Environment
 from millwright.shopfloor import actions as shopfloor
 from playwright.sync_api import Page, expect
@@ -34,6 +37,21 @@ def test_the_tour(live: Site, floor: Floor, tmp_path: Path) -> None:
         size = page.viewport_size
         assert size is not None
         page.screenshot(path=folder / f"{name}.png", full_page=size["width"] < 800)
+
+    # The catalogue of a release: its own templates, as their files have them.
+    built = TemplateVersion.objects.get(pk=plant.template.pk).image
+    for file in sorted((ROOT / "vmtemplates").glob("*/template.yaml")):
+        spec = yaml.safe_load(file.read_text())
+        if spec["name"] == plant.template.template.name:
+            Template.objects.filter(name=spec["name"]).update(
+                title=spec["title"], summary=spec["summary"]
+            )
+            TemplateVersion.objects.filter(pk=plant.template.pk).update(
+                spec={**plant.template.spec, "image": spec["image"]}
+            )
+        elif spec.get("offered", True):
+            sync_template(None, spec)
+    TemplateVersion.objects.update(image=built, image_state="ready")
 
     example = ROOT / "examples/filling_line"
     shopfloor.upload_program(

@@ -38,6 +38,18 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         _row(DONE, DONE, NO, DONE, NO, UNKNOWN),
     ),
+    "request-alike": (
+        "requests/alike/",
+        {
+            "name": "more",
+            "project": "line-1",
+            "template": "vplc",
+            "size": "small",
+            "cell": "line1",
+            "copies": 2,
+        },
+        _row(DONE, DONE, NO, DONE, NO, UNKNOWN),
+    ),
     # It tells what the pool has, and changes nothing: whoever sees the project may ask.
     "request-preview": (
         "requests/preview/",

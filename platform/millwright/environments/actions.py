@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import uuid
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -185,7 +186,8 @@ def request_copies(actor: Any, copies: int, *, submit: bool, **fields: Any) -> l
         )
     base = fields.pop("name")
     names = [base] if copies == 1 else [f"{base}-{number}" for number in range(1, copies + 1)]
-    made = [create_request(actor, name=name, **fields) for name in names]
+    together = uuid.uuid4() if copies > 1 else None
+    made = [create_request(actor, name=name, alike=together, **fields) for name in names]
     if submit:
         # Each alone may fit where all of them do not.
         size = size_of(fields["template_version"].spec, fields["size"])

@@ -81,6 +81,8 @@ class Request(models.Model):
     environment = models.OneToOneField(
         "Environment", models.SET_NULL, null=True, blank=True, related_name="request"
     )
+    #: the same for all that were asked for in one go, which are decided together
+    alike = models.UUIDField(_("asked for together"), null=True, blank=True, editable=False)
     #: the placement preview at submission: {"chosen", "hosts": […], "notes": […]}
     placement = models.JSONField(default=dict)
 
@@ -93,6 +95,9 @@ class Request(models.Model):
             models.Index(fields=("-created_at",), name="request_newest"),
             models.Index(fields=("requester", "-created_at"), name="request_own"),
             models.Index(fields=("state", "submitted_at"), name="request_waiting"),
+            models.Index(
+                fields=("alike",), condition=models.Q(alike__isnull=False), name="request_alike"
+            ),
         )
 
     def __str__(self) -> str:

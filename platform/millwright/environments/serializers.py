@@ -63,6 +63,7 @@ class RequestSerializer(PlainSerializer):
             "decided_by",
             "decision_reason",
             "environment",
+            "alike",
             "placement",
         )
         read_only_fields = fields

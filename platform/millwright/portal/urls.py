@@ -169,6 +169,11 @@ urlpatterns = [
         name="member_remove",
     ),
     path("administration/settings/", administration.settings_page, name="settings"),
+    path(
+        "administration/templates/<slug:name>/offer/",
+        administration.template_offer,
+        name="template_offer",
+    ),
     path("notifications/", notifications.Inbox.as_view(), name="notifications"),
     path("notifications/unread/", notifications.unread, name="unread"),
     path("notifications/read-all/", notifications.read_all, name="notifications_read"),

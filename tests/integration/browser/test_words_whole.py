@@ -9,9 +9,16 @@ import pytest
 from django.utils import timezone
 from millwright.accounts.actions import issue_token
 from millwright.audit.actions import record
-from millwright.environments.models import Environment, Machine, Operation, StateTransition
+from millwright.environments.models import (
+    Environment,
+    Machine,
+    Operation,
+    Request,
+    StateTransition,
+)
 from millwright.inventory.models import Drift, Host
 from millwright.notifications.models import Notice, Notification
+from millwright.shopfloor import actions as shopfloor
 from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_accessible import _world
@@ -154,3 +161,27 @@ def test_no_word_is_broken(
         if not no_overflow(page):
             found[path] = [*found.get(path, []), "the page is wider than its window"]
     assert not found, "\n".join(f"{path}: {words}" for path, words in found.items())
+
+
+def test_without_javascript_a_phone_has_its_menu_and_devices_are_found(
+    portal: tuple[str, Plant], browser: Browser
+) -> None:
+    url, plant = portal
+    for number in range(45):
+        shopfloor.add_device(
+            plant.engineer, name=f"drive-{number:02}", project=plant.project, cell=plant.cell,
+            address=f"10.90.1.{30 + number}", port=502,
+        )  # fmt: skip
+    page = enter(browser, url, plant.engineer, 400, java_script_enabled=False)
+    page.get_by_role("link", name="Requests", exact=True).click()
+    page.get_by_role("button", name="Sign out").wait_for()
+    page.goto(f"{url}/requests/new/?template=vplc")
+    assert page.locator("input[name=devices]").count() == 40
+    page.get_by_label("Name of the environment").fill("far-line")
+    page.get_by_role("searchbox", name="Find devices").fill("drive-44")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("checkbox", name="drive-44").check()
+    assert page.get_by_label("Name of the environment").input_value() == "far-line"
+    page.get_by_role("button", name="Submit for approval").click()
+    page.get_by_text("An approver decides").wait_for()
+    assert Request.objects.get().devices == ["drive-44"]

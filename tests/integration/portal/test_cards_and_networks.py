@@ -10,7 +10,9 @@ import pytest
 from django.conf import settings
 from django.utils import translation
 from millwright.accounts.models import Membership, Project
+from millwright.audit.models import AuditEntry
 from millwright.catalog.actions import sync_template
+from millwright.catalog.models import Template
 from millwright.environments import actions
 from millwright.inventory.models import Host
 from millwright.portal import cards
@@ -133,3 +135,25 @@ def test_the_pool_shows_its_networks_and_a_host_its_bridges_with_their_vlans(pla
     assert "br-office" in page and page.index("Hardware-Virtualisierung") < page.index(
         "Firewall an"
     )
+
+
+def test_an_administrator_takes_a_template_out_of_the_catalogue_and_offers_it_again(
+    plant: Plant,
+) -> None:
+    ada, erin = signed_in(plant.administrator), signed_in(plant.engineer)
+    place = "/administration/templates/vplc/offer/"
+    ada.post(place, {"offered": "no"})
+    assert "The catalogue is empty" in erin.get("/catalogue/").content.decode()
+    assert "Offer it" in ada.get("/administration/settings/").content.decode()
+    ada.post(place, {"offered": "yes"})
+    assert "Virtual PLC" in erin.get("/catalogue/").content.decode()
+    assert set(
+        AuditEntry.objects.filter(object_type="template").values_list("action", flat=True)
+    ) == {
+        "template.hide",
+        "template.offer",
+    }
+    sync_template(None, {**SPEC, "name": "tiny", "offered": False})
+    Template.objects.filter(name="tiny").update(offered=False)
+    told = ada.post("/administration/templates/tiny/offer/", {"offered": "yes"}, follow=True)
+    assert "never offered" in told.content.decode()

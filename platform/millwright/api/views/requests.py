@@ -16,6 +16,7 @@ from millwright.accounts.models import Project
 from millwright.api.bases import ProjectRows
 from millwright.catalog.models import TemplateVersion
 from millwright.environments import actions
+from millwright.environments.alike import decide_alike
 from millwright.environments.devices import MAX_DEVICES
 from millwright.environments.models import Request
 from millwright.environments.placement import preview
@@ -25,7 +26,7 @@ from millwright.environments.sizes import size_of
 from millwright.inventory.models import Cell
 from millwright.shopfloor.models import ProgramVersion
 
-from .environments import ReasonInput, _known, _reason
+from .environments import ReasonInput, _known
 
 
 class RequestInput(serializers.Serializer):
@@ -90,6 +91,22 @@ class ApproveInput(ReasonInput):
     size = serializers.CharField(required=False, max_length=32)
     lease_days = serializers.IntegerField(required=False, min_value=1, max_value=3660)
     strict_realtime = serializers.BooleanField(required=False)
+    alike = serializers.BooleanField(
+        required=False, default=False, help_text="All that were asked for together and wait."
+    )
+
+
+class AlikeInput(RequestInput):
+    """As many alike as `copies` says, `name-1`, `name-2`, …: all of them or none."""
+
+    copies = serializers.IntegerField(min_value=1, max_value=actions.MAX_COPIES)
+    submit = serializers.BooleanField(default=False, help_text="Ask for approval at once.")
+
+
+class RejectInput(ReasonInput):
+    """`alike`: all that were asked for together and wait."""
+
+    alike = serializers.BooleanField(required=False, default=False)
 
 
 class RequestViewSet(ProjectRows):
@@ -106,6 +123,19 @@ class RequestViewSet(ProjectRows):
         """Write a draft; submit it with `submit`."""
         made = actions.create_request(request.user, **self._input(request))
         return self._answer(made, status.HTTP_201_CREATED)
+
+    @extend_schema(request=AlikeInput, responses={201: RequestSerializer(many=True)})
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
+    def alike(self, request: HttpRequest) -> Response:
+        """Ask for several alike, which are decided as one."""
+        data = AlikeInput(data=request.data, context={"request": request})
+        data.is_valid(raise_exception=True)
+        fields = dict(data.validated_data)
+        copies, submit = fields.pop("copies"), fields.pop("submit")
+        made = actions.request_copies(request.user, copies, submit=submit, **fields)
+        rows = Request.objects.with_names().filter(pk__in=[row.pk for row in made])
+        answer = RequestSerializer(rows.order_by("created_at"), many=True).data
+        return Response(answer, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=RequestInput, responses={200: RequestSerializer})
     def partial_update(self, request: HttpRequest, pk: str) -> Response:
@@ -169,17 +199,25 @@ class RequestViewSet(ProjectRows):
             if name in actions.APPROVER_MAY_CHANGE and name in request.data
         }
         reason = data.validated_data["reason"]
+        if data.validated_data["alike"]:
+            row = self.get_object()
+            decide_alike(request.user, row, approve=True, reason=reason, changes=granted)
+            return self._answer(row)
         return self._answer(
             actions.approve_request(request.user, self.get_object(), reason, granted)
         )
 
-    @extend_schema(request=ReasonInput, responses={200: RequestSerializer})
+    @extend_schema(request=RejectInput, responses={200: RequestSerializer})
     @action(detail=True, methods=["post"])
     def reject(self, request: HttpRequest, pk: str) -> Response:
         """Reject, with a reason."""
-        return self._answer(
-            actions.reject_request(request.user, self.get_object(), _reason(request))
-        )
+        data = RejectInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row, reason = self.get_object(), data.validated_data["reason"]
+        if data.validated_data["alike"]:
+            decide_alike(request.user, row, approve=False, reason=reason)
+            return self._answer(row)
+        return self._answer(actions.reject_request(request.user, row, reason))
 
     @extend_schema(request=None, responses={200: RequestSerializer})
     @action(detail=True, methods=["post"])

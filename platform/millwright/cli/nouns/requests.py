@@ -77,6 +77,7 @@ def show(name: str, form: str) -> None:
 @click.option("--program-version", help="Id of a program version to deliver.")
 @click.option("--device", "devices", multiple=True, help="A registered device that it is for.")
 @click.option("--draft", is_flag=True, help="Only write it; it can be changed until submitted.")
+@click.option("--copies", default=1, show_default=True, help="So many alike, decided as one.")
 @format_option
 def create(
     name: str,
@@ -90,6 +91,7 @@ def create(
     program_version: str | None,
     devices: tuple[str, ...],
     draft: bool,
+    copies: int,
     form: str,
 ) -> None:
     """Ask for an environment: written and submitted in one go.
@@ -109,6 +111,10 @@ def create(
         "program_version": program_version,
         "devices": list(devices),
     }
+    if copies != 1:
+        rows = api.post("requests/alike/", {**body, "copies": copies, "submit": not draft})
+        show_rows(rows, _COLUMNS, form)
+        return
     made = api.post("requests/", body)
     if draft:
         show_one(made, form, hide=("placement",))
@@ -171,26 +177,33 @@ def submit(name: str) -> None:
     _decide("submit", name, "")
 
 
-def _decide(verb: str, name: str, reason: str) -> None:
+def _decide(verb: str, name: str, reason: str, **more: bool) -> None:
     api = Api.from_settings()
-    row = api.post(f"requests/{find(api, name)['id']}/{verb}/", {"reason": reason})
+    row = api.post(f"requests/{find(api, name)['id']}/{verb}/", {"reason": reason, **more})
     click.echo(f"{row['name']}: {row['state']}")
+
+
+_alike = click.option(
+    "--alike", is_flag=True, help="With all that were asked for together and wait."
+)
 
 
 @request.command()
 @click.argument("name")
 @click.option("--reason", default="")
-def approve(name: str, reason: str) -> None:
+@_alike
+def approve(name: str, reason: str, alike: bool) -> None:
     """Approve: the environment is built."""
-    _decide("approve", name, reason)
+    _decide("approve", name, reason, alike=alike)
 
 
 @request.command()
 @click.argument("name")
 @click.option("--reason", required=True)
-def reject(name: str, reason: str) -> None:
+@_alike
+def reject(name: str, reason: str, alike: bool) -> None:
     """Reject, with a reason."""
-    _decide("reject", name, reason)
+    _decide("reject", name, reason, alike=alike)
 
 
 @request.command()

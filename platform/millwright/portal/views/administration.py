@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
@@ -17,7 +18,8 @@ from millwright.accounts import people as actions
 from millwright.accounts.choices import Role
 from millwright.accounts.models import Membership, Project, User
 from millwright.accounts.permissions import may
-from millwright.catalog.models import TemplateVersion
+from millwright.catalog.actions import offer_template
+from millwright.catalog.models import Template, TemplateVersion
 from millwright.portal.people_forms import MemberForm, PersonForm, ProjectForm
 from millwright.settings import get_settings
 from millwright.settings.describe import certificates, described
@@ -268,3 +270,19 @@ def settings_page(request: HttpRequest) -> HttpResponse:
         )[:100],
     }
     return render(request, "portal/administration/settings.html", context)
+
+
+@login_required
+@require_POST
+def template_offer(request: HttpRequest, name: str) -> HttpResponse:
+    """Have a template in the catalogue, or take it out; machines made from it stay."""
+    _require_administrator(request)
+    row = get_object_or_404(Template, name=name)
+    wanted = request.POST.get("offered", "")
+    if wanted in ("yes", "no"):
+        attempt(
+            request,
+            lambda: (offer_template(request.user, row, wanted == "yes"),),
+            _("It is in the catalogue.") if wanted == "yes" else _("It is no longer offered."),
+        )
+    return redirect(f"{reverse('portal:settings')}#templates")

@@ -14,12 +14,16 @@ from django.utils import timezone
 from millwright.accounts.permissions import may
 from millwright.accounts.signals import BREAK_GLASS
 from millwright.audit.models import AuditEntry
+from millwright.environments.actions import MAX_COPIES
 from millwright.environments.models import Environment, Machine, Operation, Request
 from millwright.inventory.models import Host
 from millwright.shopfloor.models import Deployment
 
 #: A failure older than this is history, found among the operations.
 LATELY = dt.timedelta(days=1)
+#: Environments on the page, and their states as they call for a look.
+SHOWN = 50
+WORST_FIRST = ("failed", "degraded", "provisioning", "reserved", "removing")
 
 
 @login_required
@@ -30,19 +34,6 @@ def home(request: HttpRequest) -> HttpResponse:
         Host.objects.defer("topology", "capabilities", "policy").exclude(health="up")
         if may(user, "pool")
         else Host.objects.none()
-    )
-    worst_first = {
-        "failed": 0,
-        "degraded": 1,
-        "provisioning": 2,
-        "reserved": 3,
-        "removing": 4,
-        "running": 5,
-        "stopped": 6,
-    }
-    environments = sorted(
-        Environment.objects.for_user(user).present().select_related("project")[:50],
-        key=lambda row: (worst_first.get(row.state, 9), row.name),
     )
     failed = (
         Operation.objects.with_names()
@@ -61,7 +52,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "emergencies": _emergencies(user),
         "failed": failed,
         "pool": pool,
-        "inbox": Request.objects.listed().to_decide_by(user)[:20],
+        "inbox": _inbox(user),
         "deployments": Deployment.objects.with_names().to_decide_by(user)[:20],
         "forced": Machine.objects.for_user(user)
         .present()
@@ -70,10 +61,29 @@ def home(request: HttpRequest) -> HttpResponse:
         .only("name", "forced", "forced_since", "environment__name")
         .order_by("forced_since")[:20],
         "unhealthy_hosts": hosts[:20],
-        "environments": environments,
+        "environments": _worst_first(user),
         "requests": Request.objects.listed().filter(requester=user)[:10],
     }
     return render(request, "portal/home.html", context)
+
+
+def _inbox(user: Any) -> list[tuple[Request, int]]:
+    """What waits for a decision, oldest first; those that were asked for together are one line: (first, how many)."""
+    found: dict[Any, list[Request]] = {}
+    for row in Request.objects.listed().to_decide_by(user)[: 20 * MAX_COPIES]:
+        found.setdefault(row.alike or row.pk, []).append(row)
+    return [(rows[0], len(rows)) for rows in list(found.values())[:20]]
+
+
+def _worst_first(user: Any) -> list[Environment]:
+    """The 50 environments that need a look most: two queries, however many run well."""
+    rows = Environment.objects.for_user(user).present().select_related("project")
+    wrong = list(rows.exclude(state__in=("running", "stopped"))[:SHOWN])
+    wrong.sort(
+        key=lambda row: (WORST_FIRST.index(row.state) if row.state in WORST_FIRST else 9, row.name)
+    )
+    well = rows.filter(state__in=("running", "stopped")).order_by("state", "name")
+    return wrong + list(well[: SHOWN - len(wrong)])
 
 
 def _emergencies(user: Any) -> Any:

@@ -18,6 +18,7 @@ from millwright.accounts.permissions import may
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import RequestState
 from millwright.environments import actions
+from millwright.environments.alike import conflicts, decide_alike, waiting_alike
 from millwright.environments.models import Request
 from millwright.environments.placement import preview
 from millwright.environments.quota import quota_after
@@ -262,6 +263,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
     item = get_object_or_404(Request.objects.with_names().for_user(request.user), pk=pk)
     own = item.requester_id == request.user.pk
     waiting = item.state == RequestState.SUBMITTED
+    together = waiting_alike(item) if waiting else [item]
     report = item.placement
     if item.state in (RequestState.DRAFT, RequestState.SUBMITTED):
         try:
@@ -272,7 +274,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
                 strict=item.strict_realtime,
             )
             size = size_of(item.template_version.spec, item.size)
-            report = {**plan.as_dict(), "quota": quota_rows(item.project, size)}
+            report = {**plan.as_dict(), "quota": quota_rows(item.project, size, len(together))}
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
     facts = [
@@ -301,6 +303,8 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
         "report": report,
         "environment_name": item.environment.name if item.environment else None,
         "sizes": sizes_of(item.template_version.spec),
+        "together": together,
+        "conflicts": conflicts(item, together) if waiting else [],
         "can_decide": waiting
         and not own
         and item.first_approval_by_id != request.user.pk
@@ -331,6 +335,14 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
             _("Approved."),
         ),
         "reject": (lambda: actions.reject_request(user, item, reason), _("Rejected.")),
+        "approve_alike": (
+            lambda: decide_alike(user, item, approve=True, reason=reason, changes=granted),
+            _("All of them are approved."),
+        ),
+        "reject_alike": (
+            lambda: decide_alike(user, item, approve=False, reason=reason),
+            _("All of them are rejected."),
+        ),
     }
     if chosen := changes.get(request.POST.get("decision", "")):
         attempt(request, *chosen)
