@@ -29,7 +29,7 @@ class Bench:
 BENCHES = (
     Bench("checking Structured Text: OSCAT", "tests.bench.st",
           ("{peers}/oscat", "--with", "{peers}/oscat_globals.st", "--dialect", "codesys23"), "oscat"),
-    Bench("a scan of 1000 statements", "tests.bench.st_scan"),
+    Bench("a scan of 1000 statements", "tests.bench.st_scan", ("--peers", "{peers}")),
     Bench("Modbus FC3 against pymodbus and libmodbus", "tests.bench.modbus"),
     Bench("memory of a controller with 1000 tags", "tests.bench.memory"),
     Bench("edit to running, 200 lines, against OpenPLC's g++", "tests.bench.change", ("--peers", "{peers}")),
