@@ -149,7 +149,13 @@ class Api:
             yield from page["results"]
             if not page.get("next"):
                 return
-            page = self._call("GET", page["next"])
+            page = self._call("GET", self._here(page["next"]))
+
+    def _here(self, url: str) -> str:
+        """The portal names its pages by its public name: they are asked where this client reaches it, and the token
+        goes nowhere else."""
+        own = self._client.base_url
+        return str(httpx.URL(url).copy_with(scheme=own.scheme, host=own.host, port=own.port))
 
     def first(self, path: str, **query: Any) -> dict[str, Any] | None:
         """The first row, or None."""
