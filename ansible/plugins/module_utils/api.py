@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -79,10 +79,9 @@ class Api:
             headers["Content-Type"] = "application/json"
         if key:
             headers["Idempotency-Key"] = hashlib.sha256(key.encode()).hexdigest()
-        url = path if path.startswith(("http://", "https://")) else f"{self.url}/api/v1/{path}"
         try:
             answer = open_url(
-                url,
+                f"{self.url}/api/v1/{path}",
                 data=data,
                 headers=headers,
                 method=method,
@@ -120,7 +119,8 @@ class Api:
             found += page["results"]
             if not page.get("next"):
                 return found
-            page = self.call("GET", page["next"])
+            # Named by the portal's public name; asked where it was reached, and the token goes nowhere else.
+            page = self.call("GET", f"{path}?{urlsplit(page['next']).query}")
 
 
 def segment(text: str) -> str:
