@@ -413,9 +413,10 @@ class MigrationSpec:
     destination already); without it the pools have to be one shared file system.
     `auto_converge` slows the guest's vCPUs down until its memory can be followed: never for a
     class with a deadline. Post-copy is not offered: a guest split over two hosts dies with
-    the link between them.
+    the link between them. Without `live` the guest stands still while it is copied.
     """
 
+    live: bool = True
     copy_storage: bool = True
     tls: bool = True
     auto_converge: bool = False

@@ -266,11 +266,12 @@ def _result(stats: dict[str, Any], elapsed_ms: int) -> MigrationResult:
 # the destination throws its half away, and the guest goes on at the source.
 def _arguments(spec: MigrationSpec, xml: str, name: str) -> tuple[int, dict[str, Any]]:
     flags = (
-        libvirt.VIR_MIGRATE_LIVE
-        | libvirt.VIR_MIGRATE_PERSIST_DEST
+        libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
         | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
     )
+    if spec.live:
+        flags |= libvirt.VIR_MIGRATE_LIVE
     if spec.tls:
         flags |= libvirt.VIR_MIGRATE_TLS
     if spec.auto_converge:

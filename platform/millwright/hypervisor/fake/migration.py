@@ -52,6 +52,7 @@ class Flight:
     bandwidth_bytes_s: int
     max_downtime_ms: int
     auto_converge: bool
+    live: bool
     remaining_bytes: float
     processed_bytes: float = 0.0
     elapsed_s: float = 0.0
@@ -63,7 +64,7 @@ class Flight:
         """One second of pre-copy; it switches over when the rest fits in the downtime."""
         self.elapsed_s += 1.0
         sent = min(self.remaining_bytes, float(self.bandwidth_bytes_s))
-        dirty = float(self.load.dirty_bytes_s)
+        dirty = float(self.load.dirty_bytes_s) if self.live else 0.0
         if self.auto_converge:
             # Throttled a tenth more every second, as QEMU does round by round.
             dirty *= max(0.01, 1.0 - 0.1 * self.elapsed_s)
@@ -135,6 +136,7 @@ class FakeMigration:
                 spec.bandwidth_bytes_s or LINK_BYTES_S,
                 spec.max_downtime_ms or 300,
                 spec.auto_converge,
+                spec.live,
                 float(target.memory_bytes),
             )
             self._flights[uuid] = flight
