@@ -65,6 +65,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "login": ("millwright.cli.nouns.session", "login", "Work with a portal elsewhere."),
     "logout": ("millwright.cli.nouns.session", "logout", "Forget that portal."),
+    "watch": ("millwright.cli.nouns.watching", "watch", "What happens, as it happens."),
     "completion": ("millwright.cli.nouns.session", "completion", "Completion for a shell."),
     "plant": ("millwright.cli.nouns.plant", "plant", "The plant as a file; its tables."),
     "pki": ("millwright.cli.nouns.pki", "pki", "Certificates that this installation made."),

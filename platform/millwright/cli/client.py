@@ -161,6 +161,30 @@ class Api:
         """The first row, or None."""
         return next(self.rows(path, **{"page_size": 1, **query}), None)
 
+    def events(self, **query: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        """One stream of events until the portal ends it: (id, what happened).
+
+        Raises:
+            CliError: the portal does not answer, or refuses.
+            ConnectionError: the stream broke; go on with `last_event_id`.
+        """
+        # A line comes at least every second: a stream that is silent for a minute is dead.
+        limits = httpx.Timeout(30.0, read=60.0)
+        try:
+            with self._client.stream("GET", "events", params=query, timeout=limits) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise ApiError(answer.status_code, _words(answer))
+                number = 0
+                for line in answer.iter_lines():
+                    field, _colon, value = line.partition(": ")
+                    if field == "id":
+                        number = int(value)
+                    elif field == "data":
+                        yield number, json.loads(value)
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from None
+
 
 def _words(answer: httpx.Response) -> str:
     """What a problem document says, field by field."""

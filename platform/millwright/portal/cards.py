@@ -165,7 +165,9 @@ def cards(project: Any) -> list[dict[str, Any]]:
                 "alt": PICTURES.get(name, OTHER),
                 "inside": inside(version.spec),
                 "sizes": [(size, fits(size, quota)) for size in sizes_of(version.spec)],
+                "realtime": version.spec.get("class") == "realtime",
                 "promise": realtime_words(version.spec, pool),
             }
         )
-    return found
+    # Controllers are what people come for; the others follow by name.
+    return sorted(found, key=lambda card: not card["realtime"])

@@ -54,7 +54,9 @@ def test_a_card_says_what_is_inside_what_it_costs_and_what_is_promised(plant: Pl
     )
     assert "Modbus TCP, port 502" in text and "OPC UA, port 4840" in text
     assert "10 ms cycle" in text and "On this pool: emulated, timing not promised." in text
-    assert "2 vCPUs, of it 1 realtime core, memory 512 MiB, disk 2 GiB" in text
+    cost = re.sub(r"<[^>]+>", "", text)
+    assert "2 vCPUs, of it 1 realtime core, memory 512 MiB, disk 2 GiB" in cost
+    assert text.index("t-own-make") < text.index("t-cae-node"), "controllers come first"
     assert "3 ×" in text, "seven vCPUs are room for three of two"
     Host.objects.filter(name="mw0-h1").update(accel="kvm")
     actions.approve_request(
