@@ -129,6 +129,24 @@ def fits(
     Raises:
         ValidationError: no such template or size, or out of bounds.
     """
+    version = check(template, size, growth=growth, spare=spare)
+    wanted = size_of(version.spec, size)
+    vm = Vm(
+        name="one more",
+        vcpus=wanted.vcpus,
+        memory_bytes=wanted.memory_bytes + OVERHEAD_BYTES,
+        service_class=ServiceClass(version.spec["class"]),
+        cores=wanted.realtime_cores,
+    )
+    return capacity(plant or read_plant(), vm, growth, spare)
+
+
+def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:
+    """The newest version of the template of which can be asked so.
+
+    Raises:
+        ValidationError: no such template or size, or out of bounds.
+    """
     if not 0 <= spare <= MOST_SPARE:
         raise ValidationError(
             {"spare": _("%(value)s: from 0 to %(high)s") % {"value": spare, "high": MOST_SPARE}}
@@ -145,15 +163,7 @@ def fits(
         raise ValidationError(
             {"size": _("%(value)r: one of %(known)s") % {"value": size, "known": ", ".join(names)}}
         )
-    wanted = size_of(version.spec, size)
-    vm = Vm(
-        name="one more",
-        vcpus=wanted.vcpus,
-        memory_bytes=wanted.memory_bytes + OVERHEAD_BYTES,
-        service_class=ServiceClass(version.spec["class"]),
-        cores=wanted.realtime_cores,
-    )
-    return capacity(plant or read_plant(), vm, growth, spare)
+    return version
 
 
 def losses(plant: Plant | None = None) -> list[Loss]:

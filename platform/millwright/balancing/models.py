@@ -268,3 +268,24 @@ class MachineShare(models.Model):
 
     def __str__(self) -> str:
         return f"{self.machine}: weight {self.cpu_weight}"
+
+
+class Picture(models.Model):
+    """An answer about a large pool, kept so that requests only read it."""
+
+    #: "heat", "losses", or "fits TEMPLATE/SIZE SPARE"
+    name = models.CharField(max_length=100, unique=True)
+    body = models.JSONField(null=True)
+    #: when the plant was read that it tells of; nothing: not computed yet
+    as_of = models.DateTimeField(null=True)
+    asked_at = models.DateTimeField()
+    #: what had changed last in the plant by then
+    mark = models.CharField(max_length=100, blank=True)
+    #: how long it took to compute
+    seconds = models.FloatField(default=0.0)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connections
 from django.utils import timezone
 
+from millwright.balancing.pictures import picture_round
 from millwright.desk import Desk
 from millwright.inventory.actions import ensure_site
 from millwright.operations import Engine, LockLost, Ports
@@ -129,6 +130,7 @@ class Service:
         self._start("reconciliation", self.reconciliation.run)
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
+        self._start("pictures", self._pictures)
         self._start("notices", lambda: notices.run(self.stop))
         desk = Desk(
             self.settings.desk_socket,
@@ -196,6 +198,17 @@ class Service:
                 connections.close_all()
             tick += 1
             self.stop.wait(5.0)
+
+    def _pictures(self) -> None:
+        """Keep what is asked of a large pool: a thread of its own, since counting takes its time."""
+        while not self.stop.is_set():
+            try:
+                picture_round()
+            except Exception:
+                log.exception("the pool's pictures were not taken")
+            finally:
+                connections.close_all()
+            self.stop.wait(3.0)
 
     def _hosts_are_known(self) -> bool:
         """Whether the watcher has read the inventory: before that no host can be asked anything."""

@@ -94,6 +94,22 @@ class Cost(NamedTuple):
     size: int
 
 
+def _taken() -> list[str]:
+    """Have computed what the orchestrator keeps of a large pool; a page that asks for copies of a size."""
+    from millwright.balancing import filling, pictures
+
+    kinds = filling.kinds()
+    if kinds:
+        pictures.Pictures().fits(*kinds[0], spare=1)
+    begun = time.process_time()
+    pictures.picture_round()
+    kept = ", ".join(
+        f"{row.name} {row.seconds:.2f} s" for row in pictures.Picture.objects.order_by("name")
+    )
+    print(f"kept of the pool ({kept}): {time.process_time() - begun:.2f} s of a processor in all")
+    return [f"/capacity/?kind={template}/{size}&spare=1" for template, size in kinds[:1]]
+
+
 def _measure(caller: Any, url: str, rounds: int, session: Callable[[], float]) -> Cost:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -168,6 +184,7 @@ def main() -> None:
             with connection.cursor() as cursor:
                 # As autovacuum would have by now.
                 cursor.execute("ANALYZE")
+        spare = _taken()
         people = [User.objects.get(username=name) for name in ("bench-administrator", "person-0")]
         print(
             f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; "
@@ -185,7 +202,7 @@ def main() -> None:
         for person in people:
             caller = Client(headers={"host": "127.0.0.1"})
             caller.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
-            for url in (*PAGES, *(_api(name) for name in API)):
+            for url in (*PAGES, *spare, *(_api(name) for name in API)):
                 if person is not people[0] and "env-00100" in url:
                     continue
                 cost = _measure(caller, url, asked.rounds, session)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
-from millwright.balancing import filling
+from django.utils.http import http_date
+from millwright.audit.actions import record
+from millwright.balancing import filling, pictures
+from millwright.balancing.models import Picture
 from millwright.environments.models import DemandSample, Machine
 from millwright.inventory.models import Host
 
@@ -72,3 +77,70 @@ def test_what_cannot_be_asked_names_its_field(
     with pytest.raises(ValidationError) as told:
         filling.fits(**{"template": template, "size": size} | asked)
     assert list(told.value.message_dict) == [field]
+
+
+def test_of_a_large_pool_requests_read_what_the_orchestrator_keeps(
+    plant: Plant,
+    machines: list[Machine],
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: Any,
+) -> None:
+    template, size = filling.kinds()[0]
+    asked = {"kind": f"{template}/{size}", "spare": "1", "growth": "0.5"}
+    wanted = {"template": template, "size": size, "spare": "1", "growth": "0.5"}
+    computed = pictures.Pictures().fits(template, size, growth=0.5, spare=1).value
+    assert computed is not None
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    client.force_login(plant.operator)
+    page = client.get("/capacity/", asked).content.decode()
+    assert page.count("Being computed") == 3
+    assert 'hx-trigger="every 3s"' in page
+    assert client.get("/api/v1/hosts/heat/").status_code == 202
+    waiting = client.get("/api/v1/hosts/capacity/", wanted)
+    assert (waiting.status_code, waiting.json()) == (202, {"computing": True})
+
+    begun = timezone.now()
+    assert pictures.picture_round(begun) == 3
+    monkeypatch.setattr(filling, "fits", None)
+    monkeypatch.setattr(pictures, "read_plant", None)
+    with django_assert_max_num_queries(20):
+        page = client.get("/capacity/", asked).content.decode()
+    assert "Being computed" not in page
+    assert page.count("As of ") == 3
+    assert f"<b>{computed.fits}</b>" in page
+    answer = client.get("/api/v1/hosts/capacity/", wanted).json()
+    assert dt.datetime.fromisoformat(answer.pop("as_of")) == begun
+    assert answer == {**asdict(computed), "days_left": computed.fits / 0.5}
+    heat = client.get("/api/v1/hosts/heat/")
+    assert heat.headers["Last-Modified"] == http_date(begun.timestamp())
+    assert [row["host"] for row in heat.json()] == [host.name for host in plant.hosts]
+
+
+def test_what_is_kept_is_computed_again_when_something_changed_and_after_a_while(
+    plant: Plant, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    template, size = filling.kinds()[0]
+    begun = timezone.now()
+    pictures.Pictures().fits(template, size, spare=1)
+    assert pictures.picture_round(begun) == 3
+    soon = begun + pictures.YOUNGEST / 2
+    later = begun + pictures.YOUNGEST
+    assert pictures.picture_round(later) == 0
+    Picture.objects.update(seconds=0.0)
+    record(None, "host.cordon", plant.hosts[0])
+    assert pictures.picture_round(soon) == 0
+    assert pictures.picture_round(later) == 3
+    # What takes long is not computed after each change.
+    record(None, "host.uncordon", plant.hosts[0])
+    Picture.objects.filter(name__startswith="fits").update(seconds=60.0)
+    Picture.objects.exclude(name__startswith="fits").update(seconds=0.0)
+    assert pictures.picture_round(later + pictures.YOUNGEST) == 2
+    assert pictures.picture_round(later + pictures.OLDEST + pictures.YOUNGEST) == 3
+    # A question that nobody asks any more is forgotten, and so is everything of a pool that became small.
+    pictures.picture_round(begun + pictures.FORGOTTEN + dt.timedelta(hours=1))
+    assert {row.name for row in Picture.objects.all()} == {"heat", "losses"}
+    monkeypatch.setattr(pictures, "SMALL", 500)
+    assert pictures.picture_round() == 0
+    assert not Picture.objects.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from django.utils.http import http_date
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import permissions, serializers, status
@@ -19,8 +20,9 @@ from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
 from millwright.api.plain import PlainSerializer
 from millwright.audit.models import AuditEntry
-from millwright.balancing import draining, filling, recovering
+from millwright.balancing import draining, recovering
 from millwright.balancing.models import HostRecovery
+from millwright.balancing.pictures import Pictures
 from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostAdministration, MachineDesired
@@ -152,6 +154,18 @@ class CapacityOutput(serializers.Serializer):
     days_left = serializers.FloatField(allow_null=True)
     with_one_more = serializers.IntegerField()
     more_host = serializers.CharField()
+    as_of = serializers.DateTimeField()
+
+
+class ComputingOutput(serializers.Serializer):
+    """The pool is large and nothing is kept yet: ask again after `Retry-After` seconds."""
+
+    computing = serializers.BooleanField()
+
+
+def _computing() -> Response:
+    body = ComputingOutput({"computing": True}).data
+    return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": "3"})
 
 
 class HeatOutput(serializers.Serializer):
@@ -243,19 +257,31 @@ class HostViewSet(Readable):
         host.refresh_from_db()
         return Response(HostSerializer(host).data, status=status.HTTP_202_ACCEPTED)
 
-    @extend_schema(parameters=[CapacityQuery], responses={200: CapacityOutput})
+    @extend_schema(
+        parameters=[CapacityQuery], responses={200: CapacityOutput, 202: ComputingOutput}
+    )
     @action(detail=False, methods=["get"])
     def capacity(self, request: HttpRequest) -> Response:
-        """How many more of a template's size fit, so that any `spare` hosts may still die."""
+        """How many more of a template's size fit, so that any `spare` hosts may still die.
+
+        Of a large pool the answer is kept (`as_of`); 202 where none is yet.
+        """
         asked = CapacityQuery(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        return Response(CapacityOutput(filling.fits(**asked.validated_data)).data)
+        kept = Pictures().fits(**asked.validated_data)
+        if kept.value is None:
+            return _computing()
+        return Response(CapacityOutput({**asdict(kept.value), "as_of": kept.as_of}).data)
 
-    @extend_schema(responses={200: HeatOutput(many=True)})
+    @extend_schema(responses={200: HeatOutput(many=True), 202: ComputingOutput})
     @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
     def heat(self, request: HttpRequest) -> Response:
-        """How full each host is: ratios of what it has."""
-        return Response(HeatOutput(filling.heat(), many=True).data)
+        """How full each host is: ratios of what it has, as they were at `Last-Modified`; 202 as for capacity."""
+        kept = Pictures().heat()
+        if kept.value is None or kept.as_of is None:
+            return _computing()
+        headers = {"Last-Modified": http_date(kept.as_of.timestamp())}
+        return Response([asdict(row) for row in kept.value], headers=headers)
 
     @extend_schema(
         request=RecoverInput, responses={200: RecoveryPlanOutput, 202: HostRecoverySerializer}

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import Any
 
 import click
 
 from millwright.cli.client import Api
 from millwright.cli.errors import CliError
 from millwright.cli.output import format_option, show_one, show_rows
+
+#: Seconds between questions for an answer that is being computed, and until the command gives up.
+ASKED_EVERY_S, PATIENCE_S = 3.0, 900.0
+
+
+def _computed(path: str, **query: Any) -> Any:
+    """The answer, waited for where the pool is large and nothing is kept yet.
+
+    Raises:
+        CliError: nothing came in time.
+    """
+    api, patience = Api.from_settings(), PATIENCE_S
+    while True:
+        answer = api.get(path, **query)
+        if not (isinstance(answer, dict) and answer.get("computing")):
+            return answer
+        if patience == PATIENCE_S:
+            click.echo("being computed: the pool is large", err=True)
+        if patience <= 0:
+            raise CliError(
+                "nothing was computed in time; does the orchestrator run? `millwright status` says"
+            )
+        patience -= ASKED_EVERY_S
+        time.sleep(ASKED_EVERY_S)
 
 
 @click.group()
@@ -118,14 +144,14 @@ def capacity(template: str, size: str, growth: float, spare: int, form: str) -> 
     Example: millwright host capacity vplc small --growth 0.5 --spare 1
     """
     query = {"template": template, "size": size, "growth": growth, "spare": spare}
-    show_one(Api.from_settings().get("hosts/capacity/", **query), form)
+    show_one(_computed("hosts/capacity/", **query), form)
 
 
 @host.command()
 @format_option
 def heat(form: str) -> None:
     """How full each host is: ratios of what it has."""
-    rows = Api.from_settings().get("hosts/heat/")
+    rows = _computed("hosts/heat/")
     show_rows(rows, ("host", "state", "cpu", "memory", "cores", "disk"), form)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from .answers import Capacity
-from .failure import verdict
-from .frame import Frame
+from .failure import Spare, Trial, verdict
+from .frame import Frame, Ints
 from .model import Host, HostState, Plant, Vm
 from .state import State
 
@@ -58,7 +59,7 @@ def _count(plant: Plant, template: Vm, k: int) -> tuple[dict[str, int], dict[str
     unit = int(frame.unit_of[frame.vm_index[probe.name]])
     counts, limits = _fill(state, unit)
     if k and probe.protected:
-        counts = _with_spare(plant, probe, counts, k)
+        counts = _with_spare(state, unit, counts, k)
     per_host = {frame.host_names[i]: n for i, n in enumerate(counts) if n}
     return per_host, dict(limits)
 
@@ -102,36 +103,50 @@ def _one_by_one(state: State, unit: int, host: int, most: int) -> int:
     return count
 
 
-def _with_spare(plant: Plant, probe: Vm, counts: list[int], k: int) -> list[int]:
+def deal(counts: Sequence[int], number: int) -> Ints:
+    """`number` copies dealt evenly over hosts that take at most `counts` each, from the first on."""
+    most = np.array(counts, np.int64)
+    low, high = 0, int(most.max(initial=0))
+    while low < high:
+        level = (low + high + 1) // 2
+        if int(np.minimum(most, level).sum()) <= number:
+            low = level
+        else:
+            high = level - 1
+    given: Ints = np.minimum(most, low)
+    more = np.flatnonzero(most > low)[: max(number - int(given.sum()), 0)]
+    given[more] += 1
+    return given
+
+
+def _with_spare(state: State, unit: int, counts: list[int], k: int) -> list[int]:
     """The largest number, dealt evenly, after which any k hosts may still die (bisection)."""
-    names = [host.name for host in plant.hosts]
-
-    def deal(number: int) -> list[int]:
-        given, left = [0] * len(counts), number
-        level = 0
-        while left:
-            for host, most in enumerate(counts):
-                if left and given[host] == level < most:
-                    given[host] += 1
-                    left -= 1
-            level += 1
-        return given
-
-    def holds(number: int) -> bool:
-        added = [
-            replace(probe, name=f"\x00probe {host} {copy}", host=names[host])
-            for host, many in enumerate(deal(number))
-            for copy in range(many)
-        ]
-        return verdict(State(Frame(replace(plant, vms=(*plant.vms, *added)))), k).ok
-
-    low, high = 0, sum(counts)
-    if not holds(0):
+    trial = Trial(state)
+    holds = Spare(trial, unit, k).holds if trial.plain[unit] else _by_frames(state, unit, k)
+    if not holds(deal(counts, 0)):
         return [0] * len(counts)
+    low, high = 0, sum(counts)
     while low < high:
         middle = (low + high + 1) // 2
-        if holds(middle):
+        if holds(deal(counts, middle)):
             low = middle
         else:
             high = middle - 1
-    return deal(low)
+    return [int(number) for number in deal(counts, low)]
+
+
+def _by_frames(state: State, unit: int, k: int) -> Callable[[Ints], bool]:
+    """For copies that want nodes or cards: a plant with each of them in it."""
+    frame = state.frame
+    probe = frame.vms[frame.units[unit][0]]
+    others = tuple(vm for vm in frame.vms if vm is not probe)
+
+    def holds(dealt: Ints) -> bool:
+        added = [
+            replace(probe, name=f"\x00probe {host} {copy}", host=frame.host_names[host])
+            for host, many in enumerate(dealt.tolist())
+            for copy in range(many)
+        ]
+        return verdict(State(Frame(replace(frame.plant, vms=(*others, *added)))), k).ok
+
+    return holds

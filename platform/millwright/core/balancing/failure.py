@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, islice
 from math import comb
@@ -53,6 +54,42 @@ def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) ->
     return FailureVerdict(k, not broken, tuple(broken), checked, number <= sets)
 
 
+class Spare:
+    """Whether any k hosts may die beside so many more copies of one unplaced unit, asked again and again.
+
+    The unit must be protected and plain (`Trial.plain`): copies are amounts then, and need no frame of
+    their own. The set that broke the last answer is tried first in the next.
+    """
+
+    def __init__(self, trial: Trial, unit: int, k: int, sets: int = SETS) -> None:
+        self._trial, self._unit, self._k, self._limit = trial, unit, k, sets
+        self._bare = trial.state.free.copy()
+        self._witness: tuple[tuple[int, ...], ...] | None = None
+
+    def holds(self, copies: Ints) -> bool:
+        """As `verdict(…).ok` with these copies on each host."""
+        trial, k = self._trial, self._k
+        frame, state = trial.frame, trial.state
+        state.free = self._bare.copy()
+        for row in frame.wanted[self._unit]:
+            state.free[row] -= copies * frame.need[row, self._unit]
+        trial.copies = (self._unit, copies)
+        places = _places(frame, domains=False)
+        if k <= len(places) and comb(len(places), k) > self._limit:
+            places = _fullest(state, places, k, self._limit)
+        again = self._witness
+        if again is not None and set(again) <= set(places) and self._breaks(again):
+            return False
+        for chosen in _sets(places, k, self._limit):
+            if self._breaks(chosen):
+                self._witness = chosen
+                return False
+        return True
+
+    def _breaks(self, chosen: tuple[tuple[int, ...], ...]) -> bool:
+        return bool(self._trial.unplaced(sorted({host for place in chosen for host in place})))
+
+
 def _places(frame: Frame, *, domains: bool) -> list[tuple[int, ...]]:
     live = [i for i, host in enumerate(frame.hosts) if host.state is not HostState.DOWN]
     if not domains:
@@ -101,6 +138,8 @@ class Trial:
             for host in range(len(frame.hosts))
         ]
         self.protected = protected
+        #: unplaced unit and how many copies of it each host holds beside its guests
+        self.copies: tuple[int, Ints] | None = None
         total = np.maximum(frame.capacity.max(axis=1, keepdims=True, initial=0), 1)
         self.size = (frame.need / total).max(axis=0)
         #: nothing but amounts and static rules decides where these may be
@@ -114,15 +153,31 @@ class Trial:
             frame.tied,
         ):
             self.plain[list(table)] = False
+        #: units of a kind ask for the same, of the same hosts: they are placed in one go
+        kinds: dict[bytes, int] = {}
+        rows = np.ascontiguousarray(np.vstack((frame.need, frame.signature)).T)
+        self.kind = np.array(
+            [kinds.setdefault(row.tobytes(), len(kinds)) for row in rows], np.int64
+        )
 
     def lose(self, hosts: Sequence[int]) -> list[Refusal]:
         """The protected machines of these hosts that would find no place; tables are put back."""
+        return self._lose(hosts, explained=True)[1]
+
+    def unplaced(self, hosts: Sequence[int]) -> list[int]:
+        """As `lose`: units without words why; one stands there as often as copies of it are left."""
+        return self._lose(hosts, explained=False)[0]
+
+    def _lose(self, hosts: Sequence[int], *, explained: bool) -> tuple[list[int], list[Refusal]]:
         state, frame = self.state, self.frame
         lost = np.concatenate([self.guests[host] for host in hosts])
         wanted = lost[self.protected[lost]]
+        if self.copies is not None:
+            unit, counts = self.copies
+            wanted = np.append(wanted, np.full(int(counts[list(hosts)].sum()), unit))
         if not len(wanted):
-            return []
-        order = wanted[np.lexsort((wanted, -self.size[wanted]))]
+            return [], []
+        order = wanted[np.lexsort((wanted, self.kind[wanted], -self.size[wanted]))]
         closed, free = state.closed.copy(), state.free.copy()
         state.closed[list(hosts)] = True
         complex_ = [int(unit) for unit in lost if not self.plain[unit]]
@@ -137,35 +192,48 @@ class Trial:
                 f"{frame.name_of(unit)} would find no host",
             )
             for unit in left
+            if explained
         ]
         self._undo(homes)
         state.closed, state.free = closed, free
-        return refusals
+        return left, refusals
 
     def _place(self, order: Ints, homes: dict[int, int]) -> list[int]:
-        """Each unit to the fullest host that takes it; whatever finds none is returned."""
+        """Each unit to the first host that takes it; whatever finds none is returned.
+
+        Plain units of a kind that follow one another fill the hosts in their order: the same as one by one.
+        """
         state, frame = self.state, self.frame
         bases: dict[int, Bools] = {}
         free, need = state.free, frame.need
-        left = []
-        for unit in order.tolist():
+        left: list[int] = []
+        kinds = np.where(self.plain[order], self.kind[order], -1 - order)
+        ends = np.flatnonzero(np.diff(kinds, append=kinds[-1:] + 1)) + 1
+        begin = 0
+        for end in ends.tolist():
+            run, unit, begin = order[begin:end], int(order[begin]), end
             if unit in homes:
                 mask = state.fits(unit)
-            else:
-                signature = int(frame.signature[unit])
-                if signature not in bases:
-                    bases[signature] = frame.allowed[signature] & ~state.closed
-                mask = bases[signature].copy()
+                host = int(mask.argmax())
+                if mask[host]:
+                    state.take(unit, host)
+                else:
+                    left.append(unit)
+                continue
+            signature = int(frame.signature[unit])
+            if signature not in bases:
+                bases[signature] = frame.allowed[signature] & ~state.closed
+            room = bases[signature] * len(run)
+            for row in frame.wanted[unit]:
+                room = np.minimum(room, free[row] // need[row, unit])
+            taken = np.cumsum(np.maximum(room, 0))
+            np.minimum(taken, len(run), out=taken)
+            found = int(taken[-1]) if len(taken) else 0
+            if found:
+                given = np.diff(taken, prepend=0)
                 for row in frame.wanted[unit]:
-                    mask &= free[row] >= need[row, unit]
-            host = int(mask.argmax())
-            if not mask[host]:
-                left.append(unit)
-            elif unit in homes:
-                state.take(unit, host)
-            else:
-                for row in frame.wanted[unit]:
-                    free[row, host] -= need[row, unit]
+                    free[row] -= given * need[row, unit]
+            left.extend(run[found:].tolist())
         return left
 
     def _undo(self, homes: dict[int, int]) -> None:
@@ -190,8 +258,9 @@ class Trial:
         for unit, host in homes.items():
             for row in frame.wanted[unit]:
                 state.free[row, host] += frame.need[row, unit]
-        failed = set(left)
-        again = np.array(left + [u for u in order.tolist() if u not in failed], np.int64)
+        failed = Counter(left)
+        others = list((Counter(order.tolist()) - failed).elements())
+        again = np.array(left + others, np.int64)
         complex_first = again[np.argsort(self.plain[again], kind="stable")]
         remaining = self._place(complex_first, homes)
         plain = [u for u in again.tolist() if self.plain[u]]
@@ -212,8 +281,7 @@ class Trial:
         )
         solution, _ = steps(problem, 0)
         stuck = [plain[index] for index in solution.unplaced]
-        others = [unit for unit in remaining if not self.plain[unit]]
-        return stuck + others
+        return stuck + [unit for unit in remaining if not self.plain[unit]]
 
 
 def spare_refusals(broken: Iterable[Broken]) -> tuple[Refusal, ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
 from millwright.balancing import filling
-from millwright.balancing.plant import read_plant
+from millwright.balancing.pictures import Pictures
+
+#: Hosts on one page, and machines of a loss that are named.
+HOSTS_A_PAGE, NAMED = 50, 20
 
 
 @login_required
@@ -18,18 +22,29 @@ def capacity(request: HttpRequest) -> HttpResponse:
     """Heat map, how many more fit, and what if a host dies. Asks once, changes nothing."""
     if not may(request.user, "pool"):
         raise PermissionDenied(_("Planning is for those who keep the pool."))
-    plant = read_plant()
+    pictures = Pictures()
     kinds = [f"{template}/{size}" for template, size in filling.kinds()]
     asked = request.GET.get("kind", "")
+    heat, losses = pictures.heat(), pictures.losses()
+    left = [row for row in losses.value or () if row.left]
     context = {
-        "heat": filling.heat(plant),
-        "losses": filling.losses(plant),
+        "heat": heat,
+        "page_obj": Paginator(sorted(heat.value or (), key=_fullest_first), HOSTS_A_PAGE).get_page(
+            request.GET.get("page")
+        ),
+        "losses": losses,
+        "broken": [
+            {"host": row.host, "left": row.left[:NAMED], "more": max(len(row.left) - NAMED, 0)}
+            for row in sorted(left, key=lambda row: (-len(row.left), row.host))[:HOSTS_A_PAGE]
+        ],
+        "broken_more": max(len(left) - HOSTS_A_PAGE, 0),
+        "fine": len(losses.value or ()) - len(left),
         "kinds": kinds,
         "kind": asked,
         "growth": request.GET.get("growth", ""),
         "spare": request.GET.get("spare", "0"),
         "spares": [str(number) for number in range(filling.MOST_SPARE + 1)],
-        "answer": None,
+        "fits": None,
         "errors": [],
     }
     if asked:
@@ -41,9 +56,13 @@ def capacity(request: HttpRequest) -> HttpResponse:
             context["errors"] = [_("Growth and hosts to spare are numbers.")]
         else:
             try:
-                context["answer"] = filling.fits(
-                    template, size, growth=growth, spare=spare, plant=plant
-                )
+                context["fits"] = pictures.fits(template, size, growth=growth, spare=spare)
             except ValidationError as error:
                 context["errors"] = error.messages
+    answers = (heat, losses, context["fits"])
+    context["computing"] = any(row is not None and row.as_of is None for row in answers)
     return render(request, "portal/capacity.html", context)
+
+
+def _fullest_first(row: filling.Heat) -> tuple[float, str]:
+    return -max(row.cpu or 0.0, row.memory or 0.0, row.cores or 0.0, row.disk or 0.0), row.host

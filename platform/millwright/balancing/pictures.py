@@ -1,0 +1,177 @@
+"""How full the pool is, kept: the active orchestrator computes it, requests read it.
+
+A small plant is computed as it is asked. For a large one that would take seconds in a request: its heat,
+what would be left after losses, and how many more of a size fit are computed beside it, again when
+something changed and after `OLDEST`, and each answer says of when it is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from django.utils import timezone
+
+from millwright.audit.models import AuditEntry
+from millwright.core.balancing import Capacity, Plant
+from millwright.environments.models import Machine, StateTransition
+
+from . import filling
+from .models import Picture
+from .plant import read_plant
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: A plant with more machines on hosts than this is not computed in a request.
+SMALL = 500
+#: An answer is computed again after this, whatever happened; what was not asked for so long is forgotten.
+OLDEST, FORGOTTEN = dt.timedelta(minutes=5), dt.timedelta(days=1)
+#: After a change an answer stays at least so long, and so many times as long as it took to compute:
+#: the orchestrator has other work.
+YOUNGEST, TIMES = dt.timedelta(seconds=15), 5
+#: The time of the last question is written down at most so often.
+NOTED = dt.timedelta(minutes=10)
+#: Kept whether or not somebody asks.
+ALWAYS = ("heat", "losses")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[Answer]):
+    """An answer and when the plant was as it says; neither: it is being computed."""
+
+    value: Answer | None
+    as_of: dt.datetime | None
+
+
+class Pictures:
+    """What one request asks of the pool; the plant is read once, and only where it is small."""
+
+    @cached_property
+    def large(self) -> bool:
+        """Whether answers are read rather than computed. One query, whatever the size."""
+        placed = Machine.objects.filter(host__isnull=False).order_by()
+        return bool(placed.values_list("pk", flat=True)[SMALL : SMALL + 1])
+
+    @cached_property
+    def _plant(self) -> Plant:
+        return read_plant()
+
+    def heat(self) -> Kept[list[filling.Heat]]:
+        """Every host's ratios."""
+        return self._of(
+            "heat",
+            lambda: filling.heat(self._plant),
+            lambda body: [filling.Heat(*row) for row in body],
+        )
+
+    def losses(self) -> Kept[list[filling.Loss]]:
+        """What would find no room if a host died."""
+        return self._of(
+            "losses",
+            lambda: filling.losses(self._plant),
+            lambda body: [filling.Loss(host, tuple(left)) for host, left in body],
+        )
+
+    def fits(
+        self, template: str, size: str, *, growth: float = 0.0, spare: int = 0
+    ) -> Kept[Capacity]:
+        """How many more of a template's size fit, so that any `spare` hosts may still die.
+
+        Raises:
+            ValidationError: no such template or size, or out of bounds.
+        """
+        filling.check(template, size, growth=growth, spare=spare)
+        kept = self._of(
+            f"fits {template}/{size} {spare}",
+            lambda: filling.fits(template, size, spare=spare, plant=self._plant),
+            lambda body: Capacity(**body),
+        )
+        if kept.value is None or growth <= 0:
+            return kept
+        return Kept(replace(kept.value, days_left=kept.value.fits / growth), kept.as_of)
+
+    def _of(
+        self, name: str, compute: Callable[[], Answer], made: Callable[[Any], Answer]
+    ) -> Kept[Answer]:
+        now = timezone.now()
+        if not self.large:
+            return Kept(compute(), now)
+        row, _new = Picture.objects.get_or_create(name=name, defaults={"asked_at": now})
+        if row.asked_at < now - NOTED:
+            Picture.objects.filter(pk=row.pk).update(asked_at=now)
+        if row.as_of is None:
+            return Kept(None, None)
+        return Kept(made(row.body), row.as_of)
+
+
+def picture_round(now: dt.datetime | None = None) -> int:
+    """Compute what is due; returns how many answers were written. The plant is read at most once."""
+    now = now or timezone.now()
+    # Read before anything is written: a round in which nothing is to be done only reads.
+    rows = list(Picture.objects.defer("body"))
+    large = Pictures().large
+    gone = [row for row in rows if not large or _is_forgotten(row, now)]
+    if gone:
+        Picture.objects.filter(pk__in=[row.pk for row in gone]).delete()
+    if not large:
+        return 0
+    rows = [row for row in rows if row not in gone]
+    for name in ALWAYS:
+        if all(row.name != name for row in rows):
+            rows.append(Picture.objects.get_or_create(name=name, defaults={"asked_at": now})[0])
+    mark = _mark()
+    due = [row for row in rows if _is_due(row, mark, now)]
+    if not due:
+        return 0
+    plant = read_plant(now)
+    written = 0
+    # What nobody has an answer of yet comes first, then what is fast.
+    for row in sorted(due, key=lambda row: (row.as_of is not None, row.seconds)):
+        begun = time.perf_counter()
+        try:
+            body = _computed(row.name, plant)
+        except Exception:
+            # A template that is offered no more, or a plant that cannot be counted: the others go on.
+            log.exception("no picture of %s", row.name)
+            Picture.objects.filter(pk=row.pk).delete()
+            continue
+        Picture.objects.filter(pk=row.pk).update(
+            body=body, as_of=now, mark=mark, seconds=time.perf_counter() - begun
+        )
+        written += 1
+    return written
+
+
+def _is_forgotten(row: Picture, now: dt.datetime) -> bool:
+    return row.name not in ALWAYS and row.asked_at < now - FORGOTTEN
+
+
+def _is_due(row: Picture, mark: str, now: dt.datetime) -> bool:
+    if row.as_of is None:
+        return True
+    age, rest = now - row.as_of, TIMES * dt.timedelta(seconds=row.seconds)
+    return age >= max(OLDEST, rest) or (row.mark != mark and age >= max(YOUNGEST, rest))
+
+
+def _mark() -> str:
+    """Another one after every change of a state and every act of a person. Two queries."""
+    changed = StateTransition.objects.order_by("-pk").values_list("pk", flat=True).first()
+    done = AuditEntry.objects.order_by("-pk").values_list("pk", flat=True).first()
+    return f"{changed} {done}"
+
+
+def _computed(name: str, plant: Plant) -> Any:
+    if name == "heat":
+        return [astuple(row) for row in filling.heat(plant)]
+    if name == "losses":
+        return [astuple(row) for row in filling.losses(plant)]
+    _word, kind, spare = name.split(" ")
+    template, _slash, size = kind.partition("/")
+    return asdict(filling.fits(template, size, spare=int(spare), plant=plant))
