@@ -90,7 +90,10 @@ class Point:
 
 @dataclass(slots=True)
 class Device:
-    """A device and its state. `good`: it answers; `bad_points`: values it said itself are bad."""
+    """A device and its state. `good`: it answers; `bad_points`: values it said itself are bad.
+
+    Devices are equal when they are set up alike, whatever their state.
+    """
 
     name: str
     host: str
@@ -107,16 +110,35 @@ class Device:
     url: str = ""
     subscribe: bool = True
     server_certificate: str = ""
-    good: bool = False
-    last_good: float = 0.0
-    reads: int = 0
-    errors: int = 0
-    latency_s: float = 0.0
-    bad_points: int = 0
-    error: str = "not read yet"
+    good: bool = field(default=False, compare=False)
+    last_good: float = field(default=0.0, compare=False)
+    reads: int = field(default=0, compare=False)
+    errors: int = field(default=0, compare=False)
+    latency_s: float = field(default=0.0, compare=False)
+    bad_points: int = field(default=0, compare=False)
+    error: str = field(default="not read yet", compare=False)
     #: A register or node that counts while the scan lives: the device sees by it that nobody leads it any more.
     heartbeat: Point | None = None
-    beats: int = 0
+    beats: int = field(default=0, compare=False)
+
+    def orphans(self, successors: Iterable[Device]) -> tuple[Point, ...]:
+        """Outputs here that none of these devices leads any more."""
+        led = {
+            (*one.place, point.area, point.address, point.node)
+            for one in successors
+            for point in one.points
+            if point.output
+        }
+        return tuple(
+            point
+            for point in self.points
+            if point.output and (*self.place, point.area, point.address, point.node) not in led
+        )
+
+    @property
+    def place(self) -> tuple[str, str, int, int, str]:
+        """Where it is."""
+        return (self.protocol, self.host, self.port, self.unit, self.url)
 
 
 def load_devices(

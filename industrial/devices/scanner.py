@@ -13,7 +13,7 @@ import contextlib
 import struct
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from industrial.runtime.shm import Area, Quality, Role, SharedMemory, ShmError, State, Write
@@ -77,12 +77,38 @@ class Scanner:
     alive: Callable[[], bool] = lambda: True
     keys: Path = Path("keys")
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self, devices: list[Device]) -> None:
-        """Run these devices in place of those before."""
-        self.stop()
-        self.devices = devices
-        self._tasks = [asyncio.create_task(self._run(device)) for device in devices]
+        """Run these devices in place of those before.
+
+        One that answers and is set up as before goes on without a pause, one that is silent is tried at once. Outputs
+        that nobody leads any more follow their policy of a stop.
+        """
+        kept: list[Device] = []
+        tasks: list[asyncio.Task[None]] = []
+        before = list(zip(self.devices, self._tasks, strict=True))
+        for device in devices:
+            same = next((row for row in before if row[0] == device and row[0].good), None)
+            if same is None:
+                kept.append(device)
+                tasks.append(asyncio.create_task(self._run(device)))
+            else:
+                before.remove(same)
+                kept.append(same[0])
+                tasks.append(same[1])
+        for device, task in before:
+            task.cancel()
+            left = replace(device, points=device.orphans(devices), heartbeat=None)
+            if device.good and left.points:
+                leaving = asyncio.create_task(self._leave(left, task))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+        self.devices, self._tasks = kept, tasks
+
+    async def _leave(self, device: Device, task: asyncio.Task[None]) -> None:
+        await asyncio.gather(task, return_exceptions=True)
+        await self._farewell(device)
 
     def stop(self) -> None:
         """End the connections; outputs stay as they are."""
@@ -94,7 +120,7 @@ class Scanner:
         """End the connections and leave outputs by the policy of a stop. A device that does not answer keeps nothing waiting."""
         tasks = list(self._tasks)
         self.stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
         await asyncio.gather(*(self._farewell(device) for device in self.devices if device.good))
 
     async def _farewell(self, device: Device) -> None:

@@ -129,6 +129,10 @@ class ModbusServer:
             self.loop.remove_reader(self._tls)
             self._tls.close()
             self._tls = None
+        self.end_secure_sessions()
+
+    def end_secure_sessions(self) -> None:
+        """End the connections with TLS; the port stays."""
         for session in [one for one in self._sessions if isinstance(one, SecureSession)]:
             session.close()
 

@@ -286,6 +286,9 @@ class TlsProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("asyncio gives streams a transport")
+        if self._session.closed:  # while they shook hands
+            transport.abort()
+            return
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
         self._session.peer = Peer(self._session.peer.address, self._role_of(der))
         self._session.transport = transport

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from asyncua import Server
@@ -67,6 +68,12 @@ class PlcProtocol(OPCUAProtocol):  # type: ignore[misc]  # asyncua's is untyped
         """Whether its session is activated."""
         session = self.processor.session if self.processor is not None else None
         return session is not None and session.is_activated()
+
+    def end_unless(self, welcome: Callable[[Any], bool]) -> None:
+        """End the connection of a session that may not be there any more."""
+        if self.signed_in and not welcome(self.processor.session):
+            log.warning("OPC UA: ended the session of %s", self.processor.session.user.name)
+            self.transport.abort()
 
 
 class PlcBinaryServer(BinaryServer):  # type: ignore[misc]

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 NAMESPACE = "urn:millwright:vplc"
 #: More variables than this are not published: an OPC UA client drowns, and start-up takes minutes.
 MAX_NODES = 5000
+#: Between two looks at who is still let in, in seconds.
+REVIEW_S = 1.0
 #: Elements of an array that are published as one value.
 MAX_ARRAY = 1024
 TYPES = {
@@ -105,7 +107,27 @@ class TagServer:
     @property
     def served(self) -> bool:
         """Whether there is anybody to serve: a user, a trusted application, or words that open reading."""
-        return bool(self._policy.users or self._policy.clients or self._policy.anonymous_read)
+        return self._policy.secured or self._policy.open
+
+    def adopt(self, policy: OpcUaPolicy) -> bool:
+        """Go on with other users, applications and rights; whether that was possible.
+
+        It is not where another kind of channel is served: the server has to be started anew for that. Sessions of
+        users and applications that are not let in any more, or with another role, end.
+        """
+        if (policy.secured, policy.open) != (self._policy.secured, self._policy.open):
+            return False
+        self._policy = policy
+        self._trust = TrustStore(self._state / "trust", policy.clients)
+        self._review()
+        return True
+
+    def _review(self) -> None:
+        """End sessions that may not be there any more: trust is also withdrawn by `vplc trust remove`."""
+        server = self._server
+        if server is not None and server.bserver:
+            for connection in list(server.bserver.clients):
+                connection.end_unless(lambda session: session.is_welcome(self._policy))
 
     @property
     def sessions(self) -> int:
@@ -176,13 +198,13 @@ class TagServer:
         await server.load_private_key(str(identity.key))
         policies = []
         tokens: list[type] = []
-        if self._policy.users or self._policy.clients:
+        if self._policy.secured:
             policies = [
                 ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
                 ua.SecurityPolicyType.Basic256Sha256_Sign,
             ]
             tokens += [ua.UserNameIdentityToken, ua.X509IdentityToken]
-        if self._policy.anonymous_read:
+        if self._policy.open:
             policies.append(ua.SecurityPolicyType.NoSecurity)
             tokens.append(ua.AnonymousIdentityToken)
         server.set_security_policy(policies)
@@ -262,11 +284,15 @@ class TagServer:
         before = State.NO_PROGRAM
         clock = asyncio.get_running_loop().time
         pace = Pace(clock())
+        reviewed = clock()
         while True:
             await asyncio.sleep(LOOK_S)
             server = self._server
             if server is None:
                 return
+            if clock() - reviewed > REVIEW_S:
+                reviewed = clock()
+                self._review()
             try:
                 shm = self._shm()
                 if not pace.due(clock(), *shm.scans_of_slow(int(PERIOD_S * 1e9))):

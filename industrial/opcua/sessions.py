@@ -19,7 +19,14 @@ from asyncua.server.internal_server import InternalServer
 from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 
-from industrial.security import OpcUaPolicy, Role, TrustStore, fingerprint_of, verify_password
+from industrial.security import (
+    OpcUaPolicy,
+    Role,
+    TrustStore,
+    UserEntry,
+    fingerprint_of,
+    verify_password,
+)
 
 log = logging.getLogger(__name__)
 #: asyncua's own defaults: for its internal session, and for calls without one.
@@ -36,6 +43,13 @@ class PlcUser(User):  # type: ignore[misc]
     role: UserRole = UserRole.User
     name: str | None = None
     plc_role: Role | None = None
+    #: What security.toml said of it when it signed in.
+    entry: UserEntry | None = None
+
+    @classmethod
+    def of(cls, entry: UserEntry) -> PlcUser:
+        """Who signed in by this entry."""
+        return cls(name=entry.name, plc_role=entry.role, entry=entry)
 
 
 class _X509Token(bytes):
@@ -61,7 +75,7 @@ class Users(UserManager):  # type: ignore[misc]  # asyncua is untyped
         user: PlcUser | None = None
         if isinstance(certificate, _X509Token):
             entry = policy.user_of_certificate(fingerprint_of(certificate))
-            user = PlcUser(name=entry.name, plc_role=entry.role) if entry else None
+            user = PlcUser.of(entry) if entry else None
         elif username is not None:
             entry = policy.user(username)
             if (
@@ -69,7 +83,7 @@ class Users(UserManager):  # type: ignore[misc]  # asyncua is untyped
                 and entry.password
                 and verify_password(password or "", entry.password)
             ):
-                user = PlcUser(name=entry.name, plc_role=entry.role)
+                user = PlcUser.of(entry)
         elif certificate is None and policy.anonymous_read:
             user = PlcUser(name="anonymous")
         if user is None:
@@ -83,6 +97,17 @@ class PlcSession(InternalSession):  # type: ignore[misc]
 
     users: Users
     trust: Callable[[], TrustStore]
+    #: The certificate of its application; None on a channel without security.
+    application: bytes | None = None
+
+    def is_welcome(self, policy: OpcUaPolicy) -> bool:
+        """Whether what let it in would let it in now."""
+        if self.application and not self.iserver.trust().is_trusted(self.application):
+            return False
+        entry = getattr(self.user, "entry", None)
+        if entry is None:
+            return bool(policy.anonymous_read)
+        return bool(policy.user(entry.name) == entry)
 
     def activate_session(
         self, params: ua.ActivateSessionParameters, peer_certificate: bytes | None
@@ -94,6 +119,7 @@ class PlcSession(InternalSession):  # type: ignore[misc]
         named = isinstance(token, ua.UserNameIdentityToken)
         if self.external and peer_certificate is not None:
             self._known_application(peer_certificate, token if named else None)
+        self.application = peer_certificate
         if (
             self.external
             and peer_certificate is None

@@ -63,6 +63,8 @@ class Protocols:
         self._sources = Sources(self.shm)
         self._opcua_served: tuple[bytes, ...] | None = None
         self._modbus_due = False
+        #: Whose certificates Modbus/TCP Security believes at present.
+        self._authorities = ""
         #: A front that was handed over listens already.
         self.bound: dict[str, int] = {"modbus": ports.modbus} if front else {}
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -176,7 +178,7 @@ class Protocols:
                 self.load()
                 self.shm().layout = None
                 await self._serve_modbus()
-                if self._opcua_files() != self._opcua_served:
+                if not self._opcua_goes_on():
                     opcua.cancel()
                     with contextlib.suppress(asyncio.CancelledError):
                         await opcua
@@ -239,6 +241,10 @@ class Protocols:
 
             own = await asyncio.to_thread(ensure_identity, self.paths.state / "keys")
             context = server_context(own.certificate, own.key, self.access.authorities)
+            if self._authorities not in ("", self.access.authorities):
+                # Their certificates were believed by others: they show them again.
+                self.modbus.end_secure_sessions()
+            self._authorities = self.access.authorities
             self.bound["modbus_tls"] = await self.modbus.start_tls(
                 self.ports.host, self.ports.modbus_tls, context, role_of
             )
@@ -249,20 +255,21 @@ class Protocols:
 
     def _opcua_files(self) -> tuple[bytes, ...]:
         """What the OPC UA server is made of: where none of it is another, its sessions outlive a delivery."""
-        files = (
-            self.paths.active / "symbols.json",
-            self.paths.active / "vplc.toml",
-            self.front.source / "security.toml",
-        )
+        files = (self.paths.active / "symbols.json", self.paths.active / "vplc.toml")
         return tuple(path.read_bytes() if path.exists() else b"" for path in files)
+
+    def _opcua_goes_on(self) -> bool:
+        """Whether the server there is serves what has been delivered; users and rights are the new ones at once."""
+        if self._opcua is None or self._opcua_files() != self._opcua_served:
+            return False
+        return bool(self._opcua.adopt(self._policy()))
 
     async def _restart_opcua(self) -> None:
         self._opcua_served = None
-        files = self._opcua_files()
         try:
             await self._start_opcua()
-            self._opcua_served = files
         except Exception as error:
+            self._opcua_served = None
             # Control and the other protocols go on; the status and the log say what is missing.
             self.message = f"OPC UA: {error or type(error).__name__}"
             log.exception("OPC UA does not start")
@@ -274,6 +281,8 @@ class Protocols:
         if self._opcua is not None:
             await self._opcua.stop()
         program = self.inbox.active_program()
+        # From here on it can be told of other users, ready or not.
+        self._opcua_served = self._opcua_files()
         self._opcua = TagServer(
             self.shm,
             self.ports.host,

@@ -66,6 +66,16 @@ class OpcUaPolicy:
     clients: tuple[str, ...] = ()
     writable: tuple[tuple[Role, str], ...] = ()
 
+    @property
+    def secured(self) -> bool:
+        """Whether there is somebody for encrypted channels."""
+        return bool(self.users or self.clients)
+
+    @property
+    def open(self) -> bool:
+        """Whether channels without security are served, for reading."""
+        return bool(self.anonymous_read)
+
     def user(self, name: str) -> UserEntry | None:
         """A user by name."""
         return next((user for user in self.users if user.name == name), None)

@@ -339,13 +339,19 @@ def _known_tags(machine: Machine) -> set[str] | None:
     }
 
 
+@transaction.atomic
 def request_config(actor: Any, machine: Machine, reason: str) -> Operation | None:
-    """Queue the delivery of a machine's configuration; one that is still queued serves for both."""
+    """Queue the delivery of a machine's configuration; one that is still queued serves for both.
+
+    That one begins after what the caller changes is there to be read.
+    """
     if machine.host_id is None or machine.desired != MachineDesired.RUNNING:
         return None
-    waiting = Operation.objects.filter(
-        machine=machine, kind=OperationKind.DELIVER_CONFIG, state=OperationState.QUEUED
-    ).first()
+    waiting = (
+        Operation.objects.select_for_update(no_key=True, of=("self",))
+        .filter(machine=machine, kind=OperationKind.DELIVER_CONFIG, state=OperationState.QUEUED)
+        .first()
+    )
     return waiting or enqueue(
         OperationKind.DELIVER_CONFIG,
         actor=actor,

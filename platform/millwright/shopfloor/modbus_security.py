@@ -20,6 +20,7 @@ from millwright.audit.actions import record
 from millwright.environments.models import Environment, Machine
 
 from .models import ModbusSecurity
+from .stations import one_at_a_time
 
 #: Functions that read; what a role may read with.
 READING = (1, 2, 3, 4, 43)
@@ -56,6 +57,7 @@ def set_security(
     _certificates(text)
     wanted = {"authorities": text, "plain": plain, "roles": [_role(row, n) for n, row in enumerate(roles, 1)]}  # fmt: skip
     _distinct(wanted["roles"])
+    one_at_a_time(project)
     row = ModbusSecurity.objects.filter(project=project, environment=environment).first()
     if row is not None and all(getattr(row, key) == value for key, value in wanted.items()):
         return row
@@ -83,7 +85,7 @@ def _deliver(actor: Any, row: ModbusSecurity) -> None:
     machines = Machine.objects.present().filter(environment__project=row.project)
     if row.environment_id is not None:
         machines = machines.filter(environment=row.environment_id)
-    for machine in machines.select_related("environment"):
+    for machine in machines.select_related("environment").order_by("pk"):
         request_config(actor, machine, "Modbus security")
 
 

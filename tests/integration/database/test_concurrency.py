@@ -24,7 +24,8 @@ from millwright.operations.errors import NotYet
 from millwright.orchestrator.store import DjangoStore
 from millwright.shopfloor import actions as shopfloor
 from millwright.shopfloor import deployments
-from millwright.shopfloor.models import ProgramVersion
+from millwright.shopfloor.models import EngineeringStation, ProgramVersion
+from millwright.shopfloor.stations import set_station
 from rest_framework.test import APIClient
 
 from tests.support.plant import Plant, build_plant, image_data
@@ -244,6 +245,53 @@ def test_the_same_upload_by_many_is_one_version(crowd: Plant) -> None:
     assert _errors(results) == 0
     assert len({version.pk for version in results}) == 1
     assert Operation.objects.filter(kind=OperationKind.BUILD_PROGRAM).count() == 1
+
+
+def test_a_station_registered_by_many_at_once_is_one(crowd: Plant) -> None:
+    def register(last: int) -> Callable[[], Any]:
+        return lambda: set_station(
+            crowd.administrator, project=crowd.project, cell=crowd.cell, name="desk", cidr="10.90.1.8",
+            write_ranges=[{"area": "holding", "first": 0, "last": last}],
+        )  # fmt: skip
+
+    results = together([register(last) for last in range(6)])
+    assert _errors(results) == 0
+    assert {row.pk for row in results} == {EngineeringStation.objects.get().pk}
+
+
+def test_a_delivery_that_begins_meanwhile_knows_the_station_that_counts_on_it(
+    crowd: Plant, store: DjangoStore
+) -> None:
+    """A queued delivery serves for a change only if it begins after the change is there to be read."""
+    (machine,) = _machines(crowd, 1)
+    Machine.objects.update(host=crowd.hosts[0], cell=crowd.cell, desired="running")
+    Environment.objects.update(state="running")
+    Operation.objects.update(state="succeeded")
+    machine = Machine.objects.with_names().get(pk=machine.pk)
+    queued = shopfloor.request_config(crowd.administrator, machine, "something before")
+    assert queued is not None
+    seen: list[int] = []
+
+    def deliver() -> None:
+        close_old_connections()
+        try:
+            store.begin(queued.pk, ())
+            seen.append(EngineeringStation.objects.count())
+        finally:
+            connections.close_all()
+
+    meanwhile = threading.Thread(target=deliver)
+    with transaction.atomic():
+        set_station(
+            crowd.administrator, project=crowd.project, cell=crowd.cell, name="desk", cidr="10.90.1.8",
+            write_ranges=[],
+        )  # fmt: skip
+        meanwhile.start()
+        # Long enough for one that does not wait; one that does is let in by the end of this block.
+        meanwhile.join(1)
+    meanwhile.join(60)
+    assert seen == [1]
+    assert Operation.objects.filter(kind=OperationKind.DELIVER_CONFIG).count() == 1
 
 
 def test_one_key_makes_one_request_however_often_it_is_sent_at_once(crowd: Plant) -> None:

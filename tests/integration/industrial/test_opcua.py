@@ -18,6 +18,8 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from industrial.opcua import TagServer
+from industrial.package import pack
+from industrial.runtime.delivery import announce, answer_to
 from industrial.runtime.local import LocalController
 from industrial.runtime.protocols import Ports
 from industrial.security import (
@@ -196,6 +198,80 @@ def test_only_known_applications_and_users_get_in(tmp_path: Path) -> None:
         store.remove(stranger)
         await _refused(site.client("stranger", user="trust", password=token))
         await _refused(site.client("stranger", user="obs"))
+
+    _with(tmp_path, test)
+
+
+def test_other_stations_users_and_applications_count_without_a_restart(tmp_path: Path) -> None:
+    """What the portal delivers when a station is registered, and what a person changes by hand."""
+
+    async def test(site: Site, controller: LocalController) -> None:
+        before = (controller.paths.active / "security.toml").read_text()
+
+        async def deliver(text: str) -> None:
+            files = {"security.toml": text.encode()}
+            bundle = pack("config", "p", "1", files, controller.key)
+            number = announce(controller.paths, bundle)
+            await asyncio.to_thread(answer_to, controller.paths, number)
+
+        async def there(client: Client) -> bool:
+            try:
+                await client.get_node("ns=2;s=Main.setpoint").read_value()
+            except (ua.UaError, ConnectionError, TimeoutError, OSError, asyncio.CancelledError):
+                return False
+            return True
+
+        async def gone(client: Client) -> bool:
+            return not await there(client)
+
+        async with site.client(user="obs") as obs, site.client(user="ops") as ops:
+            session = obs.session_timeout, obs.uaclient.protocol
+            # A station of Modbus is none of OPC UA's business.
+            station = f'{before}\n[[modbus.client]]\nname = "scada"\ncidr = "10.0.0.5/32"\n'
+            await deliver(station)
+            # An operator's tags count for a session that is open.
+            gain = ops.get_node("ns=2;s=Main.gain")
+            wanted = ua.DataValue(ua.Variant(3.5, ua.VariantType.Float))
+            with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+                await gain.write_value(wanted)
+            await deliver(station.replace("Main.set*", "Main.gain"))
+
+            async def may() -> bool:
+                try:
+                    await gain.write_value(wanted)
+                except ua.uaerrors.BadUserAccessDenied:
+                    return False
+                return True
+
+            await _eventually(may)
+            # An application more; then one user less, whose session ends and nobody else's.
+            stranger = site.applications["stranger"][2]
+            more = f'{station}[[opcua.client]]\nname = "other"\nfingerprint = "{stranger}"\n'
+            await deliver(more)
+
+            async def let_in() -> bool:
+                try:
+                    async with site.client("stranger", user="obs"):
+                        return True
+                except (ua.UaError, ConnectionError, TimeoutError, OSError):
+                    return False
+
+            await _eventually(let_in)
+            await deliver(more.replace('"ops"', '"retired"'))
+            await _eventually(lambda: gone(ops))
+            assert await _refused(site.client(user="ops")) is ua.uaerrors.BadUserAccessDenied
+            # Trust that a person withdraws ends what is open.
+            await deliver(station)
+            TrustStore(controller.paths.state / "trust").trust_certificate(
+                site.applications["stranger"][0].read_bytes()
+            )
+            async with site.client("stranger", user="obs") as other:
+                assert await there(other)
+                TrustStore(controller.paths.state / "trust").remove(stranger)
+                await _eventually(lambda: gone(other))
+            # All the while nobody restarted anything.
+            assert await there(obs)
+            assert (obs.session_timeout, obs.uaclient.protocol) == session
 
     _with(tmp_path, test)
 

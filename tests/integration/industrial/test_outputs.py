@@ -139,10 +139,34 @@ async def test_each_output_follows_its_policy_at_stop_fault_silence_and_shutdown
         assert await outputs() == (50, 30, True)
         struct.pack_into("<I", scan._map, twin._ROLE, Role.ACTIVE)
         await reach((30, 60, True), "active again")
-        # Another configuration while it runs moves nothing; the end does.
-        scanner.start(load_devices({"io/d.toml": DEVICE.format(port=port)}, SYMBOLS))
-        await eventually(lambda: scanner.devices[0].reads > 2, "the devices again")
+        # Configuration read anew while it runs moves nothing, and keeps the connection of what stays as it was.
+        running, reads = scanner._tasks[0], scanner.devices[0].reads
+        text = DEVICE.format(port=port)
+        scanner.start(load_devices({"io/d.toml": text}, SYMBOLS))
+        await eventually(lambda: scanner.devices[0].reads > reads + 2, "cycles")
+        assert scanner._tasks == [running]
         assert await outputs() == (30, 60, True)
+        # Set up otherwise, it is connected to anew, and what is led goes on.
+        scanner.start(
+            load_devices({"io/d.toml": text.replace("rate_ms = 10", "rate_ms = 11")}, SYMBOLS)
+        )
+        await eventually(lambda: scanner.devices[0].reads > 2, "the device again")
+        assert scanner._tasks != [running]
+        assert await outputs() == (30, 60, True)
+        # An output that is not mapped any more is left by its policy of a stop, the others are not.
+        less = text[: text.rindex("[[point]]")]
+        assert "Main.lamp" not in less
+        scanner.start(load_devices({"io/d.toml": less}, SYMBOLS))
+        await reach((30, 60, False), "zero where nobody leads")
+        scanner.start(load_devices({"io/d.toml": text}, SYMBOLS))
+        await reach((30, 60, True), "led again")
+        await eventually(lambda: scanner.devices[0].good, "a cycle to its end")
+        # So are those of a device that is not there any more; the end of everything is the same.
+        scanner.start([])
+        await reach((30, -9, False), "held, substituted, zero")
+        scanner.start(load_devices({"io/d.toml": text}, SYMBOLS))
+        await reach((30, 60, True), "led again")
+        await eventually(lambda: scanner.devices[0].good, "a cycle to its end")
         await scanner.shutdown()
         assert await outputs() == (30, -9, False)
     await server.shutdown()

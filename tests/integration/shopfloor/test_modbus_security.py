@@ -27,6 +27,8 @@ from millwright.shopfloor.modbus_security import (
 from millwright.shopfloor.models import EngineeringStation, ModbusSecurity
 
 from industrial.modbus.access import AccessList, Peer
+from industrial.package import pack
+from industrial.runtime.delivery import announce, answer_to
 from industrial.runtime.local import LocalController
 from industrial.runtime.protocols import Ports, Protocols
 from industrial.security import ensure_identity
@@ -202,6 +204,24 @@ async def _serve_and_ask(project: Path, authority: Authority, folder: Path) -> N
             assert found == [reads, writes], role
         with pytest.raises(OSError):
             await asyncio.to_thread(_ask, place, stranger.client(utf8("operator")), own, [read])
+        # A role that is not there any more counts for a connection that is open; another authority ends it.
+        context = authority.client(utf8("viewer"))
+        context.load_verify_locations(cadata=own)
+        text = (project / "security.toml").read_text()
+        with await asyncio.to_thread(_connected, place, context) as link:
+            assert await asyncio.to_thread(_asked, link, [read]) == ["03020007"]
+            await _deliver(controller, text.replace('"viewer"', '"watcher"'))
+            while await asyncio.to_thread(_asked, link, [read]) != ["8301"]:
+                await asyncio.sleep(0.05)
+            one, other = (json.dumps(row.pem.strip())[1:-1] for row in (authority, stranger))
+            assert one in text
+            await _deliver(controller, text.replace(one, other))
+            assert await asyncio.to_thread(_ended, link)
+        assert protocols.bound["modbus_tls"] == place[1]
+        context = stranger.client(utf8("viewer"))
+        assert await asyncio.to_thread(_ask, place, context, own, [read]) == ["03020007"]
+        with pytest.raises(OSError):
+            await asyncio.to_thread(_ask, place, authority.client(utf8("viewer")), own, [read])
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -216,23 +236,47 @@ def _free(port: int) -> bool:
         return True
 
 
+async def _deliver(controller: LocalController, security: str) -> None:
+    bundle = pack("config", "p", "1", {"security.toml": security.encode()}, controller.key)
+    number = announce(controller.paths, bundle)
+    await asyncio.to_thread(answer_to, controller.paths, number)
+
+
+def _connected(place: tuple[str, int], context: ssl.SSLContext) -> ssl.SSLSocket:
+    return context.wrap_socket(socket.create_connection(place, 60))
+
+
 def _ask(
     place: tuple[str, int], context: ssl.SSLContext, server: bytes, requests: list[bytes]
 ) -> list[str]:
     """Answers over TLS, without their heads."""
     context.load_verify_locations(cadata=server)
+    with _connected(place, context) as link:
+        return _asked(link, requests)
+
+
+def _asked(link: ssl.SSLSocket, requests: list[bytes]) -> list[str]:
     found = []
-    with context.wrap_socket(socket.create_connection(place, 60)) as link:
-        for number, request in enumerate(requests, 1):
-            link.sendall(struct.pack(">HHHB", number, 0, len(request) + 1, 1) + request)
-            data = b""
-            while len(data) < 7 or len(data) < 6 + struct.unpack_from(">H", data, 4)[0]:
-                part = link.recv(512)
-                if not part:
-                    raise ConnectionError("the controller ended the connection")
-                data += part
-            found.append(data[7:].hex())
+    for number, request in enumerate(requests, 1):
+        link.sendall(struct.pack(">HHHB", number, 0, len(request) + 1, 1) + request)
+        data = b""
+        while len(data) < 7 or len(data) < 6 + struct.unpack_from(">H", data, 4)[0]:
+            part = link.recv(512)
+            if not part:
+                raise ConnectionError("the controller ended the connection")
+            data += part
+        found.append(data[7:].hex())
     return found
+
+
+def _ended(link: ssl.SSLSocket) -> bool:
+    """Whether the other side ends a connection; one that stays open is a TimeoutError."""
+    try:
+        return link.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 def test_the_api_sets_lists_and_removes(
