@@ -6,26 +6,11 @@ They are written once, in English, by processes that serve everybody; what peopl
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-#: As it is written → as it is read. A hole takes what stands there.
-_SENTENCES: tuple[tuple[str, Any], ...] = (
-    ("nobody decided in time", _("nobody decided in time")),
-    ("nobody decided within %(days)s days", _("nobody decided within %(days)s days")),
-    ("%(host)s does not answer", _("%(host)s does not answer")),
-    ("%(host)s answers again", _("%(host)s answers again")),
-    ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),
-    ("it answers", _("it answers")),
-    ("the lease has ended", _("the lease has ended")),
-    ("upload of %(version)s", _("upload of %(version)s")),
-    (
-        "request %(name)s by %(who)s, approved by %(by)s",
-        _("request %(name)s by %(who)s, approved by %(by)s"),
-    ),
-    ("policy", _("policy")),
-)
+from .sentences import ONE_WORD, SENTENCES
+
 _STATES = {
     "stopped": _("stopped"),
     "paused": _("paused"),
@@ -37,18 +22,17 @@ _STATES = {
 
 def _pattern(sentence: str) -> re.Pattern[str]:
     """What the sentence looks like with its holes filled; names of hosts and machines hold no space."""
-    one_word = {"host", "machine", "state", "days", "name"}
     escaped = re.escape(sentence)
     return re.compile(
         re.sub(
             r"%\\\((\w+)\\\)s",
-            lambda hole: f"(?P<{hole[1]}>{r'[^ ]+' if hole[1] in one_word else '.+'})",
+            lambda hole: f"(?P<{hole[1]}>{r'[^ ]+' if hole[1] in ONE_WORD else '.+'})",
             escaped,
         )
     )
 
 
-_KNOWN = tuple((_pattern(written), read) for written, read in _SENTENCES)
+_KNOWN = tuple((_pattern(written), read) for written, read in SENTENCES)
 
 
 def said(text: str) -> str:
@@ -63,4 +47,7 @@ def said(text: str) -> str:
             if facts.get("by") == "policy":
                 facts["by"] = str(_("policy"))
             return str(read) % facts
+    if "; " in text:
+        # Several in one, as what a machine goes without.
+        return "; ".join(said(part) for part in text.split("; "))
     return text

@@ -1,0 +1,136 @@
+"""Sentences that Millwright's processes write, with the words under which they are read: the table of `reasons`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+#: What may stand in a hole that holds one word; every other hole takes anything.
+ONE_WORD = frozenset(
+    {"host", "machine", "state", "days", "name", "n", "size", "image", "address", "cell", "limit"}
+)
+
+#: As it is written → as it is read.
+SENTENCES: tuple[tuple[str, Any], ...] = (
+    # Why something changed.
+    ("nobody decided in time", _("nobody decided in time")),
+    ("nobody decided within %(days)s days", _("nobody decided within %(days)s days")),
+    ("%(host)s does not answer", _("%(host)s does not answer")),
+    ("%(host)s answers again", _("%(host)s answers again")),
+    ("it answers", _("it answers")),
+    ("the lease has ended", _("the lease has ended")),
+    ("upload of %(version)s", _("upload of %(version)s")),
+    (
+        "request %(name)s by %(who)s, approved by %(by)s",
+        _("request %(name)s by %(who)s, approved by %(by)s"),
+    ),
+    ("policy", _("policy")),
+    # Why a host cannot take a machine.
+    ("the host is down", _("the host is down")),
+    ("the host does not answer at the moment", _("the host does not answer at the moment")),
+    (
+        "the host is cordoned: it takes nothing new",
+        _("the host is cordoned: it takes nothing new"),
+    ),
+    ("the host is being drained", _("the host is being drained")),
+    ("the host is in maintenance", _("the host is in maintenance")),
+    ("the host has no way into cell '%(cell)s'", _("the host has no way into cell '%(cell)s'")),
+    (
+        "memory: %(wanted)s wanted, %(free)s free of %(all)s",
+        _("memory: %(wanted)s wanted, %(free)s free of %(all)s"),
+    ),
+    ("disk: %(wanted)s wanted, %(free)s free", _("disk: %(wanted)s wanted, %(free)s free")),
+    (
+        "realtime cores: %(wanted)s wanted, %(free)s free of %(all)s",
+        _("realtime cores: %(wanted)s wanted, %(free)s free of %(all)s"),
+    ),
+    (
+        "shared CPUs: %(wanted)s vCPUs wanted on %(cpus)s, at most %(limit)s",
+        _("shared CPUs: %(wanted)s vCPUs wanted on %(cpus)s, at most %(limit)s"),
+    ),
+    (
+        "the host only emulates (no working KVM): timing cannot be promised",
+        _("the host only emulates (no working KVM): timing cannot be promised"),
+    ),
+    (
+        "the host cannot give FIFO priority to a vCPU",
+        _("the host cannot give FIFO priority to a vCPU"),
+    ),
+    # What of its class a machine goes without.
+    ("emulated: timing is not promised", _("emulated: timing is not promised")),
+    (
+        "no core of its own for %(n)s control vCPU",
+        _("no core of its own for %(n)s control vCPU"),
+    ),
+    ("no FIFO priority", _("no FIFO priority")),
+    ("no FIFO priority for the control vCPU", _("no FIFO priority for the control vCPU")),
+    (
+        "its CPU is not isolated in the host's kernel",
+        _("its CPU is not isolated in the host's kernel"),
+    ),
+    ("no CPU shares", _("no CPU shares")),
+    ("memory is not locked", _("memory is not locked")),
+    ("no hugepages", _("no hugepages")),
+    ("its class is honoured in full", _("its class is honoured in full")),
+    # What a step did.
+    (
+        "%(n)s registered pairs admitted, all else dropped",
+        _("%(n)s registered pairs admitted, all else dropped"),
+    ),
+    ("%(host)s, address %(address)s", _("%(host)s, address %(address)s")),
+    (
+        "%(host)s, CPU %(cpus)s of its own, address %(address)s",
+        _("%(host)s, CPU %(cpus)s of its own, address %(address)s"),
+    ),
+    ("%(image)s: %(size)s MiB sent", _("%(image)s: %(size)s MiB sent")),
+    ("%(image)s: present", _("%(image)s: present")),
+    ("%(size)s bytes", _("%(size)s bytes")),
+    ("%(size)s KiB, signed", _("%(size)s KiB, signed")),
+    ("%(size)s KiB, running", _("%(size)s KiB, running")),
+    ("%(size)s KiB, running, begun anew", _("%(size)s KiB, running, begun anew")),
+    (
+        "%(size)s KiB, running, taken over between two scans, values kept",
+        _("%(size)s KiB, running, taken over between two scans, values kept"),
+    ),
+    ("%(protocols)s answer at %(address)s", _("%(protocols)s answer at %(address)s")),
+    (
+        "its software was used and works, says %(address)s",
+        _("its software was used and works, says %(address)s"),
+    ),
+    ("the guest agent answers", _("the guest agent answers")),
+    ("this template has no guest agent", _("this template has no guest agent")),
+    ("this template takes no configuration", _("this template takes no configuration")),
+    ("no protocol to ask", _("no protocol to ask")),
+    ("no program was asked for", _("no program was asked for")),
+    ("no network wanted", _("no network wanted")),
+    ("no disk wanted", _("no disk wanted")),
+    ("compiled already", _("compiled already")),
+    ("started", _("started")),
+    ("was running", _("was running")),
+    ("is off", _("is off")),
+    ("was off", _("was off")),
+    ("switched off", _("switched off")),
+    ("powered off by itself", _("powered off by itself")),
+    ("did not power off within 45 s", _("did not power off within 45 s")),
+    ("the power was taken away", _("the power was taken away")),
+    ("removed", _("removed")),
+    ("there was none", _("there was none")),
+    ("none there", _("none there")),
+    ("forgotten", _("forgotten")),
+    ("undone", _("undone")),
+    ("was never built", _("was never built")),
+    ("nothing was claimed", _("nothing was claimed")),
+    ("claims given back", _("claims given back")),
+    ("claims on %(host)s given back", _("claims on %(host)s given back")),
+    ("runs on %(host)s", _("runs on %(host)s")),
+    ("%(host)s is clear of it", _("%(host)s is clear of it")),
+    ("the disk stays", _("the disk stays")),
+    ("both hosts see the same disk", _("both hosts see the same disk")),
+    (
+        "pins, address and firewall as claimed",
+        _("pins, address and firewall as claimed"),
+    ),
+    # Last: two words and a verb would take a sentence that has words of its own.
+    ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),
+)

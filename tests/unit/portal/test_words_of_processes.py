@@ -1,0 +1,60 @@
+"""What processes write has words in each language: titles of steps, what placement and operations say."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+from django.utils import translation
+from millwright.core.placement import filters
+from millwright.environments.reasons import said
+from millwright.environments.sentences import SENTENCES
+from millwright.operations.kinds import SAGAS
+from millwright.operations.spec import WORDS
+from millwright.portal.words import STEPS
+
+OTHERS = [code for code, _name in settings.LANGUAGES if code != "en"]
+#: Words that a language may have from English as they are.
+SAME = {"Start", "Firewall"}
+
+
+def test_every_step_of_every_operation_has_a_title_in_each_language() -> None:
+    titles = {step.title for saga in SAGAS.values() for step in saga.steps}
+    assert titles <= set(STEPS)
+    for language in OTHERS:
+        with translation.override(language):
+            same = {title for title in titles if str(STEPS[title]) == title}
+        assert same <= SAME, (language, same)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_is_read_in_each_language(language: str) -> None:
+    for written, read in SENTENCES:
+        with translation.override(language):
+            assert str(read) != written or "%(" in written, written
+        with translation.override("en"):
+            assert str(read) == written
+
+
+@pytest.mark.parametrize(
+    ("written", "german"),
+    [
+        ("no hugepages; memory is not locked", "keine großen Speicherseiten; Speicher nicht gesperrt"),
+        ("memory: 704 MiB wanted, 12 MiB free of 4096 MiB", "Arbeitsspeicher: 704 MiB verlangt, 12 MiB frei von 4096 MiB"),
+        ("mw0-h1, CPU 1, 2 of its own, address 10.90.1.100", "mw0-h1, CPU 1, 2 für sich, Adresse 10.90.1.100"),
+        ("the host has no way into cell 'line1'", "der Host hat keinen Weg in die Zelle 'line1'"),
+        ("4 KiB, running, begun anew", "4 KiB, läuft, neu begonnen"),
+        ("somebody wrote this; and this", "somebody wrote this; and this"),
+    ],
+)  # fmt: skip
+def test_sentences_with_holes(written: str, german: str) -> None:
+    with translation.override("de"):
+        assert said(written) == german
+    with translation.override("en"):
+        assert said(written) == written
+
+
+def test_what_placement_says_is_known() -> None:
+    with translation.override("de"):
+        for name in ("the host is down", "the host is in maintenance", *WORDS.values()):
+            assert said(name) != name
+    assert len(filters.FILTERS) == 8, "a new rule wants its sentence in environments/sentences.py"
