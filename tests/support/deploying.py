@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from millwright.cli.client import Api
+from millwright.cli.client import Api, wait_for
 
 from tests.support import collection, nspawn
 
@@ -156,7 +156,7 @@ class Portal:
         """The API with a token of that person."""
         if user not in self._apis:
             token = self.command(
-                "user", "token", user, f"test {len(self._apis)}", "--scope", "write"
+                "user", "token", user, f"test of {self.server.name}", "--scope", "write"
             )
             self._apis[user] = Api(
                 f"https://{self.server.address}", token, ca=str(self.ca), timeout_s=120
@@ -190,6 +190,27 @@ class Plant:
         return play(
             self.folder, "-i", str(self.inventory), path, *words, limit_s=limit_s, may_fail=may_fail
         )
+
+    def see_hosts_again(self) -> None:
+        """Wait until the orchestrator has seen every host of the inventory after now.
+
+        Raises:
+            CliError: one was not seen within ten minutes.
+        """
+        api = self.portal.api("ada")
+        before = {row["name"]: row["last_seen"] for row in api.rows("hosts/")}
+
+        def seen() -> bool:
+            rows = {row["name"]: row for row in api.rows("hosts/")}
+            mine = [rows.get(server.name) for server in self.hosts]
+            return all(
+                row is not None
+                and row["state"] == "up"
+                and row["last_seen"] != before.get(row["name"])
+                for row in mine
+            )
+
+        wait_for(seen, limit_s=600, every_s=1.0, what="the hosts")
 
     @property
     def portal(self) -> Portal:
@@ -241,7 +262,12 @@ def write_inventory(
             {"username": "max"},
         ],
         "portal_projects": [
-            {"slug": "line-1", "name": "Line 1", "members": {"erin": "engineer", "max": "approver"}}
+            {
+                "slug": "line-1",
+                "name": "Line 1",
+                "members": {"erin": "engineer", "max": "approver"},
+            },
+            {"slug": "line-2", "name": "Line 2"},
         ],
         "hypervisor_cells": networks,
         "portal_cell_networks": networks,

@@ -270,16 +270,21 @@ class Server:
         for top in Path("/sys/fs/cgroup").glob(f"*/{self._group}"):
             folders = sorted((p for p in (top, *top.rglob("*")) if p.is_dir()), reverse=True)
             for folder in folders:
-                for line in (folder / "cgroup.procs").read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(line), signal.SIGKILL)
+                # With its init killed the others end by themselves, and their groups may go meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    for line in (folder / "cgroup.procs").read_text().split():
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(int(line), signal.SIGKILL)
             end = time.monotonic() + 10
             while folders and time.monotonic() < end:
                 try:
                     folders[0].rmdir()
-                    folders.pop(0)
+                except FileNotFoundError:
+                    pass
                 except OSError:
                     time.sleep(0.1)
+                    continue
+                folders.pop(0)
 
 
 def ssh_options() -> list[str]:
