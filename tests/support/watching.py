@@ -46,6 +46,8 @@ while True:
     time.sleep(0.5)
 """
 UNIT = "mw-poller"
+#: The poller itself gives up a question after so many seconds.
+SILENT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Seen:
         """
         assert not self.errors and not self.connections, (self.errors[:5], self.connections)
         assert self.answers > 1, "it did not poll"
+        assert self.longest_s < SILENT_S, f"no answer for {self.longest_s:.0f} s"
         assert self.counts == sorted(self.counts), "the program began anew"
         assert self.counts[-1] > self.counts[0], "the program stands still"
 
@@ -125,6 +128,8 @@ class ModbusPoller:
         rows = self.rows()[self._mark :]
         answered = [row for row in rows if "count" in row]
         ends = [row["at"] + row["took"] for row in answered]
+        # A question that is still open is a silence too.
+        ends.append(time.time())
         return Seen(
             answers=len(answered),
             errors=[str(row["error"]) for row in rows if "error" in row],
