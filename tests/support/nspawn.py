@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 from typing import IO
 
 import pytest
@@ -236,11 +237,13 @@ class Server:
             (wants / Path(unit).name).symlink_to(unit)
 
     def ssh(self, command: str, limit_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command on it."""
-        return subprocess.run(
-            ["ssh", "-i", str(self.yard.key), *ssh_options(), f"root@{self.address}", command],
-            capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        """Run a command on it; once more if the connection hangs, which a busy machine's first one has done."""
+        words = ["ssh", "-i", str(self.yard.key), *ssh_options(), f"root@{self.address}", command]
+        more: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+        try:
+            return subprocess.run(words, timeout=limit_s, **more)
+        except subprocess.TimeoutExpired:
+            return subprocess.run(words, timeout=limit_s, **more)
 
     def destroy(self) -> None:
         """Its power goes and its disk with it."""
