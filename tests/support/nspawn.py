@@ -11,8 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
