@@ -1,11 +1,14 @@
 """The API as a program uses it: tokens, problems, replays, what another project may see."""
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.urls import get_resolver
 from millwright.accounts.actions import issue_token, revoke_token
 from millwright.accounts.models import User
+from millwright.api.idempotency import IdempotentMixin
 from millwright.environments.models import Environment, Operation, Request
 from rest_framework.test import APIClient
 
@@ -272,3 +275,23 @@ def test_the_schema_has_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
 
     call_command("spectacular", fail_on_warn=True, validate=True)
     assert "/api/v1/requests/{id}/approve/" in capsys.readouterr().out
+
+
+def test_every_post_of_the_api_can_be_repeated_under_its_key() -> None:
+    def views(patterns: Any) -> Iterator[tuple[str, Any]]:
+        for pattern in patterns:
+            if hasattr(pattern, "url_patterns"):
+                yield from views(pattern.url_patterns)
+            else:
+                yield str(pattern.pattern), pattern.callback
+
+    posts = [
+        (place, view.cls)
+        for place, view in views(get_resolver("millwright.api.urls").url_patterns)
+        if hasattr(view, "cls")
+        and (
+            "post" in view.actions if getattr(view, "actions", None) else hasattr(view.cls, "post")
+        )
+    ]
+    assert len(posts) > 80
+    assert not [place for place, view in posts if not issubclass(view, IdempotentMixin)]
