@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from django.utils.translation import gettext_lazy as _
 
-from millwright.core.sla import Cause, Kind
+from millwright.core.sla import Cause, Happened, Kind
 from monitoring.objectives import Indicator, Level
 
 #: Classes that a contract may be for: the levels of `monitoring.objectives`.
@@ -41,6 +41,10 @@ CAUSES = (
 )
 
 KINDS = ((Kind.DOWN.value, _("down")), (Kind.MISSING.value, _("no data")))
+
+
+#: What explains an interval.
+EVENTS = tuple((row.value, row.value.replace("_", " ")) for row in Happened)
 
 
 class WindowState(StrEnum):

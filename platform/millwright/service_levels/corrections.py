@@ -57,6 +57,7 @@ def _replace(
         "machine_id": first.machine_id,
         "kind": first.kind,
         "why": first.why,
+        "explained_by": first.explained_by,
         "host": first.host,
         "verb": verb,
         "reason": reason[:300],

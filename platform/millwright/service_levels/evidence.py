@@ -10,8 +10,6 @@ from millwright.core.sla import Evidence, Happened, Row
 from millwright.core.sla.causes import AFTER, BEFORE, NOTICED
 from millwright.environments.models import Machine, Operation, StateTransition
 
-from .querysets import HOST_FAILED
-
 #: Kinds of operations that explain a machine that is not up.
 OPERATIONS = {
     "stop": Happened.ORDERED_STOP,
@@ -51,7 +49,7 @@ def evidence_of(machine: Machine, row: Row) -> list[Evidence]:
             at__lte=begin + NOTICED,
         )
         found += [
-            Evidence(Happened.HOST, at, at, f"{HOST_FAILED}{machine.host.name} {after}: {cause}")
+            Evidence(Happened.HOST, at, at, f"host {machine.host.name} {after}: {cause}")
             for at, after, cause in failed.values_list("at", "after", "cause")
         ]
     crashed = StateTransition.objects.filter(

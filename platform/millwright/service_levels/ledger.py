@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from millwright.core.sla import Cause, Kind, Row, Seen, Track, classify, fold
+from millwright.core.sla import Cause, Explained, Kind, Row, Seen, Track, classify, fold
 from millwright.core.sla.timeline import BEGUN, ENDED, OBSERVED, PROBE, SERVICE
 from millwright.environments.models import Environment, Machine, StateTransition
 
@@ -217,7 +217,7 @@ class _Writer:
             elif old.cause == Cause.UNKNOWN and row.kind is Kind.DOWN and not _by_people(old):
                 # What explains it may be noticed later than what it explains.
                 found = self._classified(row)
-                if found[0] is not Cause.UNKNOWN:
+                if found.cause is not Cause.UNKNOWN:
                     self._supersede(old, "seen")
                     self._write(row, old, found)
                     changed = True
@@ -240,7 +240,7 @@ class _Writer:
     def _supersede(self, row: Interval, verb: str) -> None:
         Supersession.objects.create(interval=row, verb=verb, at=self._now)
 
-    def _classified(self, row: Row) -> tuple[Cause, str]:
+    def _classified(self, row: Row) -> Explained:
         """The cause that events give a row, and the event in words."""
         contract = contract_at(self._contracts, row.begin)
         return classify(
@@ -250,17 +250,16 @@ class _Writer:
             small_stop=dt.timedelta(seconds=contract.small_stop_s),
         )
 
-    def _write(
-        self, row: Row, old: Interval | None = None, found: tuple[Cause, str] | None = None
-    ) -> None:
+    def _write(self, row: Row, old: Interval | None = None, found: Explained | None = None) -> None:
         """Append a row, of the same incident as the old one. A cause that people gave stays."""
         host = self._machine.host.name if self._machine.host else ""
-        why, cause = row.why, str(Cause.UNKNOWN)
+        why, cause, by = row.why, str(Cause.UNKNOWN), ""
         if old is not None and old.written_by_id is not None:
-            cause, why = old.cause, old.why
+            cause, why, by = old.cause, old.why, old.explained_by
         elif row.kind is Kind.DOWN:
-            given, text = found or self._classified(row)
-            cause, why = str(given), "; ".join(dict.fromkeys(filter(None, (why, text))))
+            told = found or self._classified(row)
+            cause, by = str(told.cause), str(told.by or "")
+            why = "; ".join(dict.fromkeys(filter(None, (why, told.why))))
         Interval.objects.create(
             environment_id=self._machine.environment_id,
             machine=self._machine,
@@ -269,6 +268,7 @@ class _Writer:
             kind=str(row.kind),
             cause=cause,
             why=why[:300],
+            explained_by=by,
             host=old.host if old is not None else host,
             verb="closed" if old is not None and old.end is None and row.end else "seen",
             reason=old.reason if old is not None else "",

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from millwright.audit.models import AppendOnly
 
-from .choices import CAUSES, KINDS, QUALITIES, SCOPES, WINDOW_STATES, WindowState
+from .choices import CAUSES, EVENTS, KINDS, QUALITIES, SCOPES, WINDOW_STATES, WindowState
 from .querysets import (
     ByEnvironmentQuerySet,
     ContractQuerySet,
@@ -116,6 +116,8 @@ class Interval(AppendOnly):
     cause = models.CharField(max_length=12, choices=CAUSES)
     #: what was seen, and the event that explains it, in words
     why = models.CharField(max_length=300, blank=True)
+    #: the kind of that event (`core.sla.Happened`); empty: none
+    explained_by = models.CharField(max_length=12, blank=True, choices=EVENTS)
     host = models.CharField(max_length=48, blank=True)
     #: how the row came to be: seen, closed, classify, split, merge
     verb = models.CharField(max_length=10, default="seen")

@@ -6,14 +6,11 @@ import datetime as dt
 from typing import Any, Self
 
 from django.db import models
-from django.db.models.functions import Concat
 
 from millwright.accounts.permissions import sees_everything
 from millwright.accounts.querysets import ByProjectQuerySet
+from millwright.core.sla import Cause, Happened, Kind
 from millwright.core.sla import Interval as Span
-
-#: So a row's words begin to say which host failed; its name and a blank follow.
-HOST_FAILED = "host "
 
 
 class IntervalQuerySet(ByProjectQuerySet):
@@ -39,12 +36,11 @@ class IntervalQuerySet(ByProjectQuerySet):
         """Rows of machines whose host was lost, and that ended.
 
         Nobody can tell about a machine while its host does not answer: that is what "missing" is, unless a probe
-        from outside finds it down; then the row names the host that failed.
+        from outside finds it down; then it is the host's failure that explains the row.
         """
-        named = Concat(models.Value(HOST_FAILED), "host", models.Value(" "))
         return self.filter(
-            models.Q(kind="missing")
-            | models.Q(kind="down", cause="unplanned", why__contains=named),
+            models.Q(kind=Kind.MISSING)
+            | models.Q(kind=Kind.DOWN, cause=Cause.UNPLANNED, explained_by=Happened.HOST),
             end__isnull=False,
         ).exclude(host="")
 

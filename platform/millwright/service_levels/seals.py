@@ -34,6 +34,7 @@ from .models import (
     ServiceSpan,
     Supersession,
 )
+from .words import code_of
 
 #: Parts of the inputs, by the table they come from. Those with a key are only ever appended to.
 APPENDED = {
@@ -60,7 +61,7 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
     if part == "intervals":
         return intervals.filter(pk__lte=last).order_by("pk").values_list(
             "pk", "machine", "incident", "begin", "end", "kind", "cause", "why", "host", "verb",
-            "reason", "written_at", "written_by",
+            "reason", "written_at", "written_by", "explained_by",
         )  # fmt: skip
     if part == "corrections":
         return (
@@ -97,12 +98,21 @@ def input_rows(environment: Environment, span: Span, part: str, last: int) -> li
     rows = list(rows_of(environment, span, part, last))
     if part == "contracts":
         return [_promised(_promised(row)) for row in rows]
+    if part == "intervals":
+        return [row[:-1] if row[-1] == _told(row) else row for row in rows]
     return rows
 
 
 def _promised(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """Without its last two fields where it promises neither."""
     return row if any(row[-2:]) else row[:-2]
+
+
+def _told(row: tuple[Any, ...]) -> str:
+    """What explains a row of the ledger, by its words. A row whose code says the same is hashed without it, as
+    before there was a code; any other code, and so every edit of one, shows."""
+    kind, cause, why, host = row[5:9]
+    return code_of(kind, cause, why, host)
 
 
 def window_rows(environment: Environment, span: Span, until: dt.datetime) -> list[tuple[Any, ...]]:

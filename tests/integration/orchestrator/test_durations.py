@@ -68,7 +68,7 @@ def test_so_has_one_that_probes_found_down_after_its_host_was_lost(
     record_probe(machine, "modbus", True, ago(600))
     ledger_round(timezone.now())
     (row,) = Interval.objects.current()
-    assert (row.kind, row.cause) == ("down", "unplanned")
+    assert (row.kind, row.cause, row.explained_by) == ("down", "unplanned", "host")
     kept = Durations()
     kept.refresh()
     assert counted(kept.recovery) == (1.0, pytest.approx(300, abs=1))
@@ -81,6 +81,23 @@ def test_so_has_one_that_probes_found_down_after_its_host_was_lost(
     anew.refresh()
     month = Span(ago(10_000), timezone.now())
     assert counted(anew.recovery)[0] == len(recovered([machine.environment_id], month))
+
+
+def test_the_code_decides_what_was_a_hosts_loss_and_not_the_words(machine: Machine) -> None:
+    said = {"kind": "down", "cause": "unplanned", "machine": machine, "host": "h1"}
+    for number, (code, why) in enumerate((("", "host h1 down: no answer"), ("host", "Strom weg"))):
+        begin = ago(900 - 100 * number)
+        Interval.objects.create(
+            environment=machine.environment,
+            begin=begin,
+            end=begin + dt.timedelta(seconds=50 + number),
+            explained_by=code,
+            why=why,
+            **said,
+        )
+    month = Span(ago(10_000), timezone.now())
+    found = recovered([machine.environment_id], month)
+    assert [row.length.total_seconds() for row in found] == [51.0]
 
 
 def test_a_crash_and_an_order_are_no_recovery(plant: Plant, machine: Machine) -> None:

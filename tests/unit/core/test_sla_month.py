@@ -431,7 +431,10 @@ def test_all_events_of_one_cause_are_told_once_the_first_cause_wins() -> None:
         Evidence(Happened.HOST, begin + MINUTE / 6, begin + MINUTE / 6, "host h1 suspect: slow"),
     ]
     found = classify(begin, None, evidence, small_stop=MINUTE)
-    assert found == (Cause.UNPLANNED, "host h1 suspect: slow; crashed: killed")
+    # What it was, as a code: a slow host is no lost one when the guest itself crashed.
+    assert found == (Cause.UNPLANNED, "host h1 suspect: slow; crashed: killed", Happened.CRASH)
+    assert classify(begin, None, evidence[1:], small_stop=MINUTE).by is Happened.HOST
+    assert classify(begin, None, [], small_stop=MINUTE) == (Cause.UNKNOWN, "", None)
     ordered = Evidence(Happened.ORDERED_STOP, begin, begin, "stop by erin")
     found = classify(begin, None, [*evidence, ordered], small_stop=MINUTE)
-    assert found == (Cause.PLANNED, "stop by erin")
+    assert found == (Cause.PLANNED, "stop by erin", Happened.ORDERED_STOP)

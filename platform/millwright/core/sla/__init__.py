@@ -1,6 +1,6 @@
 """Service levels, pure: intervals, service hours, causes, the fold of what was seen, a month's figures."""
 
-from .causes import COUNTED, Cause, Evidence, Happened, classify
+from .causes import COUNTED, Cause, Evidence, Explained, Happened, classify
 from .hours import HoursError, ServiceHours, Shift, month_before, month_of, month_period, months_of
 from .intervals import (
     ZERO,
@@ -27,6 +27,7 @@ __all__ = [
     "Comparison",
     "Entry",
     "Evidence",
+    "Explained",
     "Happened",
     "HoursError",
     "Interval",

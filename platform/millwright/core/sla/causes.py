@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Cause(StrEnum):
@@ -66,13 +67,21 @@ _GIVES: tuple[tuple[Happened, Cause], ...] = (
 )
 
 
+class Explained(NamedTuple):
+    """What events say of an interval: its cause, they in words, and which kind of them it was; None: none."""
+
+    cause: Cause
+    why: str = ""
+    by: Happened | None = None
+
+
 def classify(
     begin: dt.datetime,
     end: dt.datetime | None,
     evidence: Iterable[Evidence],
     *,
     small_stop: dt.timedelta,
-) -> tuple[Cause, str]:
+) -> Explained:
     """The cause that events give an interval, and these events in words.
 
     What was ordered is planned; a host's or a guest's end is unplanned; what nothing explains and is over
@@ -84,14 +93,15 @@ def classify(
         if row.begin - (NOTICED if row.happened is Happened.HOST else BEFORE) <= begin
         and (row.end is None or begin <= row.end + AFTER)
     ]
-    told = [
-        (cause, row.text) for happened, cause in _GIVES for row in near if row.happened is happened
-    ]
+    told = [(cause, row) for happened, cause in _GIVES for row in near if row.happened is happened]
     if told:
         # All that says the same: a guest that crashed explains more than that its host was slow to tell.
         cause = told[0][0]
-        texts = dict.fromkeys(text for other, text in told if other is cause and text)
-        return cause, "; ".join(texts)
+        same = [row for other, row in told if other is cause]
+        texts = dict.fromkeys(row.text for row in same if row.text)
+        kinds = {row.happened for row in same}
+        by = Happened.CRASH if Happened.CRASH in kinds else same[0].happened
+        return Explained(cause, "; ".join(texts), by)
     if end is not None and end - begin <= small_stop:
-        return Cause.SMALL_STOP, ""
-    return Cause.UNKNOWN, ""
+        return Explained(Cause.SMALL_STOP)
+    return Explained(Cause.UNKNOWN)
