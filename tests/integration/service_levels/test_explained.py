@@ -22,7 +22,7 @@ from tests.support.history import machine_of, put_in_service, second
 from tests.support.plant import Plant
 
 JUNE = dt.date(2026, 6, 1)
-MIGRATION = import_module("millwright.service_levels.migrations.0006_explained_by")
+MIGRATION = import_module("millwright.service_levels.migrations.0007_explained_by")
 
 
 @pytest.fixture
