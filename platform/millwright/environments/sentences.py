@@ -57,6 +57,24 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "the host cannot give FIFO priority to a vCPU",
         _("the host cannot give FIFO priority to a vCPU"),
     ),
+    # Why a machine is where it is, and where it goes.
+    ("%(host)s is being drained", _("%(host)s is being drained")),
+    (
+        "%(machine)s stays on %(host)s: no other host can take it",
+        _("%(machine)s stays on %(host)s: no other host can take it"),
+    ),
+    (
+        "%(machine)s stays on %(host)s: its best move, to %(name)s, is worth %(n)s core-seconds, of which %(limit)s must be exceeded",
+        _(
+            "%(machine)s stays on %(host)s: its best move, to %(name)s, is worth %(n)s core-seconds, of which %(limit)s must be exceeded"
+        ),
+    ),
+    (
+        "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it",
+        _(
+            "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it"
+        ),
+    ),
     # What of its class a machine goes without.
     ("emulated: timing is not promised", _("emulated: timing is not promised")),
     (

@@ -43,6 +43,7 @@ def test_every_sentence_is_read_in_each_language(language: str) -> None:
         ("mw0-h1, CPU 1, 2 of its own, address 10.90.1.100", "mw0-h1, CPU 1, 2 für sich, Adresse 10.90.1.100"),
         ("the host has no way into cell 'line1'", "der Host hat keinen Weg in die Zelle 'line1'"),
         ("4 KiB, running, begun anew", "4 KiB, läuft, neu begonnen"),
+        ("line-1/vplc stays on h1: its best move, to h2, is worth -6 core-seconds, of which 15 must be exceeded", "line-1/vplc bleibt auf h1: ihr bester Umzug, nach h2, bringt -6 Kernsekunden; mehr als 15 müssten es sein"),
         ("somebody wrote this; and this", "somebody wrote this; and this"),
     ],
 )  # fmt: skip
