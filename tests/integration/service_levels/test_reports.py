@@ -152,6 +152,22 @@ def test_the_table_has_everything_and_no_formulas(plant: Plant, machine: Machine
     assert figures["down"]["seconds"] == "3500"
     assert figures["outages"]["value"] == "2"
     assert float(figures["budget_left"]["seconds"]) < 0
+    # Two failures: mean time to restore is half of what was down, between them half of what was up.
+    eligible = float(figures["eligible"]["seconds"])
+    assert float(figures["mttr"]["seconds"]) == 1750
+    assert float(figures["mtbf"]["seconds"]) == pytest.approx((eligible - 3500) / 2)
+    assert float(figures["availability"]["value"]) == pytest.approx(1 - 3500 / eligible)
+    bars = month.pareto()
+    assert [bar["cause"] for bar in bars][:2] == ["unplanned", "unknown"]
+    assert [bar["length"].total_seconds() for bar in bars] == sorted(
+        (bar["length"].total_seconds() for bar in bars), reverse=True
+    )
+    total = sum(bar["length"].total_seconds() for bar in bars)
+    assert bars[0]["share"] == pytest.approx(3000 / total)
+    assert bars[-1]["cumulated"] == pytest.approx(1)
+    assert [row["what"] for row in rows if row["section"] == "cause"] == [
+        bar["cause"] for bar in bars
+    ]
     stops = [row for row in rows if row["section"] == "interruption"]
     assert [(row["seconds"], row["value"], row["who"]) for row in stops] == [
         ("3000", "unplanned", "oda"),
