@@ -124,7 +124,9 @@ def test_every_rule_has_a_case() -> None:
 
 def _changed_numbers(expr: str) -> Iterator[str]:
     """The expression with one number, window or comparison changed, for each of them."""
-    for found in re.finditer(r"(\[)(\d+)([smhd])(?=[\]:])|(?<=[<>=] )(\d+(?:\.\d+)?)\b", expr):
+    for found in re.finditer(
+        r"(\[)(\d+)([smhd])(?=[\]:])|(?<=[<>=] )(\d+(?:\.\d+)?)\b|(?<=vector\()(0\.\d+)", expr
+    ):
         if found[1]:
             low, high = int(found[2]) // 2, int(found[2]) * 3
             for count in {low or None, high} - {None}:
@@ -133,7 +135,7 @@ def _changed_numbers(expr: str) -> Iterator[str]:
                 smaller = {"d": "9h", "h": "25m", "m": "25s"}[found[3]]
                 yield f"{expr[: found.start()]}[{smaller}{expr[found.end() :]}"
         else:
-            value = float(found[4])
+            value = float(found[4] or found[5])
             if value in (0.0, 1.0):
                 # Of something that is 0 or 1, only the other value is another threshold.
                 numbers: tuple[float, ...] = (1.0 - value,)
