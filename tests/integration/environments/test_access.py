@@ -68,7 +68,7 @@ def test_the_catalogue_shows_them(plant: Plant, store: DjangoStore) -> None:
     page = client(plant.engineer).get("/catalogue/").content.decode()
     for title in ("CAE node", "Collaboration services", "CAD workstation", "Virtual PLC"):
         assert title in page
-    assert page.count("Shares its CPUs with others.") == 3
+    assert page.count("Shares its CPUs with others; timing is not promised.") == 3
 
 
 def test_its_firewall_admits_stations_to_services_and_the_gateway_to_its_health(
