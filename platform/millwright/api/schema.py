@@ -65,9 +65,12 @@ def add_problems(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
     """Write the refusals and the conditional headers into every operation."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for path in result["paths"].values():
+    for url, path in result["paths"].items():
         for method, operation in path.items():
             codes = dict(_EVERYWHERE)
+            if url.endswith("}/"):
+                # `rules/check/` is a question, and no rule of that name.
+                codes["405"] = "The name is that of a question here, which is asked another way"
             if method != "get":
                 codes |= _OF_CHANGES
             for code, text in codes.items():
