@@ -121,6 +121,8 @@ def read(now: dt.datetime, objectives: Objectives | None = None) -> tuple[Promis
             ):
                 if share is not None and indicator in ratios:
                     ratios[indicator] = share
+            if contract.cycle_streak is not None and Indicator.CYCLE_DEADLINE in limits:
+                limits[Indicator.CYCLE_DEADLINE] = contract.cycle_streak
             served = hours.by_data(contract.hours)
         else:
             goal = objectives.get(level, Indicator.AVAILABILITY)

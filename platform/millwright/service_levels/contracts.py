@@ -110,6 +110,8 @@ def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | No
     if goal is None:
         return None
 
+    cycle = objectives.get(level, Indicator.CYCLE_DEADLINE)
+
     def seconds(indicator: Indicator) -> int | None:
         row = objectives.get(level, indicator)
         return int(row.at_most) if row is not None and row.promised and row.at_most else None
@@ -134,6 +136,7 @@ def from_objectives(objectives: Objectives, level: Level) -> dict[str, Any] | No
         "objective": goal.name,
         "availability_ratio": goal.target,
         "cycle_ratio": share(Indicator.CYCLE_DEADLINE),
+        "cycle_streak": cycle.longest_streak if cycle is not None and cycle.promised else None,
         "provisioning_s": seconds(Indicator.PROVISIONING_TIME),
         "recovery_s": seconds(Indicator.RECOVERY_TIME),
         "device_link_ratio": share(Indicator.DEVICE_LINK),

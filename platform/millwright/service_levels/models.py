@@ -43,6 +43,10 @@ class Contract(AppendOnly):
     availability_ratio = models.FloatField(_("availability"), default=0.99)
     #: share of scans that begin and end in time; None: not promised
     cycle_ratio = models.FloatField(_("scans in time"), null=True, blank=True)
+    #: so many late scans one after another are still in order; None: not promised
+    cycle_streak = models.PositiveIntegerField(
+        _("late scans one after another, at most"), null=True, blank=True
+    )
     #: from approval to an environment that answers; None: not promised
     provisioning_s = models.PositiveIntegerField(
         _("provisioned within, in seconds"), null=True, blank=True

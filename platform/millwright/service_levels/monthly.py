@@ -51,6 +51,8 @@ class Scans:
     missed: int
     longest_streak: int
     objective: float | None
+    #: so many late ones after another are promised at most
+    streak: int | None = None
 
     @property
     def in_time(self) -> float | None:
@@ -173,7 +175,7 @@ def month_of_environment(environment: Environment, month: dt.date, now: dt.datet
         row_count=found.count() if len(rows) == MOST_ROWS else len(rows),
         windows=windows_in(environment, span),
         changes=changes_in(environment, span, held),
-        scans=_scans(environment, span, contract.cycle_ratio),
+        scans=_scans(environment, span, contract),
         provisioning=held_against(provisioned(keys, span), holding, "provisioning_s"),
         recovery=held_against(recovered(keys, span), holding, "recovery_s"),
         quality=qualities(keys, span, {environment.pk: contracts}, at),
@@ -205,11 +207,17 @@ def _touches(window: MaintenanceWindow, span: Span) -> bool:
     )
 
 
-def _scans(environment: Environment, span: Span, objective: float | None) -> Scans:
+def _scans(environment: Environment, span: Span, contract: Contract) -> Scans:
     sums = CycleCount.objects.filter(
         environment=environment, begin__lt=span.end, end__gt=span.begin
     ).aggregate(scans=Sum("scans"), missed=Sum("missed"), longest=Max("longest_streak"))
-    return Scans(sums["scans"] or 0, sums["missed"] or 0, sums["longest"] or 0, objective)
+    return Scans(
+        sums["scans"] or 0,
+        sums["missed"] or 0,
+        sums["longest"] or 0,
+        contract.cycle_ratio,
+        contract.cycle_streak,
+    )
 
 
 def changes_in(environment: Environment, span: Span, contracts: Sequence[Contract]) -> list[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from .choices import PLANT, SCOPES
 from .contracts import as_terms, classes_of, plant_zone
 from .measuring import mark_stale, measure_months
 from .models import Contract, ServiceSpan
-from .quality import Quality, of_the_portal, portal_ratio, qualities
+from .quality import Cycles, Quality, cycles, of_the_portal, portal_ratio, qualities
 from .times import Times, held_against, provisioned, recovered
 from .windows import FURTHEST
 
@@ -37,6 +37,7 @@ from .windows import FURTHEST
 FIELDS = (
     "availability_ratio",
     "cycle_ratio",
+    "cycle_streak",
     "provisioning_s",
     "recovery_s",
     "device_link_ratio",
@@ -52,6 +53,7 @@ FIELDS = (
 #: Shares that need not be promised.
 SHARES = ("cycle_ratio", "device_link_ratio", "run_queue_ratio")
 _LIMITS = {
+    "cycle_streak": (0, 1_000_000),
     "provisioning_s": (1, 86400),
     "recovery_s": (1, 86400),
     "missing_grace_s": (0, 3600),
@@ -88,7 +90,7 @@ def draft(
                 "value": share
             }
     if service_class == PLANT:
-        for name in (*SHARES, "provisioning_s", "recovery_s", "hours"):
+        for name in (*SHARES, "cycle_streak", "provisioning_s", "recovery_s", "hours"):
             if fields.get(name):
                 errors[name] = _(
                     "%(value)s: of the portal and the API only availability is promised"
@@ -192,6 +194,8 @@ class Would:
     recovery: Times
     #: counted by minutes: links to devices, control cores' waits; of the plant's own scope the portal
     quality: tuple[Quality, ...] = ()
+    #: scans in time, and the longest streak of late ones
+    cycles: Cycles = field(default_factory=Cycles)
 
 
 def preview_contract(
@@ -227,6 +231,7 @@ def preview_contract(
                 held_against(provisioned(keys, span), lambda _key, _at: contract, "provisioning_s"),
                 held_against(recovered(keys, span), lambda _key, _at: contract, "recovery_s"),
                 qualities(keys, span, {key: [contract] for key in keys}, now),
+                cycles(keys, span, contract),
             )
         )
     return found
@@ -259,6 +264,7 @@ def _would(
     provisioning: Times,
     recovery: Times,
     quality: tuple[Quality, ...],
+    scans: Cycles,
 ) -> Would:
     zero = dt.timedelta()
 
@@ -277,4 +283,5 @@ def _would(
         provisioning=provisioning,
         recovery=recovery,
         quality=quality,
+        cycles=scans,
     )

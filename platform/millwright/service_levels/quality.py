@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Max, Sum
 
 from millwright.core.sla import Interval as Span
 from monitoring.objectives import Indicator, Level, shipped
 
 from .choices import PLANT, QUALITIES
 from .contracts import contract_at
-from .models import Contract, QualityCount
+from .models import Contract, CycleCount, QualityCount
 
 #: Indicator → the contract's field with the share that is promised.
 FIELD = {
@@ -94,6 +94,50 @@ def qualities(
             )
         )
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """Scans of a month, of one environment or of several together, held against one contract."""
+
+    scans: int = 0
+    missed: int = 0
+    longest_streak: int = 0
+    #: environments that scanned where something of it is promised, and those that kept it
+    promised: int = 0
+    in_keeping: int = 0
+
+    @property
+    def in_time(self) -> float | None:
+        """None: nothing scanned."""
+        return 1 - self.missed / self.scans if self.scans else None
+
+
+def cycles(environments: Sequence[UUID], span: Span, contract: Contract) -> Cycles:
+    """What the counts of scans say, each environment held against the contract; one query."""
+    where = {"environment__in": environments} if len(environments) <= 100 else {}
+    known = set(environments)
+    rows = [
+        row
+        for row in CycleCount.objects.filter(begin__lt=span.end, end__gt=span.begin, **where)
+        .order_by()
+        .values_list("environment")
+        .annotate(Sum("scans"), Sum("missed"), Max("longest_streak"))
+        if row[0] in known and row[1]
+    ]
+    ratio, streak = contract.cycle_ratio, contract.cycle_streak
+    kept = [
+        (ratio is None or missed <= scans * (1 - ratio)) and (streak is None or longest <= streak)
+        for _key, scans, missed, longest in rows
+    ]
+    asked = ratio is not None or streak is not None
+    return Cycles(
+        sum(row[1] for row in rows),
+        sum(row[2] for row in rows),
+        max((row[3] for row in rows), default=0),
+        len(rows) if asked else 0,
+        sum(kept) if asked else 0,
+    )
 
 
 def portal_ratio(at: dt.datetime) -> float:

@@ -57,6 +57,7 @@ def rows_of(environment: Environment, span: Span, part: str, last: int) -> Any:
             "pk", "environment", "service_class", "availability_ratio", "cycle_ratio", "hours",
             "missing_grace_s", "small_stop_s", "planned_counts", "valid_from", "created_by",
             "provisioning_s", "recovery_s", "device_link_ratio", "run_queue_ratio",
+            "cycle_streak",
         )  # fmt: skip
     if part == "intervals":
         return intervals.filter(pk__lte=last).order_by("pk").values_list(
@@ -97,15 +98,19 @@ def input_rows(environment: Environment, span: Span, part: str, last: int) -> li
     there was such a promise hold."""
     rows = list(rows_of(environment, span, part, last))
     if part == "contracts":
-        return [_promised(_promised(row)) for row in rows]
+        return [_promised(row) for row in rows]
     if part == "intervals":
         return [row[:-1] if row[-1] == _told(row) else row for row in rows]
     return rows
 
 
 def _promised(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Without its last two fields where it promises neither."""
-    return row if any(row[-2:]) else row[:-2]
+    """Without the fields at its end that came later and promise nothing, in the groups in which they came."""
+    for size in (1, 2, 2):
+        if any(value is not None for value in row[-size:]):
+            return row
+        row = row[:-size]
+    return row
 
 
 def _told(row: tuple[Any, ...]) -> str:

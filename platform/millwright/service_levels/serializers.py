@@ -161,6 +161,7 @@ class ContractSerializer(serializers.ModelSerializer):
             "objective",
             "availability_ratio",
             "cycle_ratio",
+            "cycle_streak",
             "provisioning_s",
             "recovery_s",
             "device_link_ratio",

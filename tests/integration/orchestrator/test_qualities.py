@@ -141,11 +141,13 @@ def test_what_a_person_promises_is_what_prometheus_is_told(plant: Plant) -> None
         availability_ratio=0.99,
         device_link_ratio=0.9,
         run_queue_ratio=0.95,
+        cycle_streak=7,
     )
     write_contract(plant.administrator, service_class="plant", availability_ratio=0.97)
     (promise,) = read(dt.datetime.now(dt.UTC))
     assert promise.ratios[Indicator.DEVICE_LINK] == 0.9
     assert promise.ratios[Indicator.RUN_QUEUE_WAIT] == 0.95
+    assert promise.limits[Indicator.CYCLE_DEADLINE] == 7
     promises = Promises()
     promises.get()
     assert promises.portal == 0.97

@@ -352,6 +352,15 @@ def test_minutes_of_links_cores_and_the_portal_are_previewed_and_reported(
         (pytest.approx(0.99), False),
         (1.0, True),
     ]
+    # Scans: in time, and how many late ones one after another.
+    record_cycle_fault(machine, second(0), second(3600), scans=1000, missed=2, longest_streak=2)
+    (mild,) = preview_contract(plant.administrator, **own, cycle_ratio=0.99, cycle_streak=2)
+    (strict,) = preview_contract(plant.administrator, **own, cycle_streak=1)
+    (sharp,) = preview_contract(plant.administrator, **own, cycle_ratio=0.999)
+    assert mild.cycles.in_time == pytest.approx(0.998)
+    assert [row.cycles.in_keeping for row in (mild, strict, sharp)] == [1, 0, 0]
+    assert {row.cycles.promised for row in (mild, strict, sharp)} == {1}
+    assert june.cycles.promised == 0
     # The portal: 95 % of its minutes.
     of = {"service_class": "plant", "months": 1, "now": JULY}
     (strict,) = preview_contract(plant.administrator, **of, availability_ratio=0.99)

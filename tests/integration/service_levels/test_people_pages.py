@@ -167,6 +167,7 @@ def test_a_contract_is_previewed_and_then_written(
         ("shifts", "always", "Service hours: "),
         ("shifts", "xyz 06:00-22:00", "Service hours: "),
         ("small_stop_s", "-1", "A small stop lasts at most, in seconds: -1: "),
+        ("cycle_streak", "-1", "Late scans one after another, at most: -1: "),
         ("device_links", "1", "Links to devices in percent of the minutes: 0.01: "),
         ("core_waits", "high", "Control cores hardly wait in percent of the minutes: high: "),
         ("provisioning_s", "-5", "Provisioned within, in seconds: -5: "),

@@ -214,6 +214,9 @@ class PromiseInput(serializers.Serializer):
     )
     availability_ratio = serializers.FloatField()
     cycle_ratio = serializers.FloatField(required=False, allow_null=True, default=None)
+    cycle_streak = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0, max_value=1_000_000
+    )
     provisioning_s = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=86400
     )
@@ -278,6 +281,11 @@ class ContractViewSet(ProjectRows):
                     "provisioning": times_data(row.provisioning),
                     "recovery": times_data(row.recovery),
                     "quality": quality_data(row.quality),
+                    "scans": row.cycles.scans,
+                    "scans_in_time": row.cycles.in_time,
+                    "longest_streak": row.cycles.longest_streak,
+                    "scans_promised": row.cycles.promised,
+                    "scans_kept": row.cycles.in_keeping,
                 }
                 for row in found
             ]

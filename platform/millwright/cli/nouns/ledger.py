@@ -211,6 +211,11 @@ def _promise(function: Any) -> Any:
         click.option(
             "--device-link", type=float, help="Share of minutes with good links to devices."
         ),
+        click.option(
+            "--streak",
+            type=click.IntRange(0, 1_000_000),
+            help="Late scans one after another, at most.",
+        ),
         click.option("--cycles", type=float, help="Share of scans in time, as 0.9999."),
         click.option("--availability", type=float, required=True, help="As 0.999."),
         click.option(
@@ -230,6 +235,7 @@ def _body(
     service_class: str,
     availability: float,
     cycles: float | None,
+    streak: int | None,
     provisioning: int | None,
     recovery: int | None,
     device_link: float | None,
@@ -242,6 +248,7 @@ def _body(
         "service_class": service_class,
         "availability_ratio": availability,
         "cycle_ratio": cycles,
+        "cycle_streak": streak,
         "provisioning_s": provisioning,
         "recovery_s": recovery,
         "device_link_ratio": device_link,

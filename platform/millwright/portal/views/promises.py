@@ -32,6 +32,7 @@ from .ledger import _moment
 _WORDS = {
     "availability_ratio": gettext_lazy("Availability in percent"),
     "cycle_ratio": gettext_lazy("Scans in time in percent"),
+    "cycle_streak": gettext_lazy("Late scans one after another, at most"),
     "provisioning_s": gettext_lazy("Provisioned within, in seconds"),
     "recovery_s": gettext_lazy("Back after a host's loss within, in seconds"),
     "device_link_ratio": gettext_lazy("Links to devices in percent of the minutes"),
@@ -240,6 +241,7 @@ def _fields(given: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: _number(given.get(name, ""), name, errors)
         for name in (
+            "cycle_streak",
             "provisioning_s",
             "recovery_s",
             "missing_grace_s",
@@ -284,7 +286,7 @@ def form_of(contract: Contract) -> dict[str, Any]:
         **{
             name: "" if getattr(contract, name) is None else getattr(contract, name)
             for name in FIELDS
-            if name.endswith(("_s", "_hours")) or name == "note"
+            if name.endswith(("_s", "_hours", "_streak")) or name == "note"
         },
     }
 
