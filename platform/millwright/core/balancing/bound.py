@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: shares of a need that are looked at as slots: the needs themselves, the largest so many
 MOST_SLOT_SIZES = 8
+#: halvings between what is too short and what is not
+BISECTIONS = 24
 
 
 def move_seconds(state: State, task: Task, share: float) -> float:
@@ -79,7 +81,7 @@ def lower_bound(state: State, tasks: Sequence[Task], limits: Limits) -> float:
         free = np.maximum(state.free[row], 0).astype(np.int64)
         sizes = sorted({size for size in need.values() if size > 0}, reverse=True)
         for size in (1, *sizes[:MOST_SLOT_SIZES]):
-            bound = max(bound, _by_slots(free, need, ways, size))
+            bound = max(bound, _by_slots(free, need, ways, size, limits))
     return bound
 
 
@@ -103,7 +105,9 @@ def _by_hands(times: list[float], hands: int) -> float:
     return bound
 
 
-def _by_slots(free: Ints, need: dict[int, int], ways: list[_Way], size: int) -> float:
+def _by_slots(
+    free: Ints, need: dict[int, int], ways: list[_Way], size: int, limits: Limits
+) -> float:
     """The bound that slots of this size give: a machine takes as many as it has whole sizes.
 
     Whole sizes of parts never add up to more than those of the sum, so no host ever holds more
@@ -130,65 +134,173 @@ def _by_slots(free: Ints, need: dict[int, int], ways: list[_Way], size: int) -> 
     straight = max(_chained(free, slots, some, aside=False) for free, some in sides)
     over = max(_chained(free, slots, some, aside=True) for free, some in sides)
     one_more = (volume + min(slots[way.unit] * way.extra for way in large)) / room
+    prices = [
+        _Price(
+            sum(takes[way.unit] * way.time for way in ways) / shared,
+            {way.unit: takes[way.unit] * way.extra / shared for way in large},
+        )
+        for takes, shared in ((slots, room), (need, free_bytes))
+    ]
     parts = max(
-        _by_parts(spare, slots, large, hosts, ((slots, room), (need, free_bytes)), ways)
-        for hosts in (_islands(large), _circles(large))
+        _by_parts([_Part.of(hosts, spare, slots, large, limits.pool) for hosts in cut], prices)
+        for cut in (_islands(large), _circles(large))
     )
+    parts = max(parts, _by_open_hosts(spare, slots, large, ways, prices, limits))
     return max(over, parts, min(straight, one_more))
 
 
-def _by_parts(
-    spare: Ints,
-    slots: dict[int, int],
-    ways: list[_Way],
-    parts: list[set[int]],
-    rooms: Sequence[tuple[dict[int, int], int]],
-    everything: list[_Way],
-) -> float:
+@dataclass(frozen=True, slots=True)
+class _Price:
+    """What all moves take of something that is shared, in seconds, and what each adds that goes aside."""
+
+    share: float
+    each: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Hosts, and the moves that touch them: each slot is (how many, when it is free at the earliest)."""
+
+    #: slots times seconds that machines on their way into the part take there
+    inside: float
+    holes: int
+    leavers: list[tuple[int, float]]
+    stayers: list[tuple[int, float]]
+    units: list[int]
+    #: how many can be on their way out of it at once
+    hands: int
+
+    @classmethod
+    def of(
+        cls,
+        hosts: set[int],
+        spare: Ints,
+        slots: dict[int, int],
+        ways: list[_Way],
+        hands: int,
+        *,
+        used: bool = True,
+    ) -> _Part:
+        """`used`: no more holes of a host are looked at than machines come to it; the others are to go aside to."""
+        room = {host: int(spare[host]) for host in hosts}
+        leavers = []
+        if used:
+            coming = dict.fromkeys(hosts, 0)
+            for way in ways:
+                if way.target in hosts:
+                    coming[way.target] += slots[way.unit]
+            room = {host: min(room[host], coming[host]) for host in hosts}
+        else:
+            coming = dict.fromkeys(hosts, sum(slots.values()) + sum(room.values()))
+        left = {host: coming[host] - room[host] for host in hosts}
+        here = [way for way in ways if way.source in hosts]
+        for way in sorted(here, key=lambda way: way.leaving):
+            if way.target not in hosts:
+                given = min(slots[way.unit], left[way.source])
+                left[way.source] -= given
+                leavers.append((given, way.leaving))
+        stayers = [way for way in here if way.target in hosts]
+        return cls(
+            sum(slots[way.unit] * way.coming for way in ways if way.target in hosts),
+            sum(room.values()),
+            [leaver for leaver in leavers if leaver[0]],
+            [(slots[way.unit], way.leaving) for way in stayers],
+            [way.unit for way in stayers],
+            hands,
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can ever come in that is to."""
+        return self.inside > 0 and not (self.holes or self.leavers or self.stayers)
+
+    def aside(self, end: float) -> int | None:
+        """How many machines must at least go aside if all is to end by then; None where none suffice."""
+        lack = self.inside - self.holes * end
+        if lack <= 0:
+            return 0
+        # What each gives: its slots, from when it has left to the end.
+        fixed = sum(size * max(0.0, end - left) for size, left in self.leavers)
+        gains = sorted((size * max(0.0, end - left) for size, left in self.stayers), reverse=True)
+        # The same if only so many can leave at once: the largest on the earliest times.
+        times = sorted(left for _, left in (*self.leavers, *self.stayers))
+        times = [
+            max(time, done / self.hands)
+            for time, done in zip(times, accumulate(times), strict=True)
+        ]
+        sizes = sorted((size for size, _ in self.stayers), reverse=True)
+        for count in range(len(gains) + 1):
+            if fixed + sum(gains[:count]) < lack:
+                continue
+            chosen = sorted((*(size for size, _ in self.leavers), *sizes[:count]), reverse=True)
+            if sum(s * max(0.0, end - t) for s, t in zip(chosen, times, strict=False)) >= lack:
+                return count
+        return None
+
+
+def _by_parts(parts: list[_Part], prices: list[_Price]) -> float:
     """The bound by hosts that have few holes among themselves.
 
     A move into such a part needs one of the holes there: those of the beginning, those that moves out
-    of the part leave, and those that machines leave which go aside, one leg more each. With more of
-    these the part is done sooner, but all that is on its way shares the pool's room.
-
-    `rooms`: what each takes, and how much of it is free in the pool: slots, and bytes.
+    of the part leave once they are made, and those that machines leave which go aside, one leg more
+    each. With more of these the part is done sooner, but all of them take of what is shared.
     """
-    shares = [sum(takes[way.unit] * way.time for way in everything) / room for takes, room in rooms]
-    states: list[list[float]] = []  # of each part: how long it takes with 0, 1, ... aside
-    prices: list[list[list[float]]] = []  # of each part, in each room: what those take of it
-    for hosts in parts:
-        here = [way for way in ways if way.source in hosts]
-        inside = sum(slots[way.unit] * way.coming for way in ways if way.target in hosts)
-        holes = int(spare[list(hosts)].sum())
-        # The first hole is there when the first has left.
-        head = 0.0 if holes or not here else min(way.leaving for way in here)
-        holes += sum(slots[way.unit] for way in here if way.target not in hosts)
-        each = sorted((slots[way.unit] for way in here), reverse=True)
-        given = [holes + sum(each[:count]) for count in range(len(each) + 1)]
-        states.append(
-            [(head + inside / some if some else inf) if inside else 0.0 for some in given]
+    if any(part.closed for part in parts):
+        return inf
+    sums = [
+        [[0.0, *accumulate(sorted(price.each[unit] for unit in part.units))] for part in parts]
+        for price in prices
+    ]
+
+    def may_end(end: float) -> bool:
+        counts = [part.aside(end) for part in parts]
+        return (
+            all(
+                price.share + sum(s[c] for s, c in zip(each, counts, strict=True) if c is not None)
+                <= end
+                for price, each in zip(prices, sums, strict=True)
+            )
+            and None not in counts
         )
-        prices.append(
-            [_least_sums([takes[w.unit] * w.extra / room for w in here]) for takes, room in rooms]
-        )
-    aside = [0] * len(parts)
-    least = inf
-    while True:
-        times = [state[count] for state, count in zip(states, aside, strict=True)]
-        shared = max(
-            share + sum(price[number][count] for price, count in zip(prices, aside, strict=True))
-            for number, share in enumerate(shares)
-        )
-        least = min(least, max(shared, *times))
-        worst = int(np.argmax(times))
-        if shared >= times[worst] or aside[worst] + 1 >= len(states[worst]):
-            return least
-        aside[worst] += 1
+
+    low, high = 0.0, max(price.share for price in prices) + 1e-3
+    while not may_end(high):
+        low, high = high, 2 * high
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if may_end(middle) else (middle, high)
+    return low
 
 
-def _least_sums(values: list[float]) -> list[float]:
-    """What none, the least one, the least two … come to."""
-    return [0.0, *accumulate(sorted(values))]
+def _by_open_hosts(
+    spare: Ints,
+    slots: dict[int, int],
+    large: list[_Way],
+    ways: list[_Way],
+    prices: list[_Price],
+    limits: Limits,
+) -> float:
+    """The bound by the hosts that have holes at first: who goes aside from the others uses their hands."""
+    touched = {way.source for way in large} | {way.target for way in large}
+    opened = set(np.flatnonzero(spare > 0).tolist())
+    rest = touched - opened
+    if not rest or not opened:
+        return 0.0
+    left = spare.copy()
+    for way in large:
+        left[way.source] += slots[way.unit]
+        left[way.target] -= slots[way.unit]
+    bound = 0.0
+    for used in (False, True):
+        aside = opened | {host for host in rest if used and left[host] > 0}
+        hands = limits.per_host * len(aside)
+        work = sum(
+            (way.source in aside) * way.leaving + (way.target in aside) * way.coming for way in ways
+        )
+        each = {way.unit: (way.leaving + way.coming) / hands for way in large}
+        part = _Part.of(rest, spare, slots, large, min(hands, limits.pool), used=used)
+        bound = max(bound, _by_parts([part], [*prices, _Price(work / hands, each)]))
+    return bound
 
 
 def _islands(ways: Iterable[_Way]) -> list[set[int]]:

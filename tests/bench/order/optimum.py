@@ -1,0 +1,157 @@
+"""How long an exchange takes at least, proven by CP-SAT: memory, hands and the pool's limit, exactly.
+
+Machines that nobody asked to move stay, as in every order of ours. A machine goes straight, over one third host, or
+over two; what stands for two stands for more as well: then only its first and its last two hosts are looked at. So no
+order that there is ends before what is proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from millwright.core.balancing import Limits, Move, Plant, Schedule
+from ortools.sat.python import cp_model
+
+#: times are whole tenths of a second, rounded down; memory whole MiB
+TENTHS = 10
+MIB = 2**20
+#: as the balancer's model has it: a guest that writes faster than this share is throttled to it
+CONVERGES = 0.8
+
+
+class Proof(NamedTuple):
+    """Seconds before which nothing ends, and whether an order that ends then was found as well."""
+
+    least_s: float
+    optimal: bool
+
+
+class _Held(NamedTuple):
+    memory: list[tuple[cp_model.IntervalVar, int]]
+    hands: list[cp_model.IntervalVar]
+
+
+class _Model:
+    def __init__(self, plant: Plant, limits: Limits, made: Schedule) -> None:
+        self.model = cp_model.CpModel()
+        self.hosts = {host.name: host for host in plant.hosts}
+        self.limits = limits
+        self.horizon = int(made.makespan_s * TENTHS) + 1
+        self.end = self.time()
+        self.held = {name: _Held([], []) for name in self.hosts}
+        self.legs: list[tuple[cp_model.IntervalVar, int]] = []
+        self.known: dict[str, list[tuple[str, int]]] = {}
+        for leg in made.legs:
+            self.known.setdefault(leg.vm, []).append((leg.target, int(leg.start_s * TENTHS)))
+
+    def time(self) -> cp_model.IntVar:
+        return self.model.new_int_var(0, self.horizon, "")
+
+    def add(self, move: Move, memory_bytes: int, took: int) -> None:
+        """One machine's ways."""
+        model, size = self.model, memory_bytes // MIB
+        first, onward, toward, last = (self.time() for _ in range(4))
+        straight, once, twice = (model.new_bool_var("") for _ in range(3))
+        model.add_exactly_one(straight, once, twice)
+        model.add(last == first).only_enforce_if(straight)
+        model.add(last >= first + took).only_enforce_if(once)
+        model.add(onward >= first + took).only_enforce_if(twice)
+        model.add(toward >= onward).only_enforce_if(twice)
+        model.add(last >= toward + took).only_enforce_if(twice)
+        model.add(self.end >= last + took)
+        source, target = self.held[move.source], self.held[move.target]
+        gone, stay = self.time(), self.time()
+        model.add(gone == first + took)
+        model.add(stay == self.horizon - last)
+        source.memory.append((model.new_interval_var(0, gone, gone, ""), size))
+        target.memory.append((model.new_interval_var(last, stay, self.horizon, ""), size))
+        source.hands.append(self._leg(first, took))
+        arriving = self._leg(last, took)
+        target.hands.append(arriving)
+        self.legs.append((arriving, size))
+        self.legs.append((self._leg(first, took, ~straight), size))
+        self.legs.append((self._leg(onward, took, twice), size))
+        hops = self.known[move.vm]
+        for variable, value in (
+            (first, hops[0][1]), (last, hops[-1][1]),
+            (onward, hops[1][1] if len(hops) > 2 else 0),
+            (toward, hops[-2][1] if len(hops) > 2 else 0),
+        ):  # fmt: skip
+            model.add_hint(variable, value)
+        for number, flag in enumerate((straight, once, twice), 1):
+            model.add_hint(flag, min(len(hops), 3) == number)
+        third = [name for name in self.hosts if name not in (move.source, move.target)]
+        self._by(third, once, first, last, (took, size), hops[0][0] if len(hops) == 2 else None)
+        others = [name for name in self.hosts if name != move.source]
+        self._by(others, twice, first, onward, (took, size), hops[0][0] if len(hops) > 2 else None)
+        others = [name for name in self.hosts if name != move.target]
+        self._by(others, twice, toward, last, (took, size), hops[-2][0] if len(hops) > 2 else None)
+
+    def _leg(
+        self, start: cp_model.IntVar, took: int, there: cp_model.LiteralT = True
+    ) -> cp_model.IntervalVar:
+        return self.model.new_optional_fixed_size_interval_var(start, took, there, "")
+
+    def _by(
+        self,
+        names: Sequence[str],
+        chosen: cp_model.IntVar,
+        into: cp_model.IntVar,
+        out: cp_model.IntVar,
+        what: tuple[int, int],
+        known: str | None,
+    ) -> None:
+        """By one of these hosts, where it was chosen: there from the start of one leg to the end of another."""
+        took, size = what
+        model, over = self.model, []
+        spell, until = self.time(), self.time()
+        model.add(until == out + took).only_enforce_if(chosen)
+        model.add(spell == until - into).only_enforce_if(chosen)
+        for name in names:
+            here = model.new_bool_var("")
+            over.append(here)
+            self.held[name].memory.append(
+                (model.new_optional_interval_var(into, spell, until, here, ""), size)
+            )
+            self.held[name].hands.extend((self._leg(into, took, here), self._leg(out, took, here)))
+            model.add_hint(here, name == known)
+        model.add(sum(over) == chosen)
+
+
+def least(
+    plant: Plant, moves: Sequence[Move], limits: Limits, made: Schedule, work: float
+) -> Proof:
+    """What is proven with so much work (CP-SAT's own measure, about a second each).
+
+    `made`: an order that is known; nothing longer is looked at. All machines move by their memory alone, all links
+    are alike. Raises AssertionError where the model holds no order, though one is known.
+    """
+    one = _Model(plant, limits, made)
+    vms = {vm.name: vm for vm in plant.vms}
+    moving = {move.vm for move in moves}
+    (link,) = {host.link_bytes_s for host in plant.hosts}
+    band = link / limits.per_host
+    for move in moves:
+        vm = vms[move.vm]
+        took = vm.memory_bytes / max(band - vm.dirty_bytes_s, (1 - CONVERGES) * band)
+        one.add(move, vm.memory_bytes, int(took * TENTHS))
+    model, free = one.model, 0
+    for name, held in one.held.items():
+        fixed = sum(v.memory_bytes for v in plant.vms if v.host == name and v.name not in moving)
+        room = (one.hosts[name].memory_bytes - fixed) // MIB
+        free += room
+        if held.memory:
+            model.add_cumulative(*map(list, zip(*held.memory, strict=True)), room)
+        model.add_cumulative(held.hands, [1] * len(held.hands), limits.per_host)
+    model.add_cumulative([leg for leg, _ in one.legs], [1] * len(one.legs), limits.pool)
+    # Follows from the above, and is found sooner when said: what is on its way is held twice.
+    free -= sum(vms[move.vm].memory_bytes // MIB for move in moves)
+    model.add_cumulative([leg for leg, _ in one.legs], [size for _, size in one.legs], free)
+    model.minimize(one.end)
+    solver = cp_model.CpSolver()
+    solver.parameters.max_deterministic_time = work
+    solver.parameters.num_workers = 1
+    status = solver.solve(model)
+    assert status != cp_model.INFEASIBLE, "no order at all, and one is known"
+    return Proof(solver.best_objective_bound / TENTHS, status == cp_model.OPTIMAL)
