@@ -276,6 +276,8 @@ def test_a_host_is_taken_out_and_all_is_removed_while_the_controller_scans(
     plant.play("remove_host", "-e", f"drain_host={spare.name}")
     assert spare.ssh("systemctl is-active millwright-agent").stdout.strip() == "inactive"
     assert spare.ssh("ls -d /etc/pki/libvirt /etc/millwright/pki").stdout == ""
+    # libvirt still answers who asks on the host itself.
+    assert spare.ssh("virsh -c qemu:///system list --name").returncode == 0
     refused = plant.play("remove", may_fail=True)
     assert refused.counts["failed"] and "give remove_yes=true" in refused.text
     assert plant.portal.api("erin").get("status/")
