@@ -223,20 +223,25 @@ def _tasks(project: Project, resolver: Resolver, config: Config) -> list[Task]:
         return found
 
     if config.tasks:
+        made = {row.name.upper(): row for row in project.instances}
+
+        def chosen(name: str, where: str) -> tuple[str, Pou] | None:
+            """A program, or an instance that a CONFIGURATION has made of one."""
+            row = made.get(name.upper())
+            found = program(row.type_name if row else name, where)
+            return None if found is None else (row.name if row else found.name, found)
+
+        _warn_of_unconnected(project, config)
         rows = []
         for task in config.tasks:
-            chosen = [
-                (name, found)
-                for name in task.programs
-                if (found := program(name, f"task {task.name}"))
-            ]
+            found = [chosen(name, f"task {task.name}") for name in task.programs]
             rows.append(
                 Task(
                     task.name,
                     task.interval_us,
                     task.priority,
                     task.watchdog_us,
-                    tuple((found.name, found) for _, found in chosen),
+                    tuple(row for row in found if row is not None),
                 )
             )
         return rows
@@ -245,6 +250,20 @@ def _tasks(project: Project, resolver: Resolver, config: Config) -> list[Task]:
     if not programs:
         return []
     return [Task("main", 10_000, 1, 0, tuple((pou.name, pou) for pou in programs.values()))]
+
+
+def _warn_of_unconnected(project: Project, config: Config) -> None:
+    """Tasks of the project take the place of a CONFIGURATION's: what was connected there may not run."""
+    run = {name.upper() for task in config.tasks for name in task.programs}
+    for row in project.instances:
+        if row.connections and row.name.upper() not in run:
+            project.sink.warning(
+                row.pos,
+                "task",
+                f"{row.name} is connected in a CONFIGURATION, and no task of the project runs it",
+                hint=f"a task of the project may name {row.name}",
+                length=len(row.name),
+            )
 
 
 def _configured(project: Project, resolver: Resolver, program: Any) -> list[Task]:
@@ -324,7 +343,7 @@ def compile_project(
 
 def _forgive(project: Project, tasks: list[Task]) -> None:
     """Errors in what nobody calls become warnings, when all that is called is right."""
-    used = reachable(tasks)
+    used = reachable(project, tasks)
     names = {(pou.owner or pou).name.upper() for pou in used} | {""}
     items = project.sink.items
     if any(pou.broken for pou in used) or any(
@@ -434,7 +453,10 @@ def _rows(project: Project, own: int) -> list[PouReport]:
                     and item.file == row.file
                 ]
     broken: set[str] = set()
+    hidden = set(project.connections.values())
     for pou in project.all_pous:
+        if pou in hidden:
+            continue
         top = pou.owner or pou
         if pou.broken:
             broken.add(top.name.upper())

@@ -7,6 +7,7 @@ from . import nodes as n
 from . import types as t
 from .check_place import parse_direct
 from .check_stmt import Checker
+from .connect import hidden_programs, reach_instances
 from .errors import Sink, SourceFile
 from .model import Pou, Var, align
 from .resolve_types import MAX_BYTES, TypeResolver
@@ -67,6 +68,7 @@ def collect(files: list[SourceFile], units: list[n.Unit], sink: Sink, *, codesys
             )
         project.tasks += unit.tasks
         project.instances += unit.instances
+    hidden_programs(project)
     return project
 
 
@@ -416,10 +418,14 @@ def check_all(project: Project) -> Resolver:
             resolver.layout(pou)
         for method in pou.methods.values():
             resolver.resolve(method)
+    reach_instances(resolver)
     from .check_oop import check_contracts
 
+    hidden_ones = set(project.connections.values())
+
     def check(pou: Pou) -> None:
-        project.sink.pou = (pou.owner or pou).name
+        hidden = pou in hidden_ones
+        project.sink.pou = "" if hidden else (pou.owner or pou).name
         resolver.resolve(pou)
         before = len(project.sink.items)
         checker = resolver.checker(pou)

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import ir
 from . import types as t
+from .connect import run_in_place
 from .emit_base import fixed
 from .emit_pou import PouEmitter, dispatcher, implementations, layout_frame, needs_dispatch
 from .model import Pou, Var, align, encode
@@ -144,7 +145,9 @@ class ProgramEmitter:
                     broken.add(pou)
                     pou.broken = True
                     changed = True
-        wanted = set(self.project.all_pous) if self.everything else reachable(self.tasks)
+        wanted = (
+            set(self.project.all_pous) if self.everything else reachable(self.project, self.tasks)
+        )
         return [pou for pou in self.project.all_pous if pou not in broken and pou in wanted]
 
     @staticmethod
@@ -194,7 +197,13 @@ class ProgramEmitter:
         offset = self.data_end
         for task in self.tasks:
             starts.append(offset)
-            offset = align(offset + max((depth(pou) for _, pou in task.programs), default=0), 16)
+            offset = align(
+                offset
+                + max(
+                    (depth(run_in_place(self.project, *row)) for row in task.programs), default=0
+                ),
+                16,
+            )
         return starts, max(offset, NULL_ZONE + 16)
 
     # --- text ---------------------------------------------------------------------------------------------------
@@ -324,9 +333,12 @@ class ProgramEmitter:
             lines.append(f"static void task_{number}(vplc_ctx *c) {{ c->depth = 0;")
             for name, pou in task.programs:
                 var = next((v for v in self.instances if v.name.upper() == name.upper()), None)
-                if var is not None and not pou.broken:
+                run = run_in_place(self.project, name, pou)
+                if var is not None and not pou.broken and not run.broken:
+                    # Connections have no variables of their own, and want no place.
+                    at = var.offset if run is pou else 0
                     lines.append(
-                        f"c->file = {pou.node.pos >> 32}u; p{pou.number}(c, {stacks[number]}u, {var.offset}u);"
+                        f"c->file = {run.node.pos >> 32}u; p{run.number}(c, {stacks[number]}u, {at}u);"
                     )
             lines.append("}")
         files = [file.path for file in self.project.files]
@@ -452,10 +464,10 @@ def _segments(image: bytes, ranges: list[tuple[int, int, int]]) -> Iterator[tupl
             at = stop
 
 
-def reachable(tasks: list[Task]) -> set[Pou]:
+def reachable(project: Project, tasks: list[Task]) -> set[Pou]:
     """What the programs of the tasks can call, directly or through others."""
     found: set[Pou] = set()
-    waiting = [pou for task in tasks for _, pou in task.programs]
+    waiting = [run_in_place(project, *row) for task in tasks for row in task.programs]
     while waiting:
         pou = waiting.pop()
         if pou in found:

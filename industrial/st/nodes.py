@@ -274,11 +274,12 @@ class TaskDecl(Node):
 
 @dataclass(slots=True)
 class ProgramInstance(Node):
-    """PROGRAM name WITH task : type."""
+    """PROGRAM name WITH task : type(connections)."""
 
     name: str
     task: str
     type_name: str
+    connections: list[Arg] = field(default_factory=list)
 
 
 @dataclass(slots=True)

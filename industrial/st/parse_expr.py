@@ -137,12 +137,13 @@ class ExpressionParser(TokenReader):
                 base = n.Deref(token.pos, base)
             elif token.text == "(" and isinstance(base, n.Name | n.Member | n.Index | n.Deref):
                 self.advance()
-                base = n.Call(token.pos, base, self._arguments())
+                base = n.Call(token.pos, base, self.arguments())
             else:
                 break
         return base
 
-    def _arguments(self) -> list[n.Arg]:
+    def arguments(self) -> list[n.Arg]:
+        """What follows ( in a call, to its )."""
         arguments: list[n.Arg] = []
         if self.op(")"):
             return arguments

@@ -504,15 +504,10 @@ class Parser(SfcParser):
             task = self.name("a task").text if self.word("WITH") else ""
             self.expect_op(":")
             kind = self.name("a program").text
-            if self.is_op("("):
-                self.sink.error(
-                    self.token.pos,
-                    "unsupported",
-                    "connections of a program instance are not supported",
-                    hint="use located or global variables",
-                )
-                raise SyntaxSlip
+            connections: list[n.Arg] = []
+            if self.op("("):
+                connections = self.arguments()
             self.expect_op(";")
-            unit.instances.append(n.ProgramInstance(name.pos, name.text, task, kind))
+            unit.instances.append(n.ProgramInstance(name.pos, name.text, task, kind, connections))
             return True
         return False

@@ -34,6 +34,8 @@ class Project:
     enum_values: dict[str, list[tuple[t.EnumType, int]]] = field(default_factory=dict)
     tasks: list[n.TaskDecl] = field(default_factory=list)
     instances: list[n.ProgramInstance] = field(default_factory=list)
+    #: Name of a connected program instance → the hidden program that calls it (connect.py).
+    connections: dict[str, Pou] = field(default_factory=dict)
     #: All POUs with bodies, methods included, in the order of their numbers.
     all_pous: list[Pou] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)

@@ -106,7 +106,6 @@ CONFIGURED = "CONFIGURATION c\n{}\nRESOURCE r ON PLC\nTASK t(INTERVAL := T#10ms,
         ("FUNCTION f : INT\nVAR_IN_OUT a : ARRAY[*] OF INT; END_VAR\nEND_FUNCTION\n" + MAIN, 2),
         (MAIN + CONFIGURED.format("VAR_ACCESS a : r.p.x : BOOL; END_VAR", ""), 8),
         (MAIN + CONFIGURED.format("VAR_CONFIG r.p.x AT %QX0.0 : BOOL; END_VAR", ""), 8),
-        (MAIN + CONFIGURED.format("", "(x := TRUE)"), 11),
     ],
 )
 def test_what_is_not_supported_is_told_with_its_line(source: str, line: int) -> None:
