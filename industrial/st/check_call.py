@@ -9,6 +9,7 @@ from .builtins import TABLE, by_name
 from .check_expr import ExprChecker
 from .convert import const, settle, zero
 from .model import Pou, Var
+from .open_arrays import bounds_of, handed_over, takes
 
 Bound = dict[str, tuple[Var, n.Arg]]
 
@@ -207,6 +208,8 @@ class CallChecker(ExprChecker):
         place = self.instance(argument)
         if place is None or not self.address(place, node.pos):
             return zero(t.ERROR)
+        if isinstance(place.type, t.OpenArrayType):
+            return self.whole_open(node.pos)
         var = self.root(place)
         if var is not None:
             var.written = True  # whoever has the reference can write
@@ -266,6 +269,8 @@ class CallChecker(ExprChecker):
             if place is None:
                 return zero(t.ERROR)
             kind = place.type
+        if isinstance(kind, t.OpenArrayType):
+            return self.whole_open(node.pos)
         self.resolver.complete(kind)
         return ir.Const(t.LIT_INT, kind.size)
 
@@ -275,10 +280,11 @@ class CallChecker(ExprChecker):
         dimension = self.constant_int(values[1]) if len(values) == 2 else 1
         if place is None or dimension is None:
             return zero(t.ERROR)
-        if not isinstance(place.type, t.ArrayType) or not 1 <= dimension <= len(place.type.ranges):
+        bounds = bounds_of(place.type)
+        if not 1 <= dimension <= len(bounds):
             self.error(node.pos, "type", "an array and one of its dimensions are needed here")
             return zero(t.ERROR)
-        return ir.Const(t.DINT, place.type.ranges[dimension - 1][1 if upper else 0])
+        return bounds[dimension - 1][1 if upper else 0]
 
     def _lower_bound(self, node: n.Call) -> ir.Expr:
         return self._bound(node, upper=False)
@@ -448,6 +454,7 @@ class CallChecker(ExprChecker):
                 if place is None:
                     return zero(t.ERROR if pou.returns is t.VOID else pou.returns)
                 ready.append((var, place))
+                ready += handed_over(var, place)
                 continue
             if given is None or given[1].value is None:
                 ready.append((var, self._default(var)))
@@ -488,7 +495,7 @@ class CallChecker(ExprChecker):
         constant = self.codesys and root is not None and root.constant
         if not constant and not self.writable(place, node.pos):
             return None
-        if self._same_memory(var.type, place.type):
+        if self._same_memory(var.type, place.type) or takes(var.type, place.type):
             return place
         self.error(
             node.pos,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import ir
@@ -191,7 +192,19 @@ class PlaceChecker:
             return zero(t.ERROR)
         if isinstance(place, ir.VarPlace) and place.var.constant and place.var.value is not None:
             return ir.Const(place.var.type, place.var.value)
+        if isinstance(place.type, t.OpenArrayType):
+            return self.whole_open(node.pos)
         return ir.Load(place.type, place)
+
+    def whole_open(self, pos: int) -> ir.Expr:
+        """An ARRAY[*] where a value or an address is wanted: its size is not known here."""
+        self.error(
+            pos,
+            "type",
+            "an ARRAY[*] is used element by element, or handed on to a VAR_IN_OUT",
+            hint="LOWER_BOUND and UPPER_BOUND tell where its elements begin and end",
+        )
+        return zero(t.ERROR)
 
     def _own_property(self, name: str) -> Pou | None:
         owner = self.pou.owner if self.pou and self.pou.owner else self.pou
@@ -315,6 +328,14 @@ class PlaceChecker:
                 )
                 return None
             inside = isinstance(base, ir.SelfPlace)
+            if isinstance(var.type, t.OpenArrayType) and not inside:
+                self.error(
+                    node.pos,
+                    "access",
+                    f"{var.name} is an ARRAY[*], which only {kind.name} itself sees",
+                    length=len(node.name),
+                )
+                return None
             if (
                 not self.codesys
                 and not inside
@@ -378,7 +399,7 @@ class PlaceChecker:
             if isinstance(kind, t.StringType) and len(indices) == 1:
                 kind = self._characters(kind)
                 place = ir.FieldPlace(kind, place, 0)
-            if not isinstance(kind, t.ArrayType):
+            if not isinstance(kind, t.ArrayType | t.OpenArrayType):
                 self.error(
                     node.pos,
                     "type",
@@ -386,7 +407,9 @@ class PlaceChecker:
                     hint="too many indices" if place is not base else "",
                 )
                 return None
-            dims = len(kind.ranges)
+            ranges: Sequence[tuple[int, int] | None]
+            ranges = [None] * len(kind.bounds) if isinstance(kind, t.OpenArrayType) else kind.ranges
+            dims = len(ranges)
             if len(indices) < dims:
                 self.error(
                     node.pos, "type", f"this array has {dims} dimensions, {len(indices)} given"
@@ -397,7 +420,7 @@ class PlaceChecker:
                 index = self.settled(index_node)
                 if index.type is t.ERROR:
                     return None
-                low, high = kind.ranges[position]
+                limits = ranges[position]
                 whole = t.base_of(index.type)
                 if not (
                     t.is_int(whole)
@@ -413,10 +436,13 @@ class PlaceChecker:
                 if (
                     isinstance(index, ir.Const)
                     and isinstance(index.value, int)
-                    and not low <= index.value <= high
+                    and limits is not None
+                    and not limits[0] <= index.value <= limits[1]
                 ):
                     self.error(
-                        index_node.pos, "range", f"index {index.value} is outside {low}..{high}"
+                        index_node.pos,
+                        "range",
+                        f"index {index.value} is outside {limits[0]}..{limits[1]}",
                     )
                     return None
                 checked.append(index)

@@ -9,6 +9,7 @@ from .check_call import CallChecker
 from .convert import zero
 from .lower_sfc import Hidden
 from .model import Pou, Var
+from .open_arrays import handed_over
 
 
 class Checker(CallChecker):
@@ -311,6 +312,7 @@ class Checker(CallChecker):
                 behind = self.in_out(var, given, pou, pos)
                 if behind is not None:
                     inouts.append((var, behind))
+                    inputs += handed_over(var, behind)
             elif given is None or given[1].value is None:
                 continue
             elif var.kind == "VAR_INPUT":

@@ -10,6 +10,7 @@ from .check_stmt import Checker
 from .connect import hidden_programs, reach_instances
 from .errors import Sink, SourceFile
 from .model import Pou, Var, align
+from .open_arrays import add_bounds, is_open, settle_open
 from .resolve_types import MAX_BYTES, TypeResolver
 from .scope import Project, TypeEntry
 
@@ -238,6 +239,8 @@ class Resolver(TypeResolver):
             if is_call or decl.kind == "VAR_TEMP":
                 var.storage = "auto"
             pou.variables[up] = var
+            if is_open(decl, pou):
+                add_bounds(var, decl, pou)
         for var in pou.variables.values():
             self.settle(var, pou)
         if any(item.severity == "error" for item in self.project.sink.items[before:]):
@@ -250,7 +253,10 @@ class Resolver(TypeResolver):
         if decl is None:
             return
         is_call = pou.kind in ("FUNCTION", "METHOD", "PROPERTY_GET", "PROPERTY_SET")
-        self._fill(var, decl, pou)
+        if isinstance(var.type, t.OpenArrayType):
+            settle_open(self, var, decl, pou)
+        else:
+            self._fill(var, decl, pou)
         if decl.kind == "VAR_IN_OUT":
             var.by_reference = True
         elif decl.kind == "VAR_EXTERNAL":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from . import ir
 from . import types as t
 from .model import Pou, Var, align
+from .open_arrays import bounds_of
 from .scope import Project
 
 _SIMPLE = re.compile(r"t[0-9]+|\(?-?[0-9.e+-]+(?:u|LL|ULL)?\)?|\(\(float\)[0-9.e+-]+\)")
@@ -213,6 +214,8 @@ class EmitBase:
     def _element(self, place: ir.IndexPlace) -> Address:
         base = self.address(place.base)
         kind = place.base.type
+        if isinstance(kind, t.OpenArrayType):
+            return self._open_element(place, base, kind)
         assert isinstance(kind, t.ArrayType)  # noqa: S101 - the checker has looked
         stride = align(kind.element.size, kind.element.align)
         for (low, high), index in reversed(list(zip(kind.ranges, place.indices, strict=True))):
@@ -223,6 +226,17 @@ class EmitBase:
                 text = f"vp_index(c, (int64_t){self.expr(index)}, {c_int(t.LINT, low)}, {count}u)"
                 base = base.moved(0, f"{text} * {stride}u" if stride != 1 else text)
             stride *= count
+        return base
+
+    def _open_element(self, place: ir.IndexPlace, base: Address, kind: t.OpenArrayType) -> Address:
+        """An element of an ARRAY[*]: its bounds are known when it runs."""
+        stride = f"{align(kind.element.size, kind.element.align)}u"
+        for (low, high), index in reversed(list(zip(bounds_of(kind), place.indices, strict=True))):
+            first = self.expr(low)
+            count = f"(uint32_t)((int64_t){self.expr(high)} - {first} + 1)"
+            text = f"vp_index(c, (int64_t){self.expr(index)}, {first}, {count})"
+            base = base.moved(0, f"{text} * {stride}")
+            stride = f"({stride} * {count})"
         return base
 
     def pointer(self, where: Address, size: int) -> str:

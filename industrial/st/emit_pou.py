@@ -8,11 +8,12 @@ from .emit_expr import overridden
 from .emit_stmt import EmitStmt
 from .errors import FILE_SHIFT
 from .model import Pou, Var, align, encode
+from .open_arrays import BOUND
 
 
 def parameters(pou: Pou) -> list[Var]:
-    """Inputs and in-outs in the order of the call."""
-    return [var for var in pou.variables.values() if var.kind in ("VAR_INPUT", "VAR_IN_OUT")]
+    """Inputs and in-outs in the order of the call, and the bounds that go with an ARRAY[*]."""
+    return [var for var in pou.variables.values() if var.kind in ("VAR_INPUT", "VAR_IN_OUT", BOUND)]
 
 
 def is_call(pou: Pou) -> bool:
@@ -117,7 +118,7 @@ class PouEmitter(EmitStmt):
         for var in [*([pou.result] if pou.result else []), *pou.variables.values()]:
             if var.by_reference or var.storage not in ("auto", "frame"):
                 continue
-            if is_call(pou) and var.kind == "VAR_INPUT":
+            if is_call(pou) and var.kind in ("VAR_INPUT", BOUND):
                 if t.is_scalar(var.type) and var.storage == "frame":
                     self.out.append(
                         f"*({self.mtype(var.type)} *)(F + {var.offset}u) = a{var.number};"

@@ -140,10 +140,11 @@ class StringSpec(TypeSpec):
 
 @dataclass(slots=True)
 class ArraySpec(TypeSpec):
-    """ARRAY[lo..hi, …] OF element; an empty list of ranges is ARRAY[*]."""
+    """ARRAY[lo..hi, …] OF element; `open` counts the dimensions of an ARRAY[*], which has no ranges."""
 
     ranges: list[tuple[Expr, Expr]]
     element: TypeSpec
+    open: int = 0
 
 
 @dataclass(slots=True)

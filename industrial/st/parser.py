@@ -112,9 +112,12 @@ class Parser(SfcParser):
         if self.word("ARRAY"):
             self.expect_op("[")
             ranges: list[tuple[n.Expr, n.Expr]] = []
+            dimensions = 0
             if self.op("*"):
+                dimensions = 1
                 while self.op(","):
                     self.expect_op("*")
+                    dimensions += 1
             else:
                 while True:
                     low = self.expression()
@@ -124,7 +127,7 @@ class Parser(SfcParser):
                         break
             self.expect_op("]")
             self.expect_word("OF")
-            return n.ArraySpec(token.pos, ranges, self.type_spec())
+            return n.ArraySpec(token.pos, ranges, self.type_spec(), dimensions)
         if self.is_word("STRUCT", "UNION"):
             return self._struct()
         if self.word("POINTER"):

@@ -159,8 +159,13 @@ class TypeResolver:
 
     def _array(self, node: n.ArraySpec, pou: Pou | None, name: str) -> t.Type:
         element = self.spec(node.element, pou)
-        if not node.ranges:
-            self.error(node.pos, "unsupported", "ARRAY[*] is not supported", hint="give the bounds")
+        if node.open:
+            self.error(
+                node.pos,
+                "type",
+                "ARRAY[*] is only for VAR_IN_OUT of functions, methods and function blocks",
+                hint="give the bounds",
+            )
             return t.ERROR
         ranges: list[tuple[int, int]] = []
         for low_node, high_node in node.ranges:

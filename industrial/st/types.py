@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .model import Pou
+    from .model import Pou, Var
 
 
 @dataclass(eq=False, slots=True)
@@ -147,6 +147,17 @@ class ArrayType(Type):
 
 
 @dataclass(eq=False, slots=True)
+class OpenArrayType(Type):
+    """ARRAY[*]: a VAR_IN_OUT that stands for any array of these elements and so many dimensions.
+
+    `bounds`: the hidden variables of the POU that hold the lower and the upper bound of each dimension.
+    """
+
+    element: Type
+    bounds: list[tuple[Var, Var]]
+
+
+@dataclass(eq=False, slots=True)
 class Field:
     """A member of a structure."""
 
@@ -234,6 +245,8 @@ def same(left: Type, right: Type) -> bool:
         return True
     if isinstance(left, ArrayType) and isinstance(right, ArrayType):
         return left.ranges == right.ranges and same(left.element, right.element)
+    if isinstance(left, OpenArrayType) and isinstance(right, OpenArrayType):
+        return len(left.bounds) == len(right.bounds) and same(left.element, right.element)
     if isinstance(left, PointerType) and isinstance(right, PointerType):
         return same(left.target, right.target)
     return False
