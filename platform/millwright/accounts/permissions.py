@@ -62,6 +62,16 @@ def project_roles(user: Any) -> dict[int, set[str]]:
     return cached
 
 
+def own_projects(user: Any) -> list[int]:
+    """Ids of the person's projects, in order.
+
+    Lists are filtered by these numbers, not by a subquery: of numbers the database knows how many rows they
+    have, and takes an index on them; of a subquery it does not, and read everybody's newest rows until a page
+    was full.
+    """
+    return sorted(project_roles(user))
+
+
 def _own(user: Any, verb: str, project: Any) -> bool:
     in_project, plant_wide = _VERBS[verb]
     if user.is_superuser or user.plant_role in plant_wide:

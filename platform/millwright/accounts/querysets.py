@@ -22,25 +22,25 @@ class ByProjectQuerySet(models.QuerySet):
 
     def for_user(self, user: Any) -> Self:
         """Rows of the user's projects; everything for people with a plant-wide reading role."""
-        from .permissions import sees_everything
+        from .permissions import own_projects, sees_everything
 
         if sees_everything(user):
             return self
         if not user.is_authenticated:
             return self.none()
-        return self.filter(**{f"{self.project_path}__in": user.memberships.values("project_id")})
+        return self.filter(**{f"{self.project_path}__in": own_projects(user)})
 
 
 class ProjectQuerySet(models.QuerySet):
     def for_user(self, user: User) -> ProjectQuerySet:
         """Projects the user is a member of; all for people with a plant-wide role."""
-        from .permissions import sees_everything
+        from .permissions import own_projects, sees_everything
 
         if sees_everything(user):
             return self
         if not user.is_authenticated:
             return self.none()
-        return self.filter(pk__in=user.memberships.values("project_id"))
+        return self.filter(pk__in=own_projects(user))
 
 
 class _TellingQuerySet(models.QuerySet):

@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.db import models
 from django.db.models import Prefetch
 
-from millwright.accounts.permissions import sees_everything
+from millwright.accounts.permissions import own_projects, sees_everything
 
 
 class RuleQuerySet(models.QuerySet):
@@ -17,7 +17,7 @@ class RuleQuerySet(models.QuerySet):
             return self
         if not user.is_authenticated:
             return self.none()
-        mine = user.memberships.values("project_id")
+        mine = own_projects(user)
         return self.filter(machines__environment__project__in=mine).distinct()
 
     def with_names(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from django.db import models
 
-from millwright.accounts.permissions import givers, projects_with
+from millwright.accounts.permissions import givers, own_projects, projects_with
 from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
@@ -30,10 +30,7 @@ class RequestQuerySet(ByProjectQuerySet):
         handed = projects_with(user, "decide")
         if handed is None:
             return self
-        return self.filter(
-            models.Q(project__in=user.memberships.values("project_id"))
-            | models.Q(project__in=handed)
-        )
+        return self.filter(models.Q(project__in=own_projects(user)) | models.Q(project__in=handed))
 
     def with_names(self) -> Self:
         """Everything that one request names; of the program only what names it."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from django.db import models
 
-from millwright.accounts.permissions import sees_everything
+from millwright.accounts.permissions import own_projects, sees_everything
 from millwright.accounts.querysets import ByProjectQuerySet
 from millwright.core.sla import Cause, Happened, Kind
 from millwright.core.sla import Interval as Span
@@ -73,7 +73,7 @@ class ContractQuerySet(models.QuerySet):
             return self
         if not user.is_authenticated:
             return self.none()
-        mine = user.memberships.values("project_id")
+        mine = own_projects(user)
         return self.filter(models.Q(environment=None) | models.Q(environment__project__in=mine))
 
     def with_names(self) -> Self:

@@ -82,7 +82,14 @@ def generate(
     spec = {
         "name": "vplc",
         "class": "realtime",
-        "sizes": [],
+        "sizes": [
+            {
+                "name": "small",
+                "vcpus": [{"role": "housekeeping"}, {"role": "control"}],
+                "memory_bytes": GIB // 2,
+                "disk_bytes": 2 * GIB,
+            }
+        ],
         "outputs": {"modbus": 502, "opcua": 4840, "metrics": 9400},
     }
     version, _made = TemplateVersion.objects.get_or_create(
