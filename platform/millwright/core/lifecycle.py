@@ -190,6 +190,14 @@ LIVE_OPERATION_STATES = frozenset(
 #: Environments in these states hold quota and claims.
 OCCUPYING_ENVIRONMENT_STATES = frozenset(set(EnvironmentState) - {EnvironmentState.REMOVED})
 
+#: What switching makes sense in a state, in the order of buttons; in others there is nothing to switch yet.
+OFFERED_POWER: dict[EnvironmentState, tuple[OperationKind, ...]] = {
+    EnvironmentState.RUNNING: (OperationKind.RESTART, OperationKind.STOP),
+    EnvironmentState.DEGRADED: (OperationKind.START, OperationKind.RESTART, OperationKind.STOP),
+    EnvironmentState.STOPPED: (OperationKind.START,),
+    EnvironmentState.FAILED: (OperationKind.START, OperationKind.RESTART, OperationKind.STOP),
+}
+
 
 def may_follow(kind: str, current: str, wanted: str) -> bool:
     """Whether the table of `kind` lets `wanted` follow `current`; the same state may always."""

@@ -17,6 +17,7 @@ from millwright.accounts.permissions import deciding_as, may, require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import (
     LIVE_OPERATION_STATES,
+    OFFERED_POWER,
     TRANSITIONS,
     EnvironmentState,
     LifecycleError,
@@ -423,12 +424,7 @@ def power(
     environment = _locked(Environment.objects, environment.pk)
     require(actor, "operate", environment.project)
     desired, action = _POWER[kind]
-    if environment.state not in (
-        EnvironmentState.RUNNING,
-        EnvironmentState.DEGRADED,
-        EnvironmentState.STOPPED,
-        EnvironmentState.FAILED,
-    ):
+    if environment.state not in OFFERED_POWER:
         raise ValidationError(
             {
                 "state": _("%(name)s is %(state)s: wait until it is built")

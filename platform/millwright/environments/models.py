@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from millwright.audit.models import AppendOnly
 from millwright.core.lifecycle import (
+    OFFERED_POWER,
     EnvironmentState,
     MachineDesired,
     MachineObserved,
@@ -132,6 +133,11 @@ class Environment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def offered_power(self) -> tuple[str, ...]:
+        """Which of start, restart and stop make sense in its state."""
+        return OFFERED_POWER.get(EnvironmentState(self.state), ())
 
 
 class EnvironmentTag(models.Model):

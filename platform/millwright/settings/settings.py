@@ -24,6 +24,11 @@ def _xdg(variable: str, fallback: str) -> Path:
     return Path(value) if value.startswith("/") else Path.home() / fallback
 
 
+def gettext_noop(text: str) -> str:
+    """Marks a text for translation, as Django's does, which this package does without."""
+    return text
+
+
 #: As in millwright.accounts.choices, which needs Django; a test holds them together.
 ROLES = ("engineer", "approver", "operator", "administrator", "auditor")
 
@@ -37,90 +42,168 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MILLWRIGHT_", frozen=True, extra="ignore")
 
     instance: str = Field(
-        "mw0", description="name of this installation on this machine: mw0, mw1 …"
+        "mw0", description=gettext_noop("name of this installation on this machine: mw0, mw1 …")
     )
-    home: Path = Field(Path(), description="state: database, certificates, secrets, logs")
+    home: Path = Field(
+        Path(), description=gettext_noop("state: database, certificates, secrets, logs")
+    )
     cache_dir: Path = Field(
-        Path(), description="caches addressed by content; may be removed any time"
+        Path(), description=gettext_noop("caches addressed by content; may be removed any time")
     )
     database_url: str = Field(
-        "", description="postgresql://… ; empty: SQLite in the home directory"
+        "", description=gettext_noop("postgresql://… ; empty: SQLite in the home directory")
     )
     database_pool: int = Field(
         0,
         ge=0,
         le=200,
-        description="connections of a portal process to PostgreSQL at most, and so many requests less one that it works on at once; 0: 12",
+        description=gettext_noop(
+            "connections of a portal process to PostgreSQL at most, and so many requests less one that it works on at once; 0: 12"
+        ),
     )
-    portal_host: str = Field("127.0.0.1", description="address the portal listens on")
-    portal_port: int = Field(0, ge=0, le=65535)
-    portal_workers: int = Field(1, ge=1, le=64)
-    public_url: str = Field("", description="how people reach the portal; empty: http://host:port")
-    orchestrator_metrics_port: int = Field(0, ge=0, le=65535)
-    gateway_port: int = Field(0, ge=0, le=65535)
-    prometheus_port: int = Field(0, ge=0, le=65535)
-    alertmanager_port: int = Field(0, ge=0, le=65535)
-    agent_port: int = Field(9177, ge=1, le=65535)
+    portal_host: str = Field("127.0.0.1", description=gettext_noop("address the portal listens on"))
+    portal_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=gettext_noop(
+            "port the portal listens on; unset: 8480, and 100 more for each further instance"
+        ),
+    )
+    portal_workers: int = Field(
+        1, ge=1, le=64, description=gettext_noop("processes that answer people and programs")
+    )
+    public_url: str = Field(
+        "", description=gettext_noop("how people reach the portal; empty: http://host:port")
+    )
+    orchestrator_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=gettext_noop(
+            "port where the orchestrator tells Prometheus its figures; unset: 8481, as above"
+        ),
+    )
+    gateway_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=gettext_noop(
+            "port where the gateway tells Prometheus its figures; unset: 8482, as above"
+        ),
+    )
+    prometheus_port: int = Field(
+        0, ge=0, le=65535, description=gettext_noop("port of Prometheus; unset: 8490, as above")
+    )
+    alertmanager_port: int = Field(
+        0, ge=0, le=65535, description=gettext_noop("port of Alertmanager; unset: 8491, as above")
+    )
+    agent_port: int = Field(
+        9177,
+        ge=1,
+        le=65535,
+        description=gettext_noop("port where hosts' agents tell Prometheus their figures"),
+    )
     language: str = Field(
-        "en", description="the portal's language where a browser names none we have"
+        "en", description=gettext_noop("the portal's language where a browser names none we have")
     )
-    time_zone: str = Field("UTC", description="the plant's time zone, as in the IANA database")
+    time_zone: str = Field(
+        "UTC", description=gettext_noop("the plant's time zone, as in the IANA database")
+    )
     two_factor_roles: str = Field(
         "",
-        description="roles that must sign in with two factors, separated by commas, such as administrator,approver",
+        description=gettext_noop(
+            "roles that must sign in with two factors, separated by commas, such as administrator,approver"
+        ),
     )
     oidc_issuer: str = Field(
         "",
-        description="address of the OpenID Connect provider that people sign in with; its client secret is the file secrets/oidc.secret",
+        description=gettext_noop(
+            "address of the OpenID Connect provider that people sign in with; its client secret is the file secrets/oidc.secret"
+        ),
     )
-    oidc_client_id: str = Field("millwright", description="this portal's name at the provider")
-    oidc_name: str = Field("Company account", description="what the sign-in button says")
-    oidc_roles_claim: str = Field("groups", description="claim that lists a person's groups")
+    oidc_client_id: str = Field(
+        "millwright", description=gettext_noop("this portal's name at the provider")
+    )
+    oidc_name: str = Field(
+        "Company account", description=gettext_noop("what the sign-in button says")
+    )
+    oidc_roles_claim: str = Field(
+        "groups", description=gettext_noop("claim that lists a person's groups")
+    )
     oidc_roles: str = Field(
         "",
-        description="groups and their role on the whole plant, such as plant-admins=administrator,shift=operator; empty: roles are given here",
+        description=gettext_noop(
+            "groups and their role on the whole plant, such as plant-admins=administrator,shift=operator; empty: roles are given here"
+        ),
     )
     console_idle_minutes: int = Field(
-        15, ge=1, le=480, description="a console at which nobody typed for so long is closed"
+        15,
+        ge=1,
+        le=480,
+        description=gettext_noop("a console at which nobody typed for so long is closed"),
     )
     ldap_url: str = Field(
         "",
-        description="the plant's directory, such as ldaps://directory.plant.example; empty: none",
+        description=gettext_noop(
+            "the plant's directory, such as ldaps://directory.plant.example; empty: none"
+        ),
     )
-    ldap_starttls: bool = Field(True, description="encrypt ldap:// before anything is said")
-    ldap_base: str = Field("", description="where people are, such as ou=people,dc=plant")
-    ldap_group_base: str = Field("", description="where groups are; empty: as people")
+    ldap_starttls: bool = Field(
+        True, description=gettext_noop("encrypt ldap:// before anything is said")
+    )
+    ldap_base: str = Field(
+        "", description=gettext_noop("where people are, such as ou=people,dc=plant")
+    )
+    ldap_group_base: str = Field("", description=gettext_noop("where groups are; empty: as people"))
     ldap_user_filter: str = Field(
-        "(&(objectClass=person)(uid={name}))", description="finds a person by what was typed"
+        "(&(objectClass=person)(uid={name}))",
+        description=gettext_noop("finds a person by what was typed"),
     )
-    ldap_name_attribute: str = Field("uid", description="the account's name")
+    ldap_name_attribute: str = Field("uid", description=gettext_noop("the account's name"))
     ldap_bind_dn: str = Field(
         "",
-        description="name under which the directory is asked; its password is the file secrets/ldap.password; empty: nobody's",
+        description=gettext_noop(
+            "name under which the directory is asked; its password is the file secrets/ldap.password; empty: nobody's"
+        ),
     )
     ldap_roles: str = Field(
         "",
-        description="groups and their role, on the plant or in a project, such as admins=administrator,line-1-staff=line-1:engineer",
+        description=gettext_noop(
+            "groups and their role, on the plant or in a project, such as admins=administrator,line-1-staff=line-1:engineer"
+        ),
     )
-    smtp_host: str = Field("", description="mail server; empty: nothing is mailed")
-    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_host: str = Field("", description=gettext_noop("mail server; empty: nothing is mailed"))
+    smtp_port: int = Field(587, ge=1, le=65535, description=gettext_noop("port of the mail server"))
     smtp_security: str = Field(
         "starttls",
-        description="starttls, tls, or none: only for a server on this machine",
+        description=gettext_noop("starttls, tls, or none: only for a server on this machine"),
     )
     smtp_user: str = Field(
-        "", description="name at the mail server; its password is the file secrets/smtp.password"
+        "",
+        description=gettext_noop(
+            "name at the mail server; its password is the file secrets/smtp.password"
+        ),
     )
-    mail_from: str = Field("millwright@localhost", description="sender of mail")
+    mail_from: str = Field("millwright@localhost", description=gettext_noop("sender of mail"))
     ca_file: str = Field(
         "",
-        description="certificates (PEM) that mail server and webhooks are checked with; empty: the system's",
+        description=gettext_noop(
+            "certificates (PEM) that mail server and webhooks are checked with; empty: the system's"
+        ),
     )
     webhook_networks: str = Field(
         "",
-        description="networks inside the plant that webhooks may reach, such as 10.20.0.0/24; others only if public",
+        description=gettext_noop(
+            "networks inside the plant that webhooks may reach, such as 10.20.0.0/24; others only if public"
+        ),
     )
-    debug: bool = False
+    debug: bool = Field(
+        False,
+        description=gettext_noop(
+            "for those who develop it: errors with their insides; never in a plant"
+        ),
+    )
 
     @field_validator("ldap_url")
     @classmethod

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
+from millwright.settings.settings import Settings
 
 from tests.support.plant import Plant
 
@@ -72,3 +73,19 @@ def test_pages_speak_german(plant: Plant) -> None:
     assert '<html lang="de"' in text
     for word in ("Umgebungen", "Anträge", "Abmelden", "Eine Umgebung beantragen"):
         assert word in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_setting_is_described_in_every_language(language: str) -> None:
+    known = {text for block in _entries(language) for text in _text(block, "msgid")}
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.replace('"', '\\"') in known, name
+
+
+def test_settings_are_described_in_german(plant: Plant) -> None:
+    caller = Client(headers={"accept-language": "de"})
+    caller.force_login(plant.administrator, backend="django.contrib.auth.backends.ModelBackend")
+    text = caller.get(reverse("portal:settings")).content.decode()
+    assert "Port des Mailservers" in text
+    assert "port of the mail server" not in text

@@ -22,6 +22,14 @@
   // A stream that broke must not look live.
   document.addEventListener("htmx:sseError", (event) => event.target.classList.add("mw-stale"));
   document.addEventListener("htmx:sseOpen", (event) => event.target.classList.remove("mw-stale"));
+  // What the live steps say may be done now, whatever was true when the page was loaded.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const offered = event.target.querySelector?.("[data-offered]")?.dataset.offered.split(" ");
+    if (!offered) return;
+    for (const button of document.querySelectorAll("button[data-offer]")) {
+      button.disabled = !offered.includes(button.value);
+    }
+  });
   // Ctrl-K, and the loupe in the menu, open the search; without this script the loupe is a link.
   const dialog = document.getElementById("search-dialog");
   const openSearch = (event) => {
