@@ -287,6 +287,9 @@ def main() -> None:
             poller = Poller(made.store.machines[made.machine.id].address or "")
             poller.begin(180.0)
             try:
+                # There and back once: both hosts have the image then, which a plain migration does not bring.
+                for name in (made.plan.hosts[1].name, made.plan.hosts[0].name):
+                    made.ours(name)
                 for number in range(asked.rounds):
                     # Each goes each way once a round.
                     turn = ("ours", "virsh") if number % 2 else ("virsh", "ours")
