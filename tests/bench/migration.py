@@ -3,9 +3,9 @@
 A lab of two hosts of its own (root), one tiny guest without a disk whose kernel line has `mw.dirty=MIB`: so many
 MiB are written anew each second. In each round the guest goes there and back twice: once each way by our durable
 operation (claims, TLS, convergence by the schedule, verified, cleared away), once each way by plain
-`virsh migrate --live --persistent --undefinesource`; who begins changes. Pause and duration are what the
-destination's libvirt kept of the job, and `wall` what was waited for the call: for ours the step that moves, for
-virsh the process. A poller asks over one TCP connection ten times a second, a request of twelve bytes as Modbus
+`virsh migrate --live --persistent --undefinesource` (with `--tls`: encrypted, as ours always is); who begins
+changes. Pause and duration are what the destination's libvirt kept of the job, and `wall` what was waited for the
+call: for ours the step that moves, for virsh the process. A poller asks over one TCP connection ten times a second, a request of twelve bytes as Modbus
 has it, from the cell's engineering station: `lost` is the longest time without an answer, less what passes
 between two answers anyway.
 """
@@ -139,6 +139,8 @@ class Guest:
     ports: Ports
     machine: MachineRecord
     took: dict[str, float]
+    #: whether virsh encrypts what it sends, as ours always does
+    virsh_tls: bool = False
 
     def operation(self, kind: str, **payload: Any) -> OperationRecord:
         row = OperationRecord(
@@ -168,7 +170,7 @@ class Guest:
         begun = time.monotonic()
         subprocess.run(
             ["virsh", "-q", "-c", uris[0], "migrate", "--live", "--persistent", "--undefinesource",
-             self.machine.domain_name, uris[1]],
+             *(["--tls"] if self.virsh_tls else []), self.machine.domain_name, uris[1]],
             check=True, timeout=600, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         took = time.monotonic() - begun
@@ -278,6 +280,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.bench.migration", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dirty", type=int, default=16, help="MiB written each second")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="let virsh encrypt the guest's memory too, as ours always does",
+    )
     parser.add_argument("--settle", type=float, default=3.0, help="seconds before and after a move")
     asked = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {"ours": [], "virsh": []}
@@ -286,6 +293,7 @@ def main() -> None:
         with guest(lab, asked.dirty) as made:
             poller = Poller(made.store.machines[made.machine.id].address or "")
             poller.begin(180.0)
+            made.virsh_tls = asked.tls
             try:
                 # There and back once: both hosts have the image then, which a plain migration does not bring.
                 for name in (made.plan.hosts[1].name, made.plan.hosts[0].name):
