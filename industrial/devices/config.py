@@ -113,6 +113,8 @@ class Device:
     good: bool = field(default=False, compare=False)
     last_good: float = field(default=0.0, compare=False)
     reads: int = field(default=0, compare=False)
+    #: Its outputs are as we set them: they are not left without a word.
+    led: bool = field(default=False, compare=False)
     errors: int = field(default=0, compare=False)
     latency_s: float = field(default=0.0, compare=False)
     bad_points: int = field(default=0, compare=False)

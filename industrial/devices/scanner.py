@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from industrial.runtime.shm import Area, Quality, Role, SharedMemory, ShmError, State, Write
+from industrial.tasks import ending
 
 from .config import Device, Point
 from .link import Link
@@ -24,6 +25,8 @@ from .values import AREA, FORMATS, decode, encode
 
 #: Outputs are written again at least this often, so that a device's own watchdog is fed.
 REFRESH_S = 1.0
+#: A device whose outputs nobody leads any more is tried for so long, with these pauses.
+LEAVE_S, AGAIN_S = 60.0, 0.2
 
 
 class _Staged:
@@ -77,7 +80,7 @@ class Scanner:
     alive: Callable[[], bool] = lambda: True
     keys: Path = Path("keys")
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+    _leaving: dict[asyncio.Task[None], Device] = field(default_factory=dict)
 
     def start(self, devices: list[Device]) -> None:
         """Run these devices in place of those before.
@@ -91,24 +94,26 @@ class Scanner:
         for device in devices:
             same = next((row for row in before if row[0] == device and row[0].good), None)
             if same is None:
+                device.led = any(row[0].led and row[0].place == device.place for row in before)
                 kept.append(device)
                 tasks.append(asyncio.create_task(self._run(device)))
             else:
                 before.remove(same)
                 kept.append(same[0])
                 tasks.append(same[1])
-        for device, task in before:
+        # What is being left already may be led again by now.
+        for device, task in before + [(device, task) for task, device in self._leaving.items()]:
             task.cancel()
             left = replace(device, points=device.orphans(devices), heartbeat=None)
-            if device.good and left.points:
+            if device.led and left.points:
                 leaving = asyncio.create_task(self._leave(left, task))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+                self._leaving[leaving] = left
+                leaving.add_done_callback(self._leaving.pop)
         self.devices, self._tasks = kept, tasks
 
     async def _leave(self, device: Device, task: asyncio.Task[None]) -> None:
         await asyncio.gather(task, return_exceptions=True)
-        await self._farewell(device)
+        await self._farewell(device, LEAVE_S)
 
     def stop(self) -> None:
         """End the connections; outputs stay as they are."""
@@ -120,10 +125,20 @@ class Scanner:
         """End the connections and leave outputs by the policy of a stop. A device that does not answer keeps nothing waiting."""
         tasks = list(self._tasks)
         self.stop()
-        await asyncio.gather(*tasks, *self._leaving, return_exceptions=True)
-        await asyncio.gather(*(self._farewell(device) for device in self.devices if device.good))
+        leaving = dict(self._leaving)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*tasks, *leaving, return_exceptions=True)
+        await asyncio.gather(
+            *(
+                self._farewell(device, 2 * device.timeout_s)
+                for device in (*self.devices, *leaving.values())
+                if device.led
+            )
+        )
 
-    async def _farewell(self, device: Device) -> None:
+    async def _farewell(self, device: Device, limit_s: float) -> None:
+        """Leave outputs by the policy of a stop; tried again until the device takes it or the time is over."""
         wanted = [
             (point, value)
             for point in device.points
@@ -131,18 +146,22 @@ class Scanner:
         ]
         if not wanted or self._standby():
             return
-        # A connection of its own: the one before may have ended in the middle of a request.
-        link = self._link(device)
-        try:
-            async with asyncio.timeout(2 * device.timeout_s):
-                await link.open()
-                await link.write(wanted)
-        except (OSError, TimeoutError) as error:
-            device.errors += 1
-            device.good, device.error = False, str(error) or type(error).__name__
-        finally:
-            with contextlib.suppress(OSError, TimeoutError):
-                await link.close()
+        end = time.monotonic() + limit_s
+        while (left_s := end - time.monotonic()) > 0 and not ending():
+            # A connection of its own: the one before may have ended in the middle of a request.
+            link = self._link(device)
+            try:
+                async with asyncio.timeout(min(left_s, 2 * device.timeout_s)):
+                    await link.open()
+                    await link.write(wanted)
+                return
+            except (OSError, TimeoutError) as error:
+                device.errors += 1
+                device.good, device.error = False, str(error) or type(error).__name__
+            finally:
+                with contextlib.suppress(OSError, TimeoutError):
+                    await link.close()
+            await asyncio.sleep(AGAIN_S)
 
     def _standby(self) -> bool:
         try:
@@ -162,7 +181,7 @@ class Scanner:
 
     async def _run(self, device: Device) -> None:
         pause = device.rate_s
-        while True:
+        while not ending():
             link = self._link(device)
             try:
                 await link.open()
@@ -183,9 +202,11 @@ class Scanner:
         written: dict[Point, float | bool] = {}
         refreshed = 0.0
         next_at = time.monotonic()
-        while True:
+        while not ending():
             begun = time.monotonic()
             await self._read(device, link, passed)
+            if ending():
+                return
             if begun - refreshed > REFRESH_S:
                 refreshed = begun
                 await self._write(device, link, written, everything=True)
@@ -246,6 +267,7 @@ class Scanner:
             device.beats = (device.beats + 1) & 0x7FFF
             wanted.append((device.heartbeat, device.beats))
         if wanted:
+            device.led = True
             await link.write(wanted)
             written.update(wanted)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from industrial.tasks import ending
+
 from .errors import GatewayError
 from .limits import Cells
 from .modbus import ModbusDoor
@@ -122,7 +124,7 @@ class Recorder:
         tags = [Tag(tag.path, tag.area, tag.address, tag.type) for tag in recorded.tags]
         requests = batches(tags)
         await asyncio.sleep(delay_s)
-        while True:
+        while not ending():
             try:
                 host = self._cells.check(recorded.host)
                 async with self._slots:
@@ -136,6 +138,8 @@ class Recorder:
                 log.exception("recording failed", host=recorded.host)
                 self._forget(recorded)
             else:
+                if ending():
+                    return
                 for tag in tags:
                     value = values.get(tag.path)
                     self._show(

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from industrial.tasks import ending
+
 from .errors import GatewayError
 
 log = structlog.get_logger("millwright.gateway")
@@ -172,7 +174,7 @@ class Schedule:
     async def _follow(self, target: Target, every_s: float, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         due = asyncio.get_running_loop().time()
-        while True:
+        while not ending():
             await self._once(target)
             # On its own grid; what took longer than the interval leaves a gap, never a queue.
             now = asyncio.get_running_loop().time()
@@ -209,6 +211,9 @@ class Schedule:
                 # A probe that breaks is an answer too; the next one is asked all the same.
                 log.exception("probe failed", target=target.host, kind=target.kind)
                 ok, detail = False, f"{type(error).__name__}: {error}"
+        if ending():
+            # Nobody wants to know any more: what is shown of a target that is gone would stay for ever.
+            return
         before = self._latest.get(target.key)
         # What does not answer was gone when it was asked, not only when the wait was over; unless it answered
         # another question meanwhile, asked out of turn.

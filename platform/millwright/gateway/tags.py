@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from industrial.tasks import ending
+
 from .errors import BadRequest, GatewayError
 from .modbus import MOST, Area, ModbusDoor
 
@@ -183,7 +185,7 @@ class LiveTags:
     async def _poll(self, machine: str, kept: _Watch) -> None:
         requests = batches(kept.tags)
         try:
-            while time.monotonic() < kept.wanted_until:
+            while not ending() and time.monotonic() < kept.wanted_until:
                 try:
                     kept.values = await self._read(kept, requests)
                     kept.read_at, kept.error = time.monotonic(), ""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from industrial.devices import DeviceError, load_devices
+from industrial.devices import DeviceError, Scanner, load_devices
+from industrial.devices.link import Reading
+from industrial.devices.modbus import ModbusLink
 from industrial.runtime import shm as twin
 from industrial.runtime.shm import Area, Quality, Role, State
 from tests.integration.industrial.test_devices import (
@@ -210,6 +213,86 @@ def test_outputs_that_say_nothing_follow_the_project() -> None:
     found = load_devices({"io/d.toml": DEVICE.format(port=1)}, SYMBOLS, on_stop="hold", on_fault="substitute")  # fmt: skip
     lamp = next(point for point in found[0].points if point.tag == "Main.lamp")
     assert (lamp.on_stop, lamp.on_fault) == ("hold", "substitute")
+
+
+class _Forgetful(ModbusLink):
+    """Its first reading after `asked` takes a cancellation for an answer, as `asyncio.wait_for` can until 3.12."""
+
+    asked = forgot = False
+
+    async def read(self) -> Sequence[Reading]:
+        if not _Forgetful.asked:
+            return await super().read()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            _Forgetful.asked, _Forgetful.forgot = False, True
+        return await super().read()
+
+
+@in_loop
+async def test_a_connection_whose_end_was_not_noticed_leads_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    server = await _device(port)
+
+    async def lamp() -> bool:
+        return bool((await server.async_getValues(1, 1, 3, 1))[0])
+
+    async with scanning(tmp_path, DEVICE.format(port=port)) as (scanner, scan):
+        monkeypatch.setattr(Scanner, "_link", lambda _self, device: _Forgetful(device))
+        scanner.start(load_devices({"io/d.toml": DEVICE.format(port=port)}, SYMBOLS))
+        scan.put(Area.OUT, 0, struct.pack("<h2xiB", 10, 30, 1))
+        await eventually(lamp, "led")
+        _Forgetful.asked = True
+        reads = scanner.devices[0].reads
+        await eventually(lambda: scanner.devices[0].reads in (reads, reads + 1), "it waits")
+        task = scanner._tasks[0]
+        await asyncio.sleep(0.1)
+        scanner.start([])
+
+        async def left() -> bool:
+            return task.done() and not await lamp()
+
+        await eventually(left, "zero where nobody leads")
+        assert _Forgetful.forgot
+    await server.shutdown()
+
+
+@in_loop
+async def test_outputs_of_a_device_that_was_away_are_left_when_it_is_back(tmp_path: Path) -> None:
+    port = free_port()
+    text = DEVICE.format(port=port)
+    server = await _device(port)
+
+    async def lamp() -> bool:
+        return bool((await server.async_getValues(1, 1, 3, 1))[0])
+
+    async with scanning(tmp_path, text) as (scanner, scan):
+        scan.put(Area.OUT, 0, struct.pack("<h2xiB", 10, 30, 1))
+        await eventually(lamp, "led")
+        await server.shutdown()
+        await eventually(lambda: not scanner.devices[0].good, "away")
+        scanner.start([])
+        await asyncio.sleep(0.1)
+        server = await _device(port)
+        await server.async_setValues(1, 5, 3, [True])
+
+        async def left() -> bool:
+            return not await lamp()
+
+        await eventually(left, "zero where nobody leads")
+        # Led again before it is back: what was to be left is not, and the other outputs are.
+        scanner.start(load_devices({"io/d.toml": text}, SYMBOLS))
+        await eventually(lamp, "led")
+        await server.shutdown()
+        await eventually(lambda: not scanner.devices[0].good, "away")
+        scanner.start([])
+        scanner.start(load_devices({"io/d.toml": text}, SYMBOLS))
+        await eventually(lambda: not scanner._leaving, "nothing to leave")
+        await scanner.shutdown()
+    await server.shutdown()
 
 
 def test_a_device_that_does_not_answer_keeps_no_shutdown_waiting(tmp_path: Path) -> None:

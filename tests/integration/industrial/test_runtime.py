@@ -215,8 +215,8 @@ def test_a_simulated_device_is_driven_to_its_set_point(vplc: LocalVplc, tmp_path
     line = FillingLine(level=79.0)
     remote = RemoteIo(line)
     bound: list[int] = []
-    ready = threading.Event()
-    stop = threading.Event()
+    ready, goes, stop = threading.Event(), threading.Event(), threading.Event()
+    opened: list[float] = []
 
     def serve() -> None:
         async def main() -> None:
@@ -224,7 +224,10 @@ def test_a_simulated_device_is_driven_to_its_set_point(vplc: LocalVplc, tmp_path
             ready.set()
             while not stop.is_set():
                 await asyncio.sleep(0.02)
-                line.step(0.02)
+                if goes.is_set():
+                    line.step(0.02)
+                if line.valve:
+                    opened.append(line.level)
 
         asyncio.run(main())
 
@@ -254,7 +257,10 @@ direction = "out"
     )
     assert vplc.deliver(config)["ok"]
     until(lambda: vplc.status()["devices"].get("station", {}).get("good"), "the device")
-    until(lambda: line.valve and line.level > 79.0, "the valve opens")
+    until(lambda: line.valve, "the valve opens")
+    # Only now the tank fills: however late we look, we see it.
+    goes.set()
+    until(lambda: opened and opened[-1] > 79.0, "the level rises")
     until(lambda: line.level >= 80.0 and not line.valve, "the valve closes at the set-point")
     # A configuration that names an unknown tag changes nothing.
     wrong = vplc.deliver(
