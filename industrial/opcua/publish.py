@@ -26,36 +26,10 @@ _FORMATS = {
 }  # fmt: skip
 
 
-#: Values are told at least so often.
+#: What is not an image of a scan (the quality of inputs, the controller's health) is told so often, in seconds.
 PERIOD_S = 0.1
-#: How often the scans of slow tasks are looked for: so much later than the scan is its result told.
+#: How often new moments are looked for: so much later than the scan is its result told.
 LOOK_S = 0.02
-
-
-class Pace:
-    """When to publish: after each scan of a task of PERIOD_S or more, and each PERIOD_S whatever was scanned.
-
-    On a grid of its own alone, a task of the same period would be missed whenever one of the two is a little late:
-    two of its scans lie between two looks, and the value of the first is never seen. Times in seconds.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._due = now
-        self._scans = -1
-
-    def due(self, now: float, scans: int, slow: bool) -> bool:
-        """Whether to publish now; `scans` are those of the slow tasks so far, `slow` says that there are any."""
-        scanned = slow and scans != self._scans
-        if not scanned and now < self._due:
-            return False
-        self._scans = scans
-        if scanned:
-            # The next scan comes first where it is on time; values of fast tasks are not told twice as often.
-            self._due = now + PERIOD_S + LOOK_S
-        else:
-            # What the work takes is not added to the period. Those that were missed are not made up for.
-            self._due = now + PERIOD_S if self._due + PERIOD_S <= now else self._due + PERIOD_S
-        return True
 
 
 class Published(ua.DataValue):  # type: ignore[misc]  # asyncua is untyped
@@ -100,8 +74,10 @@ class Publisher:
             for node, place, kind in nodes
         ]  # fmt: skip
 
-    async def tell(self, images: Snapshot, fed: Callable[[str], Fed | None]) -> None:
-        """Publish what is another than the last time: with the time of now, or when the device answered that it came from."""
+    async def tell(
+        self, images: Snapshot, fed: Callable[[str], Fed | None], scanned: dt.datetime | None = None
+    ) -> None:
+        """Publish what is another than the last time: with the time of the scan, or when the device answered that it came from."""
         now = dt.datetime.now(dt.UTC)
         areas = {area: images.area(area) for area in Area}
         for row in self._rows:
@@ -113,7 +89,7 @@ class Publisher:
             if seen == row.last:
                 continue
             row.last = seen
-            status, at = self._good, now
+            status, at = self._good, scanned or now
             if source is not None:
                 status = self._status[source.worth]
                 if source.age_s is not None:

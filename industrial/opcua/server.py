@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import logging
 import socket
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from asyncua import Server, ua
 
+from industrial.runtime.history import History, Moment
 from industrial.runtime.settings import MachineSettings
-from industrial.runtime.shm import Command, SharedMemory, ShmError, State, Write
+from industrial.runtime.shm import Command, SharedMemory, ShmError, Snapshot, State, Write
 from industrial.runtime.sources import Fed
 from industrial.runtime.variables import Place, Variables
 from industrial.security import OpcUaPolicy, Role, TrustStore, ensure_identity
@@ -35,7 +37,7 @@ from .information import (
 )
 from .methods import add_methods
 from .models import Models
-from .publish import AREAS, LOOK_S, PERIOD_S, Pace, Publisher
+from .publish import AREAS, LOOK_S, PERIOD_S, Publisher
 from .sessions import PlcInternalServer, Users
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,9 @@ class TagServer:
         self._server: Server | None = None
         self._nodes: list[tuple[ua.NodeId, Place]] = []
         self._publisher: Publisher | None = None
+        self._history: History | None = None
+        #: The first bytes of the layout that the nodes mean; none where it is not known.
+        self._layout = b""
         self._task: asyncio.Task[None] | None = None
         self._events: Any = None
         self._health: tuple[ua.NodeId, int] | None = None
@@ -158,6 +163,7 @@ class TagServer:
         about, machine = self._about(program)
         places = add_information(models, uri, about, machine)
         self._health = (places.health, 0)
+        self._layout = bytes.fromhex(str(about.get("layout_hash", "")))[:4]
         shown = await self._add_nodes(server, models, about, places, list(symbols))
         attributes = internal.attribute_service
         attributes.symbols = {node: row for (node, _), row in zip(self._nodes, shown, strict=True)}
@@ -169,7 +175,8 @@ class TagServer:
         self._events = await add_methods(server, models, places.methods, self._shm, self._order)
         # The program's values and not zeros are what the first client sees.
         with contextlib.suppress(ShmError):
-            await self._publisher.tell(self._shm().snapshot(arena=True), self._fed)
+            for moment in self._moments():
+                await self._tell(moment.images, None)
         await server.start()
         self._server = server
         self.port = server.bserver.port if server.bserver else self.port
@@ -280,11 +287,11 @@ class TagServer:
     # --- to clients ----------------------------------------------------------------------------------------
 
     async def _publish(self) -> None:
-        """What changed: after every scan of a task of 100 ms or more, and ten times a second."""
+        """Every moment of the history, however late we are; whatever else changes ten times a second."""
         before = State.NO_PROGRAM
         clock = asyncio.get_running_loop().time
-        pace = Pace(clock())
-        reviewed = clock()
+        due = reviewed = clock()
+        latest: Snapshot | None = None
         while True:
             await asyncio.sleep(LOOK_S)
             server = self._server
@@ -294,10 +301,16 @@ class TagServer:
                 reviewed = clock()
                 self._review()
             try:
-                shm = self._shm()
-                if not pace.due(clock(), *shm.scans_of_slow(int(PERIOD_S * 1e9))):
+                fresh = False
+                for moment in self._moments():
+                    latest, fresh = moment.images, True
+                    await self._tell(
+                        latest, dt.datetime.fromtimestamp(moment.wall_ns / 1e9, dt.UTC)
+                    )
+                if clock() < due:
                     continue
-                images = shm.snapshot(arena=True)
+                due = clock() + PERIOD_S
+                shm = self._shm()
                 state = shm.state
             except ShmError:
                 continue
@@ -305,8 +318,21 @@ class TagServer:
                 await self._events(shm.fault)
             before = state
             await self._tell_health(server, health(state, len(shm.forces()), self._silent()))
-            if self._publisher is not None:
-                await self._publisher.tell(images, self._fed)
+            if latest is not None and not fresh:
+                await self._tell(latest, None)
+
+    def _moments(self) -> Iterator[Moment]:
+        """What was not told yet, of the program that the nodes mean."""
+        shm = self._shm()
+        if self._history is None or self._history.shm is not shm:
+            self._history = History(shm)
+        for moment in self._history.take():
+            if not self._layout or moment.layout == self._layout:
+                yield moment
+
+    async def _tell(self, images: Snapshot, scanned: dt.datetime | None) -> None:
+        if self._publisher is not None:
+            await self._publisher.tell(images, self._fed, scanned)
 
     async def _tell_health(self, server: Server, now: int) -> None:
         if self._health is not None and self._health[1] != now:

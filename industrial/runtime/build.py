@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent / "native"
-SOURCES = ("engine.c", "image.c", "scan.c", "dispatch.c", "change.c", "retain.c")
+SOURCES = ("engine.c", "image.c", "history.c", "scan.c", "dispatch.c", "change.c", "retain.c")
 FLAGS = (
     "-std=c11",
     "-O2",

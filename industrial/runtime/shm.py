@@ -53,7 +53,10 @@ RECORDER, RECORDER_AT = 65536, RECORDER_HEAD_AT + 8
 FAULT_ARENA_AT = RECORDER_AT + RECORDER * 16 + 8
 LATCHED_AT = FAULT_ARENA_AT + MAX_ARENA
 LATE_FINE_AT = LATCHED_AT + IN_SIZE
-SIZE = LATE_FINE_AT + 16 * FINE * 8
+HISTORY_HEAD_AT = LATE_FINE_AT + 16 * FINE * 8
+PAST_GENERATION_AT, PAST_AT, IMAGES = HISTORY_HEAD_AT + 16, HISTORY_HEAD_AT + 32, STAGE_AT - IN_AT
+HISTORY, HISTORY_AT = 32768, PAST_AT + IMAGES + MAX_ARENA
+SIZE = HISTORY_AT + HISTORY * 16
 MORE_AT, MORE_SIZE = TASKS_AT + 16 * TASK_SIZE, 192
 EVENTS, EVENTS_AT, MAX_RETAIN = 64, MORE_AT + 16 * MORE_SIZE, 256 << 10
 
@@ -67,8 +70,6 @@ _RETAIN_FAILED, PROGRAM_EPOCH_MS = 744, 752
 PROGRAM_MS = 0x40000000
 
 _U64 = struct.Struct("<Q").unpack_from
-#: A task's interval and its scans, behind its name.
-_TASK = struct.Struct("<2Q").unpack_from
 
 __all__ = [
     "Area",
@@ -283,15 +284,6 @@ class SharedMemory:
                 )
             )
         return found
-
-    def scans_of_slow(self, interval_ns: int) -> tuple[int, bool]:
-        """Scans so far of the tasks with at least this interval, and whether there are any."""
-        total, found = 0, False
-        for index in range(min(16, self._u32(_N_TASKS))):
-            own, scans = _TASK(self._map, TASKS_AT + index * TASK_SIZE + 32)
-            if own >= interval_ns:
-                total, found = total + scans, True
-        return total, found
 
     def snapshot(self, *, arena: bool = False) -> Snapshot:
         """The images of one scan; waits out a writer.

@@ -121,6 +121,7 @@ void change_swap(engine *e) {
     unit_show(e, u, old);
     e->unit = u;
     atomic_fetch_add(&s->generation, 1);
+    history_note(e, now_ns(), wall_ns(), atomic_load(&s->generation));
     atomic_fetch_add(&s->changes, 1);
     uint32_t faulted = VPLC_FAULTED;
     atomic_compare_exchange_strong(&s->state, &faulted, atomic_load(&e->paused) ? VPLC_STOP : VPLC_RUN);

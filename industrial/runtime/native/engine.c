@@ -286,6 +286,8 @@ int engine_prepare(engine *e, const carry *plan) {
     uint64_t epoch = (uint64_t)(wall_ns() / 1000000), last = atomic_load(&s->epoch);
     atomic_store(&s->epoch, epoch > last ? epoch : last + 1);
     atomic_store(&s->out_scan, 0);
+    e->history_due_ns = 0;
+    history_note(e, now_ns(), wall_ns(), atomic_load(&s->generation) + 1);
     atomic_fetch_add(&s->seq, 1);
     atomic_store(&e->quit, false);
     atomic_fetch_add(&s->generation, 1);

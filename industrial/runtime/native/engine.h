@@ -97,6 +97,7 @@ typedef struct engine {
     uint8_t fresh_in[VPLC_IN_SIZE], fresh_quality[VPLC_IN_SIZE]; /* room for a latch that may have to be thrown away */
     uint32_t fresh_stamp[VPLC_IN_SIZE / 2];
     uint64_t in_seq;
+    uint64_t history_due_ns; /* what fast tasks changed is kept from then on */
     uint64_t recorded; /* units written of the record that is being made */
     int64_t wall_offset_ns;
     uint64_t distrust_until_ns;
@@ -141,6 +142,10 @@ void record_end(task *t, uint32_t code);
 uint64_t outputs_sum(const vplc_shm *s);
 bool inputs_live(const engine *e, uint64_t now);
 void merge(uint8_t *target, const uint8_t *mine, const uint8_t *base, size_t size);
+
+/* history.c; under the boundary lock, while the images are odd */
+void history_note(engine *e, uint64_t at_ns, int64_t wall, uint32_t generation);
+void history_scanned(task *t);
 
 /* scan.c */
 void scan_begin(task *t);

@@ -105,6 +105,7 @@ static void publish(task *t) {
         memcpy(s->mem, t->mem, sizeof t->mem);
         memcpy(s->arena, t->arena, t->ctx.arena_size);
     }
+    history_scanned(t);
     atomic_fetch_add_explicit(&s->out_scan, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
 }

@@ -18,6 +18,8 @@
 #define VPLC_TRACED 16u     /* variables of a trace */
 #define VPLC_TRACE 4096u    /* scans it remembers, a power of two */
 #define VPLC_RECORDER 65536u /* units of 16 bytes, a power of two */
+#define VPLC_HISTORY 32768u /* units of 16 bytes, a power of two */
+#define VPLC_IMAGES (VPLC_IN_SIZE + VPLC_OUT_SIZE + VPLC_MEM_SIZE)
 #define VPLC_EVENTS 64u     /* a power of two */
 #define VPLC_MAX_RETAIN (256u << 10) /* bytes of retained variables */
 #define VPLC_FINE 168u     /* eight buckets an octave, exact below eight microseconds */
@@ -56,6 +58,11 @@ typedef struct vplc_record {
     uint64_t sum;         /* of an end: checksum of the outputs as published */
     uint64_t epoch, forces; /* forces: how many of the n entries are the table of forces, the last ones; ~0: unchanged */
 } vplc_record;
+
+/* One moment in the history: so many runs follow, each a unit {offset, size, 0, 0} and its bytes, filled up to whole units. Offsets
+ * count from the inputs through outputs and memory, and on through the arena. `units`: with this head and all that follows.
+ * `layout`: the first bytes of the layout's hash. */
+typedef struct vplc_past { uint64_t at_ns; int64_t wall_ns; uint32_t generation, n, units, layout; } vplc_past;
 
 typedef struct vplc_event { uint64_t at_ns; int64_t wall_ns, value; _Atomic uint32_t kind; uint32_t arg; } vplc_event;
 
@@ -140,6 +147,12 @@ typedef struct vplc_shm {
     uint8_t fault_arena[VPLC_MAX_ARENA];
     uint8_t latched[VPLC_IN_SIZE]; /* the inputs that the next scan sees, without forces: a recording begins with them */
     _Atomic uint64_t late_fine[VPLC_MAX_TASKS][VPLC_FINE]; /* start lateness in eighths of an octave (runtime/histogram.py) */
+    /* The images at the last moment of the history, and what changed at each moment. Head: units ever written; claimed: units that
+     * are written or being written, so that what lies VPLC_HISTORY before it may be gone. */
+    _Atomic uint64_t history_head, history_claimed;
+    uint32_t past_generation, past_layout, past_pad[2];
+    uint8_t past[VPLC_IMAGES + VPLC_MAX_ARENA];
+    uint8_t history[VPLC_HISTORY][16];
 } vplc_shm;
 #include <stddef.h>
 _Static_assert(offsetof(vplc_shm, heartbeat_ns) == 64 && offsetof(vplc_shm, command) == 80, "header");
@@ -153,5 +166,7 @@ _Static_assert(offsetof(vplc_shm, quality_stage) == offsetof(vplc_shm, trace) + 
 _Static_assert(offsetof(vplc_shm, recorder_head) == offsetof(vplc_shm, quality_stage) + 2 * 4096 + 2 * 8192, "recorder");
 _Static_assert(offsetof(vplc_shm, fault_arena) == offsetof(vplc_shm, recorder_head) + 8 + (1 << 20) + 8, "fault");
 _Static_assert(offsetof(vplc_shm, late_fine) == offsetof(vplc_shm, fault_arena) + (1 << 20) + 4096, "lateness");
+_Static_assert(offsetof(vplc_shm, history_head) == offsetof(vplc_shm, late_fine) + 16 * 168 * 8, "history");
+_Static_assert(offsetof(vplc_shm, mem) == offsetof(vplc_shm, in) + 8192 && sizeof(vplc_past) == 32, "history");
 _Static_assert(offsetof(vplc_shm, trace) == offsetof(vplc_shm, force_seq) + 16 + 4096 + 16 + 256 + 8, "trace");
 #endif

@@ -40,6 +40,7 @@ def test_the_python_twin_has_the_offsets_of_the_header(tmp_path: Path) -> None:
         "crashes": twin._CRASHES, "retain_saved_ns": twin._SAVED, "command_result": twin._RESULT,
         "journal_refused": twin._REFUSED, "command_why": twin._WHY,
         "retain_failed": twin._RETAIN_FAILED, "program_epoch_ms": twin.PROGRAM_EPOCH_MS, "latched": twin.LATCHED_AT,
+        "history_head": twin.HISTORY_HEAD_AT, "past_generation": twin.PAST_GENERATION_AT, "past": twin.PAST_AT, "history": twin.HISTORY_AT,
     }  # fmt: skip
     lines = "".join(f'printf("%zu\\n", offsetof(vplc_shm, {name}));' for name in names)
     source = f'#include <stdio.h>\n#include "vplc_shm.h"\nint main(void) {{ {lines} printf("%zu\\n", sizeof(vplc_shm)); }}'

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -395,6 +397,42 @@ def test_reading_without_security_wants_words_and_reads_only(tmp_path: Path) -> 
             with pytest.raises(ua.uaerrors.BadUserAccessDenied):
                 await node.write_value(ua.DataValue(ua.Variant(1, ua.VariantType.Int16)))
         await _refused(site.client(plain=True, user="eng"))  # no password in the clear
+
+    _with(tmp_path, test, anonymous="a demonstration line without secrets")
+
+
+def test_what_was_scanned_while_the_server_stood_still_is_told_afterwards(tmp_path: Path) -> None:
+    told: list[tuple[int, dt.datetime]] = []
+
+    class Watch:
+        def datachange_notification(self, _node: object, value: int, data: Any) -> None:
+            told.append((value, data.monitored_item.Value.SourceTimestamp))
+
+    async def test(site: Site, controller: LocalController) -> None:
+        async with site.client(plain=True) as client:
+            subscription = await client.create_subscription(50, Watch())
+            turns = client.get_node("ns=2;s=Main.turns")
+            await subscription.subscribe_data_change(turns, queuesize=100)
+
+            async def seen() -> bool:
+                return len(told) > 5
+
+            await _eventually(seen)
+            before = told[-1][0]
+            # The server and this client live in this loop: nobody is served.
+            time.sleep(1.5)
+
+            async def caught_up() -> bool:
+                return told[-1][0] > before + 170
+
+            await _eventually(caught_up)
+        # Of a task of 10 ms each tenth scan is told, or the next one where it began late.
+        assert max(b - a for (a, _), (b, _) in itertools.pairwise(told)) <= 11
+        times = [at for _, at in told]
+        assert times == sorted(times)
+        # Each has the time of its scan and not that of its telling.
+        stood = [at for value, at in told if before < value <= before + 150]
+        assert (stood[-1] - stood[0]).total_seconds() > 0.8
 
     _with(tmp_path, test, anonymous="a demonstration line without secrets")
 
