@@ -16,7 +16,7 @@ from millwright.environments.sizes import size_of, sizes_of
 from millwright.inventory.models import Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
-from .measuring import loads_of
+from .measuring import used_on
 from .plant import read_plant
 
 #: Bounds of what is asked: hosts that may die, and new machines a day.
@@ -72,7 +72,7 @@ def _versions() -> list[TemplateVersion]:
 def heat(plant: Plant | None = None) -> list[Heat]:
     """Every host's ratios; a fixed number of queries."""
     plant = plant or read_plant()
-    loads = loads_of(plant)
+    used = used_on(plant)
     memory: dict[str, int] = defaultdict(int)
     cores: dict[str, int] = defaultdict(int)
     for vm in plant.vms:
@@ -90,7 +90,7 @@ def heat(plant: Plant | None = None) -> list[Heat]:
             Heat(
                 host.name,
                 str(host.state),
-                loads.get(host.name),
+                used.get(host.name),
                 _ratio(memory[host.name], host.memory_bytes - host.memory_aside_bytes),
                 _ratio(cores[host.name], host.cores),
                 _ratio(whole - free, whole),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Avg, Q
+from django.db.models import Avg
 from django.utils import timezone
 
-from millwright.core.balancing import HostState, Plant
+from millwright.core.balancing import HostState, Plant, loads
 from millwright.core.lifecycle import OperationState
-from millwright.environments.models import DemandSample, Machine
+from millwright.environments.models import DemandSample
 
 from .models import Recommendation
 from .plant import SHORT, read_plant
@@ -39,17 +40,24 @@ def measure_round(now: dt.datetime | None = None) -> int:
         and (row.operation.ended_at or now) <= now - SHORT
     ]
     if done:
-        loads = loads_of(read_plant(now))
-        waits = _waits(done, now)
+        plant = read_plant(now)
+        entitled, used = loads(plant), used_on(plant)
+        waits = waited_on(
+            {row.source_id for row in done} | {row.destination_id for row in done}, now
+        )
         for row in done:
-            before, after = waits[row.pk]
+            here, there = row.source.name, row.destination.name
+            after = waits.get(row.source_id, 0.0) + waits.get(row.destination_id, 0.0)
             move = getattr(row.operation, "move", None)
             row.state = "moved"
             row.actual = {
-                "source": loads.get(row.source.name),
-                "target": loads.get(row.destination.name),
-                "waited_before": before,
-                "waited_after": after,
+                # What was expected is measured so, too.
+                "source": _rounded(entitled.get(here)),
+                "target": _rounded(entitled.get(there)),
+                "used_source": used.get(here),
+                "used_target": used.get(there),
+                "waited_before": row.effect.get("waited"),
+                "waited_after": round(after, 4),
                 "elapsed_s": None if move is None or not move.elapsed_ms else move.elapsed_ms / 1e3,
                 "downtime_ms": None if move is None else move.downtime_ms,
             }
@@ -57,8 +65,12 @@ def measure_round(now: dt.datetime | None = None) -> int:
     return len(failed) + len(done)
 
 
-def loads_of(plant: Plant) -> dict[str, float]:
-    """CPUs wanted on each host that is not down, as a ratio of its shared CPUs."""
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def used_on(plant: Plant) -> dict[str, float]:
+    """CPUs used and waited for lately on each host that is not down, as a ratio of its shared CPUs."""
     wanted: dict[str, float] = defaultdict(float)
     for vm in plant.vms:
         if vm.host is not None:
@@ -70,32 +82,15 @@ def loads_of(plant: Plant) -> dict[str, float]:
     }
 
 
-def _waits(rows: list[Recommendation], now: dt.datetime) -> dict[int, tuple[float, float]]:
-    """CPUs waited for by all machines of both hosts: before the decision and now. Two queries."""
-    hosts = {row.source_id for row in rows} | {row.destination_id for row in rows}
-    home: dict[Any, Any] = dict(
-        Machine.objects.filter(host__in=hosts).order_by().values_list("pk", "host_id")
-    )
-    spans = {row.pk: (row.created_at - SHORT, row.created_at) for row in rows}
-    wanted = {
-        f"before_{pk}": Avg("wait_ratio", filter=Q(at__gt=begin, at__lte=end))
-        for pk, (begin, end) in spans.items()
-    }
-    samples = (
-        DemandSample.objects.filter(
-            machine__in=list(home), at__gt=min(begin for begin, _ in spans.values())
-        )
+def waited_on(hosts: Iterable[Any], now: dt.datetime) -> dict[Any, float]:
+    """By host (primary keys) the CPUs that its machines of now have waited for lately. One query."""
+    rows = (
+        DemandSample.objects.filter(machine__host__in=list(hosts), at__gt=now - SHORT, at__lte=now)
         .order_by()
-        .values("machine_id")
-        .annotate(after=Avg("wait_ratio", filter=Q(at__gt=now - SHORT)), **wanted)
+        .values("machine_id", "machine__host_id")
+        .annotate(waited=Avg("wait_ratio"))
     )
-    found = list(samples)
-    result = {}
+    found: dict[Any, float] = defaultdict(float)
     for row in rows:
-        ours = {row.source_id, row.destination_id}
-        mine = [entry for entry in found if home.get(entry["machine_id"]) in ours]
-        result[row.pk] = (
-            round(sum(entry[f"before_{row.pk}"] or 0.0 for entry in mine), 4),
-            round(sum(entry["after"] or 0.0 for entry in mine), 4),
-        )
-    return result
+        found[row["machine__host_id"]] += row["waited"]
+    return found

@@ -188,8 +188,9 @@ class Recommendation(models.Model):
     text = models.TextField()
     seconds = models.FloatField()
     effect = models.JSONField(default=dict)
-    #: what came of it, measured: {"source", "target": loads, "waited_before", "waited_after": CPUs,
-    #: "elapsed_s", "downtime_ms"}; empty until enough was measured
+    #: what came of it, measured: {"source", "target": loads as rounds count them, "used_source", "used_target":
+    #: loads that were used and waited for lately, "waited_before", "waited_after": CPUs that the machines of both
+    #: hosts waited for, "elapsed_s", "downtime_ms"}; empty until enough was measured
     actual = models.JSONField(default=dict)
     mode = models.CharField(max_length=10)
     state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)

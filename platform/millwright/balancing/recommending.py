@@ -18,6 +18,7 @@ from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
 from .filling import HeatChange, heat_change
+from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
 
@@ -62,6 +63,9 @@ def balance_round(now: dt.datetime | None = None) -> int:
     before = BalanceState(**row.state) if row.state else None
     made = balance(replace(plant, settings=settings), before)
     hosts = {host.name: host for host in Host.objects.all()}
+    # Noted now: once machines have moved nobody knows any more whose waiting it was.
+    named = {hosts[name].pk for move in made.moves for name in (move.source, move.target)}
+    waited = waited_on(named, now) if named else {}
     machines = {str(machine): machine for machine in machines_on_hosts()}
     with transaction.atomic():
         # What the last round wanted and this one does not say again is over.
@@ -74,7 +78,14 @@ def balance_round(now: dt.datetime | None = None) -> int:
                 why=str(move.why),
                 text=move.text,
                 seconds=move.seconds,
-                effect=asdict(move.effect) | {"net": move.effect.net},
+                effect=asdict(move.effect)
+                | {"net": move.effect.net}
+                | {
+                    "waited": round(
+                        sum(waited.get(hosts[name].pk, 0.0) for name in (move.source, move.target)),
+                        4,
+                    )
+                },
                 mode=str(move.mode),
                 state="shadow" if move.mode is Mode.SHADOW else "open",
             )

@@ -149,6 +149,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "pins, address and firewall as claimed",
         _("pins, address and firewall as claimed"),
     ),
+    (
+        "pins and address as claimed; the firewall was another and has been set again",
+        _("pins and address as claimed; the firewall was another and has been set again"),
+    ),
     # Last: two words and a verb would take a sentence that has words of its own.
     ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),
 )

@@ -202,8 +202,8 @@ class Hypervisor(Protocol):
         """Remove a network of ours (uuid by name); False when there was none."""
         ...
 
-    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> None:
-        """Have the filter as specified; running machines that use it follow at once."""
+    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> bool:
+        """Have the filter as specified; running machines that use it follow at once. False when it was so already."""
         ...
 
     def remove_filter(self, name: str, *, deadline_s: float | None = None) -> bool:

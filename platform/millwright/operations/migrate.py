@@ -488,8 +488,10 @@ def verify_there(context: Context) -> str:
         raise StepFailed(f"generation {found} in place of {move.generation}")
     _verify_pins(destination, machine, move.assignment, context)
     _verify_nics(info.xml, machine)
-    if machine.network is not None:
-        destination.ensure_filter(FilterSpec(name=filter_name(machine), flows=machine.flows))
+    # It came with the machine; whether the host still had it as it should be is told, not only mended.
+    repaired = machine.network is not None and destination.ensure_filter(
+        FilterSpec(name=filter_name(machine), flows=machine.flows)
+    )
     if info.autostart != machine.autostart:
         destination.set_autostart(context.machine_id, machine.autostart)
     _, words = spec_there(context, move, destination)
@@ -500,6 +502,8 @@ def verify_there(context: Context) -> str:
         f"{'recovered' if context.operation.kind == OperationKind.RECOVER else 'moved'} from {move.source}",
         context.operation.id,
     )
+    if repaired:
+        return "pins and address as claimed; the firewall was another and has been set again"
     return "pins, address and firewall as claimed"
 
 

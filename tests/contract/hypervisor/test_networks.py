@@ -23,8 +23,9 @@ def test_a_filter_is_idempotent_and_changeable(subject: Subject) -> None:
     flow = Flow(direction=Direction.INBOUND, peer="10.90.1.2", port=502)
     more = Flow(direction=Direction.OUTBOUND, peer="10.90.1.0/24", protocol=Protocol.UDP, port=53)
     ping = Flow(direction=Direction.INBOUND, peer="10.90.1.1", protocol=Protocol.ICMP)
-    for flows in ((), (flow,), (flow,), (flow, more, ping), (more,)):
-        host.ensure_filter(FilterSpec(name=name, flows=flows))
+    steps = ((), (flow,), (flow,), (flow, more, ping), (more,), (more,))
+    changed = [host.ensure_filter(FilterSpec(name=name, flows=flows)) for flows in steps]
+    assert changed == [True, True, False, True, True, False]
     assert host.remove_filter(name) is True
     assert host.remove_filter(name) is False
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from millwright.core.lifecycle import OperationState, StepState
-from millwright.hypervisor import DomainState, HostUnreachable, NoSpace
+from millwright.hypervisor import DomainState, FilterSpec, HostUnreachable, NoSpace
 from millwright.hypervisor.fake import FakeLoad
 from millwright.operations import SAGAS, Killed
 
@@ -448,3 +449,37 @@ def test_wrong_pins_over_there_are_found(plant: World) -> None:
     # It has moved: that is not denied.
     assert plant.store.machines[plant.machine].host == "h2"
     assert running(plant) == ["h2"]
+
+
+def test_a_firewall_that_was_another_over_there_is_mended_and_told(plant: World) -> None:
+    one, two = plant.pool.host("h1"), plant.pool.host("h2")
+    original = one.migrate
+
+    def migrate(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        (name,) = two._filters
+        two._filters[name] = FilterSpec(name=name)
+        return result
+
+    one.migrate = migrate  # type: ignore[method-assign]
+    told: list[str] = []
+    noted = plant.store.step
+
+    def step(operation_id: UUID, name: str, state: StepState, detail: str = "") -> None:
+        if "as claimed" in detail:
+            told.append(detail)
+        noted(operation_id, name, state, detail)
+
+    plant.store.step = step  # type: ignore[method-assign]
+    operation = plant.operation("migrate", destination="h2")
+    flows = plant.store.machines[plant.machine].flows
+    assert flows
+    assert plant.engine().run(operation) is OperationState.SUCCEEDED, plant.store.errors
+    (mended,) = two._filters.values()
+    assert mended.flows == flows
+    # Back again nothing has to be mended.
+    assert plant.engine().run(plant.operation("migrate")) is OperationState.SUCCEEDED
+    assert told == [
+        "pins and address as claimed; the firewall was another and has been set again",
+        "pins, address and firewall as claimed",
+    ]

@@ -212,7 +212,7 @@ def test_the_actual_effect_of_a_move_stands_beside_the_expected(
         text="h1 is crowded",
         seconds=9,
         effect={"net": 5.0, "source_before": 2.0, "source_after": 1.0}
-        | {"target_before": 0.0, "target_after": 1.0},
+        | {"target_before": 0.0, "target_after": 1.0, "waited": 1.0},
         mode="recommend",
         state="moving",
         operation=operation,
@@ -244,8 +244,11 @@ def test_the_actual_effect_of_a_move_stands_beside_the_expected(
     row.refresh_from_db()
     assert row.state == "moved"
     assert row.actual == {
-        "source": 0.5,
-        "target": 0.3,
+        # As rounds count it: the average of hours is the larger one, and no lull is trusted.
+        "source": 1.0,
+        "target": 1.0,
+        "used_source": 0.5,
+        "used_target": 0.3,
         "waited_before": 1.0,
         "waited_after": 0.0,
         "elapsed_s": 8.2,
@@ -254,8 +257,32 @@ def test_the_actual_effect_of_a_move_stands_beside_the_expected(
     client.force_login(plant.operator)
     page = client.get("/balancing/").content.decode()
     assert "200 % → 100 %" in page
-    assert "200 % → 50 %" in page
+    assert "0 % → 100 %" in page
+    assert "in use lately: 50 % and 30 %" in page
     assert measuring.measure_round(later) == 0
+
+
+def test_a_round_notes_who_waited_before_its_moves(plant: Plant, two: list[Machine]) -> None:
+    DemandSample.objects.filter(machine=two[0]).update(wait_ratio=0.75)
+    DemandSample.objects.filter(machine=two[1]).update(wait_ratio=0.25)
+    Machine.objects.filter(pk=two[0].pk).update(host=plant.hosts[1])
+    now = timezone.now()
+    waited = measuring.waited_on([host.pk for host in plant.hosts], now)
+    assert waited == {plant.hosts[0].pk: 0.25, plant.hosts[1].pk: 0.75}
+    Machine.objects.filter(pk=two[0].pk).update(host=plant.hosts[0])
+    recommending.set_mode(plant.operator, "recommend", 5)
+    made: list[Recommendation] = []
+    for number in range(1, 12):
+        recommending.balance_round(now + dt.timedelta(seconds=301 * number))
+        made = list(Recommendation.objects.all())
+        if made:
+            break
+        for machine in two:
+            DemandSample.objects.filter(machine=machine).update(
+                at=now + dt.timedelta(seconds=301 * (number + 1) - 60)
+            )
+    # Both machines' waiting on the crowded host, whichever of them is to go.
+    assert made[0].effect["waited"] == 1.0
 
 
 def test_a_failed_move_says_so(plant: Plant, two: list[Machine]) -> None:

@@ -38,7 +38,7 @@ from .check import after, barred, unkept, verify, violations
 from .conflicts import Conflict, conflicts, conflicts_of
 from .conflicts import Level as ConflictLevel
 from .drain import drain, rolling_drain
-from .entitlement import Claim, demand_of, entitlements, water_fill
+from .entitlement import Claim, demand_of, entitlements, loads, water_fill
 from .errors import BalancingError, SnapshotError
 from .explain import explain
 from .failure import failure_capacity
@@ -123,6 +123,7 @@ __all__ = [
     "entitlements",
     "explain",
     "failure_capacity",
+    "loads",
     "next_window",
     "order",
     "read_plant",

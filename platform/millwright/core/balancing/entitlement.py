@@ -56,6 +56,23 @@ def water_fill(capacity: float, claims: Sequence[Claim]) -> dict[str, float]:
     return given
 
 
+def loads(plant: Plant) -> dict[str, float]:
+    """Of each host that is not down what its machines are entitled to, as a ratio of its usable shared CPUs.
+
+    The measure of rounds: an average of hours counts where it is the larger one.
+    """
+    given = entitlements(plant)
+    total: dict[str, float] = {}
+    for vm in plant.vms:
+        if vm.host is not None:
+            total[vm.host] = total.get(vm.host, 0.0) + given.get(vm.name, demand_of(vm))
+    return {
+        host.name: total.get(host.name, 0.0) / (host.cpus - host.cpus_aside)
+        for host in plant.hosts
+        if host.state is not HostState.DOWN and host.cpus > host.cpus_aside
+    }
+
+
 def entitlements(plant: Plant) -> Mapping[str, float]:
     """Cores of the shared CPUs for each placed machine, over the pool as a whole."""
     capacity = sum(

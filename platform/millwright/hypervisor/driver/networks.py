@@ -74,23 +74,24 @@ class NetworkVerbs(Base):
 
         return self._call("remove_network", deadline_s, work)
 
-    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> None:
+    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> bool:
         """See the port."""
         check_filter(spec)
         uuid = object_uuid(self.site, "filter", spec.name)
         xml = render_filter(spec, uuid)
 
-        def work(conn: libvirt.virConnect, deadline: Deadline) -> None:
+        def work(conn: libvirt.virConnect, deadline: Deadline) -> bool:
             with self._exclusive("filter", spec.name, deadline):
                 present = self._filter(conn, spec.name)
                 if present is not None:
                     self._check_uuid(present.UUIDString(), "filter", spec.name)
                     # Every redefinition rebuilds the rules of each nic that uses it.
                     if normalise_filter(present.XMLDesc(0)) == normalise_filter(xml):
-                        return
+                        return False
                 conn.nwfilterDefineXML(xml)
+                return True
 
-        self._call("ensure_filter", deadline_s, work)
+        return self._call("ensure_filter", deadline_s, work)
 
     def remove_filter(self, name: str, *, deadline_s: float | None = None) -> bool:
         """See the port."""

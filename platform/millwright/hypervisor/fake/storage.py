@@ -245,11 +245,13 @@ class FakeStorage:
             return self._networks.pop(name, None) is not None
 
     @verb
-    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> None:
+    def ensure_filter(self, spec: FilterSpec, *, deadline_s: float | None = None) -> bool:
         """See the port."""
         check_filter(spec)
         with self._lock:
+            changed = self._filters.get(spec.name) != spec
             self._filters[spec.name] = spec
+            return changed
 
     @verb
     def remove_filter(self, name: str, *, deadline_s: float | None = None) -> bool:
