@@ -45,6 +45,8 @@ class PlannedMove:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
+    """What stands in the way of a machine, or (no machine) of the whole drain."""
+
     machine: str
     why: str
 
@@ -65,6 +67,9 @@ class DrainPlan:
 
 def preview(host: Host) -> DrainPlan:
     """Where everything would go, and what cannot leave and why. Changes nothing."""
+    if why := _not_answering(host):
+        # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
+        return DrainPlan((), (Blocker("", why),), 0.0)
     answer = plan_drain(read_plant(), [host.name])
     blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
     for machine in machines_on_hosts().filter(host=host):
@@ -77,6 +82,16 @@ def preview(host: Host) -> DrainPlan:
     )
     rows = tuple(Blocker(name, why) for name, why in sorted(blockers.items()))
     return DrainPlan(moves, rows, answer.seconds)
+
+
+def _not_answering(host: Host) -> str:
+    """Why nothing leaves a host that does not answer; "" if it does."""
+    if host.health == HostHealth.UP:
+        return ""
+    return _("%(host)s is %(state)s: machines leave only a host that answers") % {
+        "host": host,
+        "state": host.health,
+    }
 
 
 @transaction.atomic
@@ -92,13 +107,6 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
     host = Host.objects.select_for_update().get(pk=host.pk)
     if HostDrain.objects.filter(host=host, state="active").exists():
         raise ValidationError({"host": _("%(host)s is being drained already") % {"host": host}})
-    if host.health != HostHealth.UP:
-        raise ValidationError(
-            {
-                "host": _("%(host)s is %(state)s: machines leave only a host that answers")
-                % {"host": host, "state": host.health}
-            }
-        )
     plan = preview(host)
     if plan.blockers:
         raise ValidationError({"host": [row.why for row in plan.blockers]})

@@ -279,6 +279,10 @@ class Picture(models.Model):
     body = models.JSONField(null=True)
     #: when the plant was read that it tells of; nothing: not computed yet
     as_of = models.DateTimeField(null=True)
+    #: when it was computed last, in vain or not; nothing: not tried yet
+    tried_at = models.DateTimeField(null=True)
+    #: why the last try was in vain; `body` and `as_of` are then those of an earlier one
+    error = models.CharField(max_length=300, blank=True)
     asked_at = models.DateTimeField()
     #: what had changed last in the plant by then
     mark = models.CharField(max_length=100, blank=True)

@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from millwright.audit.models import AuditEntry
@@ -44,10 +45,19 @@ ALWAYS = ("heat", "losses")
 
 @dataclass(frozen=True, slots=True)
 class Kept(Generic[Answer]):
-    """An answer and when the plant was as it says; neither: it is being computed."""
+    """An answer and when the plant was as it says; neither: it is being computed.
+
+    `error`: why the last try to compute it failed; an answer beside it is an earlier one.
+    """
 
     value: Answer | None
     as_of: dt.datetime | None
+    error: str = ""
+
+    @property
+    def computing(self) -> bool:
+        """Whether it is worth waiting for."""
+        return self.as_of is None and not self.error
 
 
 class Pictures:
@@ -95,7 +105,7 @@ class Pictures:
         )
         if kept.value is None or growth <= 0:
             return kept
-        return Kept(replace(kept.value, days_left=kept.value.fits / growth), kept.as_of)
+        return replace(kept, value=replace(kept.value, days_left=kept.value.fits / growth))
 
     def _of(
         self, name: str, compute: Callable[[], Answer], made: Callable[[Any], Answer]
@@ -107,8 +117,8 @@ class Pictures:
         if row.asked_at < now - NOTED:
             Picture.objects.filter(pk=row.pk).update(asked_at=now)
         if row.as_of is None:
-            return Kept(None, None)
-        return Kept(made(row.body), row.as_of)
+            return Kept(None, None, row.error)
+        return Kept(made(row.body), row.as_of, row.error)
 
 
 def picture_round(now: dt.datetime | None = None) -> int:
@@ -133,19 +143,22 @@ def picture_round(now: dt.datetime | None = None) -> int:
     plant = read_plant(now)
     written = 0
     # What nobody has an answer of yet comes first, then what is fast.
-    for row in sorted(due, key=lambda row: (row.as_of is not None, row.seconds)):
+    for row in sorted(due, key=lambda row: (row.tried_at is not None, row.seconds)):
         begun = time.perf_counter()
+        tried: dict[str, Any] = {"tried_at": now, "mark": mark}
         try:
-            body = _computed(row.name, plant)
-        except Exception:
-            # A template that is offered no more, or a plant that cannot be counted: the others go on.
-            log.exception("no picture of %s", row.name)
+            tried |= {"body": _computed(row.name, plant), "as_of": now, "error": ""}
+        except ValidationError:
+            # A template that is offered no more: whoever asks again is told so before anything is kept.
             Picture.objects.filter(pk=row.pk).delete()
             continue
-        Picture.objects.filter(pk=row.pk).update(
-            body=body, as_of=now, mark=mark, seconds=time.perf_counter() - begun
-        )
-        written += 1
+        except Exception as error:
+            # The others go on. Kept, so that people are told and it is not tried again at once.
+            log.exception("no picture of %s", row.name)
+            tried["error"] = f"{type(error).__name__}: {error}"[:300]
+        tried["seconds"] = time.perf_counter() - begun
+        Picture.objects.filter(pk=row.pk).update(**tried)
+        written += not tried["error"]
     return written
 
 
@@ -154,9 +167,9 @@ def _is_forgotten(row: Picture, now: dt.datetime) -> bool:
 
 
 def _is_due(row: Picture, mark: str, now: dt.datetime) -> bool:
-    if row.as_of is None:
+    if row.tried_at is None:
         return True
-    age, rest = now - row.as_of, TIMES * dt.timedelta(seconds=row.seconds)
+    age, rest = now - row.tried_at, TIMES * dt.timedelta(seconds=row.seconds)
     return age >= max(OLDEST, rest) or (row.mark != mark and age >= max(YOUNGEST, rest))
 
 

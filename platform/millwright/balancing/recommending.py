@@ -108,7 +108,12 @@ def pools_balance() -> bool:
 
 @transaction.atomic
 def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") -> Recommendation:
-    """Approve a recommended move, which begins at once, or reject it."""
+    """Approve a recommended move, which begins at once, or reject it.
+
+    Raises:
+        PermissionRefused: balancing is for those who keep the pool.
+        ValidationError: it was decided already, or the machine may not move now; it waits on.
+    """
     require(actor, "pool")
     row = Recommendation.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if row.state != "open":
@@ -133,12 +138,12 @@ def _begin(actor: Any, row: Recommendation, *, approved: bool) -> Recommendation
             actor, row.machine, row.destination, row.text[:300], approved=approved
         )
         row.state = "moving"
-    except ValidationError:
+    except ValidationError as error:
         if actor is not None:
             raise
         # Busy or forbidden at this moment: the next round asks anew.
-        row.state = "superseded"
-    row.save(update_fields=("state", "operation", "decided_by"))
+        row.state, row.actual = "superseded", {"error": "; ".join(error.messages)[:300]}
+    row.save(update_fields=("state", "operation", "decided_by", "actual"))
     return row
 
 

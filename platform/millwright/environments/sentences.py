@@ -70,6 +70,32 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         ),
     ),
     (
+        "%(machine)s is on %(host)s, which is down: it is recovered, not moved",
+        _("%(machine)s is on %(host)s, which is down: it is recovered, not moved"),
+    ),
+    (
+        "%(machine)s is on %(host)s, which does not answer at the moment: nothing moves from there",
+        _(
+            "%(machine)s is on %(host)s, which does not answer at the moment: nothing moves from there"
+        ),
+    ),
+    (
+        "%(machine)s never moves: its policy forbids it",
+        _("%(machine)s never moves: its policy forbids it"),
+    ),
+    (
+        "%(machine)s moves only in a planned window, and none is open",
+        _("%(machine)s moves only in a planned window, and none is open"),
+    ),
+    (
+        "balancing is off for %(machine)s",
+        _("balancing is off for %(machine)s"),
+    ),
+    (
+        "%(machine)s moved a short time ago and rests",
+        _("%(machine)s moved a short time ago and rests"),
+    ),
+    (
         "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it",
         _(
             "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it"

@@ -143,3 +143,41 @@ def test_it_ends_when_a_person_takes_the_host_back(plant: Plant, machines: list[
     assert draining.drain_round() == 0
     assert HostDrain.objects.get().state == "cancelled"
     assert not Operation.objects.filter(kind="migrate").exists()
+
+
+@pytest.mark.parametrize(("health", "recovers"), [("down", True), ("suspect", False)])
+def test_of_a_host_that_does_not_answer_the_page_says_so_and_offers_no_drain(
+    plant: Plant, machines: list[Machine], client: Client, health: str, recovers: bool
+) -> None:
+    host = plant.hosts[0]
+    # Also when nothing is on it.
+    for other in (True, False):
+        Machine.objects.update(host=plant.hosts[1] if other else host, observed="unknown")
+        Host.objects.filter(pk=host.pk).update(health=health)
+        host.refresh_from_db()
+        plan = draining.preview(host)
+        assert (plan.moves, plan.seconds) == ((), 0.0)
+        assert [row.why for row in plan.blockers] == [
+            f"{host.name} is {health}: machines leave only a host that answers"
+        ]
+        with pytest.raises(ValidationError, match="only a host that answers"):
+            draining.start(plant.operator, host, approve=True)
+        client.force_login(plant.operator)
+        page = client.get(f"/pool/{host.name}/drain/").content.decode()
+        assert plan.blockers[0].why in page
+        assert "Drain it" not in page
+        assert (f"/pool/{host.name}/recover/" in page) is recovers
+        told = client.get(f"/api/v1/hosts/{host.name}/drain/").json()
+        assert (told["possible"], told["moves"]) == (False, [])
+    assert not HostDrain.objects.exists()
+
+
+def test_with_the_other_host_down_nothing_can_leave_and_each_reason_is_said(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    Host.objects.filter(pk=plant.hosts[1].pk).update(health="down")
+    plan = draining.preview(plant.hosts[0])
+    assert plan.moves == ()
+    assert {row.machine: row.why for row in plan.blockers} == {
+        str(machine): f"no other host takes {machine}: host state" for machine in machines
+    }

@@ -337,3 +337,24 @@ def test_a_machine_without_a_place_is_explained_too(plant: Plant, two: list[Mach
     Machine.objects.filter(pk=two[0].pk).update(host=None)
     machine = Machine.objects.select_related("environment", "host").get(pk=two[0].pk)
     assert "no place" in asking.why_here(machine).text
+
+
+@pytest.mark.parametrize(
+    ("health", "words"),
+    [
+        ("down", "which is down: it is recovered, not moved"),
+        ("suspect", "which does not answer at the moment: nothing moves from there"),
+    ],
+)
+def test_of_a_host_that_does_not_answer_no_best_move_is_told(
+    plant: Plant, two: list[Machine], client: Client, health: str, words: str
+) -> None:
+    Host.objects.filter(pk=plant.hosts[0].pk).update(health=health)
+    machine = Machine.objects.select_related("environment", "host").get(pk=two[0].pk)
+    why = asking.why_here(machine)
+    assert why.text == f"{machine} is on {plant.hosts[0].name}, {words}"
+    assert [(row.here, row.accepted) for row in why.hosts] == [(True, False), (False, True)]
+    client.force_login(plant.operator)
+    page = client.get(f"/machines/{machine.pk}/place/").content.decode()
+    assert words in page
+    assert "core-seconds, of which" not in page

@@ -144,3 +144,54 @@ def test_what_is_kept_is_computed_again_when_something_changed_and_after_a_while
     monkeypatch.setattr(pictures, "SMALL", 500)
     assert pictures.picture_round() == 0
     assert not Picture.objects.exists()
+
+
+def test_what_cannot_be_computed_is_said_and_tried_again_later(
+    plant: Plant, machines: list[Machine], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template, size = filling.kinds()[0]
+    wanted = {"template": template, "size": size, "spare": "1"}
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    client.force_login(plant.operator)
+    assert client.get("/api/v1/hosts/capacity/", wanted).status_code == 202
+
+    def fails(*_words: Any, **_more: Any) -> Any:
+        raise ArithmeticError("no core is left to count with")
+
+    begun = timezone.now()
+    with monkeypatch.context() as broken:
+        broken.setattr(filling, "fits", fails)
+        # The other two are there; the third is not asked again at once.
+        assert pictures.picture_round(begun) == 2
+        assert pictures.picture_round(begun + pictures.YOUNGEST) == 0
+        page = client.get("/capacity/", {"kind": f"{template}/{size}", "spare": "1"}).content.decode()
+        assert "could not be computed: ArithmeticError: no core is left to count with" in page
+        assert "Being computed" not in page
+        assert "hx-trigger" not in page.split('id="capacity"')[1].split(">")[0]
+        told = client.get("/api/v1/hosts/capacity/", wanted)
+        assert told.status_code == 503
+        assert "no core is left" in told.json()["detail"]
+        assert client.get("/api/v1/hosts/heat/").status_code == 200
+        # Heat fails later on: what was known stays, with its time and the fault beside it.
+        broken.setattr(filling, "heat", fails)
+        later = begun + pictures.OLDEST
+        assert pictures.picture_round(later) == 1
+        page = client.get("/capacity/").content.decode()
+        assert page.count("could not be computed") == 1
+        assert plant.hosts[0].name in page
+        assert client.get("/api/v1/hosts/heat/").headers["Last-Modified"] == http_date(
+            begun.timestamp()
+        )
+    # Mended, the next try answers and nothing is said of the fault any more.
+    assert pictures.picture_round(begun + 2 * pictures.OLDEST) == 3
+    assert client.get("/api/v1/hosts/capacity/", wanted).status_code == 200
+    assert "could not be computed" not in client.get("/capacity/").content.decode()
+
+
+def test_a_size_that_is_offered_no_more_is_forgotten(
+    plant: Plant, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    Picture.objects.create(name="fits nothing/small 0", asked_at=timezone.now())
+    assert pictures.picture_round() == 2
+    assert {row.name for row in Picture.objects.all()} == {"heat", "losses"}

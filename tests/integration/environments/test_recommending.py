@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
+from millwright.audit.models import AuditEntry
 from millwright.balancing import recommending
 from millwright.balancing.models import Recommendation
 from millwright.environments.models import DemandSample, Machine, Operation
@@ -101,3 +102,60 @@ def test_the_pool_is_shown_before_and_after(
     assert "when it is empty" in drain
     recommending.decide(plant.operator, row, approve=False)
     assert "after all moves that wait" not in client.get("/balancing/").content.decode()
+
+
+@pytest.mark.parametrize("how", ["busy", "never", "stopped"])
+def test_an_approval_that_is_refused_changes_nothing_and_says_why(
+    plant: Plant, crowded: list[Machine], client: Client, how: str
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    changes = {"never": {"movability": "never"}, "stopped": {"observed": "stopped"}}
+    Machine.objects.filter(pk=row.machine_id).update(**changes.get(how, {}))
+    busy = Operation.objects.filter(pk=None)
+    if how == "busy":
+        made = Operation.objects.create(kind="stop", machine=row.machine, state="running")
+        busy = Operation.objects.filter(pk=made.pk)
+    words = {"busy": "is busy", "never": "never moved", "stopped": "only a running machine"}[how]
+    client.force_login(plant.operator)
+    page = client.post("/balancing/", {"verb": "approve", "pk": row.pk}, follow=True)
+    assert words in page.content.decode()
+    told = client.post(f"/api/v1/recommendations/{row.pk}/approve/", {}, "application/json")
+    assert told.status_code == 400
+    assert words in told.json()["detail"]
+    row.refresh_from_db()
+    assert (row.state, row.operation, row.decided_by) == ("open", None, None)
+    assert not Operation.objects.filter(kind="migrate").exists()
+    assert not AuditEntry.objects.filter(action="recommendation.approve").exists()
+    # It waits on: once nothing is in the way it can be approved.
+    busy.update(state="succeeded")
+    Machine.objects.filter(pk=row.machine_id).update(movability="free", observed="running")
+    assert recommending.decide(plant.operator, row, approve=True).state == "moving"
+
+
+def test_a_machine_that_went_elsewhere_meanwhile_is_not_moved(
+    plant: Plant, crowded: list[Machine]
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    Machine.objects.filter(pk=row.machine_id).update(host=row.destination)
+    with pytest.raises(ValidationError, match="has moved meanwhile"):
+        recommending.decide(plant.operator, row, approve=True)
+    assert not Operation.objects.filter(kind="migrate").exists()
+
+
+def test_an_automatic_move_that_is_refused_keeps_the_reason(
+    plant: Plant, crowded: list[Machine], client: Client
+) -> None:
+    recommending.set_mode(plant.operator, "automatic")
+    for machine in crowded:
+        Operation.objects.create(kind="restart", machine=machine, state="running")
+    _rounds(4)
+    rows = list(Recommendation.objects.all())
+    assert rows
+    assert {row.state for row in rows} == {"superseded"}
+    assert all("is busy" in row.actual["error"] for row in rows)
+    client.force_login(plant.operator)
+    assert "is busy" in client.get("/balancing/").content.decode()

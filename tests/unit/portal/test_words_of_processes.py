@@ -44,6 +44,7 @@ def test_every_sentence_is_read_in_each_language(language: str) -> None:
         ("the host has no way into cell 'line1'", "der Host hat keinen Weg in die Zelle 'line1'"),
         ("4 KiB, running, begun anew", "4 KiB, läuft, neu begonnen"),
         ("line-1/vplc stays on h1: its best move, to h2, is worth -6 core-seconds, of which 15 must be exceeded", "line-1/vplc bleibt auf h1: ihr bester Umzug, nach h2, bringt -6 Kernsekunden; mehr als 15 müssten es sein"),
+        ("line-1/vplc is on h1, which is down: it is recovered, not moved", "line-1/vplc ist auf h1, der ausgefallen ist: Sie wird wiederhergestellt, nicht umgezogen"),
         ("somebody wrote this; and this", "somebody wrote this; and this"),
     ],
 )  # fmt: skip

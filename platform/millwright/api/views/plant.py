@@ -19,6 +19,7 @@ from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
 from millwright.api.bases import ProjectRows, Readable
 from millwright.api.plain import PlainSerializer
+from millwright.api.problems import problem
 from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, recovering
 from millwright.balancing.models import HostRecovery
@@ -163,7 +164,14 @@ class ComputingOutput(serializers.Serializer):
     computing = serializers.BooleanField()
 
 
-def _computing() -> Response:
+def _nothing_kept(error: str) -> Response:
+    """Of an answer that is not there: it is being computed, or that failed."""
+    if error:
+        return problem(
+            status.HTTP_503_SERVICE_UNAVAILABLE,
+            "Service Unavailable",
+            f"it could not be computed: {error}",
+        )
     body = ComputingOutput({"computing": True}).data
     return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": "3"})
 
@@ -258,28 +266,31 @@ class HostViewSet(Readable):
         return Response(HostSerializer(host).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
-        parameters=[CapacityQuery], responses={200: CapacityOutput, 202: ComputingOutput}
+        parameters=[CapacityQuery],
+        responses={200: CapacityOutput, 202: ComputingOutput, 503: OpenApiTypes.OBJECT},
     )
     @action(detail=False, methods=["get"])
     def capacity(self, request: HttpRequest) -> Response:
         """How many more of a template's size fit, so that any `spare` hosts may still die.
 
-        Of a large pool the answer is kept (`as_of`); 202 where none is yet.
+        Of a large pool the answer is kept (`as_of`); 202 where none is yet, 503 where it cannot be computed.
         """
         asked = CapacityQuery(data=request.query_params)
         asked.is_valid(raise_exception=True)
         kept = Pictures().fits(**asked.validated_data)
         if kept.value is None:
-            return _computing()
+            return _nothing_kept(kept.error)
         return Response(CapacityOutput({**asdict(kept.value), "as_of": kept.as_of}).data)
 
-    @extend_schema(responses={200: HeatOutput(many=True), 202: ComputingOutput})
+    @extend_schema(
+        responses={200: HeatOutput(many=True), 202: ComputingOutput, 503: OpenApiTypes.OBJECT}
+    )
     @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
     def heat(self, request: HttpRequest) -> Response:
-        """How full each host is: ratios of what it has, as they were at `Last-Modified`; 202 as for capacity."""
+        """How full each host is: ratios of what it has, as they were at `Last-Modified`; 202 and 503 as for capacity."""
         kept = Pictures().heat()
         if kept.value is None or kept.as_of is None:
-            return _computing()
+            return _nothing_kept(kept.error)
         headers = {"Last-Modified": http_date(kept.as_of.timestamp())}
         return Response([asdict(row) for row in kept.value], headers=headers)
 

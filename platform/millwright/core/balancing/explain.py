@@ -7,7 +7,7 @@ import numpy as np
 from .admit import answers_for
 from .answers import BalanceState, Code, Explanation, Refusal
 from .frame import Frame
-from .model import Mode, Plant
+from .model import HostState, Mode, Plant
 from .policy import cooling, may_leave, modes
 from .score import LEVELS, worth
 from .state import State
@@ -35,6 +35,8 @@ def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explana
         good = [answer.host for answer in answers if answer.accepted]
         text = f"{vm} has no host; {good[0]} would be cheapest" if good else f"no host takes {vm}"
         return Explanation(vm, None, text, answers, tuple(holds))
+    if frame.hosts[here].state in (HostState.DOWN, HostState.SUSPECT):
+        return _away(table, unit, here, vm, holds)
     level, horizon = LEVELS[plant.settings.level], plant.settings.horizon_s
     mask = table.fits(unit)
     mask[here] = False
@@ -57,3 +59,14 @@ def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explana
             f"by {net[best]:.0f} core-seconds over {horizon / 60:.0f} minutes"
         )
     return Explanation(vm, where, text, answers, tuple(holds))
+
+
+def _away(table: State, unit: int, here: int, vm: str, holds: list[Refusal]) -> Explanation:
+    """Of a machine whose host does not answer: no move can take it from there."""
+    where = table.frame.host_names[here]
+    if table.frame.hosts[here].state is HostState.DOWN:
+        text = f"{vm} is on {where}, which is down: it is recovered, not moved"
+    else:
+        text = f"{vm} is on {where}, which does not answer at the moment: nothing moves from there"
+    table.drop(unit)
+    return Explanation(vm, where, text, answers_for(table, unit), tuple(holds))

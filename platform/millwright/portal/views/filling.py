@@ -60,7 +60,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
             except ValidationError as error:
                 context["errors"] = error.messages
     answers = (heat, losses, context["fits"])
-    context["computing"] = any(row is not None and row.as_of is None for row in answers)
+    context["computing"] = any(row is not None and row.computing for row in answers)
     return render(request, "portal/capacity.html", context)
 
 

@@ -387,6 +387,28 @@ def test_an_explanation_says_what_holds_it_and_what_others_answer() -> None:
         explain(start, "nobody")
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (HostState.DOWN, "a is on h1, which is down: it is recovered, not moved"),
+        (
+            HostState.SUSPECT,
+            "a is on h1, which does not answer at the moment: nothing moves from there",
+        ),
+    ],
+)
+def test_a_machine_of_a_host_that_does_not_answer_is_not_said_to_stay_for_its_price(
+    state: HostState, words: str
+) -> None:
+    start = plant([host("h1", state=state), host("h2")], [vm("a", "h1", 3)])
+    made = explain(start, "a")
+    assert (made.host, made.text) == ("h1", words)
+    assert {entry.host: entry.codes for entry in made.answers} == {
+        "h1": (Code.HOST_STATE,),
+        "h2": (),
+    }
+
+
 # -- order -----------------------------------------------------------------
 
 
