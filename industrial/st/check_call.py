@@ -332,14 +332,17 @@ class CallChecker(ExprChecker):
     ) -> ir.Expr:
         """A call of a method; no instance means THIS."""
         self.resolver.resolve(pou)
+        outside = instance is not None and not isinstance(instance, ir.SelfPlace)
+        # What extends a block sees its PROTECTED methods, and not its PRIVATE ones.
+        own = self.pou is not None and pou.owner in (self.pou, self.pou.owner)
+        if (pou.node.access in ("PRIVATE", "PROTECTED") and outside) or (
+            pou.node.access == "PRIVATE" and not own
+        ):
+            self.error(
+                pos, "access", f"{pou.label} is {pou.node.access}: it cannot be called from here"
+            )
         if instance is not None and not isinstance(instance, ir.SelfPlace):
             self.address(instance)
-            if pou.node.access in ("PRIVATE", "PROTECTED"):
-                self.error(
-                    pos,
-                    "access",
-                    f"{pou.label} is {pou.node.access}: it cannot be called from here",
-                )
             root = self.root(instance)
             if root is not None:
                 root.written = True

@@ -121,6 +121,8 @@ class Resolver(TypeResolver):
         var.type = self.spec(decl.spec, pou)
         var.comment = decl.comment
         var.retain, var.constant = decl.retain, decl.constant
+        if decl.kind not in ("VAR_IN_OUT", "VAR_EXTERNAL"):
+            self.concrete(var.type, decl)
         if decl.located:
             self._locate(var, decl)
         if decl.init is not None:

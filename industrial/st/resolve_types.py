@@ -267,6 +267,7 @@ class TypeResolver:
                 self.error(decl.pos, "duplicate", f"{decl.name} stands in this structure twice")
                 continue
             kind = self.spec(decl.spec, None)
+            self.concrete(kind, decl)
             if kind is shell or kind is t.ERROR or not self.complete(kind):
                 if kind is shell:
                     self.error(
@@ -314,6 +315,19 @@ class TypeResolver:
         if isinstance(kind, t.ArrayType):
             return self.complete(kind.element)
         return True
+
+    def concrete(self, kind: t.Type, decl: n.VarDecl) -> None:
+        """Tell where an instance of an ABSTRACT block would come into being."""
+        while isinstance(kind, t.ArrayType):
+            kind = kind.element
+        if isinstance(kind, t.BlockType) and kind.pou.node.abstract:
+            self.error(
+                decl.pos,
+                "oop",
+                f"{kind.name} is ABSTRACT: it has no instances",
+                length=len(decl.name),
+                hint="declare a block that extends it; a VAR_IN_OUT or a reference may be of this type",
+            )
 
     # --- initial values ---------------------------------------------------------------------------------------
 
