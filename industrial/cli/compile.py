@@ -13,6 +13,7 @@ from industrial.st import (
     PouReport,
     StError,
     build_shared_object,
+    load_folder,
     read_folder,
 )
 from industrial.st import (
@@ -30,17 +31,24 @@ from industrial.st import (
     help="Sources that are known but not reported on, for example globals.",
 )
 @click.option(
-    "--dialect", type=click.Choice(["iec", "codesys23"]), default="iec", show_default=True
+    "--dialect",
+    type=click.Choice(["iec", "codesys23"]),
+    default=None,
+    help="Without it, that of a project's vplc.toml, else iec.",
 )
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
-def check(paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str, shape: str) -> None:
+def check(
+    paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str | None, shape: str
+) -> None:
     """Check Structured Text: one verdict for each POU and type.
 
-    `ok` means checked, C emitted, and accepted by tcc. Of a project folder (with vplc.toml) its settings are checked
-    too; where they are wrong, a line of kind "settings" for each file says so. Ends with 1 when something is wrong.
+    `ok` means checked, C emitted, and accepted by tcc. Of a project folder (with vplc.toml) the sources that it names
+    are checked in its dialect, and its settings too; where they are wrong, a line of kind "settings" for each file
+    says so. Ends with 1 when something is wrong.
     """
     try:
-        report = check_paths(paths, dialect=dialect, with_files=extra)
+        sources, own_dialect = _sources(paths)
+        report = check_paths(sources, dialect=dialect or own_dialect, with_files=extra)
         settings = [
             row for path in paths if (path / "vplc.toml").is_file() for row in folder_errors(path)
         ]
@@ -58,6 +66,20 @@ def check(paths: tuple[Path, ...], extra: tuple[Path, ...], dialect: str, shape:
         good = sum(row.ok for row in report.rows)
         click.echo(f"{good} of {len(report.rows)} are fine")
     raise SystemExit(0 if report.ok and not settings else 1)
+
+
+def _sources(paths: tuple[Path, ...]) -> tuple[list[Path], str]:
+    """The paths, projects as the sources that they name; and the dialect of the first project."""
+    found: list[Path] = []
+    dialects: list[str] = []
+    for path in paths:
+        folder = load_folder(read_folder(path)) if (path / "vplc.toml").is_file() else None
+        if folder is None or not folder.ok:
+            found.append(path)
+            continue
+        found += [path / name for name in folder.sources]
+        dialects.append(folder.config.dialect)
+    return found, next(iter(dialects), "iec")
 
 
 @click.command()

@@ -359,6 +359,8 @@ def _forgive(project: Project, tasks: list[Task]) -> None:
 def find_sources(paths: Sequence[Path]) -> list[Path]:
     """The source files below the paths, sorted; a file that is named is always taken.
 
+    What a controller keeps in `state/` of a project folder is left out: sources that ran lie there, too.
+
     Raises:
         StError: a path that does not exist.
     """
@@ -366,13 +368,21 @@ def find_sources(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob("*")):
-                if file.is_file() and file.suffix.lower() in SUFFIXES:
+                if file.suffix.lower() in SUFFIXES and file.is_file() and not _kept(path, file):
                     found[file] = None
         elif path.exists():
             found[path] = None
         else:
             raise StError(f"{path}: there is no such file or folder")
     return list(found)
+
+
+def _kept(top: Path, file: Path) -> bool:
+    return any(
+        folder.name == "state" and (folder.parent / "vplc.toml").is_file()
+        for folder in file.parents
+        if folder != top and folder.is_relative_to(top)
+    )
 
 
 def check(

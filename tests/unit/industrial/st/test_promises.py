@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from industrial.cli import main
 from industrial.st import check, compile_project
 from industrial.st.build import CompilerRefusal, accept
+from industrial.st.compiler import find_sources
 from tests.support.st_harness import Plc, compiled, errors, plc, program
 
 
@@ -440,6 +441,29 @@ def test_ok_wants_tcc_to_accept_what_was_emitted(
     report = check([tmp_path])
     assert {row.pou: row.ok for row in report.rows} == {"Good": True, "Main": False}
     assert report.diagnostics[0].message == "the C compiler refused Main: not this one"
+
+
+def test_check_of_a_project_takes_its_own_sources_in_its_own_dialect(tmp_path: Path) -> None:
+    main_text = (
+        "PROGRAM Main\nVAR step : INT; END_VAR\nIF step = 0 THEN step := 1; END_IF\nEND_PROGRAM\n"
+    )
+    manifest = 'name = "p"\ndialect = "codesys23"\nsources = ["src/*.st"]\n[[task]]\nname = "t"\ninterval_us = 10000\nprograms = ["Main"]\n'
+    project = tmp_path / "p"
+    for name, text in (
+        ("vplc.toml", manifest),
+        ("src/main.st", main_text),
+        ("notes/old.st", "rubbish"),
+        # What ran before is kept by the controller, and is no source of the project.
+        ("state/versions/1/src/main.st", main_text),
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    told = CliRunner().invoke(main, ["check", str(project), "--format", "json"])
+    assert told.exit_code == 0, told.output
+    assert [json.loads(line)["pou"] for line in told.output.splitlines()] == ["Main"]
+    assert CliRunner().invoke(main, ["check", str(project), "--dialect", "iec"]).exit_code == 1
+    # A folder above it is no project: whatever lies below is taken, but not what controllers keep.
+    assert [path.name for path in find_sources([tmp_path])].count("main.st") == 1
 
 
 # --- the state -------------------------------------------------------------------------------------------------------
