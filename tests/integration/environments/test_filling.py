@@ -164,7 +164,9 @@ def test_what_cannot_be_computed_is_said_and_tried_again_later(
         # The other two are there; the third is not asked again at once.
         assert pictures.picture_round(begun) == 2
         assert pictures.picture_round(begun + pictures.YOUNGEST) == 0
-        page = client.get("/capacity/", {"kind": f"{template}/{size}", "spare": "1"}).content.decode()
+        page = client.get(
+            "/capacity/", {"kind": f"{template}/{size}", "spare": "1"}
+        ).content.decode()
         assert "could not be computed: ArithmeticError: no core is left to count with" in page
         assert "Being computed" not in page
         assert "hx-trigger" not in page.split('id="capacity"')[1].split(">")[0]

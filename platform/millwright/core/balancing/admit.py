@@ -12,6 +12,7 @@ from .failure import verdict
 from .frame import Frame
 from .model import Plant, Rule, Vm
 from .score import LEVELS, place_parts
+from .shared import lacking, refuse, shared_room, take
 from .state import State, codes_of
 
 
@@ -41,8 +42,12 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
     size = frame.size
     placed: list[Placed] = []
     spare: FailureVerdict | None = None
+    room = shared_room(frame.plant)
     for unit in sorted(units, key=lambda u: (-float(size[u]), u)):
         answers = answers_for(state, unit)
+        members = [frame.vms[member] for member in frame.units[unit]]
+        if texts := lacking(room, members):
+            answers = refuse(answers, texts)
         good = [answer for answer in answers if answer.accepted]
         chosen = good[0].host if good else None
         for answer in good[:SPARE_TRIES] if k else ():
@@ -58,6 +63,7 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
             placed.append(Placed(frame.vms[member].name, chosen, node, answers))
         if target >= 0:
             state.take(unit, target)
+            take(room, members)
     if k and spare is None:
         spare = verdict(state, k)
     return Admission(tuple(placed), spare)

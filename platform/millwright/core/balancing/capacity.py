@@ -12,6 +12,7 @@ from .answers import Capacity
 from .failure import Spare, Trial, verdict
 from .frame import Frame, Ints
 from .model import Host, HostState, Plant, Vm
+from .shared import most_copies, shared_room
 from .state import State
 
 #: copies of one template that are counted at most
@@ -58,6 +59,10 @@ def _count(plant: Plant, template: Vm, k: int) -> tuple[dict[str, int], dict[str
     state = State(frame)
     unit = int(frame.unit_of[frame.vm_index[probe.name]])
     counts, limits = _fill(state, unit)
+    most, pool = most_copies(shared_room(plant), probe)
+    if most is not None and most < sum(counts):
+        limits = Counter({f"storage pool {pool}": sum(1 for count in counts if count)})
+        counts = [int(number) for number in deal(counts, most)]
     if k and probe.protected:
         counts = _with_spare(state, unit, counts, k)
     per_host = {frame.host_names[i]: n for i, n in enumerate(counts) if n}

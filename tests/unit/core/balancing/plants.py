@@ -103,7 +103,7 @@ def plants(draw: st.DrawFn) -> Plant:
         tuple(draw(hosts(name)) for name in names),
         tuple(vms),
         rules=tuple(rules),
-        storage=(StoragePool("san", 100 * GIB),),
+        storage=(StoragePool("san", 100_000 * GIB),),
         settings=Settings(
             mode=draw(st.sampled_from([Mode.AUTOMATIC, Mode.RECOMMEND])),
             level=draw(st.integers(1, 5)),
