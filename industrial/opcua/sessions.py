@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asyncua import ua
@@ -150,6 +150,20 @@ class PlcSession(InternalSession):  # type: ignore[misc]
             ):
                 values[number] = _told(role is Role.ENGINEER, ua.VariantType.Boolean)
         return values
+
+    async def create_monitored_items(
+        self, params: ua.CreateMonitoredItemsParameters
+    ) -> list[ua.MonitoredItemCreateResult]:
+        """A part of an array is refused: asyncua would watch and tell all of it."""
+        whole = [item for item in params.ItemsToCreate if not item.ItemToMonitor.IndexRange]
+        made = iter(await super().create_monitored_items(replace(params, ItemsToCreate=whole)))
+        refused = ua.MonitoredItemCreateResult(
+            StatusCode=ua.StatusCode(ua.StatusCodes.BadIndexRangeInvalid)
+        )
+        return [
+            refused if item.ItemToMonitor.IndexRange else next(made)
+            for item in params.ItemsToCreate
+        ]
 
     async def call(self, params: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
         """Methods that change the controller want an engineer."""

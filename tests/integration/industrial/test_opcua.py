@@ -21,9 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from industrial.opcua import TagServer
 from industrial.package import pack
+from industrial.runtime import shm as twin
 from industrial.runtime.delivery import announce, answer_to
 from industrial.runtime.local import LocalController
 from industrial.runtime.protocols import Ports
+from industrial.runtime.shm import SharedMemory
 from industrial.security import (
     OpcUaPolicy,
     PolicyError,
@@ -385,6 +387,55 @@ def test_ranges_methods_events_and_time_stamps(tmp_path: Path) -> None:
                 await client.get_node("ns=2;s=Controller").call_method(
                     ua.NodeId("Controller.Stop", 2)
                 )
+
+    _with(tmp_path, test)
+
+
+def test_what_is_served_and_that_serving_writes_nothing(tmp_path: Path) -> None:
+    class Watch:
+        def datachange_notification(self, _node: object, _value: object, _data: object) -> None:
+            return
+
+    async def test(site: Site, controller: LocalController) -> None:
+        offered = await Client(site.url, timeout=20).connect_and_get_server_endpoints()
+        assert {(row.SecurityPolicyUri.rpartition("#")[2], row.SecurityMode.name) for row in offered} == {
+            ("Basic256Sha256", "Sign"), ("Basic256Sha256", "SignAndEncrypt"),
+        }  # fmt: skip
+        tokens = {token.TokenType.name for row in offered for token in row.UserIdentityTokens}
+        assert tokens == {"UserName", "Certificate"}, "nobody is anonymous"
+        shm = SharedMemory(controller.paths.shm)
+        async with site.client(user="eng") as client:
+            node = client.get_node("ns=2;s=Main.setpoint")
+            assert await node.read_value() == 7
+            assert await client.get_node("ns=2;s=Main.text").read_value() == "abc"
+            # All nodes were made, told and read, and nothing was queued for the program.
+            assert shm._u32(twin._HEAD) == 0
+
+            # A part of an array is refused as a whole, and nothing of it arrives.
+            part = ua.WriteValue(
+                NodeId=ua.NodeId("Main.list", 2),
+                AttributeId=ua.AttributeIds.Value,
+                IndexRange="1:2",
+                Value=ua.DataValue(ua.Variant([7, 8], ua.VariantType.Int16)),
+            )
+            (code,) = await client.uaclient.write(ua.WriteParameters(NodesToWrite=[part]))
+            assert code.name == "BadWriteNotSupported"
+            subscription = await client.create_subscription(100, Watch())
+            items = [
+                ua.MonitoredItemCreateRequest(
+                    ItemToMonitor=ua.ReadValueId(
+                        NodeId=ua.NodeId("Main.list", 2), AttributeId=ua.AttributeIds.Value, IndexRange=part
+                    ),
+                    RequestedParameters=ua.MonitoringParameters(ClientHandle=number),
+                )
+                for number, part in enumerate((None, "1:2"))
+            ]  # fmt: skip
+            made = await subscription.create_monitored_items(items)
+            assert not isinstance(made[0], ua.StatusCode)
+            assert made[1].name == "BadIndexRangeInvalid"
+            assert shm._u32(twin._HEAD) == 0
+            await node.write_value(ua.DataValue(ua.Variant(9, ua.VariantType.Int16)))
+            assert shm._u32(twin._HEAD) == 1
 
     _with(tmp_path, test)
 
