@@ -22,7 +22,7 @@ _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 _FORMATS = {
     "SINT": "<b", "USINT": "<B", "BYTE": "<B", "INT": "<h", "UINT": "<H", "WORD": "<H", "DINT": "<i",
     "UDINT": "<I", "DWORD": "<I", "TIME": "<I", "TOD": "<I", "DATE": "<I", "DT": "<I", "LINT": "<q",
-    "LTIME": "<q", "ULINT": "<Q", "LWORD": "<Q", "REAL": "<f", "LREAL": "<d",
+    "LTIME": "<q", "LDATE": "<q", "LTOD": "<q", "LDT": "<q", "ULINT": "<Q", "LWORD": "<Q", "REAL": "<f", "LREAL": "<d",
 }  # fmt: skip
 
 
@@ -111,7 +111,9 @@ def _reader(place: Place) -> Callable[[bytes], Any]:
     if place.bit is None and not place.dims and place.type in _FORMATS:
         unpack = struct.Struct(_FORMATS[place.type]).unpack
         return lambda raw: unpack(raw)[0]
-    return lambda raw: _native(place.decode(raw))
+    if place.bit is None and place.type in ("REAL", "LREAL"):
+        return lambda raw: _native(place.decode(raw))
+    return place.decode
 
 
 def _native(value: Any) -> Any:

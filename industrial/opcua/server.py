@@ -66,11 +66,17 @@ TYPES = {
     "DT": ua.VariantType.UInt32,
     "LINT": ua.VariantType.Int64,
     "LTIME": ua.VariantType.Int64,
+    "LDATE": ua.VariantType.Int64,
+    "LTOD": ua.VariantType.Int64,
+    "LDT": ua.VariantType.Int64,
     "ULINT": ua.VariantType.UInt64,
     "LWORD": ua.VariantType.UInt64,
     "REAL": ua.VariantType.Float,
     "LREAL": ua.VariantType.Double,
     "STRING": ua.VariantType.String,
+    "WSTRING": ua.VariantType.String,
+    "CHAR": ua.VariantType.String,
+    "WCHAR": ua.VariantType.String,
 }
 
 

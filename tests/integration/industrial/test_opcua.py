@@ -95,7 +95,8 @@ class Site:
 
 
 def _with(
-    tmp_path: Path, test: Callable[[Site, LocalController], Coroutine[Any, Any, None]], *, anonymous: str = ""
+    tmp_path: Path, test: Callable[[Site, LocalController], Coroutine[Any, Any, None]], *, anonymous: str = "",
+    source: str = SOURCE,
 ) -> None:  # fmt: skip
     async def main() -> None:
         port = _free_port()
@@ -104,7 +105,7 @@ def _with(
             site.applications[name] = await _application(tmp_path, name)
         project = tmp_path / "project"
         (project / "src").mkdir(parents=True)
-        (project / "src/main.st").write_text(SOURCE)
+        (project / "src/main.st").write_text(source)
         (project / "vplc.toml").write_text(MANIFEST)
         words = f"anonymous_read = {json.dumps(anonymous)}\n" if anonymous else ""
         (project / "security.toml").write_text(
