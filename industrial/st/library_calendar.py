@@ -96,9 +96,17 @@ END_FUNCTION
 """
 
 
+_DAY_AND_TIME = """
+FUNCTION CONCAT_DATE_LTOD : LDT
+VAR_INPUT IN1 : DATE; IN2 : LTOD; END_VAR
+CONCAT_DATE_LTOD := LINT_TO_LDT(DATE_TO_LINT(IN1) * 1000000000 + LTOD_TO_LINT(IN2));
+END_FUNCTION
+"""
+
+
 def calendar() -> str:
     """CONCAT_… and SPLIT_… of dates and times of day, and DAY_OF_WEEK (0 is Sunday)."""
-    parts = [_DAYS, _WEEK]
+    parts = [_DAYS, _WEEK, _DAY_AND_TIME]
     for letter, day, ms, clock, back in (
         ("", 86_400, 1, "/ 1000", "* 1000"),
         ("L", 86_400_000_000_000, 1_000_000, "* 1000000", "/ 1000000"),

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from industrial.cli import main
-from industrial.st import check, compile_project
+from industrial.st import check, compile_folder, compile_project
 from industrial.st.build import CompilerRefusal, accept
 from industrial.st.compiler import find_sources
 from tests.support.st_harness import Plc, compiled, errors, plc, program
@@ -383,6 +383,61 @@ def test_whole_numbers_and_bits_of_one_width_keep_their_bits_when_converted(cc: 
         assert p.get(f"Main.w{n}") == int("A5" * size, 16), rows[n]
 
 
+#: The standard's tables 35 and 36: the functions of times and dates that have names of their own.
+CALENDAR = (
+    "t1 := ADD_TIME(T#3s, T#2s)", "l := ADD_LTIME(LT#3s, LT#2s)", "o := ADD_TOD_TIME(TOD#01:00:00, T#1s)",
+    "lo := ADD_LTOD_LTIME(LTOD#01:00:00, LT#1s)", "d1 := ADD_DT_TIME(DT#1970-01-02-00:00:00, T#1s)",
+    "ld1 := ADD_LDT_LTIME(LDT#1970-01-02-00:00:00, LT#1s)", "t2 := SUB_TIME(T#3s, T#2s)", "l2 := SUB_LTIME(LT#3s, LT#2s)",
+    "t3 := SUB_DATE_DATE(D#1970-01-03, D#1970-01-02)", "l3 := SUB_LDATE_LDATE(LDATE#1970-01-03, LDATE#1970-01-02)",
+    "o2 := SUB_TOD_TIME(TOD#01:00:00, T#1s)", "lo2 := SUB_LTOD_LTIME(LTOD#01:00:00, LT#1s)",
+    "t4 := SUB_TOD_TOD(TOD#01:00:00, TOD#00:59:00)", "l4 := SUB_LTOD_LTOD(LTOD#01:00:00, LTOD#00:59:00)",
+    "d2 := SUB_DT_TIME(DT#1970-01-02-00:00:00, T#1s)", "ld2 := SUB_LDT_LTIME(LDT#1970-01-02-00:00:00, LT#1s)",
+    "t5 := SUB_DT_DT(DT#1970-01-02-00:00:00, DT#1970-01-01-23:00:00)",
+    "l5 := SUB_LDT_LDT(LDT#1970-01-02-00:00:00, LDT#1970-01-01-23:00:00)",
+    "t6 := MUL_TIME(T#3s, 2)", "l6 := MUL_LTIME(LT#3s, 2)", "t7 := DIV_TIME(T#3s, 2)", "l7 := DIV_LTIME(LT#3s, 2)",
+)  # fmt: skip
+CALENDAR_VALUES = (
+    5000, 5 * 10**9, 3_601_000, 3601 * 10**9, 86_401, 86_401 * 10**9, 1000, 10**9, 86_400_000, 86_400 * 10**9,
+    3_599_000, 3599 * 10**9, 60_000, 60 * 10**9, 86_399, 86_399 * 10**9, 3_600_000, 3600 * 10**9, 6000, 6 * 10**9,
+    1500, 1_500_000_000,
+)  # fmt: skip
+
+
+def test_the_functions_of_times_that_are_called_by_their_types(cc: str) -> None:
+    kinds = {"t": "TIME", "l": "LTIME", "o": "TOD", "lo": "LTOD", "d": "DT", "ld": "LDT"}
+    names = [row.split(" ")[0] for row in CALENDAR]
+    declared = " ".join(f"{name} : {kinds[name.rstrip('1234567')]};" for name in names)
+    p = plc(program(declared, ";\n".join(CALENDAR) + ";"), compiler=cc)
+    assert not p.scan()
+    assert tuple(p.get(f"Main.{name}") for name in names) == CALENDAR_VALUES
+
+
+@pytest.mark.parametrize("long", ["", "L"])
+def test_what_was_put_together_is_taken_apart_again(cc: str, long: str) -> None:
+    names = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND")
+    parts = dict(zip(names, (2024, 2, 29, 12, 34, 56, 0 if not long else 789), strict=True))
+
+    def split(kind: str, source: str, some: tuple[str, ...], letter: str) -> str:
+        outs = ", ".join(f"{name} => {letter}{n}" for n, name in enumerate(some))
+        return f"SPLIT_{long}{kind}(IN := {source}, {outs});"
+
+    def joined(some: tuple[str, ...]) -> str:
+        return ", ".join(str(parts[name]) for name in some)
+
+    day, clock = names[:3], names[3:]
+    body = (
+        f"d := CONCAT_{long}DATE({joined(day)}); o := CONCAT_{long}TOD({joined(clock)}); w := CONCAT_{long}DT({joined(names)});"
+        + split("DATE", "d", day, "a") + split("TOD", "o", clock, "b") + split("DT", "w", names, "c")
+    )  # fmt: skip
+    declared = f"d : {long}DATE; o : {long}TOD; w : {long}DT;"
+    declared += "".join(f"{letter}{n} : INT;" for letter in "abc" for n in range(7))
+    p = plc(program(declared, body), compiler=cc)
+    assert not p.scan()
+    wanted = list(parts.values())
+    found = {letter: [p.get(f"Main.{letter}{n}") for n in range(7)] for letter in "abc"}
+    assert found == {"a": wanted[:3] + [0] * 4, "b": [*wanted[3:], 0, 0, 0], "c": wanted}
+
+
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +519,14 @@ def test_check_of_a_project_takes_its_own_sources_in_its_own_dialect(tmp_path: P
     assert CliRunner().invoke(main, ["check", str(project), "--dialect", "iec"]).exit_code == 1
     # A folder above it is no project: whatever lies below is taken, but not what controllers keep.
     assert [path.name for path in find_sources([tmp_path])].count("main.st") == 1
+
+
+def test_what_is_reserved_for_a_second_controller_may_stand_in_the_manifest() -> None:
+    manifest = 'name = "p"\n[[task]]\nname = "t"\ninterval_us = 1000\nwatchdog_us = 5000\nprograms = ["Main"]\n[redundancy]\npeer = "b"\n'
+    made = compile_folder({"vplc.toml": manifest, "src/a.st": program("x : INT;", "x := 1;")})
+    assert made.ok
+    assert not made.diagnostics
+    assert made.symbols["tasks"][0]["watchdog_us"] == 5000
 
 
 # --- the state -------------------------------------------------------------------------------------------------------
