@@ -286,7 +286,7 @@ def _configured(project: Project, resolver: Resolver, program: Any) -> list[Task
     rows: list[Task] = []
     for task in project.tasks:
         interval = (
-            checker.constant(task.settings["INTERVAL"], t.LTIME)
+            checker.constant(_exactly(task.settings["INTERVAL"]), t.LTIME)
             if "INTERVAL" in task.settings
             else None
         )
@@ -299,10 +299,23 @@ def _configured(project: Project, resolver: Resolver, program: Any) -> list[Task
             continue
         if interval.value < 100_000:
             project.error(task.pos, "task", f"task {task.name}: the shortest interval is 100 us")
+        elif interval.value % 1000:
+            project.error(
+                task.pos, "task", f"task {task.name}: an interval is a whole number of microseconds"
+            )
         rows.append(
             Task(task.name, interval.value // 1000, priority, 0, tuple(members[task.name.upper()]))
         )
     return rows
+
+
+def _exactly(interval: n.Expr) -> n.Expr:
+    """T#1ms500us as it is written, of which a TIME would keep the milliseconds alone."""
+    if isinstance(interval, n.Literal) and interval.kind == "typed":
+        prefix, _, text = interval.text.partition("#")
+        if prefix.upper() in ("T", "TIME"):
+            return replace(interval, text=f"LTIME#{text}")
+    return interval
 
 
 def compile_project(

@@ -167,7 +167,7 @@ async def test_each_device_has_its_own_rate_and_its_own_fate(tmp_path: Path) -> 
     scan.start()
     scanner = Scanner(lambda: scan.shm, keys=tmp_path / "keys")
     texts = {
-        "io/fast.toml": RATED.format(port=port, rate=10, tag="a", address=10),
+        "io/fast.toml": RATED.format(port=port, rate=10, tag="a", address=10) + "scale = 2\noffset = 100\n",
         "io/slow.toml": RATED.format(port=port, rate=300, tag="b", address=20),
         "io/gone.toml": RATED.format(port=nobody, rate=10, tag="flag", address=30).replace("holding", "coil"),
     }  # fmt: skip
@@ -181,7 +181,7 @@ async def test_each_device_has_its_own_rate_and_its_own_fate(tmp_path: Path) -> 
         await eventually(lambda: by["gone"].errors >= 2, "the one that is not there")
         assert not by["gone"].good
         assert by["gone"].error
-        assert scan.get(Area.IN, 0, 2) == b"\5\0"
+        assert scan.get(Area.IN, 0, 2) == bytes([2 * 5 + 100, 0])
         stage = twin.QUALITY_STAGE_AT
         assert [scan._map[stage + offset] for offset in (0, 4, 8)] == [Quality.GOOD, Quality.GOOD, Quality.BAD]  # fmt: skip
     finally:

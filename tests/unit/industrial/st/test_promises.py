@@ -277,6 +277,41 @@ END_PROGRAM
     assert [p.get(f"Main.r{name}") for name in "abcd"] == [0, 0, 1, 1]
 
 
+def test_a_method_may_call_itself_and_not_without_end(cc: str) -> None:
+    source = """
+FUNCTION_BLOCK R
+METHOD PUBLIC Down : INT
+VAR_INPUT n : INT; END_VAR
+IF n > 0 THEN Down := Down(n - 1) + 1; END_IF;
+END_METHOD
+END_FUNCTION_BLOCK
+"""
+    p = plc(source + program("r : R; n : INT := 50; x : INT;", "x := r.Down(n);"), compiler=cc)
+    assert not p.scan()
+    assert p.get("Main.x") == 50
+    p.set("Main.n", 5000)
+    assert p.scan() == "stack"
+
+
+def test_tasks_of_a_configuration_have_its_intervals_and_priorities() -> None:
+    source = """
+CONFIGURATION c
+RESOURCE r ON PLC
+TASK slow(INTERVAL := T#100ms, PRIORITY := 7);
+TASK fast(INTERVAL := T#1ms500us, PRIORITY := 0);
+PROGRAM a WITH slow : Main; PROGRAM b WITH fast : Main;
+END_RESOURCE
+END_CONFIGURATION
+"""
+    made = compiled(program("x : INT;", "x := 1;") + source)
+    found = {row["name"]: (row["interval_us"], row["priority"], row["programs"]) for row in made.symbols["tasks"]}  # fmt: skip
+    assert found == {"slow": (100_000, 7, ["a"]), "fast": (1500, 0, ["b"])}
+    for interval, words in (("LT#1500500ns", "whole number of microseconds"), ("T#99us", "100 us")):
+        wrong = source.replace("T#1ms500us", interval)
+        found_ = compile_project({"a.st": program("x : INT;", "x := 1;") + wrong}).diagnostics
+        assert words in found_[0].message
+
+
 # --- families of names -----------------------------------------------------------------------------------------------
 
 COUNTED = {"INT": 2**15 - 1, "DINT": 2**31 - 1, "LINT": 2**63 - 1, "UDINT": 2**32 - 1, "ULINT": 2**64 - 1}  # fmt: skip
