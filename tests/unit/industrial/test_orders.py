@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -32,6 +33,9 @@ def test_a_value_is_read_and_written_in_its_devices_order(
     parts = [data[at : at + 2] for at in range(0, len(data), 2)]
     parts = parts if words == "high_first" else parts[::-1]
     wanted = [int.from_bytes(part, "big" if octets == "big" else "little") for part in parts]
-    link = ModbusLink(device)
-    assert link.words(point, value) == wanted
-    assert link._value(point, [0, *wanted], 6) == value
+
+    async def both() -> tuple[list[int], float | bool]:
+        link = ModbusLink(device)
+        return link.words(point, value), link._value(point, [0, *wanted], 6)
+
+    assert asyncio.run(both()) == (wanted, value)
