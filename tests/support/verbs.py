@@ -263,6 +263,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
+    "recommendation-calendar": (
+        "recommendations/calendar/",
+        {"lines": []},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
     "recommendation-mode": (
         "recommendations/mode/",
         {"mode": "shadow"},

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
+from millwright.core.balancing import Limits, Move, Plant, order
 from millwright.core.balancing import drain as plan_drain
 from millwright.core.lifecycle import HostAdministration, HostHealth, OperationState
 from millwright.environments.history import transition
@@ -67,10 +68,15 @@ class DrainPlan:
 
 def preview(host: Host) -> DrainPlan:
     """Where everything would go, and what cannot leave and why. Changes nothing."""
+    return _planned(host, read_plant())[0]
+
+
+def _planned(host: Host, plant: Plant) -> tuple[DrainPlan, tuple[Move, ...]]:
+    """The plan as people read it, and its moves as the balancer orders them."""
     if why := _not_answering(host):
         # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
-        return DrainPlan((), (Blocker("", why),), 0.0)
-    answer = plan_drain(read_plant(), [host.name])
+        return DrainPlan((), (Blocker("", why),), 0.0), ()
+    answer = plan_drain(plant, [host.name])
     blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
     for machine in machines_on_hosts().filter(host=host):
         if str(machine) not in blockers and (why := why_not_movable(machine, approved=True)):
@@ -81,7 +87,7 @@ def preview(host: Host) -> DrainPlan:
         if move.vm not in blockers
     )
     rows = tuple(Blocker(name, why) for name, why in sorted(blockers.items()))
-    return DrainPlan(moves, rows, answer.seconds)
+    return DrainPlan(moves, rows, answer.seconds), answer.moves
 
 
 def _not_answering(host: Host) -> str:
@@ -140,8 +146,7 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
     if host.administration != HostAdministration.DRAINING:
         return _end(row, "cancelled", now)
     left = {str(machine): machine for machine in machines_on_hosts().filter(host=host)}
-    live = Operation.objects.live().filter(machine__in=list(left.values()))
-    busy = set(live.values_list("machine_id", flat=True))
+    busy = set(_busy(list(left.values())))
     if not left:
         with transaction.atomic():
             transition(
@@ -155,31 +160,54 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
             return _end(row, "done", now)
     if host.health != HostHealth.UP:
         return _note(row, [{"machine": "", "why": f"{host} is {host.health}"}])
-    plan = preview(host)
-    failed = _failed(row, list(left.values()))
+    plant = read_plant(now)
+    plan, ordered = _planned(host, plant)
+    # What makes room elsewhere goes first; what waits for that is not begun yet.
+    going = left | _elsewhere({move.machine for move in plan.moves} - set(left))
+    busy |= set(_busy(list(going.values())))
+    failed = _failed(row, list(going.values()))
+    may = {name for name, machine in going.items() if machine.pk not in failed}
+    moves = [each for each in ordered if each.vm in may & {move.machine for move in plan.moves}]
+    schedule = order(plant, moves, Limits(per_host=AT_ONCE))
+    ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
     blockers = [{"machine": item.machine, "why": item.why} for item in plan.blockers]
     free, started = AT_ONCE - len(busy), 0
     for move in plan.moves:
-        machine = left.get(move.machine)
+        machine = going.get(move.machine)
         if machine is None or machine.pk in busy:
             continue
         if machine.pk in failed:
             blockers.append({"machine": move.machine, "why": failed[machine.pk]})
-        elif started < free:
+        elif started < free and move.machine in ready:
             try:
                 move_machine(
                     None,
                     machine,
-                    Host.objects.get(name=move.destination),
+                    Host.objects.get(name=ready[move.machine]),
                     row.reason or f"{host} is drained",
                     approved=row.approved,
                 )
                 started += 1
             except ValidationError as error:
                 blockers.append({"machine": move.machine, "why": "; ".join(error.messages)})
-    busy_names = {str(machine) for machine in left.values() if machine.pk in busy}
+    busy_names = {name for name, machine in going.items() if machine.pk in busy}
     _note(row, [item for item in blockers if item["machine"] not in busy_names])
     return started
+
+
+def _elsewhere(names: set[str]) -> dict[str, Machine]:
+    """Machines of other hosts by their names."""
+    if not names:
+        return {}
+    environments = {name.partition("/")[0] for name in names}
+    rows = machines_on_hosts().filter(environment__name__in=environments)
+    return {str(machine): machine for machine in rows if str(machine) in names}
+
+
+def _busy(machines: list[Machine]) -> list[Any]:
+    """Those for which an operation is at work or waits."""
+    live = Operation.objects.live().filter(machine__in=machines)
+    return list(live.values_list("machine_id", flat=True))
 
 
 def _failed(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:

@@ -51,7 +51,8 @@ Give = Callable[[str, UUID, int, float | None, int | None], Shared]
 
 @transaction.atomic
 def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: Any) -> Machine:
-    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes, priority or pool (a name, "" for none).
+    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes, priority, pool (a name, "" for none)
+    or balance_mode ("": as its pool's, else the plant's).
 
     What is left out stays.
 
@@ -60,7 +61,15 @@ def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: An
         ValidationError: out of bounds, or a reservation above the limit.
     """
     require(actor, "pool")
-    known = ("shares", "cpu_reservation", "cpu_limit", "memory_minimum_bytes", "priority", "pool")
+    known = (
+        "shares",
+        "cpu_reservation",
+        "cpu_limit",
+        "memory_minimum_bytes",
+        "priority",
+        "pool",
+        "balance_mode",
+    )
     if unknown := set(wanted) - set(known):
         raise ValidationError({name: _("no such entitlement") for name in unknown})
     machine = Machine.objects.select_for_update(of=("self",)).get(pk=machine.pk)
@@ -120,6 +129,10 @@ def _check(machine: Machine, values: Mapping[str, Any]) -> None:
                     % {"value": value, "low": low, "high": high}
                 }
             )
+    mode = values["balance_mode"]
+    if mode and mode not in set(Mode):
+        text = _("%(value)r: one of %(known)s") % {"value": mode, "known": ", ".join(Mode)}
+        raise ValidationError({"balance_mode": text})
     limit = values["cpu_limit"]
     if limit is not None and values["cpu_reservation"] > limit:
         raise ValidationError(

@@ -158,6 +158,10 @@ class Balancer(models.Model):
     MODES = MODES
     mode = models.CharField(max_length=10, default="off", choices=MODES)
     level = models.PositiveSmallIntegerField(default=3)
+    #: hosts that may die at once with every protected machine restarted: kept by rounds and placements
+    spare_hosts = models.PositiveSmallIntegerField(default=0)
+    #: what holds by shift or until a date, as a snapshot's `calendar` (see `hours`)
+    calendar = models.JSONField(default=list)
     state = models.JSONField(default=dict)
     #: rounds' figures before and after
     figures = models.JSONField(default=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -37,10 +38,15 @@ from millwright.inventory.models import Cell
 from millwright.inventory.models import Host as HostRow
 from millwright.inventory.snapshot import DEFAULT_RESERVED_BYTES, OVERHEAD_BYTES, topology_of
 
-from .models import PlacementRule, ResourcePool
+from .hours import laid
+from .models import Balancer, PlacementRule, ResourcePool
 
 #: Demand is averaged over the last ten minutes and the last hour.
 SHORT, LONG = dt.timedelta(minutes=10), dt.timedelta(hours=1)
+
+#: CPUs wanted (short and long average, worst moment) and bytes in use, where a host has told.
+Demand = tuple[float, float, float, float | None]
+NOTHING: Demand = (0.0, 0.0, 0.0, None)
 
 #: What is read of a machine, in the order of `_vm`, and of a host.
 _MACHINE = (
@@ -86,7 +92,10 @@ def machines_on_hosts() -> Any:
 
 
 def read_plant(now: dt.datetime | None = None) -> Plant:
-    """Hosts, machines with what they used lately, pools and rules. Machines go by `str(machine)`."""
+    """Hosts, machines with what they used lately, pools and rules, as the calendar has them now.
+
+    Machines go by `str(machine)`.
+    """
     now = now or timezone.now()
     # Tuples, not objects: of 20,000 machines the objects alone would take longer than the query.
     machines = list(machines_on_hosts().select_related(None).values_list(*_MACHINE))
@@ -94,17 +103,18 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
     open_windows = _open_windows(machines, now)
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     pools = {pool.pk: pool for pool in ResourcePool.objects.all()}
+    told = Balancer.objects.filter(pk=1).values_list("calendar", "spare_hosts").first()
+    calendar, spare_hosts = told or ([], 0)
     roles: dict[str, dict[str, int]] = {}
-    return Plant(
+    plant = Plant(
         hosts=tuple(_host(row, cells, roles) for row in HostRow.objects.only(*_HOST)),
         vms=tuple(
-            _vm(row, demand.get(row[0], (0.0, 0.0, 0.0)), row[1] in open_windows)
-            for row in machines
+            _vm(row, demand.get(row[0], NOTHING), row[1] in open_windows) for row in machines
         ),
         pools=tuple(
             Pool(
                 name=pool.name,
-                parent=pools[pool.parent_id].name if pool.parent_id else None,
+                parent=pools[pool.parent_id].name if pool.parent_id else "",
                 reservation=pool.cpu_reservation,
                 limit=pool.cpu_limit,
                 shares=pool.shares,
@@ -113,20 +123,37 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
             for pool in pools.values()
         ),
         rules=tuple(_rules({row[0] for row in machines})),
-        settings=Settings(moves_running=Move.objects.filter(state="prepared").count()),
+        settings=Settings(
+            moves_running=Move.objects.filter(state="prepared").count(), spare_hosts=spare_hosts
+        ),
     )
+    return laid(plant, calendar, now)
 
 
-def _demand(now: dt.datetime) -> dict[UUID, tuple[float, float, float]]:
-    """CPUs used and waited for: short and long average, worst moment. One query."""
+def placed(machine: Machine, host: str, cores: int) -> Vm:
+    """A machine that is about to be placed there with so many cores of its own. One query."""
+    row = Machine.objects.values_list(*_MACHINE).get(pk=machine.pk)
+    return replace(_vm(row, NOTHING, window_open=False), host=host, cores=cores)
+
+
+def _demand(now: dt.datetime) -> dict[UUID, Demand]:
+    """CPUs used and waited for: short and long average, worst moment; memory in use lately. One query."""
     used = F("cpu_ratio") + F("wait_ratio")
     rows = (
         DemandSample.objects.filter(at__gt=now - LONG)
         .order_by()
         .values("machine_id")
-        .annotate(short=Avg(used, filter=Q(at__gt=now - SHORT)), long=Avg(used), peak=Max(used))
+        .annotate(
+            short=Avg(used, filter=Q(at__gt=now - SHORT)),
+            long=Avg(used),
+            peak=Max(used),
+            memory=Avg("memory_bytes", filter=Q(at__gt=now - SHORT, memory_bytes__gt=0)),
+        )
     )
-    return {row["machine_id"]: (row["short"] or 0.0, row["long"], row["peak"]) for row in rows}
+    return {
+        row["machine_id"]: (row["short"] or 0.0, row["long"], row["peak"], row["memory"])
+        for row in rows
+    }
 
 
 def _open_windows(machines: Iterable[tuple[Any, ...]], now: dt.datetime) -> set[UUID]:
@@ -188,7 +215,7 @@ def host_state(row: HostRow) -> HostState:
     return HostState.CORDONED
 
 
-def _vm(row: tuple[Any, ...], demand: tuple[float, float, float], window_open: bool) -> Vm:
+def _vm(row: tuple[Any, ...], demand: Demand, window_open: bool) -> Vm:
     (_pk, _environment, environment, name, vcpus, memory, host, service_class, assignment) = row[:9]
     (pool, shares, reservation, limit, minimum, cell, priority, movability) = row[9:17]
     (balance_mode, protected, recovery) = row[17:]
@@ -213,6 +240,9 @@ def _vm(row: tuple[Any, ...], demand: tuple[float, float, float], window_open: b
         demand_short=demand[0],
         demand_long=demand[1],
         demand_peak=demand[2],
+        memory_active_bytes=(
+            None if demand[3] is None else min(int(demand[3]), memory) + OVERHEAD_BYTES
+        ),
         requires=frozenset((f"cell:{cell}",) if cell else ()),
         priority=priority,
         movability=Movability(movability),

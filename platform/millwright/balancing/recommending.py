@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,11 +14,11 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import BalanceState, Mode, balance
+from millwright.core.balancing import BalanceState, Mode, Move, Plant, balance, order
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
-from .filling import HeatChange, heat_change
+from .filling import MOST_SPARE, HeatChange, heat_change
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
@@ -32,8 +33,19 @@ def balancer() -> Balancer:
 
 
 @transaction.atomic
-def set_mode(actor: Any, mode: str, level: int | None = None, reason: str = "") -> Balancer:
-    """Say what rounds do: nothing, note, recommend, move; and how finely (1 to 5)."""
+def set_mode(
+    actor: Any,
+    mode: str,
+    level: int | None = None,
+    reason: str = "",
+    *,
+    spare_hosts: int | None = None,
+) -> Balancer:
+    """Say what rounds do: nothing, note, recommend, move; and how finely (1 to 5).
+
+    `spare_hosts`: hosts that may die at once with every protected machine restarted elsewhere; rounds and
+    placements keep that room. What is None stays.
+    """
     require(actor, "pool")
     if mode not in set(Mode):
         raise ValidationError(
@@ -42,11 +54,23 @@ def set_mode(actor: Any, mode: str, level: int | None = None, reason: str = "") 
     row = balancer()
     if level is not None and not 1 <= level <= 5:
         raise ValidationError({"level": _("%(value)s: from 1 to 5") % {"value": level}})
+    if spare_hosts is not None and not 0 <= spare_hosts <= MOST_SPARE:
+        text = _("%(value)s: from 0 to %(high)s") % {"value": spare_hosts, "high": MOST_SPARE}
+        raise ValidationError({"spare_hosts": text})
     row.mode, row.level = mode, level or row.level
-    row.save(update_fields=("mode", "level"))
+    row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
+    row.save(update_fields=("mode", "level", "spare_hosts"))
     if mode == Mode.OFF:
         Recommendation.objects.filter(state="open").update(state="superseded")
-    record(actor, "balancer.mode", row, mode=mode, level=row.level, reason=reason)
+    record(
+        actor,
+        "balancer.mode",
+        row,
+        mode=mode,
+        level=row.level,
+        spare_hosts=row.spare_hosts,
+        reason=reason,
+    )
     return row
 
 
@@ -54,7 +78,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     """A round when one is due; returns how many moves it decided."""
     now = now or timezone.now()
     row = balancer()
-    if row.mode == Mode.OFF and not pools_balance():
+    if row.mode == Mode.OFF and not anything_balances(row):
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
@@ -62,6 +86,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     settings = replace(plant.settings, mode=Mode(row.mode), level=row.level)
     before = BalanceState(**row.state) if row.state else None
     made = balance(replace(plant, settings=settings), before)
+    ready = _ready(plant, made.moves)
     hosts = {host.name: host for host in Host.objects.all()}
     # Noted now: once machines have moved nobody knows any more whose waiting it was.
     named = {hosts[name].pk for move in made.moves for name in (move.source, move.target)}
@@ -92,18 +117,53 @@ def balance_round(now: dt.datetime | None = None) -> int:
             for move in made.moves
             if move.vm in machines
         ]
-        row.state, row.last_round = asdict(made.state), now
+        waiting = {str(item.machine) for item in rows if _waits(item, ready)}
+        row.state, row.last_round = _without(asdict(made.state), row.state, waiting), now
         row.figures = {"before": asdict(made.before), "after": asdict(made.after)}
         row.save(update_fields=("state", "last_round", "figures"))
     for item in rows:
-        if item.mode == Mode.AUTOMATIC:
+        if _waits(item, ready):
+            # Nothing is decided while moves run; the round after them decides anew.
+            item.state = "superseded"
+            item.actual = {"error": _("it waits for other moves; a later round decides anew")}
+            item.save(update_fields=("state", "actual"))
+        elif item.mode == Mode.AUTOMATIC:
             _begin(None, item, approved=False)
     return len(rows)
 
 
-def pools_balance() -> bool:
-    """Whether a resource pool has a mode of its own that is not off."""
-    return ResourcePool.objects.exclude(balance_mode__in=("", Mode.OFF)).exists()
+def _ready(plant: Plant, moves: Sequence[Move]) -> set[str]:
+    """Machines whose automatic move may start at once: there is room for it now, and a hand at both hosts."""
+    automatic = [move for move in moves if move.mode is Mode.AUTOMATIC]
+    if not automatic:
+        return set()
+    targets = {move.vm: move.target for move in automatic}
+    legs = order(plant, automatic).legs
+    return {leg.vm for leg in legs if leg.start_s <= 0 and leg.target == targets[leg.vm]}
+
+
+def _waits(item: Recommendation, ready: set[str]) -> bool:
+    return item.mode == Mode.AUTOMATIC and str(item.machine) not in ready
+
+
+def _without(state: dict[str, Any], before: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """What a round tells the next, where these machines were not moved after all."""
+    for key in ("moved", "left"):
+        for name in names:
+            state[key].pop(name, None)
+            if name in before.get(key, {}):
+                state[key][name] = before[key][name]
+    return state
+
+
+def anything_balances(row: Balancer) -> bool:
+    """Whether a pool, a machine or a line of the calendar has a mode of its own that is not off."""
+    own = {"balance_mode__in": ("", Mode.OFF)}
+    return (
+        any(line.get("mode") not in (None, Mode.OFF) for line in row.calendar)
+        or ResourcePool.objects.exclude(**own).exists()
+        or machines_on_hosts().exclude(**own).exists()
+    )
 
 
 @transaction.atomic

@@ -136,6 +136,8 @@ def update_request(actor: Any, request: Request, **fields: Any) -> Request:
 @transaction.atomic
 def submit_request(actor: Any, request: Request) -> Request:
     """Ask for approval. Refused when the quota or the pool cannot hold it; may be approved by policy."""
+    from millwright.balancing.sparing import spared, standing_request
+
     request = _locked(Request.objects, request.pk)
     _require_own(actor, request)
     _require_step(request, RequestState.SUBMITTED)
@@ -149,11 +151,12 @@ def submit_request(actor: Any, request: Request) -> Request:
         strict=request.strict_realtime,
         name=request.name,
     )
+    plan, short = spared(plan, standing_request(request, size))
     if plan.chosen is None:
         raise ValidationError(
             {
                 "placement": _("no host can take it: %(why)s")
-                % {"why": plan.explain() or _("the pool has no hosts")}
+                % {"why": short or plan.explain() or _("the pool has no hosts")}
             }
         )
     transition(

@@ -34,17 +34,32 @@ def in_window(machine: Machine) -> bool:
     return now in windows_of([machine.environment_id], around).get(machine.environment_id, ())
 
 
+def _by_calendar(machine: Machine) -> tuple[Movability, bool]:
+    """What may move it by the plant's calendar, and whether a window is open by it."""
+    from millwright.balancing.hours import of_machine
+
+    return of_machine(machine)
+
+
 def why_not_movable(machine: Machine, *, approved: bool) -> str:
     """Why this machine may not be moved now; "" if it may. `approved`: a person says so now."""
     if machine.host_id is None:
         return _("%(machine)s is on no host") % {"machine": machine}
-    if machine.movability == Movability.NEVER:
+    held, window = Movability(machine.movability), False
+    if held == Movability.WINDOW:
+        window = in_window(machine)
+    asks = held == Movability.APPROVAL and not approved
+    if held == Movability.NEVER or (held == Movability.WINDOW and not window) or asks:
+        # Only where its own word forbids it: the others cost no question.
+        held, opened = _by_calendar(machine)
+        window = window or opened
+    if held == Movability.NEVER:
         return _("%(machine)s is never moved, by its policy") % {"machine": machine}
-    if machine.movability == Movability.WINDOW and not in_window(machine):
+    if held == Movability.WINDOW and not window:
         return _(
             "%(machine)s is moved only in an approved maintenance window, and none is open now"
         ) % {"machine": machine}
-    if machine.movability == Movability.APPROVAL and not approved:
+    if held == Movability.APPROVAL and not approved:
         return _("%(machine)s is moved only when a person approves it") % {"machine": machine}
     if machine.observed not in (MachineObserved.RUNNING, MachineObserved.MIGRATING):
         return _("%(machine)s is %(state)s: only a running machine is moved") % {

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from industrial.package import pack
 from millwright.balancing.ruling import barred_hosts
+from millwright.balancing.sparing import spared, standing_machine
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import (
     EnvironmentState,
@@ -218,8 +219,10 @@ class DjangoStore(MoveStore):
         barred = barred_hosts(row)
         open_hosts = set(Host.objects.values_list("name", flat=True)) - set(barred)
         plan = place_machine(row, open_hosts if barred else None)
+        plan, short = spared(plan, standing_machine(row))
         if plan.chosen is None or plan.chosen.assignment is None:
-            raise StepFailed(f"no host can take it: {plan.explain() or 'the pool has no hosts'}")
+            why = short or plan.explain() or "the pool has no hosts"
+            raise StepFailed(f"no host can take it: {why}")
         host = Host.objects.get(name=plan.chosen.host)
         CpuClaim.objects.bulk_create(
             [

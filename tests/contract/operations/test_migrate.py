@@ -451,6 +451,40 @@ def test_wrong_pins_over_there_are_found(plant: World) -> None:
     assert running(plant) == ["h2"]
 
 
+def test_another_address_over_there_is_found(plant: World) -> None:
+    one, two = plant.pool.host("h1"), plant.pool.host("h2")
+    address = plant.store.machines[plant.machine].address
+    original = two.domain
+
+    def domain(*args: Any, **kwargs: Any) -> Any:
+        info = original(*args, **kwargs)
+        return info and replace(info, xml=info.xml.replace(f'"{address}"', '"10.9.9.9"'))
+
+    assert address
+    assert f'"{address}"' in one.domain(plant.machine).xml
+    two.domain = domain  # type: ignore[method-assign]
+    operation = plant.operation("migrate", destination="h2")
+    assert plant.engine().run(operation) is OperationState.FAILED
+    assert f"the nic has address 10.9.9.9, {address} was claimed" in plant.store.errors[operation]
+    assert running(plant) == ["h2"]
+
+
+def test_it_is_encrypted_and_the_pause_is_told(plant: World) -> None:
+    told: list[str] = []
+    noted = plant.store.step
+
+    def step(operation_id: UUID, name: str, state: StepState, detail: str = "") -> None:
+        if name == "move" and detail:
+            told.append(detail)
+        noted(operation_id, name, state, detail)
+
+    plant.store.step = step  # type: ignore[method-assign]
+    assert plant.engine().run(plant.operation("migrate", destination="h2")) == "succeeded"
+    (call,) = [c for c in plant.pool.host("h1").faults.calls if c.verb == "migrate"]
+    assert call.arguments[3].tls is True
+    assert any(f"pause {number} ms" in told[-1] for number in range(1001)), told
+
+
 def test_a_firewall_that_was_another_over_there_is_mended_and_told(plant: World) -> None:
     one, two = plant.pool.host("h1"), plant.pool.host("h2")
     original = one.migrate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import millwright.cli as command
@@ -13,6 +14,8 @@ from millwright.accounts.models import User
 from millwright.cli import client
 from millwright.cli.errors import CliError
 from millwright.environments import actions
+from millwright.environments.models import Machine
+from millwright.inventory.models import Host
 
 from tests.support.plant import Plant, build_plant
 
@@ -214,6 +217,41 @@ def test_rules_from_the_shell(shell: Shell, plant: Plant) -> None:
     assert [row["name"] for row in shell.json(plant.operator, "rule", "list")] == ["pair"]
     assert shell(plant.engineer, "rule", "disable", "pair").exit_code == 1
     assert "removed" in shell(plant.operator, "rule", "remove", "pair", "--yes").output
+
+
+def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) -> None:
+    made = actions.create_request(plant.engineer, **plant.request_fields("one"))
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Machine.objects.update(host=plant.hosts[0], observed="running")
+    told = shell.json(plant.operator, "recommendation", "mode", "shadow", "--spare", "1")
+    assert (told["mode"], told["spare_hosts"]) == ("shadow", 1)
+    assert (
+        "give the mode too"
+        in shell(plant.operator, "recommendation", "mode", "--spare", "1").output
+    )
+    file = tmp_path / "shifts.json"
+    line = {"name": "rush", "vms": ["one/vplc"], "until": "2030-05-08T12:00", "priority": 9}
+    file.write_text(json.dumps([line]), encoding="utf-8")
+    kept = shell(plant.operator, "recommendation", "calendar", str(file))
+    assert "1 lines hold" in kept.output
+    assert shell.json(plant.operator, "recommendation", "calendar") == [line]
+    file.write_text(json.dumps([line | {"vms": ["nobody/vplc"]}]), encoding="utf-8")
+    wrong = shell(plant.operator, "recommendation", "calendar", str(file))
+    assert "'nobody/vplc': no such vm" in str(wrong.exception)
+    mode = ("machine", "entitlement", "one", "--balance-mode", "off")
+    assert shell.json(plant.operator, *mode)["balance_mode"] == "off"
+    plan = shell.json(plant.operator, "host", "drain", "mw0-h1", "--dry-run")
+    assert plan["possible"]
+    Host.objects.filter(name="mw0-h1").update(health="down")
+    refused = shell(plant.operator, "host", "drain", "mw0-h1", "--dry-run")
+    assert refused.exit_code == 1
+    assert "machines leave only a host that answers" in refused.output
+    heat = shell.json(plant.operator, "host", "heat")
+    assert [row["host"] for row in heat] == ["mw0-h1", "mw0-h2"]
+    fits = shell.json(plant.operator, "host", "capacity", "vplc", "small")
+    assert fits["with_one_more"] > fits["fits"] == sum(fits["per_host"].values())
+    why = shell(plant.operator, "machine", "explain", "one")
+    assert "which is down" in why.output
 
 
 def test_stations_from_the_shell(shell: Shell, plant: Plant) -> None:

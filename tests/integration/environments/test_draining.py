@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
@@ -15,6 +17,7 @@ from millwright.environments import actions, moving
 from millwright.environments.models import DemandSample, Machine, Operation
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import CpuClaim, Host
+from millwright.inventory.snapshot import OVERHEAD_BYTES
 
 from tests.support.plant import Plant
 
@@ -60,15 +63,27 @@ def test_the_plant_is_read_with_what_was_used_lately(
 ) -> None:
     for ratio in (0.5, 1.5):
         DemandSample.objects.create(
-            machine=machines[1], at=timezone.now(), cpu_ratio=ratio, wait_ratio=0.25
+            machine=machines[1],
+            at=timezone.now(),
+            cpu_ratio=ratio,
+            wait_ratio=0.25,
+            memory_bytes=int(ratio * 2**26),
         )
+    # Of an hour ago: only the long average.
+    DemandSample.objects.create(
+        machine=machines[1], at=timezone.now() - dt.timedelta(minutes=50), cpu_ratio=4.0
+    )
     rule = PlacementRule.objects.create(name="apart", kind="apart")
     rule.machines.set(machines)
-    with django_assert_max_num_queries(10):  # type: ignore[operator]
+    with django_assert_max_num_queries(11):  # type: ignore[operator]
         read = read_plant()
     controller, worker = sorted(read.vms, key=lambda vm: vm.name)
     assert (controller.cores, worker.cores) == (1, 0)
-    assert (worker.demand_short, worker.demand_peak) == (1.25, 1.75)
+    assert (worker.demand_short, worker.demand_peak) == (1.25, 4.0)
+    assert worker.demand_long == pytest.approx((0.75 + 1.75 + 4.0) / 3)
+    # What it used of its memory lately; of the controller nothing was told.
+    assert worker.memory_active_bytes == 2**26 + OVERHEAD_BYTES
+    assert controller.memory_active_bytes is None
     assert [(host.cores, host.cpus) for host in read.hosts] == [(2, 3.0), (2, 3.0)]
     assert read.rules[0].vms == tuple(str(machine) for machine in machines)
 
@@ -134,6 +149,43 @@ def test_rounds_carry_it_on_to_maintenance(plant: Plant, machines: list[Machine]
     assert (drain.state, drain.blockers) == ("done", [])
     assert Host.objects.get(pk=source.pk).administration == "maintenance"
     assert AuditEntry.objects.filter(action="host.maintenance").count() == 1
+
+
+def test_what_makes_room_elsewhere_goes_first(plant: Plant, machines: list[Machine]) -> None:
+    """The large one fits nowhere until one of the small ones has gone to the other's host."""
+    first, second = plant.hosts
+    third = Host.objects.get(pk=second.pk)
+    third.pk, third.name, third.uri = None, "mw0-h3", "fake://h3"
+    third.save()
+    made = actions.create_request(plant.engineer, **plant.request_fields("three"))
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Operation.objects.update(state="succeeded")
+    CpuClaim.objects.all().delete()
+    Machine.objects.update(
+        service_class="shared", movability="free", cpu_assignment={}, observed="running"
+    )
+    places = {"one": (first, 6), "two": (second, 4), "three": (third, 4)}
+    for name, (host, size) in places.items():
+        rows = Machine.objects.filter(environment__name=name)
+        rows.update(host=host, memory_bytes=size * 2**30)
+    Host.objects.update(memory_bytes=9 * 2**30)
+    plan = draining.preview(first)
+    assert [move.machine for move in plan.moves][-1] == "one/vplc"
+    assert len(plan.moves) == 2
+    assert not plan.blockers
+    draining.start(plant.operator, first)
+    assert draining.drain_round() == 1
+    small = Operation.objects.get(kind="migrate")
+    assert small.machine.environment.name in ("two", "three")
+    # It is on its way: the large one waits for its room.
+    assert draining.drain_round() == 0
+    other = Host.objects.get(name=small.payload["destination"])
+    assert other != first
+    _arrived(small.machine, other)
+    assert draining.drain_round() == 1
+    large = Operation.objects.filter(kind="migrate").latest("created_at")
+    assert (str(large.machine), HostDrain.objects.get().blockers) == ("one/vplc", [])
+    assert large.payload["destination"] == places[small.machine.environment.name][0].name
 
 
 def test_it_ends_when_a_person_takes_the_host_back(plant: Plant, machines: list[Machine]) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
+from django.utils import timezone
 from millwright.accounts.permissions import PermissionRefused
 from millwright.audit.models import AuditEntry
 from millwright.balancing import entitling, pooling, recommending
 from millwright.balancing.models import Recommendation, ResourcePool
 from millwright.balancing.plant import read_plant
 from millwright.balancing.pooling import PoolDraft
-from millwright.core.balancing import Mode
+from millwright.core.balancing import Mode, entitlements
 from millwright.environments.models import Machine
 
 from tests.integration.environments.test_draining import machines
@@ -79,6 +81,26 @@ def test_rounds_go_by_the_mode_of_each_pool(plant: Plant, crowded: list[Machine]
     assert sum(_rounds(6)) > 0
     assert {row.machine for row in Recommendation.objects.all()} == {crowded[1]}
     assert set(Recommendation.objects.values_list("mode", flat=True)) == {"recommend"}
+
+
+def test_a_pool_without_a_mode_of_its_own_goes_as_the_plant(
+    plant: Plant, crowded: list[Machine]
+) -> None:
+    pooling.save_pool(plant.operator, PoolDraft("works"))
+    pooling.save_pool(plant.operator, PoolDraft("hall", parent="works", cpu_limit=0.5))
+    for machine in crowded:
+        entitling.set_entitlement(plant.operator, machine, pool="hall")
+    read = read_plant(timezone.now() + dt.timedelta(minutes=40))
+    assert {pool.name: pool.parent for pool in read.pools} == {"works": "", "hall": "works"}
+    # The tree divides: what the pool is limited to is all that both of them get.
+    assert sum(entitlements(read).values()) == pytest.approx(0.5)
+    pooling.save_pool(
+        plant.operator,
+        PoolDraft("hall", parent="works"),
+        ResourcePool.objects.get(name="hall"),
+    )
+    recommending.set_mode(plant.operator, "recommend")
+    assert sum(_rounds(6)) > 0
 
 
 def test_pages_and_interface(plant: Plant, machines: list[Machine], client: Client) -> None:

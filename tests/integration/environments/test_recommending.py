@@ -9,9 +9,13 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing import recommending
+from millwright.balancing import entitling, recommending
 from millwright.balancing.models import Recommendation
-from millwright.environments.models import DemandSample, Machine, Operation
+from millwright.core.balancing import Host as PureHost
+from millwright.core.balancing import Mode, Vm, Why
+from millwright.core.balancing import Move as Move_
+from millwright.core.balancing import Plant as PurePlant
+from millwright.environments.models import DemandSample, Machine, Move, Operation
 
 from tests.integration.environments.test_draining import machines
 from tests.support.plant import Plant
@@ -75,6 +79,87 @@ def test_automatic_moves_and_a_round_is_not_made_twice(
         assert recommending.balance_round(now + index * STEP) == 0
     assert Operation.objects.filter(kind="migrate").count() >= 1
     assert not Recommendation.objects.filter(state="open").exists()
+
+
+def test_nothing_is_decided_while_a_move_runs(plant: Plant, crowded: list[Machine]) -> None:
+    recommending.set_mode(plant.operator, "automatic")
+    operation = Operation.objects.create(kind="migrate", machine=crowded[0], state="running")
+    move = Move.objects.create(
+        operation=operation,
+        machine=crowded[0],
+        source=plant.hosts[0],
+        destination=plant.hosts[1],
+        generation=2,
+        state="prepared",
+    )
+    assert sum(_rounds(6)) == 0
+    Move.objects.filter(pk=move.pk).update(state="undone")
+    Operation.objects.filter(pk=operation.pk).update(state="failed")
+    recommending.balancer().__class__.objects.update(last_round=None)
+    assert sum(_rounds(3)) > 0
+
+
+def test_only_what_has_room_and_hands_now_begins(
+    plant: Plant, crowded: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a chain the last one first, of one host two at a time; the rest is decided anew, without a rest."""
+    gib = 2**30
+    hosts = tuple(PureHost(f"h{n}", 8, 8 * gib) for n in (1, 2, 3))
+    vms = [Vm("a", 1, 6 * gib, host="h1"), Vm("b", 1, 6 * gib, host="h2")]
+    chain = [_move("a", "h1", "h2"), _move("b", "h2", "h3")]
+    assert recommending._ready(PurePlant(hosts, tuple(vms)), chain) == {"b"}
+    small = tuple(Vm(f"s{n}", 1, gib, host="h1") for n in range(4))
+    many = [_move(vm.name, "h1", "h2") for vm in small]
+    assert len(recommending._ready(PurePlant(hosts, small), many)) == 2
+    recommending.set_mode(plant.operator, "automatic")
+    with monkeypatch.context() as full:
+        full.setattr(recommending, "_ready", lambda *_: set())
+        assert sum(_rounds(4)) > 0
+    assert set(Recommendation.objects.values_list("state", flat=True)) == {"superseded"}
+    assert not Operation.objects.filter(kind="migrate").exists()
+    assert recommending.balancer().state["moved"] == {}
+    recommending.balancer().__class__.objects.update(last_round=None)
+    assert sum(_rounds(1)) > 0
+    assert Operation.objects.filter(kind="migrate").exists()
+
+
+def _move(name: str, source: str, target: str) -> Move_:
+    return Move_(name, source, target, Why.CONTENTION, "", 1.0, mode=Mode.AUTOMATIC)
+
+
+def test_a_machine_has_a_mode_of_its_own(
+    plant: Plant, crowded: list[Machine], client: Client
+) -> None:
+    """Off, shadow and the others for one machine, over what its pool and the plant say."""
+    recommending.set_mode(plant.operator, "automatic")
+    client.force_login(plant.operator)
+    page = client.get(f"/machines/{crowded[0].pk}/place/").content.decode()
+    assert 'name="balance_mode"' in page
+    for machine, mode in zip(crowded, ("off", "shadow"), strict=True):
+        told = client.post(
+            f"/api/v1/machines/{machine.pk}/entitlement/",
+            {"balance_mode": mode},
+            "application/json",
+        )
+        assert told.json()["balance_mode"] == mode
+    wrong = client.post(
+        f"/api/v1/machines/{crowded[0].pk}/entitlement/",
+        {"balance_mode": "wild"},
+        "application/json",
+    )
+    assert wrong.status_code == 400
+    with pytest.raises(ValidationError, match="'wild': one of off"):
+        entitling.set_entitlement(plant.operator, crowded[0], balance_mode="wild")
+    assert sum(_rounds(6)) > 0
+    assert {(row.machine, row.state) for row in Recommendation.objects.all()} == {
+        (crowded[1], "shadow")
+    }
+    # Rounds are made for one machine too, where the plant does nothing.
+    recommending.set_mode(plant.operator, "off")
+    entitling.set_entitlement(plant.operator, crowded[1], balance_mode="automatic")
+    recommending.balancer().__class__.objects.update(last_round=None, state={})
+    assert sum(_rounds(6)) > 0
+    assert {row.machine for row in Operation.objects.filter(kind="migrate")} == {crowded[1]}
 
 
 def test_the_pool_is_shown_before_and_after(

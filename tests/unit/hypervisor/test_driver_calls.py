@@ -294,6 +294,23 @@ def test_a_migrating_guest_takes_the_destination_s_pins_and_mark() -> None:
     assert parse_pins(bare, all_cpus=frozenset(range(8))).vcpus[1] == {6}
 
 
+def test_a_migration_is_encrypted_and_slows_nobody_down_unless_told() -> None:
+    import libvirt
+    from millwright.hypervisor import MigrationSpec
+    from millwright.hypervisor.driver.migration import _arguments
+
+    flags, _ = _arguments(MigrationSpec(), "<domain/>", "mw-line-vplc")
+    assert flags & libvirt.VIR_MIGRATE_TLS
+    assert flags & libvirt.VIR_MIGRATE_LIVE
+    assert not flags & (libvirt.VIR_MIGRATE_AUTO_CONVERGE | libvirt.VIR_MIGRATE_POSTCOPY)
+    flags, parameters = _arguments(
+        MigrationSpec(auto_converge=True, copy_storage=True, bandwidth_bytes_s=2**21), "", "n"
+    )
+    assert flags & libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    assert flags & libvirt.VIR_MIGRATE_NON_SHARED_INC
+    assert parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] == 2
+
+
 @pytest.mark.parametrize(("times", "expected"), [(1, HostUnreachable), (2, AccessDenied)])
 def test_a_host_that_hangs_up_is_asked_once_more(
     times: int, expected: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,8 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import Readable
-from millwright.balancing import recommending
+from millwright.balancing import hours, recommending
+from millwright.balancing.filling import MOST_SPARE
 from millwright.balancing.models import Balancer, Recommendation
 
 from .environments import ReasonInput, _reason
@@ -42,16 +43,28 @@ class RecommendationSerializer(serializers.ModelSerializer):
 
 
 class ModeInput(ReasonInput):
-    """`level`: 1 mends broken rules only, 5 balances the finest."""
+    """`level`: 1 mends broken rules only, 5 balances the finest. `spare_hosts`: that may die at once."""
 
     mode = serializers.ChoiceField(Balancer.MODES)
     level = serializers.IntegerField(required=False, min_value=1, max_value=5)
+    spare_hosts = serializers.IntegerField(required=False, min_value=0, max_value=MOST_SPARE)
+
+
+class CalendarInput(ReasonInput):
+    """Lines as a snapshot's `calendar` has them: name, for whom (`pools`, `vms`), when (`days`, `start`, `end`,
+    `since`, `until`) and what then holds (`shares`, `reservation`, `limit`, `priority`, `movability`, `mode`, `window`)."""
+
+    lines = serializers.ListField(child=serializers.DictField())
+
+
+class CalendarOutput(serializers.Serializer):
+    lines = serializers.ListField(child=serializers.DictField())
 
 
 class BalancerSerializer(serializers.ModelSerializer):
     class Meta:
         model = Balancer
-        fields = ("mode", "level", "figures", "last_round")
+        fields = ("mode", "level", "spare_hosts", "figures", "last_round")
         read_only_fields = fields
 
 
@@ -107,6 +120,16 @@ class RecommendationViewSet(Readable):
     def heat(self, request: HttpRequest) -> Response:
         """The pool's ratios now, and with every move made that waits for a person."""
         return Response(HeatChangeOutput(recommending.before_after(), many=True).data)
+
+    @extend_schema(request=CalendarInput, responses={200: CalendarOutput})
+    @action(detail=False, methods=["get", "post"], pagination_class=None, filter_backends=())
+    def calendar(self, request: HttpRequest) -> Response:
+        """GET: what holds by shift or until a date. POST: these lines in place of those there were."""
+        if request.method == "POST":
+            data = CalendarInput(data=request.data)
+            data.is_valid(raise_exception=True)
+            hours.set_calendar(request.user, data.validated_data["lines"], _reason(request))
+        return Response(CalendarOutput({"lines": hours.kept()}).data)
 
     @extend_schema(request=ModeInput, responses={200: BalancerSerializer})
     @action(detail=False, methods=["get", "post"])

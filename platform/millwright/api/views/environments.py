@@ -20,7 +20,7 @@ from millwright.api.bases import ProjectRows
 from millwright.api.views.forces import ForceVerbs
 from millwright.api.views.trends import TrendVerbs
 from millwright.balancing import asking, entitling
-from millwright.balancing.models import MachineShare
+from millwright.balancing.models import Balancer, MachineShare
 from millwright.core.lifecycle import Movability, OperationKind
 from millwright.environments import actions, consoles, labels, moving
 from millwright.environments.access import show_access
@@ -262,6 +262,8 @@ class EntitlementInput(ReasonInput):
     priority = serializers.IntegerField(required=False)
     #: name of a resource pool, "" for none
     pool = serializers.CharField(required=False, allow_blank=True, max_length=48)
+    #: what rounds do with it, "" as with its pool
+    balance_mode = serializers.ChoiceField(Balancer.MODES, required=False, allow_blank=True)
 
 
 class ShareOutput(serializers.ModelSerializer):
@@ -286,6 +288,7 @@ class EntitlementOutput(serializers.ModelSerializer):
             "cpu_limit",
             "memory_minimum_bytes",
             "priority",
+            "balance_mode",
             "given",
         )
         read_only_fields = fields

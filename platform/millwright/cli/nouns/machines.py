@@ -84,6 +84,11 @@ def explain(environment: str, name: str | None, form: str) -> None:
 )
 @click.option("--priority", type=int, help="Higher ones start first after a host's loss.")
 @click.option("--pool", help='Its resource pool; "" takes it out of one.')
+@click.option(
+    "--balance-mode",
+    type=click.Choice(["", "off", "shadow", "recommend", "automatic"]),
+    help='What rounds do with it; "" as with its pool.',
+)
 @click.option("--reason", default="")
 @format_option
 def entitlement(
@@ -95,6 +100,7 @@ def entitlement(
     memory_minimum: int | None,
     priority: int | None,
     pool: str | None,
+    balance_mode: str | None,
     reason: str,
     form: str,
 ) -> None:
@@ -111,6 +117,7 @@ def entitlement(
         "memory_minimum_bytes": None if memory_minimum is None else memory_minimum * 2**20,
         "priority": priority,
         "pool": pool,
+        "balance_mode": balance_mode,
     }
     body = {key: value for key, value in body.items() if value is not None}
     for key in ("cpu_limit", "memory_minimum_bytes"):

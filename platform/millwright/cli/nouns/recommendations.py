@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, TextIO
+
 import click
 
 from millwright.cli.client import Api
+from millwright.cli.errors import CliError
 from millwright.cli.output import format_option, show_one, show_rows
 
 
@@ -47,13 +51,47 @@ def reject(number: int, reason: str) -> None:
     "word", required=False, type=click.Choice(["off", "shadow", "recommend", "automatic"])
 )
 @click.option("--level", type=click.IntRange(1, 5), help="1 mends only, 5 balances the finest.")
+@click.option(
+    "--spare",
+    type=click.IntRange(0, 3),
+    help="Hosts that may die at once: rounds and placements keep the room.",
+)
 @format_option
-def mode(word: str | None, level: int | None, form: str) -> None:
+def mode(word: str | None, level: int | None, spare: int | None, form: str) -> None:
     """Show what rounds do, or set it."""
+    if word is None and (level is not None or spare is not None):
+        raise click.UsageError("give the mode too: off, shadow, recommend or automatic")
     api = Api.from_settings()
-    body = {"mode": word} | ({"level": level} if level else {})
+    body: dict[str, Any] = {"mode": word} | ({"level": level} if level else {})
+    body |= {} if spare is None else {"spare_hosts": spare}
     row = api.post("recommendations/mode/", body) if word else api.get("recommendations/mode/")
     show_one(row, form, hide=("figures",))
+
+
+@recommendation.command()
+@click.argument("file", required=False, type=click.File(encoding="utf-8"))
+@click.option("--reason", default="")
+@format_option
+def calendar(file: TextIO | None, reason: str, form: str) -> None:
+    """Show what holds by shift or until a date, or take it from a FILE (JSON; - reads standard input).
+
+    \b
+    [{"name": "night", "pools": ["cae"], "start": "22:00", "end": "06:00", "shares": 9000},
+     {"name": "rush", "vms": ["press/vplc"], "until": "2026-05-08T12:00", "priority": 9}]
+
+    Example: millwright recommendation calendar shifts.json
+    """
+    api = Api.from_settings()
+    if file is None:
+        show_rows(api.get("recommendations/calendar/")["lines"], ("name", "pools", "vms"), form)
+        return
+    try:
+        lines = json.load(file)
+    except ValueError as error:
+        raise CliError(f"{file.name}: not JSON ({error})") from None
+    body = {"lines": lines, "reason": reason}
+    kept = api.post("recommendations/calendar/", body)["lines"]
+    click.echo(f"{len(kept)} lines hold from the next round on")
 
 
 @recommendation.command()

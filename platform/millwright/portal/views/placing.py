@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
 from millwright.balancing import asking, entitling
-from millwright.balancing.models import MachineShare, ResourcePool
+from millwright.balancing.models import Balancer, MachineShare, ResourcePool
 from millwright.environments.models import Machine
 
 from .base import attempt
@@ -40,8 +40,9 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
         if name == "memory_minimum_mib":
             name, value = "memory_minimum_bytes", None if value is None else value * MIB
         found[name] = value
-    if "pool" in request.POST:
-        found["pool"] = request.POST["pool"]
+    for name in ("pool", "balance_mode"):
+        if name in request.POST:
+            found[name] = request.POST[name]
     return found
 
 
@@ -70,6 +71,7 @@ def place(request: HttpRequest, pk: UUID) -> HttpResponse:
         "why": asking.why_here(machine),
         "share": MachineShare.objects.filter(machine=machine).first(),
         "can_entitle": keeper,
+        "modes": Balancer.MODES,
         "pools": ResourcePool.objects.values_list("name", flat=True) if keeper else (),
         # As typed: no thousands' marks in a field.
         "shares": str(machine.shares),

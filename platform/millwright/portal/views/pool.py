@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
-from millwright.balancing import draining, recommending
-from millwright.balancing.filling import heat_change
+from millwright.balancing import draining, hours, recommending
+from millwright.balancing.filling import MOST_SPARE, heat_change
 from millwright.balancing.models import Balancer, Recommendation
 from millwright.core.lifecycle import HostAdministration
 from millwright.core.topology import Topology
@@ -207,7 +207,13 @@ def balancing(request: HttpRequest) -> HttpResponse:
         user, verb = request.user, request.POST.get("verb", "")
         if verb == "mode":
             wanted = request.POST.get("mode", "")
-            attempt(request, lambda: recommending.set_mode(user, wanted), _("Set."))
+            number = request.POST.get("spare_hosts", "")
+            spare = int(number) if number.isdecimal() else None
+            attempt(
+                request,
+                lambda: recommending.set_mode(user, wanted, spare_hosts=spare),
+                _("Set."),
+            )
         elif verb in ("approve", "reject"):
             number = request.POST.get("pk", "")
             row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
@@ -224,8 +230,10 @@ def balancing(request: HttpRequest) -> HttpResponse:
     waiting = any(row.state == "open" for row in rows)
     context = {
         "balancer": balancer,
-        "idle": balancer.mode == "off" and not recommending.pools_balance(),
+        "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
         "modes": Balancer.MODES,
+        "spares": range(MOST_SPARE + 1),
+        "calendar": hours.told(),
         "rows": rows,
         "look": look,
         "changes": recommending.before_after(look) if look or waiting else [],

@@ -490,6 +490,34 @@ def test_a_crowded_host_shares_as_the_plant_wants() -> None:
     assert (given["much"].cpu_quota, given["less"].cpu_quota) == (6.0, None)
 
 
+def test_a_crowded_host_shares_as_the_plant_wants_though_another_one_idles() -> None:
+    """Eight CPUs of sixteen are wanted twice on h1: by shares, within the pools' reservations and limits."""
+    vms = [
+        vm("much", "h1", 8, vcpus=8, shares=3000),
+        vm("less", "h1", 8, vcpus=8, shares=1000),
+        vm("calm", "h2", 1),
+    ]
+    given = allotments(plant([host("h1"), host("h2")], vms))
+    assert given["much"].cpu_weight == 3 * given["less"].cpu_weight
+    # The same by pools: shares of the pools, whatever their machines say.
+    pools = (Pool("day", shares=3000), Pool("night", shares=1000))
+    pooled = [
+        replace(entry, shares=1000, pool=name)
+        for entry, name in zip(vms, ("day", "night", ""), strict=True)
+    ]
+    given = allotments(plant([host("h1"), host("h2")], pooled, pools=pools))
+    assert given["much"].cpu_weight == 3 * given["less"].cpu_weight
+    # A limit of four cores for the pool, all of which are wanted here.
+    pools = (Pool("day", shares=3000, limit=2), Pool("night", shares=1000))
+    given = allotments(plant([host("h1"), host("h2")], pooled, pools=pools))
+    assert given["less"].cpu_weight == 3 * given["much"].cpu_weight
+    # What the other pool has reserved counts by the part that lies here: half of six cores.
+    reserved = [*pooled, vm("there", "h2", 8, vcpus=8, pool="night")]
+    pools = (Pool("day", shares=9000), Pool("night", shares=1, reservation=6))
+    given = allotments(plant([host("h1"), host("h2")], reserved, pools=pools))
+    assert 0.5 < given["less"].cpu_weight / given["much"].cpu_weight < 0.7
+
+
 def test_balloons_shrink_where_memory_lacks_and_not_below_their_minimum() -> None:
     vms = [
         vm("fixed", "h1", memory=16),
