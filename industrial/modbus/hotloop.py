@@ -16,8 +16,9 @@ from typing import Any
 
 #: Rounds after which the rest of the loop has its turn, whatever still comes.
 _ROUNDS = 64
-#: A lone client that asks at once again is looked for so often before this process sleeps: about ten microseconds.
-_LOOKS = 8
+#: A lone client that asks at once again is looked for so long before this process sleeps, in seconds: being woken
+#: takes longer. One that was not there is looked for again after twice as many requests each time, at most so many.
+_LOOK_S, _RARELY = 60e-6, 1024
 
 
 class HotSelector(selectors.EpollSelector):
@@ -30,6 +31,7 @@ class HotSelector(selectors.EpollSelector):
         # A set of descriptors is itself one: it is readable when one of asyncio's is.
         self._hot.register(self._base, select.EPOLLIN)
         self._handlers: dict[int, Callable[[], bool]] = {}
+        self._pause = self._paused = 0
 
     def watch(self, fd: int, handler: Callable[[], bool]) -> None:
         """Call the handler when the descriptor can be read; True makes the loop look at its own things."""
@@ -62,10 +64,18 @@ class HotSelector(selectors.EpollSelector):
         return super().select(0)
 
     def _look_again(self) -> list[tuple[int, int]]:
-        for _ in range(_LOOKS):
-            if events := self._hot.poll(0):
+        if self._paused < self._pause:
+            self._paused += 1
+            return []
+        self._paused = 0
+        poll, clock, rest = self._hot.poll, time.monotonic, os.sched_yield
+        end = clock() + _LOOK_S
+        while clock() < end:
+            if events := poll(0):
+                self._pause = 0
                 return events
-            os.sched_yield()
+            rest()
+        self._pause = min(2 * self._pause + 1, _RARELY)
         return []
 
     def _serve(self, events: list[tuple[int, int]]) -> bool:
