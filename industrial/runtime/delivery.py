@@ -153,8 +153,9 @@ def answer_to(
         # Most answers come within moments; one that does not is not asked for all the time.
         time.sleep(0.002 if waited < 1 else 0.05)
     answer = dict(json.loads(result.read_text()))
-    for path in paths.inbox.glob(f"{number}.*"):
-        path.unlink(missing_ok=True)
+    # The announcement first: one without a result is taken (again).
+    for kind in ("ready", "bundle", "target", "result"):
+        (paths.inbox / f"{number}.{kind}").unlink(missing_ok=True)
     if not answer["ok"]:
         raise LocalError(str(answer["message"]))
     return answer

@@ -70,6 +70,10 @@ def make_lasting(paths: Iterable[Path]) -> None:
         list(pool.map(sync, paths))
 
 
+#: Announcements that are remembered before those that are gone are forgotten.
+_REMEMBERED = 256
+
+
 def _announced(ready: Path) -> bool:
     """Whether the announcement is written to its end: the guest agent creates the file first."""
     try:
@@ -98,6 +102,8 @@ class Inbox:
         self._keys = list(keys)
         #: What has its answer, by both files' times: it is not read again whenever somebody looks.
         self._answered: dict[str, tuple[int, int]] = {}
+        #: What was taken, by its announcement's time: it is not taken again because its result was cleared away first.
+        self._taken: dict[str, int] = {}
         #: Gives the scan process an order and returns why it refused; without it, whoever starts the scan does.
         self.order: Callable[[Command], str] | None = None
 
@@ -109,9 +115,10 @@ class Inbox:
         """Whether an announcement has no result: none at all, or one of an earlier delivery of the same package."""
         result = ready.with_suffix(".result")
         try:
-            seen = (ready.stat().st_mtime_ns, result.stat().st_mtime_ns)
+            announced_ns = ready.stat().st_mtime_ns
+            seen = (announced_ns, result.stat().st_mtime_ns)
         except FileNotFoundError:
-            return True
+            return ready.exists() and self._taken.get(ready.name) != announced_ns
         if self._answered.get(ready.name) == seen:
             return False
         announced = _read(ready)
@@ -124,11 +131,17 @@ class Inbox:
     def take_all(self) -> list[str]:
         """Handle every delivery that has no result yet."""
         taken = []
+        if len(self._taken) > _REMEMBERED:
+            self._taken = {
+                name: at for name, at in self._taken.items() if (self.paths.inbox / name).exists()
+            }
         for ready in sorted(self.paths.inbox.glob("*.ready")):
             result = ready.with_suffix(".result")
             if not self._due(ready) or not _announced(ready):
                 continue
             announced: dict[str, Any] = {}
+            # Before it is read: one that is announced anew meanwhile is another.
+            at = ready.stat().st_mtime_ns
             try:
                 announced = json.loads(ready.read_text())
                 if _read(result).get("ok") and self._in_force(ready.stem, announced):
@@ -144,6 +157,8 @@ class Inbox:
             # The bundle goes first: a result that is there means that nothing is left to do.
             ready.with_suffix(".bundle").unlink(missing_ok=True)
             write_atomic(result, json.dumps(answer).encode())
+            self._taken[ready.name] = at
+            ready.with_suffix(".target").unlink(missing_ok=True)
         return taken
 
     def _in_force(self, digest: str, announced: dict[str, Any]) -> bool:
@@ -163,9 +178,7 @@ class Inbox:
         if mode not in MODES:
             raise BundleError(f"mode = {mode!r}: one of {', '.join(MODES)}")
         if announced.get("rollback"):
-            target = self.paths.previous.resolve()
-            if not self.paths.previous.is_symlink() or not target.is_dir():
-                raise BundleError("there is no program before this one to go back to")
+            target = self._back_to(ready.with_suffix(".target"))
             kind, about = "program", read_about(target)
         else:
             target, kind, about = self._delivered(ready, announced)
@@ -177,6 +190,20 @@ class Inbox:
         self._forget_old(target)
         answer["message"] = f"{kind} {about['name']} {about['version']} is active"
         return answer, kind
+
+    def _back_to(self, noted: Path) -> Path:
+        """The program before. Which one that was is noted first: killed on the way, going back is not done twice.
+
+        Raises:
+            BundleError: there is none.
+        """
+        if noted.exists():
+            return self.paths.packages / noted.read_text()
+        target = self.paths.previous.resolve()
+        if not self.paths.previous.is_symlink() or not target.is_dir():
+            raise BundleError("there is no program before this one to go back to")
+        write_atomic(noted, target.name.encode())
+        return target
 
     def _delivered(self, ready: Path, announced: dict[str, Any]) -> tuple[Path, str, Any]:
         """The package, its kind, and what it is called.

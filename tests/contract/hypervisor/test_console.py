@@ -77,7 +77,10 @@ def test_a_screen_of_what_has_one_and_for_one_alone(subject: Subject) -> None:
         _ends(first)
         viewer = _viewer(second)
         viewer.key(0xFF0D)
-        assert viewer.picture().width == picture.width
+        # The machine may have gone from text to pictures meanwhile.
+        again = viewer.picture()
+        assert again.name == picture.name
+        assert again.width >= 320
         host.destroy(uuid)
         _ends(second)
     finally:

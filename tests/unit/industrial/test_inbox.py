@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from industrial.package import pack
+from industrial.runtime.delivery import announce, announce_rollback, answer_to
 from industrial.runtime.inbox import ANNOUNCING_S, Inbox
 from industrial.runtime.paths import Paths
 from industrial.runtime.shm import Command
@@ -74,8 +75,77 @@ def test_what_was_there_before_can_be_delivered_again(tmp_path: Path) -> None:
     assert counts() == "2"
 
 
+def test_going_back_is_done_once_whatever_is_cleared_away_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    paths = Paths(tmp_path / "state", tmp_path / "run")
+    paths.prepare()
+    inbox = Inbox(paths, [key.public_key()])
+    for version in ("1", "2"):
+        symbols = json.dumps({"symbols": [], "layout_hash": "00" * 32}).encode()
+        files = {"program.so": version.encode(), "symbols.json": symbols}
+        announce(paths, pack("program", "p", version, files, key))
+        inbox.take_all()
+
+    def version() -> str:
+        return str(json.loads((paths.active / "about.json").read_text())["version"])
+
+    assert version() == "2"
+    number = announce_rollback(paths)
+    assert inbox.take_all() == ["program"]
+    assert version() == "1"
+    # Whoever asked clears away what it asked and the answer; in between only the answer is gone.
+    (paths.inbox / f"{number}.result").unlink()
+    assert not inbox.waiting()
+    assert inbox.take_all() == []
+    assert version() == "1"
+    (paths.inbox / f"{number}.ready").unlink()
+    # Killed before the answer, it is not done again by the next process.
+    number = announce_rollback(paths)
+    with monkeypatch.context() as killed:
+        killed.setattr(inbox, "_forget_old", _stop)
+        with pytest.raises(_Stopped):
+            inbox.take_all()
+    assert version() == "2"
+    inbox = Inbox(paths, [key.public_key()])
+    assert inbox.take_all() == ["program"]
+    assert version() == "2"
+    answer_to(paths, number)
+    assert not list(paths.inbox.glob(f"{number}.*"))
+    announce_rollback(paths)
+    inbox.take_all()
+    assert version() == "1"
+    # Asked again it goes forth again.
+    number = announce_rollback(paths)
+    assert inbox.take_all() == ["program"]
+    assert version() == "2"
+    assert answer_to(paths, number)["ok"]
+    assert not list(paths.inbox.glob(f"{number}.*"))
+
+
+def test_an_answer_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths(tmp_path / "state", tmp_path / "run")
+    paths.prepare()
+    gone: list[str] = []
+    unlink = Path.unlink
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **how: (gone.append(path.suffix), unlink(path, **how))[1]
+    )
+    for kind in ("ready", "bundle"):
+        (paths.inbox / f"a.{kind}").write_text("{}")
+    (paths.inbox / "a.result").write_text('{"ok": true}')
+    answer_to(paths, "a")
+    assert gone.index(".ready") < gone.index(".result")
+    assert list(paths.inbox.iterdir()) == []
+
+
 class _Stopped(BaseException):
     """The process ends here."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
 
 
 def test_a_program_that_was_only_named_when_the_process_ended_is_ordered_again(
@@ -151,5 +221,6 @@ def test_a_package_whose_answer_was_not_written_any_more_is_answered_without_its
     inbox = Inbox(paths, [key.public_key()])
     inbox.take_all()
     result.unlink()
-    inbox.take_all()
+    # Killed before the answer: another process takes it up.
+    Inbox(paths, [key.public_key()]).take_all()
     assert json.loads(result.read_text())["ok"]
