@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from asyncua import ua
@@ -27,6 +27,8 @@ from industrial.security import (
     fingerprint_of,
     verify_password,
 )
+
+from .subscriptions import OwnSubscriptions
 
 log = logging.getLogger(__name__)
 #: asyncua's own defaults: for its internal session, and for calls without one.
@@ -92,13 +94,11 @@ class Users(UserManager):  # type: ignore[misc]  # asyncua is untyped
         return user
 
 
-class PlcSession(InternalSession):  # type: ignore[misc]
+class PlcSession(OwnSubscriptions):
     """A session that looks at its channel before it looks at its user."""
 
     users: Users
     trust: Callable[[], TrustStore]
-    #: The certificate of its application; None on a channel without security.
-    application: bytes | None = None
 
     def is_welcome(self, policy: OpcUaPolicy) -> bool:
         """Whether what let it in would let it in now."""
@@ -150,20 +150,6 @@ class PlcSession(InternalSession):  # type: ignore[misc]
             ):
                 values[number] = _told(role is Role.ENGINEER, ua.VariantType.Boolean)
         return values
-
-    async def create_monitored_items(
-        self, params: ua.CreateMonitoredItemsParameters
-    ) -> list[ua.MonitoredItemCreateResult]:
-        """A part of an array is refused: asyncua would watch and tell all of it."""
-        whole = [item for item in params.ItemsToCreate if not item.ItemToMonitor.IndexRange]
-        made = iter(await super().create_monitored_items(replace(params, ItemsToCreate=whole)))
-        refused = ua.MonitoredItemCreateResult(
-            StatusCode=ua.StatusCode(ua.StatusCodes.BadIndexRangeInvalid)
-        )
-        return [
-            refused if item.ItemToMonitor.IndexRange else next(made)
-            for item in params.ItemsToCreate
-        ]
 
     async def call(self, params: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
         """Methods that change the controller want an engineer."""

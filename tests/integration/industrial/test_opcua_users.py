@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from industrial.cli import main
 from industrial.runtime.local import LocalController
-from tests.integration.industrial.test_opcua import PASSWORD, Site, _refused, _with
+from tests.integration.industrial.test_opcua import PASSWORD, Site, _eventually, _refused, _with
 
 
 def test_a_certificate_signs_in_who_has_its_key(tmp_path: Path) -> None:
@@ -77,3 +77,68 @@ def test_a_token_that_is_none_opens_nothing(tmp_path: Path, text: str) -> None:
         await _refused(site.client("stranger", user="obs"))
 
     _with(tmp_path, test)
+
+
+def test_nobody_takes_another_session_s_subscriptions(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    class Watch:
+        def datachange_notification(self, _node: object, value: int, _data: object) -> None:
+            told.append(value)
+
+    async def _is(attempt: Any) -> str:
+        try:
+            found = await attempt
+        except ua.UaStatusCodeError as error:
+            return type(error).__name__
+        return str(found[0].StatusCode.name if hasattr(found[0], "StatusCode") else found[0].name)
+
+    async def test(site: Site, controller: LocalController) -> None:
+        async with site.client(user="eng") as engineer:
+            subscription = await engineer.create_subscription(50, Watch())
+            handle = await subscription.subscribe_data_change(engineer.get_node("ns=2;s=Main.turns"), queuesize=10)  # fmt: skip
+            number = subscription.subscription_id
+            async with site.client(plain=True) as other, site.client(user="obs") as observer:
+                for client in (other, observer):
+                    channel = client.uaclient
+                    assert (
+                        await _is(channel.delete_subscriptions([number]))
+                        == "BadSubscriptionIdInvalid"
+                    )
+                    silence = ua.SetPublishingModeParameters(
+                        PublishingEnabled=False, SubscriptionIds=[number]
+                    )
+                    assert (
+                        await _is(channel.set_publishing_mode(silence))
+                        == "BadSubscriptionIdInvalid"
+                    )
+                    items = ua.DeleteMonitoredItemsParameters(
+                        SubscriptionId=number, MonitoredItemIds=[handle]
+                    )
+                    assert (
+                        await _is(channel.delete_monitored_items(items))
+                        == "BadSubscriptionIdInvalid"
+                    )
+                    take = ua.TransferSubscriptionsParameters(
+                        SubscriptionIds=[number], SendInitialValues=True
+                    )
+                    assert await _is(channel.transfer_subscriptions(take)) == "BadUserAccessDenied"
+                    assert (
+                        await _is(channel.delete_subscriptions([number + 1000]))
+                        == "BadSubscriptionIdInvalid"
+                    )
+            seen = len(told)
+
+            async def more() -> bool:
+                return len(told) > seen + 3
+
+            await _eventually(more)
+            # His own are his, and go along with him to another session.
+            async with site.client(user="eng") as again:
+                take = ua.TransferSubscriptionsParameters(
+                    SubscriptionIds=[number], SendInitialValues=False
+                )
+                assert await _is(again.uaclient.transfer_subscriptions(take)) == "Good"
+                assert await _is(again.uaclient.delete_subscriptions([number])) == "Good"
+
+    _with(tmp_path, test, anonymous="a demonstration line without secrets")
