@@ -238,7 +238,9 @@ class TagServer:
         self._nodes = []
         shown = [row for row in rows if row["type"] in TYPES and not row.get("hidden")]
         shown = [row for row in shown if variables.find(str(row["path"])).count <= MAX_ARRAY]
-        shown = shown[:MAX_NODES]
+        if len(shown) > MAX_NODES:
+            log.warning("OPC UA shows %d of %d variables, the first ones", MAX_NODES, len(shown))
+            shown = shown[:MAX_NODES]
         for symbol in shown:
             place = variables.find(str(symbol["path"]))
             path, _, name = place.path.rpartition(".")

@@ -354,7 +354,9 @@ class CallChecker(ExprChecker):
                 reference = ir.AddressOf(t.UDINT, instance)
         result = self.user_call(pou, args, pos)
         if isinstance(result, ir.Call):
-            result.instance, result.virtual = reference, virtual
+            # A PRIVATE method is not overridden by one of the same name in what extends its block.
+            result.instance = reference
+            result.virtual = virtual and pou.node.access != "PRIVATE"
         return result
 
     def bind(

@@ -54,7 +54,7 @@ def check_contracts(project: Project, pou: Pou) -> None:
                     )
     for key, method in pou.methods.items():
         inherited = pou.base.method(key) if pou.base else None
-        if inherited is not None:
+        if inherited is not None and inherited.node.access != "PRIVATE":
             if inherited.node.final:
                 project.error(
                     method.node.pos,

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 from asyncua import ua
 
 from industrial.runtime.local import LocalController
@@ -69,3 +70,18 @@ def test_every_elementary_type_is_read_and_written(tmp_path: Path) -> None:
             assert (math.isinf(first), second) == (True, 0.0)
 
     _with(tmp_path, test, source=SOURCE)
+
+
+def test_variables_beyond_the_limit_are_not_shown_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("industrial.opcua.server.MAX_NODES", 3)
+
+    async def test(site: Site, controller: LocalController) -> None:
+        async with site.client(user="eng") as client:
+            assert await client.get_node("ns=2;s=Main.vBOOL").read_value() is True
+            with pytest.raises(ua.UaStatusCodeError):
+                await client.get_node("ns=2;s=Main.vLREAL").read_value()
+
+    _with(tmp_path, test, source=SOURCE)
+    assert f"OPC UA shows 3 of {len(ROWS) + 5} variables" in caplog.text

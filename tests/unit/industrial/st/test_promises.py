@@ -238,6 +238,24 @@ def test_who_may_call_a_method(cc: str) -> None:
     assert p.get("Main.x") == 84
 
 
+def test_a_private_method_is_not_overridden_by_one_of_its_name(cc: str) -> None:
+    source = """
+FUNCTION_BLOCK A
+METHOD PRIVATE P : INT P := 1; END_METHOD
+METHOD PUBLIC R : INT R := P() * 10 + THIS.P(); END_METHOD
+END_FUNCTION_BLOCK
+FUNCTION_BLOCK B EXTENDS A
+METHOD PRIVATE P : DINT P := 7; END_METHOD
+METHOD PUBLIC S : DINT S := P(); END_METHOD
+END_FUNCTION_BLOCK
+"""
+    p = plc(source + program("b : B; x : INT; y : DINT;", "x := b.R(); y := b.S();"), compiler=cc)
+    assert not p.scan()
+    assert (p.get("Main.x"), p.get("Main.y")) == (11, 7)
+    wrong = source.replace("METHOD PRIVATE P : DINT", "METHOD PUBLIC OVERRIDE P : DINT")
+    assert "oop" in [row[2] for row in errors(wrong + program("b : B;", ";"))]
+
+
 @pytest.mark.parametrize(
     "source",
     [
