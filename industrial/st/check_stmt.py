@@ -92,7 +92,30 @@ class Checker(CallChecker):
         )
         if guarded and t.same(value.type, target.type) and t.is_scalar(target.type):
             value.otherwise = ir.Load(target.type, target)  # type: ignore[attr-defined]  # see above
-        return ir.Assign(node.pos, target, self.coerce(value, target.type, node.value.pos))
+        value = self.coerce(value, target.type, node.value.pos)
+        self._outlived(target, value, node.value.pos)
+        return ir.Assign(node.pos, target, value)
+
+    def _outlived(self, target: ir.Place, value: ir.Expr, pos: int) -> None:
+        """Tell where a reference would be kept longer than the variable it leads to. Libraries of codesys23 do as they do."""
+        while isinstance(value, ir.Convert):
+            value = value.operand
+        if self.codesys or not isinstance(value, ir.AddressOf):
+            return
+        var, kept = self.root(value.place), self.root(target)
+        if var is None or var.storage != "auto" or var.by_reference:
+            return
+        # A pointer of the block's own may be used within this call, and set anew in the next one.
+        loose = isinstance(target.type, t.PointerType) and not target.type.ref
+        handed = kept is not None and (kept.by_reference or kept.kind in ("RESULT", "VAR_OUTPUT"))
+        elsewhere = kept is None or kept.storage != "auto"
+        if handed or (elsewhere and not loose):
+            self.error(
+                pos,
+                "access",
+                f"{var.name} is gone when this call ends: a reference to it cannot be kept",
+                hint="refer to a variable of an instance, of a program or to a global",
+            )
 
     def _of_the_chart(self, target: n.Expr) -> bool:
         """Whether the program writes a step, which only the chart's evolution does."""

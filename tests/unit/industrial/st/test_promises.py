@@ -158,6 +158,42 @@ def test_a_pointer_of_the_standards_dialect_and_a_reference_lead_to_one_variable
     assert (p.get("Main.x"), p.get("Main.n")) == (40, 40)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "FUNCTION f : REF_TO INT\nVAR x : INT; END_VAR\nf := REF(x);\nEND_FUNCTION\n",
+        "FUNCTION f : POINTER TO INT\nVAR x : INT; END_VAR\nf := ADR(x);\nEND_FUNCTION\n",
+        "FUNCTION f : INT\nVAR_INPUT x : INT; END_VAR VAR_OUTPUT r : REF_TO INT; END_VAR\nr := REF(x);\nEND_FUNCTION\n",
+        "FUNCTION_BLOCK f\nVAR_TEMP x : INT; END_VAR VAR r : REF_TO INT; END_VAR\nr := REF(x);\nEND_FUNCTION_BLOCK\n",
+    ],
+)
+def test_a_reference_is_not_kept_longer_than_its_variable(source: str) -> None:
+    assert [row[0] for row in errors(source + program("i : INT;", ";")) if row[2] == "access"] == [
+        3
+    ]
+
+
+def test_a_reference_within_a_call_and_to_what_stays_is_fine(cc: str) -> None:
+    p = plc(
+        """
+FUNCTION f : INT
+VAR x : INT; r : REF_TO INT; END_VAR
+r := REF(x); r^ := 4; f := x;
+END_FUNCTION
+FUNCTION_BLOCK B
+VAR x : INT := 3; p : POINTER TO INT; END_VAR
+VAR_TEMP t : INT; END_VAR
+METHOD PUBLIC Own : REF_TO INT Own := REF(x); END_METHOD
+p := ADR(t); p^ := x; x := t + 1;
+END_FUNCTION_BLOCK
+"""
+        + program("b : B; r : REF_TO INT; i, k : INT;", "b(); r := b.Own(); i := r^; k := f();"),
+        compiler=cc,
+    )
+    assert not p.scan()
+    assert (p.get("Main.i"), p.get("Main.k")) == (4, 4)
+
+
 # --- blocks that are extended --------------------------------------------------------------------------------------
 
 ABSTRACT = """FUNCTION_BLOCK ABSTRACT Shape
