@@ -1,6 +1,6 @@
 """nwfilter XML: nothing passes but ARP for the machine's own address and registered flows.
 
-Two layers. Ethernet frames: only IPv4 and ARP (and the announcement after a move), from and to the nic's own MAC and IP (the
+Two layers. Ethernet frames: only IPv4 and ARP, from and to the nic's own MAC and IP (the
 `$MAC` and `$IP` parameters of the interface). IPv4: only the registered pairs; libvirt makes
 each such rule stateful, so that answers pass and nothing else does.
 """
@@ -58,16 +58,9 @@ def render_filter(spec: FilterSpec, uuid: UUID) -> str:
     _rule(root, "accept", "out", _LINK + 1, "arp", opcode="Reply", **own)
     _rule(root, "accept", "in", _LINK + 2, "arp", opcode="Request", arpdstipaddr="$IP")
     _rule(root, "accept", "in", _LINK + 3, "arp", opcode="Reply", arpdstipaddr="$IP")
-    # After a move QEMU says over there, for the machine, where it is now: what switches have learnt would send its
-    # packets to the host that it left, until it speaks by itself.
-    nobody = dict.fromkeys(("arpsrcipaddr", "arpdstipaddr"), str(ipaddress.IPv4Address(0)))
-    _rule(
-        root, "accept", "out", _LINK + 4, "rarp", opcode="Request_Reverse", srcmacaddr="$MAC",
-        dstmacaddr="ff:ff:ff:ff:ff:ff", arpsrcmacaddr="$MAC", arpdstmacaddr="$MAC", **nobody,
-    )  # fmt: skip
     # IPv4 frames go on to the IP layer below; every other protocol ends here.
-    _rule(root, "accept", "inout", _LINK + 5, "mac", protocolid="ipv4")
-    _rule(root, "drop", "inout", _LINK + 6)
+    _rule(root, "accept", "inout", _LINK + 4, "mac", protocolid="ipv4")
+    _rule(root, "drop", "inout", _LINK + 5)
     for number, flow in enumerate(sorted(set(spec.flows), key=repr)):
         _flow(root, flow, _FLOWS + min(number, 800))
     _rule(root, "drop", "inout", _REST, "all")
@@ -131,7 +124,7 @@ def _level(key: str, value: str) -> str:
     if key.endswith("mask") and re.fullmatch(r"\d+(\.\d+){3}", value):
         return str(ipaddress.IPv4Network(f"0.0.0.0/{value}").prefixlen)
     if key == "opcode":
-        return {"Request": "1", "Reply": "2", "Request_Reverse": "3"}.get(value, value)
+        return {"Request": "1", "Reply": "2"}.get(value, value)
     if key == "protocolid":
         return {"ipv4": "0x800", "0x0800": "0x800"}.get(value, value)
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
 from xml.etree import ElementTree as ET
@@ -38,7 +37,7 @@ def test_golden() -> None:
 
 def test_without_flows_nothing_but_arp_passes() -> None:
     accepted = [rule for rule in rules() if rule.get("action") == "accept"]
-    assert [child.tag for rule in accepted for child in rule] == ["arp"] * 4 + ["rarp", "mac"]
+    assert [child.tag for rule in accepted for child in rule] == ["arp"] * 4 + ["mac"]
     last = rules()[-1]
     assert (last.get("action"), last.get("direction"), last[0].tag) == ("drop", "inout", "all")
     assert max(int(rule.get("priority", 0)) for rule in rules()) == int(last.get("priority", 0))
@@ -52,17 +51,6 @@ def test_arp_speaks_for_the_own_address_only() -> None:
                 assert arp.get("arpsrcmacaddr") == "$MAC"
             else:
                 assert arp.get("arpdstipaddr") == "$IP"
-
-
-def test_after_a_move_only_the_own_address_is_announced() -> None:
-    (rule,) = [r for r in rules() if r.find("rarp") is not None]
-    assert (rule.get("action"), rule.get("direction")) == ("accept", "out")
-    told = rule[0].attrib
-    assert {told[key] for key in ("srcmacaddr", "arpsrcmacaddr", "arpdstmacaddr")} == {"$MAC"}
-    assert {told[key] for key in ("arpsrcipaddr", "arpdstipaddr")} == {str(IPv4Address(0))}
-    # Before the rule that drops whatever is not IPv4.
-    drop = next(r for r in rules() if r.get("action") == "drop" and not len(r))
-    assert int(rule.get("priority", 0)) < int(drop.get("priority", 0))
 
 
 def test_a_flow_opens_one_direction_of_one_pair() -> None:
