@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .errors import Sink
 from .lexer import Token
 
@@ -98,6 +101,13 @@ CLOSERS = frozenset(
         "END_CLASS",
     ]
 )
+#: Where a body ends, whatever is open in it.
+BODY_ENDS = frozenset(
+    word
+    for word in CLOSERS
+    if word.startswith("END_")
+    and word not in ("END_IF", "END_CASE", "END_FOR", "END_WHILE", "END_REPEAT")
+)
 OPENERS = frozenset(["IF", "CASE", "FOR", "WHILE", "REPEAT", "EXIT", "RETURN"])
 UNIT_STARTS = frozenset(
     [
@@ -123,6 +133,10 @@ class SyntaxSlip(Exception):
     """An error was recorded; whoever can find a safe place goes on from there."""
 
 
+class TooDeep(SyntaxSlip):
+    """Nothing around it can be read any more: whoever is outermost goes on."""
+
+
 class TokenReader:
     """A cursor over the tokens of one file."""
 
@@ -133,6 +147,8 @@ class TokenReader:
         self.at = 0
         self.token = tokens[0]
         self.depth = 0
+        #: How deep the list of statements is in which the current token stands.
+        self.listed = 0
 
     def advance(self) -> Token:
         """Take the current token."""
@@ -238,6 +254,24 @@ class TokenReader:
         if self.token.kind == "id" or self.token.kind == "end":
             return  # the next statement most likely begins here
         raise SyntaxSlip
+
+    @contextmanager
+    def level(self) -> Iterator[None]:
+        """Inside something that can stand in itself; refused where that goes too deep."""
+        depth = self.depth
+        self.depth += 1
+        try:
+            if self.depth > MAX_DEPTH:
+                raise self.too_deep()
+            yield
+        finally:
+            self.depth = depth
+
+    def too_deep(self) -> TooDeep:
+        """Record it, and leave the rest of this POU alone; the caller raises what comes back."""
+        self.sink.error(self.token.pos, "syntax", f"nested deeper than {MAX_DEPTH} levels")
+        self.sync_to(BODY_ENDS)
+        return TooDeep()
 
     def sync_statement(self) -> None:
         """Go to the next place where a statement can begin."""

@@ -25,6 +25,10 @@ class ExpressionParser(TokenReader):
         """An expression."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
+            if (
+                self.listed > MAX_DEPTH - 4
+            ):  # what nests is statements, and their ends are not found any more
+                raise self.too_deep()
             self.sink.error(self.token.pos, "syntax", f"nested deeper than {MAX_DEPTH} levels")
             self.depth = 0
             raise SyntaxSlip
@@ -182,6 +186,10 @@ class ExpressionParser(TokenReader):
         return n.ArrayInit(value.pos, items, bare=True)
 
     def _initial_item(self) -> n.Expr:
+        with self.level():
+            return self._one_initial()
+
+    def _one_initial(self) -> n.Expr:
         token = self.token
         if self.op("["):
             items: list[tuple[n.Expr | None, n.Expr | None]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import nodes as n
-from .parse_base import CLOSERS, MAX_DEPTH, UNIT_STARTS, SyntaxSlip
+from .parse_base import CLOSERS, MAX_DEPTH, RESERVED, UNIT_STARTS, SyntaxSlip, TooDeep
 from .parse_expr import ExpressionParser
 
 _IL = frozenset(["LD", "LDN", "ST", "STN", "JMPC", "JMPCN", "CALC", "RETC"])
@@ -28,10 +28,15 @@ class StatementParser(ExpressionParser):
             if self.op(";"):
                 continue
             depth, before = self.depth, self.at
+            self.listed = depth
             try:
                 statement = self._statement()
                 if statement is not None:
                     body.append(statement)
+            except TooDeep:
+                self.depth = depth
+                if depth > 1:
+                    raise
             except SyntaxSlip:
                 self.depth = depth
                 if self.at == before:
@@ -43,8 +48,7 @@ class StatementParser(ExpressionParser):
     def _deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self.sink.error(self.token.pos, "syntax", f"nested deeper than {MAX_DEPTH} levels")
-            raise SyntaxSlip
+            raise self.too_deep()
 
     def _statement(self) -> n.Stmt | None:
         token = self.token
@@ -153,6 +157,7 @@ class StatementParser(ExpressionParser):
 
     def _case_body(self) -> list[n.Stmt]:
         body: list[n.Stmt] = []
+        self._deeper()
         while (
             self.token.kind != "end"
             and not self.is_word("ELSE", "END_CASE")
@@ -163,15 +168,19 @@ class StatementParser(ExpressionParser):
             if self.op(";"):
                 continue
             depth, before = self.depth, self.at
+            self.listed = depth
             try:
                 statement = self._statement()
                 if statement is not None:
                     body.append(statement)
+            except TooDeep:
+                raise
             except SyntaxSlip:
                 self.depth = depth
                 if self.at == before:
                     self.advance()
                 self.sync_statement()
+        self.depth -= 1
         return body
 
     def _at_label(self) -> bool:
@@ -184,6 +193,8 @@ class StatementParser(ExpressionParser):
         at = self.at
         while True:
             token = self.tokens[at]
+            if token.kind == "id" and token.up in RESERVED and token.up not in ("TRUE", "FALSE"):
+                return False  # a statement: CASE y OF 1: has a colon, too
             if token.kind in ("id", "int", "typed") or token.text in (
                 ",",
                 "..",

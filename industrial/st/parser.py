@@ -108,6 +108,10 @@ class Parser(SfcParser):
 
     def type_spec(self) -> n.TypeSpec:
         """A type."""
+        with self.level():
+            return self._type_spec()
+
+    def _type_spec(self) -> n.TypeSpec:
         token = self.token
         if self.word("ARRAY"):
             self.expect_op("[")

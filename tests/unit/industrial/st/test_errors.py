@@ -130,3 +130,28 @@ def test_a_reference_begins_only_with_what_has_a_place_before_the_program_runs()
         "END_FUNCTION_BLOCK\n"
     )
     assert (3, 5, "constant") in errors(block + program("x : INT;", "x := 1;"))
+
+
+@pytest.mark.parametrize(
+    ("declarations", "body"),
+    [
+        ("x : INT;", "IF x = 1 THEN " * 20_000 + "END_IF; " * 20_000),
+        ("x : INT;", "CASE x OF 1: " * 20_000 + "END_CASE; " * 20_000),
+        ("x : INT;", "FOR x := 1 TO 2 DO " * 20_000),
+        ("x : INT;", "x := " + "(" * 20_000 + "1;"),
+        ("x : INT;", "x := " + "NOT " * 20_000 + "1;"),
+        ("x : INT;", "x := " + "1 + " * 20_000 + "1;"),
+        ("x : INT;", "x" + "[x" * 20_000 + " := 1;"),
+        ("x : " + "ARRAY[0..0] OF " * 20_000 + "INT;", ";"),
+        ("x : " + "REF_TO " * 20_000 + "INT;", ";"),
+        ("x : " + "STRUCT a : " * 20_000 + "INT;", ";"),
+        ("x : INT := " + "[" * 20_000 + ";", ";"),
+        ("x : INT := " + "(a := " * 20_000 + ";", ";"),
+    ],
+)  # fmt: skip
+def test_what_nests_without_end_is_told_and_no_more(declarations: str, body: str) -> None:
+    found = compile_project({"a.st": program(declarations, body)})
+    assert not found.ok
+    assert any("nested deeper" in row.message or "in a row" in row.message for row in found.diagnostics)  # fmt: skip
+    # The same is not told for each of the levels.
+    assert len(found.diagnostics) < 300
