@@ -242,6 +242,15 @@ def test_from_a_shared_disk_nothing_is_rebuilt(tmp_path: Path) -> None:
     assert plant.counts()["overlays"] == 2  # one disk, seen by both
 
 
+def test_what_is_rebuilt_gets_its_program_again(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    operation = plant.operation("recover", destination="h2", program_version=str(plant.program))
+    assert plant.engine().run(operation) is OperationState.SUCCEEDED, plant.store.errors
+    guest = plant.pool.host("h2").guest(plant.machine)
+    assert guest.program is not None
+    assert running(plant) == ["h2"]
+
+
 def test_nothing_is_taken_from_the_host_where_the_machine_lives(tmp_path: Path) -> None:
     plant = lost_world(tmp_path)
     plant.pool.host("h1").restore()

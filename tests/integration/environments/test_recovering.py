@@ -17,6 +17,7 @@ from millwright.inventory.actions import validate_policy
 from millwright.inventory.models import Host
 from millwright.operations import FenceRefused
 from millwright.orchestrator.fencing import AgentFencer
+from millwright.shopfloor.models import Deployment, Program, ProgramVersion
 
 from tests.integration.environments.test_draining import machines
 from tests.support.plant import Plant
@@ -116,6 +117,31 @@ def test_gone_for_good_starts_the_autonomous_too_the_more_important_first(
     _arrived(_recovers()[0], lost)
     assert recovering.recovery_round() == 1
     assert [row.machine for row in _recovers()] == [machines[0], machines[1]]
+
+
+def test_the_program_that_ran_last_goes_along(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    versions = [
+        ProgramVersion.objects.create(
+            program=Program.objects.create(project=plant.project, name=name),
+            number=1,
+            files={},
+            state="ready",
+            uploaded_by=plant.engineer,
+        )
+        for name in ("old", "last")
+    ]
+    for version in versions:
+        Deployment.objects.create(
+            machine=machines[1],
+            program_version=version,
+            state="active",
+            deployed_by=plant.engineer,
+        )
+    recovering.start(plant.operator, lost, confirm_off=True)
+    recovering.recovery_round()
+    assert [row.payload["program_version"] for row in _recovers()] == [str(versions[1].pk)]
 
 
 def test_what_fails_is_tried_again_and_then_left_to_a_person(plant: Plant, lost: Host) -> None:

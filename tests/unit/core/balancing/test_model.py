@@ -232,3 +232,25 @@ def test_shared_storage_is_counted_once_and_local_per_host() -> None:
         assert answer.codes == (Code.STORAGE,)
         assert answer.texts == ("storage pool san: 4096 MiB wanted, 0 free",)
     assert capacity(plant, vm("t", disks={"local": 4 * GIB})).fits == 4
+
+
+def test_imbalance_is_measured_for_each_resource() -> None:
+    vms = tuple(vm(f"v{n}", "h1", memory_bytes=8 * GIB) for n in range(4))
+    uneven = Plant((host("h1"), host("h2")), vms)
+    found = balance(uneven).before
+    assert (found.imbalance, found.memory_imbalance) == (0, pytest.approx(0.5))
+    busy = tuple(replace(row, demand_short=2.0, demand_long=2.0, memory_bytes=1) for row in vms)
+    found = balance(replace(uneven, vms=busy)).before
+    assert (found.imbalance, found.highest, found.highest_host) == (0.5, 1.0, "h1")
+    assert found.memory_imbalance == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(("level", "moves"), [(1, 0), (2, 0), (3, 0), (4, 2), (5, 2)])
+def test_only_the_bolder_levels_even_out_what_is_not_crowded(level: int, moves: int) -> None:
+    vms = tuple(
+        vm(f"v{n}", "h1", demand_short=1.5, demand_long=1.5, demand_peak=1.5) for n in range(4)
+    )
+    settings = Settings(mode=Mode.AUTOMATIC, level=level, sustain_rounds=1)
+    made = balance(Plant((host("h1"), host("h2")), vms, settings=settings))
+    assert len(made.moves) == moves
+    assert all("carries more than its share" in move.text for move in made.moves)
