@@ -23,6 +23,7 @@ from millwright.inventory.snapshot import OVERHEAD_BYTES
 from .models import MachineShare, ResourcePool
 from .plant import machines_on_hosts, read_plant
 from .recommending import balancer
+from .ruling import machines_called
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ Give = Callable[[str, UUID, int, float | None, int | None], Shared]
 
 @transaction.atomic
 def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: Any) -> Machine:
-    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes, priority, pool (a name, "" for none)
-    or balance_mode ("": as its pool's, else the plant's).
+    """Set shares, cpu_reservation, cpu_limit, memory_minimum_bytes, priority, pool (a name, "" for none),
+    balance_mode ("": as its pool's, else the plant's) or after (names of the machines that must run before it).
 
     What is left out stays.
 
@@ -70,17 +71,22 @@ def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: An
         "pool",
         "balance_mode",
     )
-    if unknown := set(wanted) - set(known):
+    if unknown := set(wanted) - {*known, "after"}:
         raise ValidationError({name: _("no such entitlement") for name in unknown})
     machine = Machine.objects.select_for_update(of=("self",)).get(pk=machine.pk)
     if "pool" in wanted:
         wanted["pool"] = _pool(wanted["pool"])
+    first = _first(machine, wanted.pop("after")) if "after" in wanted else None
     values = {name: getattr(machine, name) for name in known} | wanted
     _check(machine, values)
     before = _said({name: getattr(machine, name) for name in wanted})
     for name, value in wanted.items():
         setattr(machine, name, value)
     machine.save(update_fields=list(wanted))
+    if first is not None:
+        before["after"] = after_names(machine)
+        machine.after.set(first)
+        wanted["after"] = after_names(machine)
     record(
         actor,
         "machine.entitlement",
@@ -91,6 +97,34 @@ def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: An
         reason=reason,
     )
     return machine
+
+
+def after_names(machine: Machine) -> list[str]:
+    """Machines that must run before it starts."""
+    return sorted(str(other) for other in machine.after.select_related("environment"))
+
+
+def _first(machine: Machine, names: list[str]) -> list[Machine]:
+    """The machines of these names, none of which waits for this one in turn."""
+    rows, unknown = machines_called(names)
+    if unknown:
+        text = _("no machine is named %(name)r")
+        raise ValidationError({"after": [text % {"name": name} for name in unknown]})
+    edges: dict[UUID, list[UUID]] = {}
+    pairs = Machine.after.through.objects.values_list("from_machine_id", "to_machine_id")
+    for waits, other in pairs:
+        edges.setdefault(waits, []).append(other)
+    todo: list[UUID] = [row.pk for row in rows]
+    seen: set[UUID] = set()
+    while todo:
+        at = todo.pop()
+        if at == machine.pk:
+            text = _("%(machine)s would wait for itself") % {"machine": machine}
+            raise ValidationError({"after": text})
+        if at not in seen:
+            seen.add(at)
+            todo.extend(edges.get(at, ()))
+    return rows
 
 
 def _pool(name: str | None) -> ResourcePool | None:

@@ -49,6 +49,8 @@ class PlannedStart:
     destination: str
     priority: int
     rebuild: bool
+    #: 0: at once; higher ones when what they start after runs
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
                 row.target,
                 machines[row.vm].priority,
                 not (shared[host.name] and shared[host.name] == shared[row.target]),
+                row.wave,
             )
             for row in answer.restarts
             if row.vm in machines and row.vm not in waiting
@@ -221,7 +224,8 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
         failures = tried.get(machine.pk, [])
         if len(failures) >= TRIES:
             blockers.append({"machine": planned.machine, "why": failures[-1]})
-        elif started >= free:
+        elif started >= free or planned.wave > 0:
+            # What it starts after is not there yet: the plan of a later round has it in the first wave.
             later += 1
         else:
             try:

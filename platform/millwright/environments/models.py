@@ -209,6 +209,8 @@ class Machine(models.Model):
     cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
     #: a crowded host's balloon never takes it below this; nothing: its memory is left alone
     memory_minimum_bytes = models.PositiveBigIntegerField(_("least memory"), null=True, blank=True)
+    #: machines that must run before it starts again after a host's loss
+    after = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="before")
     #: started elsewhere when its host dies, and counted in "can every protected machine restart"
     protected = models.BooleanField(_("protected"), default=True)
     vcpus = models.PositiveIntegerField()

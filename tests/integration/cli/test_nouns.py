@@ -238,6 +238,10 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
     file.write_text(json.dumps([line | {"vms": ["nobody/vplc"]}]), encoding="utf-8")
     wrong = shell(plant.operator, "recommendation", "calendar", str(file))
     assert "'nobody/vplc': no such vm" in str(wrong.exception)
+    itself = shell(plant.operator, "machine", "entitlement", "one", "--after", "one")
+    assert "would wait for itself" in str(itself.exception)
+    none = ("machine", "entitlement", "one", "--after", "")
+    assert shell.json(plant.operator, *none)["after"] == []
     mode = ("machine", "entitlement", "one", "--balance-mode", "off")
     assert shell.json(plant.operator, *mode)["balance_mode"] == "off"
     plan = shell.json(plant.operator, "host", "drain", "mw0-h1", "--dry-run")

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing import recovering
+from millwright.balancing import entitling, recovering
 from millwright.balancing.models import HostRecovery
 from millwright.environments.models import Machine, Move, Operation
 from millwright.inventory.actions import validate_policy
@@ -142,6 +142,37 @@ def test_the_program_that_ran_last_goes_along(
     recovering.start(plant.operator, lost, confirm_off=True)
     recovering.recovery_round()
     assert [row.payload["program_version"] for row in _recovers()] == [str(versions[1].pk)]
+
+
+def test_what_starts_after_another_waits_for_it(
+    plant: Plant, lost: Host, machines: list[Machine], client: Client
+) -> None:
+    """The more important one needs the other: that goes first, and it when the other runs."""
+    client.force_login(plant.operator)
+    call = f"/api/v1/machines/{machines[0].pk}/entitlement/"
+    told = client.post(call, {"after": ["two"]}, "application/json").json()
+    assert told["after"] == ["two/vplc"]
+    for wrong, words in ((["nobody"], "no machine is named"), (["one"], "would wait for itself")):
+        refused = client.post(call, {"after": wrong}, "application/json")
+        assert refused.status_code == 400
+        assert words in refused.json()["detail"]
+    # Nor by way of another one.
+    with pytest.raises(ValidationError, match="would wait for itself"):
+        entitling.set_entitlement(plant.operator, machines[1], after=["one/vplc"])
+    page = client.get(f"/machines/{machines[0].pk}/place/").content.decode()
+    assert 'value="two/vplc"' in page
+    recovering.start(plant.operator, lost, confirm_off=True, gone=True)
+    plan = recovering.preview(lost, gone=True)
+    assert [(row.machine, row.wave) for row in plan.starts] == [("two/vplc", 0), ("one/vplc", 1)]
+    assert recovering.recovery_round() == 1
+    assert recovering.recovery_round() == 0
+    assert HostRecovery.objects.get().state == "active"
+    assert [row.machine for row in _recovers()] == [machines[1]]
+    _arrived(_recovers()[0], lost)
+    assert recovering.recovery_round() == 1
+    assert [row.machine for row in _recovers()] == [machines[1], machines[0]]
+    # And without it again.
+    assert client.post(call, {"after": []}, "application/json").json()["after"] == []
 
 
 def test_what_fails_is_tried_again_and_then_left_to_a_person(plant: Plant, lost: Host) -> None:

@@ -262,6 +262,10 @@ class EntitlementInput(ReasonInput):
     priority = serializers.IntegerField(required=False)
     #: name of a resource pool, "" for none
     pool = serializers.CharField(required=False, allow_blank=True, max_length=48)
+    #: machines that must run before it starts again after a host's loss
+    after = serializers.ListField(
+        child=serializers.CharField(max_length=100), required=False, max_length=50
+    )
     #: what rounds do with it, "" as with its pool
     balance_mode = serializers.ChoiceField(Balancer.MODES, required=False, allow_blank=True)
 
@@ -277,6 +281,7 @@ class EntitlementOutput(serializers.ModelSerializer):
     """`given`: what its host gives it now; null when no round has said anything."""
 
     given = serializers.SerializerMethodField()
+    after = serializers.SerializerMethodField()
     pool = serializers.CharField(source="pool.name", default=None, allow_null=True, read_only=True)
 
     class Meta:
@@ -289,9 +294,14 @@ class EntitlementOutput(serializers.ModelSerializer):
             "memory_minimum_bytes",
             "priority",
             "balance_mode",
+            "after",
             "given",
         )
         read_only_fields = fields
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_after(self, machine: Machine) -> list[str]:
+        return entitling.after_names(machine)
 
     @extend_schema_field(ShareOutput(allow_null=True))
     def get_given(self, machine: Machine) -> Any:

@@ -85,6 +85,12 @@ def explain(environment: str, name: str | None, form: str) -> None:
 @click.option("--priority", type=int, help="Higher ones start first after a host's loss.")
 @click.option("--pool", help='Its resource pool; "" takes it out of one.')
 @click.option(
+    "--after",
+    multiple=True,
+    metavar="MACHINE",
+    help='Must run before it starts after a loss of its host; may be repeated, "" takes all away.',
+)
+@click.option(
     "--balance-mode",
     type=click.Choice(["", "off", "shadow", "recommend", "automatic"]),
     help='What rounds do with it; "" as with its pool.',
@@ -100,6 +106,7 @@ def entitlement(
     memory_minimum: int | None,
     priority: int | None,
     pool: str | None,
+    after: tuple[str, ...],
     balance_mode: str | None,
     reason: str,
     form: str,
@@ -118,6 +125,7 @@ def entitlement(
         "priority": priority,
         "pool": pool,
         "balance_mode": balance_mode,
+        "after": [each for each in after if each] if after else None,
     }
     body = {key: value for key, value in body.items() if value is not None}
     for key in ("cpu_limit", "memory_minimum_bytes"):

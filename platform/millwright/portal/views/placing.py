@@ -40,6 +40,9 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
         if name == "memory_minimum_mib":
             name, value = "memory_minimum_bytes", None if value is None else value * MIB
         found[name] = value
+    if "after" in request.POST:
+        names = request.POST["after"].replace(",", " ").split()
+        found["after"] = list(dict.fromkeys(names))
     for name in ("pool", "balance_mode"):
         if name in request.POST:
             found[name] = request.POST[name]
@@ -72,6 +75,7 @@ def place(request: HttpRequest, pk: UUID) -> HttpResponse:
         "share": MachineShare.objects.filter(machine=machine).first(),
         "can_entitle": keeper,
         "modes": Balancer.MODES,
+        "after": ", ".join(entitling.after_names(machine)),
         "pools": ResourcePool.objects.values_list("name", flat=True) if keeper else (),
         # As typed: no thousands' marks in a field.
         "shares": str(machine.shares),
