@@ -125,6 +125,31 @@ class _Lowering:
                     f"no transition leads to step {step.name}",
                     length=len(step.name),
                 )
+        return good and self._one_beginning()
+
+    def _one_beginning(self) -> bool:
+        """Steps that transitions connect are one network, and that begins with one step."""
+        networks: dict[str, set[str]] = {name: {name} for name in self.steps}
+        for transition in self.chart.transitions:
+            names = [name.upper() for name in (*transition.sources, *transition.targets)]
+            joined = set().union(*(networks[name] for name in names))
+            for name in joined:
+                networks[name] = joined
+        begun: dict[int, str] = {}
+        good = True
+        for step in self.chart.steps:
+            if not step.initial:
+                continue
+            first = begun.setdefault(id(networks[step.name.upper()]), step.name)
+            if first != step.name:
+                self.sink.error(
+                    step.pos,
+                    "sfc",
+                    f"{step.name} is a second INITIAL_STEP of its network: it begins with {first}",
+                    length=len(step.name),
+                    hint="to begin with several steps, let a transition lead to all of them",
+                )
+                good = False
         return good
 
     # --- names ------------------------------------------------------------------------------------------------

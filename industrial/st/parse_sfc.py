@@ -59,6 +59,13 @@ class SfcParser(StatementParser):
                             f"{qualifier} needs a time",
                             hint=f"{action.text}({qualifier}, T#1s);",
                         )
+                    if time is not None and qualifier not in _TIMED:
+                        self.sink.error(
+                            word.pos,
+                            "sfc",
+                            f"{qualifier} takes no time",
+                            hint=f"with a time stand {', '.join(sorted(_TIMED))}",
+                        )
                 self.expect_op(")")
             self.expect_op(";")
             actions.append((action.pos, action.text, qualifier, time))

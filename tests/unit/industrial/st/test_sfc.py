@@ -146,6 +146,8 @@ END_PROGRAM
         ("INITIAL_STEP Wait: idle(N); Count(N);", "INITIAL_STEP Run: motor(N);", "duplicate"),
         ("motor(N);", "motor(L);", "sfc"),
         ("motor(N);", "motor(X);", "sfc"),
+        ("motor(N);", "motor(N, T#1s);", "sfc"),
+        ("STEP Run:", "INITIAL_STEP Run:", "sfc"),
         (":= go;", ":= n;", "type"),
     ],
 )
@@ -171,3 +173,19 @@ def test_what_a_chart_keeps_for_itself_is_marked() -> None:
         "Main.t.Q",
         "Main.t.ET",
     ]
+
+
+def test_two_networks_of_a_chart_begin_with_a_step_each() -> None:
+    p = plc(
+        """
+PROGRAM Main
+VAR go : BOOL; END_VAR
+INITIAL_STEP A: END_STEP STEP B: END_STEP
+TRANSITION FROM A TO B := go; END_TRANSITION
+INITIAL_STEP C: END_STEP STEP D: END_STEP
+TRANSITION FROM C TO D := NOT go; END_TRANSITION
+END_PROGRAM
+"""
+    )
+    p.scan(2)
+    assert [p.get(f"Main.{name}.X") for name in "ABCD"] == [True, False, False, True]
