@@ -27,8 +27,10 @@ from millwright.settings import get_settings
 
 from .models import Balancer, ResourcePool
 
-#: Lines that a calendar has at most.
+#: Lines that a calendar has at most, and what people may set, as for machines and pools.
 MOST_LINES = 200
+BOUNDS = {"shares": (1, 100_000), "priority": (-1000, 1000), "reservation": (0, 1e6)}
+BOUNDS["limit"] = BOUNDS["reservation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,21 @@ def set_calendar(actor: Any, lines: object, reason: str = "") -> list[dict[str, 
     names = Machine.objects.filter(host__isnull=False).values_list("environment__name", "name")
     pools = ResourcePool.objects.values_list("name", flat=True)
     try:
-        _entries(lines, [f"{environment}/{name}" for environment, name in names], list(pools))
+        entries = _entries(
+            lines, [f"{environment}/{name}" for environment, name in names], list(pools)
+        )
     except SnapshotError as error:
         raise ValidationError({"calendar": str(error)}) from None
-    for number, line in enumerate(lines):
-        if line.get("labels"):
+    for number, entry in enumerate(entries):
+        if entry.labels:
             text = _("machines of the plant have no labels: name pools or machines")
             raise ValidationError({f"calendar[{number}].labels": text})
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(entry, name)
+            if value is not None and not low <= value <= high:
+                text = _("%(value)s: from %(low)s to %(high)s")
+                words = text % {"value": value, "low": low, "high": high}
+                raise ValidationError({f"calendar[{number}].{name}": words})
     row = Balancer.objects.select_for_update().get_or_create(pk=1)[0]
     row.calendar = lines
     row.save(update_fields=("calendar",))

@@ -138,6 +138,8 @@ def test_the_calendar_of_a_pool_holds_for_those_below_it(
         ([{"name": "x", "pools": ["cad"]}] * 2, "must be unique"),
         ([{"name": "x", "pools": ["cad"], "colour": 1}], "colour: 1: unknown"),
         ([{"name": "x", "pools": ["cad"], "labels": ["a"]}], "have no labels"),
+        ([{"name": "x", "pools": ["cad"], "priority": 10**30}], "from -1000 to 1000"),
+        ([{"name": "x", "pools": ["cad"], "shares": 10**6}], "from 1 to 100000"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_changes(
