@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import click
 @click.option("--opcua", type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
 @click.option("--metrics", type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
 @click.option("--compiler", type=click.Choice(["gcc", "tcc"]), default=None)
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
 def run(
     project: Path,
     host: str,
@@ -27,6 +29,7 @@ def run(
     opcua: int | None,
     metrics: int | None,
     compiler: str | None,
+    shape: str,
 ) -> None:
     """Compile PROJECT, scan it and serve Modbus, OPC UA and metrics until Ctrl-C.
 
@@ -49,6 +52,10 @@ def run(
 
     def say(protocols: Protocols) -> None:
         found = protocols.bound
+        if shape == "json":
+            # The ports there are so far; that of OPC UA comes with the second line, 0 where it is not served.
+            click.echo(json.dumps({"format": 1, "host": host, "ports": found}))
+            return
         if said:
             click.echo(
                 f"OPC UA listens at opc.tcp://{host}:{found['opcua']}/"

@@ -265,11 +265,14 @@ def force_clear(project: Path | None, paths: tuple[str, ...], everything: bool) 
 @click.option("--scans", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
 @click.option("--task", type=click.IntRange(0, 15), default=0, show_default=True)
 @click.option("--limit", "limit_s", type=click.FloatRange(0.1), default=60.0, show_default=True)
+@click.option(
+    "--format", "shape", type=click.Choice(["csv", "json"]), default="csv", show_default=True
+)
 @_project
 def trace(
-    paths: tuple[str, ...], scans: int, task: int, limit_s: float, project: Path | None
+    paths: tuple[str, ...], scans: int, task: int, limit_s: float, shape: str, project: Path | None
 ) -> None:
-    """Note up to 16 variables after every scan, as CSV: scan, time in microseconds, values."""
+    """Note up to 16 variables after every scan: scan, time in microseconds, values. With json, a line for each."""
     from industrial.runtime.shm import ShmError
     from industrial.runtime.variables import VariableError
 
@@ -278,6 +281,12 @@ def trace(
     try:
         rows = tools.trace(list(paths), scans, task=task, limit_s=limit_s)
         for number, (scan, time_us, values) in enumerate(rows):
+            if shape == "json":
+                named = dict(zip(paths, values, strict=True))
+                click.echo(
+                    json.dumps({"format": 1, "scan": scan, "time_us": time_us, "values": named})
+                )
+                continue
             if number == 0:
                 out.writerow(["scan", "time_us", *paths])
             out.writerow([scan, time_us, *values])

@@ -40,8 +40,16 @@ def trust(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
+_shaped = click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
+
+
+def _say(shape: str, words: str, **told: str) -> None:
+    """One answer, for people or for programs."""
+    click.echo(json.dumps({"format": 1, **told}) if shape == "json" else words)
+
+
 @trust.command("list")
-@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text")
+@_shaped
 @project_too
 @click.pass_obj
 def list_(project: Path | None, shape: str) -> None:
@@ -60,9 +68,10 @@ def list_(project: Path | None, shape: str) -> None:
 
 @trust.command()
 @click.argument("fingerprint")
+@_shaped
 @project_too
 @click.pass_obj
-def add(project: Path | None, fingerprint: str) -> None:
+def add(project: Path | None, fingerprint: str, shape: str) -> None:
     """Trust a rejected certificate; compare the fingerprint with what the application shows."""
     store = _store(project)
     text = fingerprint.replace(":", "").lower()
@@ -74,39 +83,45 @@ def add(project: Path | None, fingerprint: str) -> None:
             f"there are: {', '.join(one[:16] for one in found) or 'none'}"
         )
     store.trust(matches[0])
-    click.echo(f"trusted {matches[0]}")
+    _say(shape, f"trusted {matches[0]}", trusted=matches[0])
 
 
 @trust.command()
 @click.argument("fingerprint")
+@_shaped
 @project_too
 @click.pass_obj
-def remove(project: Path | None, fingerprint: str) -> None:
+def remove(project: Path | None, fingerprint: str, shape: str) -> None:
     """Forget a certificate; its next session is rejected."""
+    digits = fingerprint.replace(":", "").lower()
     try:
-        _store(project).remove(fingerprint.replace(":", "").lower())
+        _store(project).remove(digits)
     except KeyError:
         raise click.ClickException(f"fingerprint = {fingerprint!r}: neither trusted nor rejected here") from None  # fmt: skip
-    click.echo("removed")
+    _say(shape, "removed", removed=digits)
 
 
 @trust.command()
+@_shaped
 @project_too
 @click.pass_obj
-def token(project: Path | None) -> None:
+def token(project: Path | None, shape: str) -> None:
     """Print a token: the next unknown application that signs in as `trust` with it, once, is trusted."""
-    click.echo(_store(project).make_token())
+    made = _store(project).make_token()
+    _say(shape, made, token=made)
 
 
 @trust.command()
+@_shaped
 @click.password_option(
     help="Asked for when not given; never give it on a shared machine's command line."
 )
-def password(password: str) -> None:
+def password(password: str, shape: str) -> None:
     """Print the hash of a password, for [[opcua.user]] of security.toml."""
     from industrial.security import hash_password
 
     try:
-        click.echo(hash_password(password))
+        made = hash_password(password)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    _say(shape, made, hash=made)

@@ -56,12 +56,24 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, text in (("src/main.st", SOURCE), ("vplc.toml", MANIFEST), ("tests/t.yaml", SUITE)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    command = [sys.executable, "-m", "industrial.cli", "run", str(folder), "--compiler", "tcc"]
+    command = [
+        sys.executable,
+        "-m",
+        "industrial.cli",
+        "run",
+        str(folder),
+        "--compiler",
+        "tcc",
+        "--format",
+        "json",
+    ]
     for port in ("modbus", "opcua", "metrics"):
         command += [f"--{port}", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "Modbus" in process.stdout.readline()
+        first = json.loads(process.stdout.readline())
+        assert first["format"] == 1
+        assert first["ports"]["modbus"] > 0
         yield folder
         process.terminate()
         process.communicate(timeout=60)
@@ -119,6 +131,11 @@ def test_what_is_told_of_a_running_controller_says_its_format(running: Path, tmp
     table = list(csv.reader(io.StringIO(told("trace", "Main.n", "--scans", "3", "--project", running))))  # fmt: skip
     assert table[0] == ["scan", "time_us", "Main.n"]
     assert len(table) == 4
+    assert shown("trace", "Main.n", "--scans", "3", "--format", "json")["values"]["Main.n"] > 0
+    token = shown("trust", "token", "--format", "json")["token"]
+    assert len(token) > 20
+    hashed = json.loads(told("trust", "password", "--password", "long enough a secret", "--format", "json"))  # fmt: skip
+    assert (hashed["format"], hashed["hash"] != "") == (1, True)
     assert shown("record", "--scans", "20", "--out", tmp_path / "r.json")["scans"] == 20
     repeated = json.loads(told("replay", tmp_path / "r.json", running))
     assert (repeated["format"], repeated["identical"]) == (1, True)
