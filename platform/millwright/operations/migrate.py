@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from xml.etree import ElementTree as ET
 
 from millwright.core.convergence import SCHEDULES, estimate_s
 from millwright.core.lifecycle import MachineObserved, OperationKind, ServiceClass
-from millwright.core.pinning import CpuAssignment
-from millwright.core.topology import format_cpu_list
 from millwright.hypervisor import (
     DomainSpec,
     FilterSpec,
@@ -30,6 +27,7 @@ from millwright.hypervisor import (
 from .errors import Cancelled, NotYet, Question, StepFailed
 from .flight import Flight
 from .ports import MachineRecord, MoveRecord, MoveState
+from .promised import check_nics, check_pins
 from .provision import upload_image
 from .saga import Context, Step
 from .spec import domain_spec
@@ -486,8 +484,8 @@ def verify_there(context: Context) -> str:
     if info.metadata is None or info.metadata.generation != move.generation:
         found = info.metadata.generation if info.metadata else "none"
         raise StepFailed(f"generation {found} in place of {move.generation}")
-    _verify_pins(destination, machine, move.assignment, context)
-    _verify_nics(info.xml, machine)
+    check_pins(destination, machine, move.assignment, context)
+    check_nics(info.xml, machine)
     # It came with the machine; whether the host still had it as it should be is told, not only mended.
     repaired = machine.network is not None and destination.ensure_filter(
         FilterSpec(name=filter_name(machine), flows=machine.flows)
@@ -505,46 +503,6 @@ def verify_there(context: Context) -> str:
     if repaired:
         return "pins and address as claimed; the firewall was another and has been set again"
     return "pins, address and firewall as claimed"
-
-
-def _verify_pins(
-    host: Hypervisor, machine: MachineRecord, wanted: CpuAssignment, context: Context
-) -> None:
-    pins = host.pins(context.machine_id)
-    for index, cpus in wanted.vcpu_cpus.items():
-        if cpus and pins.vcpus.get(index) != cpus:
-            raise StepFailed(
-                f"vCPU {index} of {machine.domain_name} runs on CPU "
-                f"{format_cpu_list(pins.vcpus.get(index, frozenset()))} of {host.name}, "
-                f"{format_cpu_list(cpus)} was claimed"
-            )
-    if wanted.emulator_cpus and pins.emulator != wanted.emulator_cpus:
-        raise StepFailed(
-            f"the emulator of {machine.domain_name} runs on CPU {format_cpu_list(pins.emulator)}, "
-            f"{format_cpu_list(wanted.emulator_cpus)} was claimed"
-        )
-
-
-def _verify_nics(xml: str, machine: MachineRecord) -> None:
-    if machine.network is None:
-        return
-    root = ET.fromstring(xml)  # noqa: S314 - the host's own answer, over an authenticated channel
-    for nic in root.iterfind("devices/interface"):
-        mac = nic.find("mac")
-        if mac is None or mac.get("address") != machine.mac:
-            continue
-        reference = nic.find("filterref")
-        named = {
-            entry.get("name"): entry.get("value") for entry in nic.iterfind("filterref/parameter")
-        }
-        if reference is None or reference.get("filter") != filter_name(machine):
-            raise StepFailed(f"the nic of {machine.domain_name} is not behind its firewall")
-        if named.get("IP") != machine.address:
-            raise StepFailed(
-                f"the nic has address {named.get('IP')}, {machine.address} was claimed"
-            )
-        return
-    raise StepFailed(f"{machine.domain_name} has no nic {machine.mac}")
 
 
 def _clean(context: Context) -> str:
