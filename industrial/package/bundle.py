@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 FORMAT = 1
-KINDS = ("program", "config")
+KINDS = ("program", "config", "retain")
 #: A control program is small; more than this is refused before it is unpacked.
 MAX_BYTES = 64 * 2**20
 MAX_FILES = 2000

@@ -3,6 +3,9 @@
 An announcement may say how a program is taken over (`mode`): `auto` changes it between two scans where its variables
 can be carried over and starts it anew where not; `online` refuses instead; `restart` and `cold` start it anew, with
 what is retained or without. One that says `"rollback": true` brings the program before back, and has no bundle.
+
+A package of kind "retain" is a copy of retained values for a controller whose disk was lost: it lies there for the
+first program's start. Where a program or retained values are, they stay, and the answer says so (`"how": "own"`).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from industrial.security.policy import OpcUaPolicy
 
 from .carry import Carry, plan
 from .paths import Paths
+from .retained import VALUES, check_package, has_own, is_given
 from .settings import RuntimeSettings
 from .shm import Command, ShmError
 
@@ -148,7 +152,8 @@ class Inbox:
                     answer: dict[str, Any] = {"ok": True, "message": "is active already"}
                 else:
                     answer, kind = self._take(ready, announced)
-                    taken.append(kind)
+                    # Values alone change nothing that is served: the program that follows them does.
+                    taken += [kind] if kind != "retain" else []
             except (BundleError, AccessError, DeviceError, OSError, ValueError, KeyError) as error:
                 answer = {"ok": False, "message": str(error)}
             answer["active"] = {"program": self.active_program()}
@@ -183,6 +188,10 @@ class Inbox:
         else:
             target, kind, about = self._delivered(ready, announced)
         answer: dict[str, Any] = {"ok": True}
+        if kind == "retain":
+            answer |= self._give_back(target)
+            self._forget_old(target)
+            return answer, kind
         if kind == "program":
             answer |= self._switch_program(target, mode)
         else:
@@ -190,6 +199,16 @@ class Inbox:
         self._forget_old(target)
         answer["message"] = f"{kind} {about['name']} {about['version']} is active"
         return answer, kind
+
+    def _give_back(self, package: Path) -> dict[str, Any]:
+        """Lay a copy of retained values where the first start looks for its own; never over those that are there."""
+        if not is_given(self.paths, package):
+            if has_own(self.paths):
+                why = "this controller has a program or retained values of its own: they stay"
+                return {"how": "own", "message": why}
+            write_atomic(self.paths.retain, (package / VALUES).read_bytes())
+        make_lasting([self.paths.retain.parent])
+        return {"how": "given", "message": "retained values lie ready for the next start"}
 
     def _back_to(self, noted: Path) -> Path:
         """The program before. Which one that was is noted first: killed on the way, going back is not done twice.
@@ -237,12 +256,14 @@ class Inbox:
         """
         link = self.paths.active
         before = link.resolve() if link.is_symlink() else None
-        carry = None
-        if before is not None and before != target:
+        carry = brought = None
+        if before is None:
+            brought = self._plan_brought(target)
+        elif before != target:
             carry = self._plan(before, target)
             if mode == "online" and not carry.online:
                 raise BundleError(f"not while it runs: {'; '.join(carry.reasons[:5])}")
-        elif mode == "online" and before is None:
+        if mode == "online" and before is None:
             raise BundleError("not while it runs: nothing runs yet")
         self._switching.touch()
         self._point(link, target)
@@ -260,7 +281,8 @@ class Inbox:
         self._switching.unlink(missing_ok=True)
         if before is not None and not _same_contents(before, target):
             self._point(self.paths.previous, before)
-        return {"how": how, **({"carry": carry.as_dict()} if carry else {})}
+        planned = carry or brought
+        return {"how": how, **({"carry": planned.as_dict()} if planned else {})}
 
     def _obeyed(self, carry: Carry | None, mode: str, *, again: bool) -> str:
         """How the scan process took the active program over: online, restart, or at its next start.
@@ -296,6 +318,17 @@ class Inbox:
         """Work out what becomes of the variables, and lay it beside the new program."""
         if self.order is None:
             before = self._retained_by(before)
+        return self._carry(before, target)
+
+    def _plan_brought(self, target: Path) -> Carry | None:
+        """Of values that were given to a new disk with the variables of their layout; None where nothing is to plan."""
+        layout = retained_layout(self.paths.retain)
+        if layout in ("", _layout(target)):
+            return None
+        origin = self._retained_by(target)
+        return None if origin == target else self._carry(origin, target)
+
+    def _carry(self, before: Path, target: Path) -> Carry:
         old, new = (json.loads((at / "symbols.json").read_text()) for at in (before, target))
         carry = plan(old, new, same_code=_same_code(before, target))
         if carry.data:
@@ -321,6 +354,9 @@ class Inbox:
         bundle = unpack(data, self._keys)
         if bundle.sha256 != announced["sha256"] or bundle.sha256 != ready.stem:
             raise BundleError("the bundle is not the one announced")
+        if bundle.manifest.kind == "retain":
+            check_package(bundle.files)
+            return bundle
         symbols = (
             json.loads(bundle.files["symbols.json"])
             if bundle.manifest.kind == "program"
@@ -383,11 +419,18 @@ class Inbox:
         """Keep what runs, what ran before, and the other kind's."""
         links = (self.paths.active, self.paths.previous, self.paths.config)
         kept = {*keep, *(link.resolve() for link in links if link.is_symlink())}
-        if self.order is None and self.paths.active.is_symlink():
+        if not self.paths.active.is_symlink():
+            # Of values that wait for the first program: the variables of their layout.
+            kept.update(path for path in self.paths.packages.iterdir() if self._lies_ready(path))
+        elif self.order is None:
             kept.add(self._retained_by(self.paths.active.resolve()))
         for folder in self.paths.packages.iterdir():
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _lies_ready(self, package: Path) -> bool:
+        layout = retained_layout(self.paths.retain)
+        return bool(layout) and _layout(package) == layout
 
     def active_program(self) -> dict[str, str] | None:
         """What runs: name, version, sha256."""

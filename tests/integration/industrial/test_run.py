@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from pymodbus.client import ModbusTcpClient
 
+from industrial.package import pack
+from industrial.runtime.delivery import announce
+from industrial.runtime.inbox import Inbox
+from industrial.runtime.keys import local_key
 from industrial.runtime.local import LocalController
+from industrial.runtime.paths import Paths
 from industrial.runtime.protocols import Ports
 from tests.support.vplc import until
 
@@ -204,3 +209,79 @@ def test_what_an_engineer_does_to_a_running_program(tmp_path: Path) -> None:
         assert "did you mean Main.turns" in _tool(tmp_path, "monitor", "Main.turn").stderr
     finally:
         _stop(process)
+
+
+PROJECT = 'format = 1\nname = "p"\nversion = "1"\n[[task]]\nname = "main"\ninterval_us = 10000\nprograms = ["Main"]\n'
+
+
+def _project(folder: Path, source: str) -> Path:
+    (folder / "src").mkdir(parents=True)
+    (folder / "src/main.st").write_text(source)
+    (folder / "vplc.toml").write_text(PROJECT)
+    return folder
+
+
+def _ran(project: Path) -> dict[str, Any]:
+    """Status of a run that has scanned, and the number of starts that its program counts."""
+    process = _start(project, "--compiler", "tcc")
+    found: dict[str, Any] = {}
+
+    def ran() -> bool:
+        found.update(json.loads(_tool(project, "status", "--format", "json").stdout))
+        values = json.loads(_tool(project, "monitor", "Main.seen").stdout)["values"]
+        found["seen"] = values["Main.seen"]
+        return bool(found["seen"] > 0)
+
+    try:
+        assert process.stdout is not None
+        assert "Modbus" in process.stdout.readline()
+        until(ran, "a scan and its report")
+        return found
+    finally:
+        _stop(process)
+
+
+def _given(project: Path, files: dict[str, bytes]) -> dict[str, Any]:
+    """Deliver a copy of retained values to a controller that has never run; its answer."""
+    paths = Paths.of_project(project)
+    paths.prepare()
+    key = local_key(paths.state)
+    number = announce(paths, pack("retain", "copy", "1", files, key))
+    Inbox(paths, [key.public_key()]).take_all()
+    return dict(json.loads((paths.inbox / f"{number}.result").read_text()))
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the engine needs gcc")
+def test_a_controller_built_anew_goes_on_with_a_copy_of_its_retained_values(tmp_path: Path) -> None:
+    lost = _project(tmp_path / "lost", SOURCE)
+    for starts in (1, 2, 3):
+        assert _ran(lost)["seen"] == starts
+    copy = {
+        "retain.bin": Paths.of_project(lost).retain.read_bytes(),
+        "symbols.json": (Paths.of_project(lost).active / "symbols.json").read_bytes(),
+    }
+    # Its disk is gone with its host: nothing but the copy is left.
+    shutil.rmtree(lost)
+    same = _project(tmp_path / "same", SOURCE)
+    assert _given(same, {"retain.bin": copy["retain.bin"]})["how"] == "given"
+    report = _ran(same)
+    assert (report["start"], report["retain"]["result"], report["seen"]) == ("warm", "kept", 4)
+    # What has values of its own does not go back to older ones.
+    assert _given(same, {"retain.bin": copy["retain.bin"]})["how"] == "own"
+    assert _ran(same)["seen"] == 5
+    moved = _project(tmp_path / "moved", MOVED.replace("odd", "extra"))
+    assert _given(moved, copy)["how"] == "given"
+    report = _ran(moved)
+    assert (report["start"], report["retain"]["result"], report["seen"]) == ("warm", "migrated", 4)
+    # Of a layout that nobody describes, and of a damaged file, nothing is taken; and both say so.
+    other = _project(tmp_path / "other", MOVED)
+    assert _given(other, {"retain.bin": copy["retain.bin"]})["how"] == "given"
+    report = _ran(other)
+    assert (report["start"], report["retain"]["result"], report["seen"]) == ("cold", "lost", 1)
+    damaged = bytearray(copy["retain.bin"])
+    damaged[-1] ^= 1
+    last = _project(tmp_path / "damaged", SOURCE)
+    answer = _given(last, {"retain.bin": bytes(damaged)})
+    assert not answer["ok"] and "retain.bin: damaged: checksum" in answer["message"]
+    report = _ran(last)
+    assert (report["start"], report["retain"]["result"], report["seen"]) == ("cold", "none", 1)
