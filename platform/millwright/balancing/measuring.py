@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Avg
 from django.utils import timezone
 
-from millwright.core.balancing import HostState, Plant, loads
+from millwright.core.balancing import HostState, Plant, Why, loads, memory_loads
 from millwright.core.lifecycle import OperationState
 from millwright.environments.models import DemandSample
 
@@ -42,6 +42,7 @@ def measure_round(now: dt.datetime | None = None) -> int:
     if done:
         plant = read_plant(now)
         entitled, used = loads(plant), used_on(plant)
+        memory: dict[str, float] = {}
         waits = waited_on(
             {row.source_id for row in done} | {row.destination_id for row in done}, now
         )
@@ -61,6 +62,12 @@ def measure_round(now: dt.datetime | None = None) -> int:
                 "elapsed_s": None if move is None or not move.elapsed_ms else move.elapsed_ms / 1e3,
                 "downtime_ms": None if move is None else move.downtime_ms,
             }
+            if row.why == Why.MEMORY:
+                memory = memory or memory_loads(plant)
+                row.actual |= {
+                    "memory_source": _rounded(memory.get(here)),
+                    "memory_target": _rounded(memory.get(there)),
+                }
     Recommendation.objects.bulk_update([*failed, *done], ["state", "actual"])
     return len(failed) + len(done)
 

@@ -194,7 +194,8 @@ class Recommendation(models.Model):
     effect = models.JSONField(default=dict)
     #: what came of it, measured: {"source", "target": loads as rounds count them, "used_source", "used_target":
     #: loads that were used and waited for lately, "waited_before", "waited_after": CPUs that the machines of both
-    #: hosts waited for, "elapsed_s", "downtime_ms"}; empty until enough was measured
+    #: hosts waited for, "elapsed_s", "downtime_ms", and of a move for memory "memory_source", "memory_target": memory
+    #: in use as rounds count it}; empty until enough was measured
     actual = models.JSONField(default=dict)
     mode = models.CharField(max_length=10)
     state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)

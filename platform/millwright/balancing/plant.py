@@ -139,7 +139,10 @@ def placed(machine: Machine, host: str, cores: int) -> Vm:
 
 
 def _demand(now: dt.datetime) -> dict[UUID, Demand]:
-    """CPUs used and waited for: short and long average, worst moment; memory in use lately. One query."""
+    """CPUs used and waited for: short and long average, worst moment; memory in use. One query.
+
+    Of memory the larger of both averages counts, as of CPUs: a lull is not trusted.
+    """
     used = F("cpu_ratio") + F("wait_ratio")
     rows = (
         DemandSample.objects.filter(at__gt=now - LONG)
@@ -150,10 +153,17 @@ def _demand(now: dt.datetime) -> dict[UUID, Demand]:
             long=Avg(used),
             peak=Max(used),
             memory=Avg("memory_bytes", filter=Q(at__gt=now - SHORT, memory_bytes__gt=0)),
+            memory_long=Avg("memory_bytes", filter=Q(memory_bytes__gt=0)),
         )
     )
     return {
-        row["machine_id"]: (row["short"] or 0.0, row["long"], row["peak"], row["memory"])
+        row["machine_id"]: (
+            row["short"] or 0.0,
+            row["long"],
+            row["peak"],
+            # Who has told nothing lately is not known by what was an hour ago.
+            None if row["memory"] is None else max(row["memory"], row["memory_long"]),
+        )
         for row in rows
     }
 

@@ -71,7 +71,10 @@ def test_the_plant_is_read_with_what_was_used_lately(
         )
     # Of an hour ago: only the long average.
     DemandSample.objects.create(
-        machine=machines[1], at=timezone.now() - dt.timedelta(minutes=50), cpu_ratio=4.0
+        machine=machines[1],
+        at=timezone.now() - dt.timedelta(minutes=50),
+        cpu_ratio=4.0,
+        memory_bytes=int(2.5 * 2**26),
     )
     rule = PlacementRule.objects.create(name="apart", kind="apart")
     rule.machines.set(machines)
@@ -81,8 +84,8 @@ def test_the_plant_is_read_with_what_was_used_lately(
     assert (controller.cores, worker.cores) == (1, 0)
     assert (worker.demand_short, worker.demand_peak) == (1.25, 4.0)
     assert worker.demand_long == pytest.approx((0.75 + 1.75 + 4.0) / 3)
-    # What it used of its memory lately; of the controller nothing was told.
-    assert worker.memory_active_bytes == 2**26 + OVERHEAD_BYTES
+    # What it used of its memory, by the larger average; of the controller nothing was told.
+    assert worker.memory_active_bytes == int(1.5 * 2**26) + OVERHEAD_BYTES
     assert controller.memory_active_bytes is None
     assert [(host.cores, host.cpus) for host in read.hosts] == [(2, 3.0), (2, 3.0)]
     assert read.rules[0].vms == tuple(str(machine) for machine in machines)

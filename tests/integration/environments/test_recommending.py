@@ -9,13 +9,14 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing import entitling, recommending
+from millwright.balancing import entitling, measuring, recommending
 from millwright.balancing.models import Recommendation
 from millwright.core.balancing import Host as PureHost
 from millwright.core.balancing import Mode, Vm, Why
 from millwright.core.balancing import Move as Move_
 from millwright.core.balancing import Plant as PurePlant
 from millwright.environments.models import DemandSample, Machine, Move, Operation
+from millwright.inventory.models import Host
 
 from tests.integration.environments.test_draining import machines
 from tests.support.plant import Plant
@@ -67,6 +68,45 @@ def test_a_person_approves_with_the_reason_before_his_eyes(
     assert row.operation.payload["destination"] == row.destination.name
     with pytest.raises(ValidationError, match="already"):
         recommending.decide(plant.operator, row, approve=False)
+
+
+def test_memory_alone_is_a_reason_and_its_ratios_are_shown_and_measured(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    gib = 2**30
+    Host.objects.update(memory_bytes=7 * gib // 2)
+    Machine.objects.update(
+        service_class="shared", movability="free", cpu_assignment={}, memory_bytes=3 * gib // 2
+    )
+    now = timezone.now() + dt.timedelta(minutes=40)
+    for machine in machines:
+        for minutes in range(-5, 120, 5):
+            DemandSample.objects.create(
+                machine=machine,
+                at=now + dt.timedelta(minutes=minutes),
+                cpu_ratio=0.01,
+                memory_bytes=3 * gib // 2,
+            )
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    assert row.why == "memory"
+    assert "of its memory for" in row.text
+    before, after = row.effect["memory_source_before"], row.effect["memory_source_after"]
+    assert before > 0.93 > after
+    client.force_login(plant.operator)
+    shown = f"<div>{row.source} {before * 100:.0f} % → {after * 100:.0f} %</div>"
+    expected = client.get("/balancing/").content.decode().count(shown)
+    assert expected == Recommendation.objects.count()
+    moving = recommending.decide(plant.operator, row, approve=True)
+    Operation.objects.filter(pk=moving.operation_id).update(state="succeeded", ended_at=now)
+    Machine.objects.filter(pk=row.machine_id).update(host=row.destination)
+    assert measuring.measure_round(now + dt.timedelta(minutes=30)) == 1
+    row.refresh_from_db()
+    assert row.actual["memory_source"] == pytest.approx(after, abs=1e-3)
+    assert row.actual["memory_target"] == pytest.approx(row.effect["memory_target_after"], abs=1e-3)
+    # Expected and measured, side by side.
+    assert client.get("/balancing/").content.decode().count(shown) == expected + 1
 
 
 def test_automatic_moves_and_a_round_is_not_made_twice(

@@ -61,7 +61,7 @@ from .order import order, replan
 from .read import read_plant, write_plant
 from .recover import recover
 from .rounds import balance
-from .score import LEVELS, Level
+from .score import LEVELS, Level, memory_loads
 
 __all__ = [
     "LEVELS",
@@ -124,6 +124,7 @@ __all__ = [
     "explain",
     "failure_capacity",
     "loads",
+    "memory_loads",
     "next_window",
     "order",
     "read_plant",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from .model import Mode
@@ -76,6 +76,7 @@ class Why(StrEnum):
     OVERCOMMIT = "overcommit"
     SPARE = "spare"
     CONTENTION = "contention"
+    MEMORY = "memory"
     EVEN = "even"
     DETOUR = "detour"
     ASKED = "asked"
@@ -83,7 +84,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a move is expected to bring, in core-seconds; loads are ratios of usable CPUs."""
+    """What a move is expected to bring, in core-seconds; loads are ratios of usable CPUs and of memory."""
 
     benefit: float = 0.0
     cost: float = 0.0
@@ -92,6 +93,11 @@ class Effect:
     source_after: float = 0.0
     target_before: float = 0.0
     target_after: float = 0.0
+    #: memory in use, of what is not in hugepages
+    memory_source_before: float = 0.0
+    memory_source_after: float = 0.0
+    memory_target_before: float = 0.0
+    memory_target_after: float = 0.0
 
     @property
     def net(self) -> float:
@@ -136,21 +142,28 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How the pool stands. Ratios of usable shared CPUs; `contended` in cores above threshold."""
+    """How the pool stands. Ratios of usable shared CPUs; `contended` in cores above threshold.
+
+    The same of memory in use, outside hugepages; `memory_contended` in bytes.
+    """
 
     imbalance: float
     highest: float
     highest_host: str
     contended: float
     memory_imbalance: float = 0.0
+    memory_highest: float = 0.0
+    memory_highest_host: str = ""
+    memory_contended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceState:
     """What one round tells the next. Give back what `Round.state` held; start with nothing.
 
-    `hot`: rounds for which a host has been above the threshold. `moved`: the round in which a
-    machine last moved, and `left` the hosts that it left, each with the round.
+    `hot`: rounds for which a host has been above the threshold, `hot_memory` above that of memory;
+    `imbalanced` and `imbalanced_memory`: rounds for which the pool has been uneven or a host above.
+    `moved`: the round in which a machine last moved, and `left` the hosts that it left, each with the round.
     """
 
     number: int = 0
@@ -158,6 +171,8 @@ class BalanceState:
     hot: Mapping[str, int] = field(default_factory=dict)
     moved: Mapping[str, int] = field(default_factory=dict)
     left: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    hot_memory: Mapping[str, int] = field(default_factory=dict)
+    imbalanced_memory: int = 0
 
     def record(self, moves: tuple[Move, ...]) -> BalanceState:
         """The state once these moves (approved recommendations, a drain) have been made too."""
@@ -165,7 +180,7 @@ class BalanceState:
         for move in moves:
             moved[move.vm] = self.number
             left[move.vm] = {**left.get(move.vm, {}), move.source: self.number}
-        return BalanceState(self.number, self.imbalanced, self.hot, moved, left)
+        return replace(self, moved=moved, left=left)
 
 
 @dataclass(frozen=True, slots=True)

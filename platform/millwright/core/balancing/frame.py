@@ -194,6 +194,11 @@ class Frame:
             np.array([(h.memory_bytes - h.memory_aside_bytes) / MIB for h in hosts], np.float64),
             1.0,
         )
+        #: what is not in hugepages: in use by units, and there on hosts (MiB); alone balanced
+        self.ordinary = self._by_unit(
+            np.array([0.0 if v.hugepage else active_bytes(v) / MIB for v in vms], np.float64)
+        )
+        self.ordinary_usable = np.maximum(self.capacity[1].astype(np.float64), 1.0)
         self.link = np.array([h.link_bytes_s for h in hosts], np.float64)
         self.carried = self._by_unit(np.array([self.bytes_of(v) for v in vms], np.float64))
         self.dirty = self._by_unit(np.array([v.dirty_bytes_s for v in vms], np.float64))

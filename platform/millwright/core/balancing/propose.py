@@ -8,7 +8,7 @@ from millwright.core.placement.solver import Group, Problem, steps
 
 from .frame import Bools, Frame
 from .model import HostState, RuleKind
-from .score import Level, cost
+from .score import Level, Strain, cost, cpu_strain, memory_strain
 from .state import State
 
 #: soft groups above this many machines are left to the exact check, as pairs grow with the square
@@ -28,8 +28,8 @@ def problem(
 ) -> tuple[Problem, list[int]]:
     """The pool for the solver, and which unit each of its machines is.
 
-    Beside the hard resources stand two soft ones in millicores: demand and peak. Prices are
-    core-seconds. A moved machine counts on both hosts, so that the moves can be made in any order.
+    Beside the hard resources stand three soft ones: demand and peak in millicores, memory in use in MiB.
+    Prices are core-seconds. A moved machine counts on both hosts, so that the moves can be made in any order.
     """
     frame = state.frame
     units = np.flatnonzero(state.at >= 0)
@@ -39,21 +39,33 @@ def problem(
     # A host that is overfull is the mending's affair: here it only takes nothing more.
     hard = np.maximum(frame.capacity, used)
     soft = np.maximum((frame.usable * 1000).astype(np.int64), 1)
-    capacity = np.vstack([hard, soft * OVERSOLD, soft * OVERSOLD]).T
-    safety = np.vstack([hard, (soft * level.threshold).astype(np.int64), soft]).T
+    memory = memory_strain(state, level)
+    room = memory.usable.astype(np.int64)
+    capacity = np.vstack([hard, soft * OVERSOLD, soft * OVERSOLD, room * OVERSOLD]).T
+    safety = np.vstack(
+        [
+            hard,
+            (soft * level.threshold).astype(np.int64),
+            soft,
+            (room * memory.threshold).astype(np.int64),
+        ]
+    ).T
     demand = np.vstack(
         [
             frame.need[:, units],
             np.round(frame.demand[units] * 1000).astype(np.int64),
             np.round(frame.peak[units] * 1000).astype(np.int64),
+            np.round(frame.ordinary[units]).astype(np.int64),
         ]
     ).T
     rows = len(frame.resources)
-    load_weight = np.zeros(rows + 2)
+    load_weight = np.zeros(rows + 3)
     load_weight[rows] = horizon_s / 1000
     load_weight[rows + 1] = level.risk * horizon_s / 1000
-    even_weight = np.zeros(rows + 2)
+    load_weight[rows + 2] = memory.price * horizon_s
+    even_weight = np.zeros(rows + 3)
     even_weight[rows] = level.even * float(frame.usable.mean()) * horizon_s * OVERSOLD**2
+    even_weight[rows + 2] = memory.even * horizon_s * OVERSOLD**2
     position = {int(unit): index for index, unit in enumerate(units)}
     movable = np.zeros(len(units), np.bool_)
     movable[[position[unit] for unit in candidates]] = True
@@ -69,9 +81,9 @@ def problem(
         demand=demand,
         home=at,
         safety=safety,
-        transient=np.array([True] * rows + [False, False]),
+        transient=np.array([True] * rows + [False, False, False]),
         load_weight=load_weight,
-        even_weight=even_weight if level.even else None,
+        even_weight=even_weight if even_weight.any() else None,
         groups=_groups(frame, position),
         location=frame.domain,
         neighbourhood=frame.domain,
@@ -157,7 +169,8 @@ def exchanges(
     while they pass), and that are worth more than `least` and the margin.
     """
     frame = state.frame
-    ratio = state.load / frame.usable
+    strains = cpu_strain(state, level), memory_strain(state, level)
+    ratio = np.maximum(*(each.ratio() / each.threshold for each in strains))
     open_hosts = [
         host
         for host in np.argsort(-ratio, kind="stable").tolist()
@@ -174,9 +187,9 @@ def exchanges(
                 if one in used or not state.fits(one)[there]:
                     continue
                 for other in theirs:
-                    if other in used or frame.demand[other] >= frame.demand[one]:
+                    if other in used or all(each.want[other] >= each.want[one] for each in strains):
                         continue
-                    gain = _exchange_gain(state, one, other, level, horizon_s)
+                    gain = _exchange_gain(state, one, other, level, horizon_s, strains)
                     if (
                         gain > least
                         and (best is None or gain > best[0] + 1e-9)
@@ -189,21 +202,28 @@ def exchanges(
     return found
 
 
-def _exchange_gain(state: State, one: int, other: int, level: Level, horizon_s: float) -> float:
+def _exchange_gain(
+    state: State,
+    one: int,
+    other: int,
+    level: Level,
+    horizon_s: float,
+    strains: tuple[Strain, ...],
+) -> float:
     """Benefit less cost (with the margin) of both moves together, in core-seconds."""
     frame = state.frame
     here, there = int(state.at[one]), int(state.at[other])
     pair = np.array([here, there])
-    shift = frame.demand[one] - frame.demand[other]
-    usable = frame.usable[pair]
-    now = state.load[pair]
-    then = now + np.array([-shift, shift])
-    above_now = np.maximum(0.0, now - level.threshold * usable).sum()
-    above_then = np.maximum(0.0, then - level.threshold * usable).sum()
-    uneven = (
-        ((then / usable) ** 2 - (now / usable) ** 2).sum() * level.even * float(frame.usable.mean())
-    )
+    gained = 0.0
+    for each in strains:
+        shift = each.want[one] - each.want[other]
+        usable, now = each.usable[pair], each.load[pair]
+        then = now + np.array([-shift, shift])
+        above = np.maximum(0.0, now - each.threshold * usable).sum()
+        above -= np.maximum(0.0, then - each.threshold * usable).sum()
+        uneven = ((then / usable) ** 2 - (now / usable) ** 2).sum()
+        gained += float(each.price * above - each.even * uneven)
     soft_one, soft_other = state.soft_price(one), state.soft_price(other)
     soft = soft_one[there] - soft_one[here] + soft_other[here] - soft_other[there]
     price = cost(frame, one, here)[there] + cost(frame, other, there)[here]
-    return float((above_now - above_then - uneven - soft) * horizon_s - price * (1 + level.margin))
+    return float((gained - soft) * horizon_s - price * (1 + level.margin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -28,7 +29,17 @@ from .mend import mend, untouchable
 from .model import HostState, Mode, Plant
 from .policy import RETURN_RESTS, cooling, may_leave, modes, returns
 from .propose import exchanges, propose
-from .score import LEVELS, Level, effect, figures, over, seconds, worth
+from .score import (
+    LEVELS,
+    Level,
+    Strain,
+    cpu_strain,
+    effect,
+    figures,
+    memory_strain,
+    seconds,
+    worth,
+)
 from .spare import keep_spare
 from .state import State
 
@@ -42,6 +53,7 @@ class Making:
     level: Level
     before: BalanceState
     hot: dict[int, int]
+    hot_memory: dict[int, int]
     modes: list[Mode]
     moves: list[Move] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -87,33 +99,56 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
     table = State(frame)
     old = state or BalanceState()
     before = figures(table, level, live)
-    hot = _hot(table, level, live, old)
-    uneven = before.imbalance > level.imbalance
-    imbalanced = old.imbalanced + 1 if hot or uneven else 0
+    hot = _hot(cpu_strain(table, level), frame, live, old.hot)
+    memory = _hot(memory_strain(table, level), frame, live, old.hot_memory) if level.memory else {}
+    uneven = _Uneven(
+        before.imbalance > level.imbalance, before.memory_imbalance > level.memory_imbalance
+    )
+    following = replace(
+        old,
+        number=old.number + 1,
+        imbalanced=old.imbalanced + 1 if hot or uneven.cpu else 0,
+        imbalanced_memory=old.imbalanced_memory + 1 if memory or uneven.memory else 0,
+    )
     broken = violations(resolved)
-    making = Making(frame, table, level, replace(old, number=old.number + 1), hot, modes(frame))
+    making = Making(frame, table, level, following, hot, memory, modes(frame))
     if settings.moves_running:
         text = f"{settings.moves_running} moves are running; the next round decides"
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
     else:
         good = settings.spare_hosts < 1 or verdict(table, settings.spare_hosts).ok
-        _decide(making, imbalanced, uneven, broken)
+        _decide(making, uneven)
         keep_spare(making, good)
-    return _finish(making, imbalanced, broken, before, live)
+    return _finish(making, broken, before, live)
 
 
-def _hot(table: State, level: Level, live: Bools, old: BalanceState) -> dict[int, int]:
+@dataclass(frozen=True, slots=True)
+class _Uneven:
+    """Whether the pool is more uneven than the level bears, by resource."""
+
+    cpu: bool
+    memory: bool
+
+
+def _hot(strain: Strain, frame: Frame, live: Bools, before: Mapping[str, int]) -> dict[int, int]:
     """Hosts above the threshold and the rounds for which they have been."""
-    above = np.flatnonzero((over(table.load, table.frame, level) > 1e-9) & live)
-    names = table.frame.host_names
-    return {int(host): old.hot.get(names[host], 0) + 1 for host in above}
+    above = np.flatnonzero((strain.over(strain.load) > 1e-9) & live)
+    return {int(host): before.get(frame.host_names[host], 0) + 1 for host in above}
 
 
-def _decide(making: Making, imbalanced: int, uneven: bool, broken: tuple[Violation, ...]) -> None:
-    settings = making.frame.plant.settings
-    budget = settings.max_moves
-    sustained = {host for host, rounds in making.hot.items() if rounds >= settings.sustain_rounds}
-    even = making.level.even > 0 and uneven and imbalanced >= settings.sustain_rounds
+def _decide(making: Making, uneven: _Uneven) -> None:
+    settings, level = making.frame.plant.settings, making.level
+    budget, patience = settings.max_moves, settings.sustain_rounds
+    counted = making.before
+    sustained = {
+        host
+        for hot in (making.hot, making.hot_memory)
+        for host, rounds in hot.items()
+        if rounds >= patience
+    }
+    even = (level.even > 0 and uneven.cpu and counted.imbalanced >= patience) or (
+        level.memory_even > 0 and uneven.memory and counted.imbalanced_memory >= patience
+    )
     untouchable(making)
     for mode in (Mode.AUTOMATIC, Mode.RECOMMEND, Mode.SHADOW):
         if mode not in making.modes:
@@ -123,30 +158,38 @@ def _decide(making: Making, imbalanced: int, uneven: bool, broken: tuple[Violati
         begun = len(making.moves)
         mend(making, mode, room)
         left = room - (len(making.moves) - begun)
-        if making.level.balances and left > 0 and (sustained or even):
+        if level.balances and left > 0 and (sustained or even):
             _improve(making, mode, left, sustained, even)
         if mode is not Mode.SHADOW:
             budget -= len(making.moves) - begun
-    if making.level.balances and (sustained or even) and not (making.moves or making.refused):
-        names = ", ".join(sorted(making.frame.host_names[host] for host in sustained))
-        text = f"{names} above {making.level.threshold:.0%} of its CPUs" if names else "uneven"
-        making.refused.append(
-            Refusal(
-                "",
-                (Code.NO_GAIN,),
-                f"{text}, and no move that is allowed is worth its cost and risk",
-            )
+    if not level.balances:
+        return
+    if (sustained or even) and not (making.moves or making.refused):
+        text = (
+            f"{_crowded(making, sustained)}, and no move that is allowed is worth its cost and risk"
         )
-    if making.level.balances and (making.hot or uneven) and not (sustained or even):
-        longest = max([*making.hot.values(), imbalanced if making.level.even else 0])
+        making.refused.append(Refusal("", (Code.NO_GAIN,), text))
+    if (making.hot or making.hot_memory or uneven.cpu or uneven.memory) and not (sustained or even):
+        longest = max(
+            *(0, *making.hot.values(), *making.hot_memory.values()),
+            counted.imbalanced if level.even else 0,
+            counted.imbalanced_memory if level.memory_even else 0,
+        )
         if longest:
-            making.refused.append(
-                Refusal(
-                    "",
-                    (Code.NOT_SUSTAINED,),
-                    f"the imbalance has lasted {longest} of {settings.sustain_rounds} rounds",
-                )
-            )
+            text = f"the imbalance has lasted {longest} of {patience} rounds"
+            making.refused.append(Refusal("", (Code.NOT_SUSTAINED,), text))
+
+
+def _crowded(making: Making, sustained: set[int]) -> str:
+    """Which hosts have been above which threshold, for people."""
+    level, told = making.level, []
+    for hot, threshold, what in (
+        (making.hot, level.threshold, "CPUs"),
+        (making.hot_memory, level.memory_threshold, "memory"),
+    ):
+        if names := ", ".join(sorted(making.frame.host_names[h] for h in sustained & hot.keys())):
+            told.append(f"{names} above {threshold:.0%} of its {what}")
+    return "; ".join(told) or "uneven"
 
 
 def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even: bool) -> None:
@@ -175,22 +218,16 @@ def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even:
                 barred.add((unit, target))
                 rejected = True
                 continue
-            hot = making.hot.get(source, 0)
-            why = Why.CONTENTION if hot else Why.EVEN
             told = effect(state, unit, target, value)
-            making.add(
-                unit,
-                target,
-                why,
-                _reason(frame, unit, source, target, told, hot, level),
-                mode,
-                told,
-            )
+            # What most of the benefit is of is the reason.
+            of_memory = float(value.memory[target]) > float(value.benefit[target]) / 2
+            why, text = _reason(making, unit, source, target, told, of_memory)
+            making.add(unit, target, why, text, mode, told)
             made.extend([(unit, source)] * len(frame.units[unit]))
             candidates.discard(unit)
         if not rejected:
             break
-    if level.even > 0 and budget - len(made) >= 2:
+    if (level.even > 0 or level.memory_even > 0) and budget - len(made) >= 2:
         for one, other in exchanges(
             state, candidates, level, horizon, (budget - len(made)) // 2, least
         ):
@@ -260,24 +297,40 @@ def _take_back(making: Making, made: list[tuple[int, int]]) -> None:
 
 
 def _reason(
-    frame: Frame, unit: int, source: int, target: int, told: Effect, hot: int, level: Level
-) -> str:
+    making: Making, unit: int, source: int, target: int, told: Effect, of_memory: bool
+) -> tuple[Why, str]:
+    frame, level = making.frame, making.level
     here, there = frame.host_names[source], frame.host_names[target]
+    hot = (making.hot_memory if of_memory else making.hot).get(source, 0)
+    why = Why.EVEN if not hot else Why.MEMORY if of_memory else Why.CONTENTION
+    if of_memory:
+        what, threshold = "memory", level.memory_threshold
+        taken = f"{frame.ordinary[unit] / 1024:.1f} GiB in use"
+        ratios = (
+            (told.memory_source_before, told.memory_source_after),
+            (told.memory_target_before, told.memory_target_after),
+        )
+    else:
+        what, threshold = "CPUs", level.threshold
+        taken = f"{frame.demand[unit]:.2f} cores"
+        ratios = (
+            (told.source_before, told.source_after),
+            (told.target_before, told.target_after),
+        )
     lead = (
-        f"{here} has been above {level.threshold:.0%} of its CPUs for {hot} rounds"
+        f"{here} has been above {threshold:.0%} of its {what} for {hot} rounds"
         if hot
-        else f"{here} carries more than its share"
+        else f"{here} carries more than its share" + (" of memory" if of_memory else "")
     )
-    return (
-        f"{lead}; {frame.name_of(unit)} takes {frame.demand[unit]:.2f} cores to {there}: "
-        f"{told.source_before:.0%} → {told.source_after:.0%} here, "
-        f"{told.target_before:.0%} → {told.target_after:.0%} there"
+    (before, after), (emptier, fuller) = ratios
+    return why, (
+        f"{lead}; {frame.name_of(unit)} takes {taken} to {there}: "
+        f"{before:.0%} → {after:.0%} here, {emptier:.0%} → {fuller:.0%} there"
     )
 
 
 def _finish(
     making: Making,
-    imbalanced: int,
     broken: tuple[Violation, ...],
     before: Figures,
     live: Bools,
@@ -290,12 +343,13 @@ def _finish(
         for name, number in old.moved.items()
         if name in known and old.number - number <= rounds
     }
-    following = BalanceState(
-        old.number,
-        imbalanced,
-        {frame.host_names[host]: rounds_ for host, rounds_ in making.hot.items()},
-        moved,
-        {
+    names = frame.host_names
+    following = replace(
+        old,
+        hot={names[host]: count for host, count in making.hot.items()},
+        hot_memory={names[host]: count for host, count in making.hot_memory.items()},
+        moved=moved,
+        left={
             name: {host: number for host, number in hosts.items() if old.number - number <= rounds}
             for name, hosts in old.left.items()
             if name in moved

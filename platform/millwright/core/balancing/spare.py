@@ -10,7 +10,7 @@ from .failure import spare_refusals, verdict
 if TYPE_CHECKING:
     from .rounds import Making
 
-_BALANCE = (Why.CONTENTION, Why.EVEN)
+_BALANCE = (Why.CONTENTION, Why.MEMORY, Why.EVEN)
 
 
 def keep_spare(making: Making, was_good: bool) -> None:

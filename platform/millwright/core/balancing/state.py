@@ -12,7 +12,7 @@ from .frame import BIT, CODES, Bools, Floats, Frame, Ints
 from .model import RuleKind
 
 _TABLES = (
-    "at", "free", "load", "peak", "memory", "closed", "present", "in_domain", "near_domain",
+    "at", "free", "load", "peak", "memory", "ordinary", "closed", "present", "in_domain", "near_domain",
     "soft_present", "node_free", "nodes", "card_profile", "card_used", "cards", "coming",
 )  # fmt: skip
 
@@ -28,6 +28,7 @@ class State:
         self.load = np.zeros(hosts)
         self.peak = np.zeros(hosts)
         self.memory = np.zeros(hosts)
+        self.ordinary = np.zeros(hosts)
         self.closed = frame.closed.copy()
         self.present = np.zeros((len(frame.apart), hosts), np.int32)
         self.in_domain = np.zeros((len(frame.spread), frame.domains), np.int32)
@@ -66,6 +67,7 @@ class State:
         self.load += np.bincount(where, weights=frame.demand[placed], minlength=hosts)
         self.peak += np.bincount(where, weights=frame.peak[placed], minlength=hosts)
         self.memory += np.bincount(where, weights=frame.memory[placed], minlength=hosts)
+        self.ordinary += np.bincount(where, weights=frame.ordinary[placed], minlength=hosts)
         for table, sets, column in self._tables():
             for number, members in enumerate(sets):
                 for unit in members:
@@ -324,6 +326,7 @@ class State:
         self.load[host] += sign * frame.demand[unit]
         self.peak[host] += sign * frame.peak[unit]
         self.memory[host] += sign * frame.memory[unit]
+        self.ordinary[host] += sign * frame.ordinary[unit]
         for number in frame.spread_of.get(unit, ()):
             self.in_domain[number, frame.domain[host]] += sign
         for number in frame.near_of.get(unit, ()):

@@ -119,6 +119,10 @@ class Player:
         """Only the short average."""
         self.change(name, demand_short=float(cores))
 
+    def do_memory(self, name: str, size: str) -> None:
+        """What the guest uses of its memory from now on."""
+        self.change(name, memory_active_bytes=int(_plain(size)))
+
     def do_host(self, name: str, state: str) -> None:
         self.change(name, state=HostState(state))
 

@@ -142,7 +142,10 @@ def test_a_pool_set_off_is_not_moved_and_one_by_approval_is_only_recommended() -
 
 
 def test_an_overcommitted_host_is_relieved_of_what_suffices() -> None:
-    vms = [vm(f"v{i}", "h1", 0.1, memory) for i, memory in enumerate((16, 12, 8, 4))]
+    vms = [
+        vm(f"v{i}", "h1", 0.1, memory, memory_active_bytes=GIB)
+        for i, memory in enumerate((16, 12, 8, 4))
+    ]
     start = plant([host("h1"), host("h2")], vms)
     made = balance(start)
     assert [(move.vm, move.why) for move in made.moves] == [("v2", Why.OVERCOMMIT)]
@@ -192,7 +195,7 @@ def test_a_round_does_not_use_up_the_room_for_a_host_to_die() -> None:
 
 
 def test_a_round_says_who_would_be_left_if_a_host_died() -> None:
-    full = [vm(f"v{i}", f"h{i % 2 + 1}", memory=10) for i in range(6)]
+    full = [vm(f"v{i}", f"h{i % 2 + 1}", memory=10, memory_active_bytes=GIB) for i in range(6)]
     settings = Settings(mode=Mode.AUTOMATIC, spare_hosts=1)
     made = balance(plant([host("h1"), host("h2")], full, settings=settings))
     assert {entry.codes[0] for entry in made.refused} == {Code.SPARE}
