@@ -7,20 +7,22 @@ wherever the plant is, so that rounds, drains, recoveries and what hosts give fo
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.dates import WEEKDAYS_ABBR
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.balancing import Entry, Plant, Pool, SnapshotError, Vm, at, read_plant
-from millwright.core.balancing.calendar import holds
+from millwright.core.balancing.calendar import YEARS, holds, moment, next_change
 from millwright.core.lifecycle import Movability
 from millwright.environments.models import Machine
 from millwright.settings import get_settings
@@ -33,15 +35,24 @@ BOUNDS = {"shares": (1, 100_000), "priority": (-1000, 1000), "reservation": (0, 
 BOUNDS["limit"] = BOUNDS["reservation"]
 
 
+#: What a line may say of those whom it is for.
+SAID = ("shares", "reservation", "limit", "priority", "movability", "mode", "window")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line as people read it, and whether it holds now."""
+    """One line as people read it, whether it holds now, and until or from when."""
 
     name: str
     whom: str
     when: str
-    what: str
+    #: what it says, by the names of `SAID`
+    what: Mapping[str, Any]
     now: bool
+    #: in the plant's own time; nothing: it holds for ever, or never again
+    changes: dt.datetime | None = None
+    #: names of machines and pools that are no longer there
+    gone: tuple[str, ...] = ()
 
 
 def kept() -> list[dict[str, Any]]:
@@ -59,39 +70,86 @@ def set_calendar(actor: Any, lines: object, reason: str = "") -> list[dict[str, 
         ValidationError: a line is wrong (field, value and rule), or names nobody's machine or pool.
     """
     require(actor, "pool")
+    return keep(actor, locked(), lines, reason)
+
+
+def locked() -> Balancer:
+    """The row that keeps the calendar, locked until the transaction ends."""
+    return Balancer.objects.select_for_update().get_or_create(pk=1)[0]
+
+
+def keep(
+    actor: Any, row: Balancer, lines: object, reason: str, tolerated: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Check these lines, put them in place of the row's and keep what was before, for "as it was".
+
+    `tolerated`: lines that were kept once: what they name may have gone since.
+
+    Raises ValidationError.
+    """
+    checked(lines, tolerated)
+    before, after = list(row.calendar), typing.cast("list[dict[str, Any]]", lines)
+    row.calendar, row.calendar_before = after, before
+    row.save(update_fields=("calendar", "calendar_before"))
+    names = [line["name"] for line in after]
+    told = {"changed": [line for line in after if line not in before]}
+    told["before"] = [line for line in before if line not in after]
+    record(actor, "balancer.calendar", row, lines=names, reason=reason[:300], **told)
+    return after
+
+
+def checked(lines: object, tolerated: Sequence[dict[str, Any]] = ()) -> tuple[Entry, ...]:
+    """The lines as the balancer reads them. Two queries.
+
+    Raises ValidationError with field, value and rule.
+    """
     if not isinstance(lines, list) or len(lines) > MOST_LINES:
         text = _("a list of at most %(high)s lines is wanted")
         raise ValidationError({"calendar": text % {"high": MOST_LINES}})
-    names = Machine.objects.filter(host__isnull=False).values_list("environment__name", "name")
-    pools = ResourcePool.objects.values_list("name", flat=True)
+    vms, pools = known_names()
+    for line in tolerated:
+        vms, pools = vms | set(line.get("vms", ())), pools | set(line.get("pools", ()))
     try:
-        entries = _entries(
-            lines, [f"{environment}/{name}" for environment, name in names], list(pools)
-        )
+        entries = _entries(lines, sorted(vms), sorted(pools))
     except SnapshotError as error:
         raise ValidationError({"calendar": str(error)}) from None
     for number, entry in enumerate(entries):
-        if entry.labels:
-            text = _("machines of the plant have no labels: name pools or machines")
-            raise ValidationError({f"calendar[{number}].labels": text})
-        for name, (low, high) in BOUNDS.items():
-            value = getattr(entry, name)
-            if value is not None and not low <= value <= high:
-                text = _("%(value)s: from %(low)s to %(high)s")
-                words = text % {"value": value, "low": low, "high": high}
-                raise ValidationError({f"calendar[{number}].{name}": words})
-    row = Balancer.objects.select_for_update().get_or_create(pk=1)[0]
-    row.calendar = lines
-    row.save(update_fields=("calendar",))
-    record(actor, "balancer.calendar", row, lines=[line["name"] for line in lines], reason=reason)
-    return lines
+        for name, text in faults(entry):
+            raise ValidationError({f"calendar[{number}].{name}": text})
+    return entries
+
+
+def faults(entry: Entry) -> Iterator[tuple[str, str]]:
+    """What the plant does not take of a line that a snapshot may have: field and rule."""
+    if entry.labels:
+        yield "labels", _("machines of the plant have no labels: name pools or machines")
+    for name, (low, high) in BOUNDS.items():
+        value = getattr(entry, name)
+        if value is not None and not low <= value <= high:
+            text = _("%(value)s: from %(low)s to %(high)s")
+            yield name, text % {"value": value, "low": low, "high": f"{high:g}"}
+    if None not in (entry.limit, entry.reservation) and entry.limit < entry.reservation:  # type: ignore[operator]  # neither is None
+        text = _("%(value)s: not below what is reserved, %(least)s")
+        yield "limit", text % {"value": f"{entry.limit:g}", "least": f"{entry.reservation:g}"}
+    for name in ("since", "until"):
+        value = getattr(entry, name)
+        if value and moment(value).year not in YEARS:
+            text = _("%(value)s: a year from %(low)s to %(high)s")
+            yield name, text % {"value": value, "low": YEARS.start, "high": YEARS.stop - 1}
+
+
+def known_names() -> tuple[set[str], set[str]]:
+    """Machines that have a place, as "environment/machine", and pools. Two queries."""
+    rows = Machine.objects.filter(host__isnull=False).values_list("environment__name", "name")
+    pools = set(ResourcePool.objects.values_list("name", flat=True))
+    return {f"{environment}/{name}" for environment, name in rows}, pools
 
 
 def laid(plant: Plant, lines: Sequence[dict[str, Any]], now: dt.datetime) -> Plant:
     """The plant as these lines have it at this moment."""
     if not lines:
         return plant
-    return at(replace(plant, calendar=_known(lines)), _own_time(now))
+    return at(replace(plant, calendar=known(lines)), own_time(now))
 
 
 def of_machine(machine: Machine, now: dt.datetime | None = None) -> tuple[Movability, bool]:
@@ -113,35 +171,68 @@ def of_machine(machine: Machine, now: dt.datetime | None = None) -> tuple[Movabi
 
 def told(now: dt.datetime | None = None) -> list[Line]:
     """The lines for a page, in their order."""
-    moment = _own_time(now or timezone.now())
-    return [_line(entry, now=holds(entry, moment)) for entry in _known(kept())]
+    at, lines = own_time(now or timezone.now()), kept()
+    if not lines:
+        return []
+    vms, pools = known_names()
+    return [_line(entry, at, vms, pools) for entry in known(lines)]
 
 
-def _line(entry: Entry, *, now: bool) -> Line:
-    days = ", ".join(str(WEEKDAYS_ABBR[day]) for day in sorted(entry.days))
+def _line(entry: Entry, now: dt.datetime, vms: set[str], pools: set[str]) -> Line:
+    days = _days(entry.days)
     hours = f"{entry.start or '00:00'}–{entry.end or '24:00'}" if entry.start or entry.end else ""
-    span = " – ".join((entry.since, entry.until)) if entry.since or entry.until else ""
-    held = {"shares", "reservation", "limit", "priority", "movability", "mode", "window"}
-    what = [
-        f"{field.name} {value}" if field.name != "window" else field.name
-        for field in fields(entry)
-        if field.name in held and (value := getattr(entry, field.name)) not in (None, False)
-    ]
-    whom = (*entry.pools, *entry.vms, *sorted(entry.labels))
+    gone = [name for name in entry.pools if name not in pools]
+    gone += [name for name in entry.vms if name not in vms]
     return Line(
         entry.name,
-        ", ".join(whom),
-        " ".join(part for part in (days, hours, span) if part),
-        ", ".join(what),
-        now,
+        ", ".join((*entry.pools, *entry.vms, *sorted(entry.labels))),
+        " ".join(part for part in (days, hours, _span(entry, now)) if part),
+        {name: value for name in SAID if (value := getattr(entry, name)) not in (None, False)},
+        holds(entry, now),
+        next_change(entry, now),
+        tuple(gone),
     )
 
 
-def _own_time(now: dt.datetime) -> dt.datetime:
+def _days(days: Sequence[int]) -> str:
+    """Days for people; three and more in a row as "Mon–Wed"."""
+    runs: list[list[int]] = []
+    for day in sorted(set(days)):
+        if runs and runs[-1][-1] == day - 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    words = []
+    for run in runs:
+        names = [str(WEEKDAYS_ABBR[day]) for day in run]
+        words += [f"{names[0]}–{names[-1]}"] if len(run) > 2 else names
+    return ", ".join(words)
+
+
+def _span(entry: Entry, now: dt.datetime) -> str:
+    """From when and until when, in the plant's own time."""
+    since, until = (
+        moment_words(moment(text, now)) if text else "" for text in (entry.since, entry.until)
+    )
+    if since and until:
+        return f"{since} – {until}"
+    if until:
+        return _("until %(moment)s") % {"moment": until}
+    return _("from %(moment)s") % {"moment": since} if since else ""
+
+
+def moment_words(at: dt.datetime) -> str:
+    """A moment in the plant's own time for people: weekday, date and time, as shifts are written."""
+    at = own_time(at)
+    return f"{WEEKDAYS_ABBR[at.weekday()]} {date_format(at, 'SHORT_DATE_FORMAT')} {at:%H:%M}"
+
+
+def own_time(now: dt.datetime) -> dt.datetime:
+    """The moment in the plant's own time."""
     return now.astimezone(get_settings().plant_zone)
 
 
-def _known(lines: Sequence[dict[str, Any]]) -> tuple[Entry, ...]:
+def known(lines: Sequence[dict[str, Any]]) -> tuple[Entry, ...]:
     """Lines that were checked when they were given; a machine or pool that is gone since is nobody's."""
     vms = {name for line in lines for name in line.get("vms", ())}
     pools = {name for line in lines for name in line.get("pools", ())}

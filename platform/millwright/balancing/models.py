@@ -162,6 +162,8 @@ class Balancer(models.Model):
     spare_hosts = models.PositiveSmallIntegerField(default=0)
     #: what holds by shift or until a date, as a snapshot's `calendar` (see `hours`)
     calendar = models.JSONField(default=list)
+    #: the lines before the last change, for "as it was"; nothing: they were never changed
+    calendar_before = models.JSONField(null=True, default=None)
     state = models.JSONField(default=dict)
     #: rounds' figures before and after
     figures = models.JSONField(default=dict)

@@ -18,6 +18,7 @@ from millwright.accounts.actions import issue_token
 from millwright.accounts.models import Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.balancing.models import (
+    Balancer,
     HostRecovery,
     PlacementRule,
     Recommendation,
@@ -219,6 +220,8 @@ def world(plant: Plant) -> dict[str, Any]:
     )
     MaintenanceWindow.objects.filter(pk=active.pk).update(state="active")
     ResourcePool.objects.create(name="day")
+    shift = {"name": "day", "pools": ["day"], "shares": 2000}
+    Balancer.objects.create(pk=1, calendar=[shift], calendar_before=[])
     rule = PlacementRule.objects.create(name="kept-apart", kind="apart")
     rule.machines.set(Machine.objects.all())
     return {

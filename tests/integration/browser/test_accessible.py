@@ -108,6 +108,8 @@ def _world(plant: Plant) -> list[str]:
         "/capacity/",
         f"/machines/{operation.machine_id}/place/",
         "/balancing/",
+        "/balancing/calendar/",
+        "/balancing/calendar/line/",
         "/wall/",
         "/service-levels/",
         "/service-levels/ledger/",

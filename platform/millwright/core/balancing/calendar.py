@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,10 @@ from .model import Entry, Plant, Pool, Vm
 DAY_MINUTES = 24 * 60
 #: how far ahead a planned window is looked for
 AHEAD = timedelta(days=14)
+#: days in which everything that repeats by the week has begun and ended once, the night before included
+_WEEK = 9
+#: what people mean by a date; far from what arithmetic of dates cannot do
+YEARS = range(2000, 3000)
 
 
 def minutes(text: str, field: str = "time") -> int:
@@ -69,7 +73,7 @@ def at(plant: Plant, now: datetime) -> Plant:
     lines = [entry for entry in plant.calendar if holds(entry, now)]
     if not lines:
         return plant
-    below = _below(plant.pools)
+    below = pools_above(plant.pools)
     pools = tuple(_pool(pool, lines) for pool in plant.pools)
     vms = tuple(_vm(vm, lines, below) for vm in plant.vms)
     return replace(plant, pools=pools, vms=vms)
@@ -77,7 +81,7 @@ def at(plant: Plant, now: datetime) -> Plant:
 
 def next_window(plant: Plant, vm: Vm, now: datetime) -> datetime | None:
     """When the next planned window for the machine opens; nothing: none within two weeks."""
-    below = _below(plant.pools)
+    below = pools_above(plant.pools)
     lines = [entry for entry in plant.calendar if entry.window and concerns(entry, vm, below)]
     if not lines:
         return None
@@ -95,7 +99,42 @@ def next_window(plant: Plant, vm: Vm, now: datetime) -> datetime | None:
     return None
 
 
-def _below(pools: Iterable[Pool]) -> dict[str, frozenset[str]]:
+def next_change(entry: Entry, now: datetime) -> datetime | None:
+    """When the line begins to hold or ceases to, after `now`; nothing: it stays as it is for ever."""
+    held = holds(entry, now)
+    return next((at for at in _turns((entry,), now) if at > now and holds(entry, at) != held), None)
+
+
+def first_meeting(entries: Sequence[Entry], now: datetime) -> datetime | None:
+    """The first moment from `now` on at which all these lines hold; nothing: there is none."""
+    for at in _turns(entries, now):
+        if at >= now and all(holds(entry, at) for entry in entries):
+            return at
+    return None
+
+
+def _turns(entries: Sequence[Entry], now: datetime) -> list[datetime]:
+    """Moments from `now` on at which one of these lines may begin or end: all that a week has, from where
+    the latest of them begins. Nothing lies between two of them."""
+    bounds = [moment(text, now) for entry in entries for text in (entry.since, entry.until) if text]
+    begins = [moment(entry.since, now) for entry in entries if entry.since]
+    found = {now, *bounds}
+    for first in {now, max([now, *begins])}:
+        midnight = _local(first, now).replace(hour=0, minute=0, second=0, microsecond=0)
+        for entry in entries:
+            minutes_of_day = {0, *(minutes(text) for text in (entry.start, entry.end) if text)}
+            for day in range(_WEEK):
+                for minute in minutes_of_day:
+                    found.add(midnight + timedelta(days=day, minutes=minute))
+    return sorted(at for at in found if at >= now)
+
+
+def _local(value: datetime, now: datetime) -> datetime:
+    """The same moment in the plant's own time."""
+    return value.astimezone(now.tzinfo) if now.tzinfo is not None else value
+
+
+def pools_above(pools: Iterable[Pool]) -> dict[str, frozenset[str]]:
     """For each pool itself and every pool above it."""
     parents = {pool.name: pool.parent for pool in pools}
     found = {}

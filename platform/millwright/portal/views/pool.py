@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
-from millwright.balancing import draining, hours, recommending
+from millwright.balancing import draining, recommending
 from millwright.balancing.filling import MOST_SPARE, heat_change
 from millwright.balancing.models import Balancer, Recommendation
 from millwright.core.lifecycle import HostAdministration
@@ -29,6 +29,7 @@ from millwright.inventory.snapshot import snapshot, topology_of
 from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
+from . import calendar
 from .base import attempt
 
 #: capability → how to mend it where it is missing
@@ -233,7 +234,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
         "modes": Balancer.MODES,
         "spares": range(MOST_SPARE + 1),
-        "calendar": hours.told(),
+        "calendar": calendar.shown(),
         "rows": rows,
         "look": look,
         "changes": recommending.before_after(look) if look or waiting else [],

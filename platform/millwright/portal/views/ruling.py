@@ -122,8 +122,8 @@ def _draft(given: Any) -> tuple[ruling.Draft, dict[str, list[str]]]:
     return draft, errors
 
 
-def _choices(draft: ruling.Draft, find: str, find_host: str) -> dict[str, Any]:
-    """Ticked machines and hosts first, then what the search finds."""
+def machine_choices(draft: ruling.Draft, find: str) -> dict[str, Any]:
+    """Machines to tick: those that are ticked first, then what the search finds."""
     rows = Machine.objects.present().select_related("environment", "host")
     chosen, unknown = ruling.machines_called(draft.machines)
     words = find.replace("/", " ").split()
@@ -131,20 +131,27 @@ def _choices(draft: ruling.Draft, find: str, find_host: str) -> dict[str, Any]:
         rows = rows.filter(Q(environment__name__icontains=word) | Q(name__icontains=word))
     rest = rows.exclude(pk__in=[row.pk for row in chosen]).order_by("environment__name", "name")
     offered = list(rest[: OFFERED + 1])
+    return {
+        "chosen": chosen,
+        "unknown": unknown,
+        "offered": offered[:OFFERED],
+        "more": len(offered) > OFFERED,
+        "find": find,
+    }
+
+
+def _choices(draft: ruling.Draft, find: str, find_host: str) -> dict[str, Any]:
+    """Ticked machines and hosts first, then what the searches find."""
     hosts = Host.objects.order_by("name")
     if find_host.strip():
         hosts = hosts.filter(name__icontains=find_host.strip())
     others = list(hosts.exclude(name__in=draft.hosts)[: OFFERED + 1])
     present = set(Host.objects.filter(name__in=draft.hosts).values_list("name", flat=True))
     return {
-        "chosen": chosen,
-        "unknown": unknown,
-        "offered": offered[:OFFERED],
-        "more": len(offered) > OFFERED,
+        **machine_choices(draft, find),
         "chosen_hosts": [(name, name in present) for name in draft.hosts],
         "offered_hosts": others[:OFFERED],
         "more_hosts": len(others) > OFFERED,
-        "find": find,
         "find_host": find_host,
     }
 
