@@ -173,6 +173,44 @@ class Balancer(models.Model):
         return f"{self.mode}, level {self.level}"
 
 
+class MovePlan(models.Model):
+    """Moves that a round decided as one, since one by one they lead nowhere. Rounds carry it out."""
+
+    STATES = (
+        ("open", _("waits for a person")),
+        ("shadow", _("noted only")),
+        ("active", _("under way")),
+        ("done", _("done")),
+        ("given_up", _("given up")),
+        ("rejected", _("rejected")),
+        ("superseded", _("no longer wanted")),
+    )
+    text = models.TextField()
+    seconds = models.FloatField()
+    #: in order: [{"machine", "source", "target": names, "aside": it goes on from there, "operation": nothing before
+    #: it begins, "state": waiting, running, done or failed, "error"}]; what has not begun is planned anew before
+    #: each step
+    steps = models.JSONField(default=list)
+    state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)
+    #: machines that move only by a person's word move: it was given for the whole
+    approved = models.BooleanField(default=False)
+    #: why it does not go on now, or ended before its end
+    note = models.CharField(max_length=1000, blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    #: when a step began or ended last
+    progress_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return ", ".join(dict.fromkeys(str(step["machine"]) for step in self.steps))[:200]
+
+
 class Recommendation(models.Model):
     """A move that a round decided: its reason and numbers, and what became of it."""
 
@@ -204,6 +242,8 @@ class Recommendation(models.Model):
     operation = models.ForeignKey(
         "environments.Operation", models.SET_NULL, null=True, related_name="+"
     )
+    #: what it is a part of: decided and carried out with the others of it, or not at all
+    plan = models.ForeignKey(MovePlan, models.CASCADE, null=True, related_name="moves")
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )

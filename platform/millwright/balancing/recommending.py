@@ -18,6 +18,7 @@ from millwright.core.balancing import BalanceState, Mode, Move, Plant, balance, 
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
+from . import circling
 from .filling import MOST_SPARE, HeatChange, heat_change
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
@@ -62,6 +63,7 @@ def set_mode(
     row.save(update_fields=("mode", "level", "spare_hosts"))
     if mode == Mode.OFF:
         Recommendation.objects.filter(state="open").update(state="superseded")
+        circling.supersede()
     record(
         actor,
         "balancer.mode",
@@ -83,10 +85,16 @@ def balance_round(now: dt.datetime | None = None) -> int:
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
     plant = read_plant(now)
-    settings = replace(plant.settings, mode=Mode(row.mode), level=row.level)
+    settings = replace(
+        plant.settings,
+        mode=Mode(row.mode),
+        level=row.level,
+        # Between its steps a plan is on its way too.
+        moves_running=plant.settings.moves_running + circling.under_way(),
+    )
     before = BalanceState(**row.state) if row.state else None
     made = balance(replace(plant, settings=settings), before)
-    ready = _ready(plant, made.moves)
+    ready = _ready(plant, [move for move in made.moves if not move.circle])
     hosts = {host.name: host for host in Host.objects.all()}
     # Noted now: once machines have moved nobody knows any more whose waiting it was.
     named = {hosts[name].pk for move in made.moves for name in (move.source, move.target)}
@@ -95,6 +103,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
     with transaction.atomic():
         # What the last round wanted and this one does not say again is over.
         Recommendation.objects.filter(state="open").update(state="superseded")
+        circling.supersede()
+        kept = [move for move in made.moves if move.vm in machines]
         rows = [
             Recommendation.objects.create(
                 machine=machines[move.vm],
@@ -114,14 +124,19 @@ def balance_round(now: dt.datetime | None = None) -> int:
                 mode=str(move.mode),
                 state="shadow" if move.mode is Mode.SHADOW else "open",
             )
-            for move in made.moves
-            if move.vm in machines
+            for move in kept
         ]
+        for circle in made.circles:
+            pairs = zip(kept, rows, strict=True)
+            circling.note_plan(circle, [r for m, r in pairs if m.circle == circle.number], now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
         row.state, row.last_round = _without(asdict(made.state), row.state, waiting), now
         row.figures = {"before": asdict(made.before), "after": asdict(made.after)}
         row.save(update_fields=("state", "last_round", "figures"))
     for item in rows:
+        if item.plan_id is not None:
+            # Carried out as one, by `circling.plan_round`.
+            continue
         if _waits(item, ready):
             # Nothing is decided while moves run; the round after them decides anew.
             item.state = "superseded"
@@ -143,7 +158,8 @@ def _ready(plant: Plant, moves: Sequence[Move]) -> set[str]:
 
 
 def _waits(item: Recommendation, ready: set[str]) -> bool:
-    return item.mode == Mode.AUTOMATIC and str(item.machine) not in ready
+    by_itself = item.mode == Mode.AUTOMATIC and item.plan_id is None
+    return by_itself and str(item.machine) not in ready
 
 
 def _without(state: dict[str, Any], before: dict[str, Any], names: set[str]) -> dict[str, Any]:
@@ -168,13 +184,15 @@ def anything_balances(row: Balancer) -> bool:
 
 @transaction.atomic
 def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") -> Recommendation:
-    """Approve a recommended move, which begins at once, or reject it.
+    """Approve a recommended move, which begins at once, or reject it; with all others of its plan.
 
     Raises:
         PermissionRefused: balancing is for those who keep the pool.
         ValidationError: it was decided already, or the machine may not move now; it waits on.
     """
     require(actor, "pool")
+    if row.plan_id is not None:
+        return circling.decide(actor, row, approve=approve, reason=reason)
     row = Recommendation.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if row.state != "open":
         raise ValidationError(
@@ -210,14 +228,19 @@ def _begin(actor: Any, row: Recommendation, *, approved: bool) -> Recommendation
 def newest(limit: int = 50) -> Any:
     """Recommendations, newest first, with what they name."""
     return Recommendation.objects.select_related(
-        "machine__environment", "source", "destination", "operation", "decided_by"
+        "machine__environment", "source", "destination", "operation", "plan", "decided_by"
     )[:limit]
 
 
 def before_after(row: Recommendation | None = None) -> list[HeatChange]:
-    """The pool before and after one recommended move, or all that wait for a person."""
+    """The pool before and after one recommended move (with those of its plan), or all that wait for a person."""
     waiting = Recommendation.objects.filter(state="open").select_related(
         "machine__environment", "destination"
     )
-    rows = [row] if row is not None else list(waiting)
+    rows = list(waiting)
+    if row is not None:
+        whole = Recommendation.objects.filter(plan=row.plan_id or 0).select_related(
+            "machine__environment", "destination"
+        )
+        rows = list(whole) or [row]
     return heat_change({str(each.machine): each.destination.name for each in rows})

@@ -13,6 +13,7 @@ from django.utils import timezone
 from millwright.accounts.models import Project
 from millwright.audit.actions import record
 from millwright.balancing import entitling
+from millwright.balancing.circling import plan_round
 from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
 from millwright.balancing.recommending import balance_round
@@ -194,6 +195,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: recovery_round(now),
         lambda: rolling_round(now),
         lambda: drain_round(now),
+        lambda: plan_round(now),
         lambda: balance_round(now),
         lambda: measure_round(now),
         lambda: shares(hosts, now),

@@ -11,16 +11,40 @@ from rest_framework.response import Response
 from millwright.api.bases import Readable
 from millwright.balancing import hours, recommending
 from millwright.balancing.filling import MOST_SPARE
-from millwright.balancing.models import Balancer, Recommendation
+from millwright.balancing.models import Balancer, MovePlan, Recommendation
 
 from .environments import ReasonInput, _reason
 from .plant import HeatOutput, PoolPermission
+
+
+class PlanStepOutput(serializers.Serializer):
+    """One step of a plan. `aside`: the machine goes on from there; `operation`: once it has begun."""
+
+    machine = serializers.CharField()
+    source = serializers.CharField()
+    target = serializers.CharField()
+    aside = serializers.BooleanField()
+    operation = serializers.CharField(allow_null=True)
+    state = serializers.ChoiceField(("waiting", "running", "done", "failed"))
+    error = serializers.CharField()
+
+
+class MovePlanSerializer(serializers.ModelSerializer):
+    """What is decided and carried out as one. `note`: why it does not go on, or ended before its end."""
+
+    steps = PlanStepOutput(many=True, read_only=True)
+
+    class Meta:
+        model = MovePlan
+        fields = ("id", "state", "text", "seconds", "steps", "note", "ended_at")
+        read_only_fields = fields
 
 
 class RecommendationSerializer(serializers.ModelSerializer):
     machine = serializers.CharField(source="machine.__str__", read_only=True)
     source = serializers.CharField(source="source.name", read_only=True)
     destination = serializers.CharField(source="destination.name", read_only=True)
+    plan = MovePlanSerializer(read_only=True, allow_null=True)
 
     class Meta:
         model = Recommendation
@@ -37,6 +61,7 @@ class RecommendationSerializer(serializers.ModelSerializer):
             "mode",
             "state",
             "operation",
+            "plan",
             "created_at",
         )
         read_only_fields = fields
@@ -80,7 +105,7 @@ class RecommendationViewSet(Readable):
     """Moves that rounds decided, newest first, with reason, numbers and what became of them."""
 
     queryset = Recommendation.objects.select_related(
-        "machine__environment", "source", "destination"
+        "machine__environment", "source", "destination", "plan"
     )
     serializer_class = RecommendationSerializer
     permission_classes = (permissions.IsAuthenticated, PoolPermission)
@@ -97,13 +122,13 @@ class RecommendationViewSet(Readable):
     @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: HttpRequest, pk: str) -> Response:
-        """Begin the move."""
+        """Begin the move; one that is part of a plan with all others of it."""
         return self._decide(request, approve=True)
 
     @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])
     def reject(self, request: HttpRequest, pk: str) -> Response:
-        """Do without it."""
+        """Do without it; of a plan under way, begin no further step."""
         return self._decide(request, approve=False)
 
     @extend_schema(

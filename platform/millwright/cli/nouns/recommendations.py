@@ -32,8 +32,13 @@ def list_recommendations(state: str | None, limit: int, form: str) -> None:
 @click.argument("number", type=int)
 @click.option("--reason", default="")
 def approve(number: int, reason: str) -> None:
-    """Begin a recommended move."""
+    """Begin a recommended move; one that is part of a plan with all its steps."""
     row = Api.from_settings().post(f"recommendations/{number}/approve/", {"reason": reason})
+    if plan := row.get("plan"):
+        for place, step in enumerate(plan["steps"], 1):
+            aside = ", for a while" if step["aside"] else ""
+            click.echo(f"{place}. {step['machine']}: {step['source']} → {step['target']}{aside}")
+        return
     click.echo(f"{row['machine']}: {row['state']}, operation {row['operation']}")
 
 
@@ -41,7 +46,7 @@ def approve(number: int, reason: str) -> None:
 @click.argument("number", type=int)
 @click.option("--reason", default="")
 def reject(number: int, reason: str) -> None:
-    """Do without a recommended move."""
+    """Do without a recommended move; a plan under way begins no further step."""
     row = Api.from_settings().post(f"recommendations/{number}/reject/", {"reason": reason})
     click.echo(f"{row['machine']}: {row['state']}")
 

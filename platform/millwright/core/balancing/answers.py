@@ -120,6 +120,8 @@ class Move:
     approval: bool = False
     #: NUMA node of the target that has the room
     node: int | None = None
+    #: moves with the same number are carried out all or none, see `Round.circles`; 0: by itself
+    circle: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,7 @@ class Round:
     before: Figures
     after: Figures
     state: BalanceState
+    circles: tuple[Circle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +334,20 @@ class Leg:
     detour: bool
     batch: int
     node: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Moves that only together lead anywhere, as one plan: its legs in order, with those over a third host.
+
+    The legs start from where the moves of the round that stand before it have left the machines.
+    """
+
+    number: int
+    mode: Mode
+    legs: tuple[Leg, ...]
+    seconds: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

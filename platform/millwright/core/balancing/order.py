@@ -58,17 +58,30 @@ class _Run:
     ahead: State | None = None
     #: send machines aside while hands are idle, not only where nothing else opens a circle
     eager: bool = False
+    #: units and hosts over which they do not go aside
+    barred: frozenset[tuple[int, int]] = frozenset()
 
 
-def order(plant: Plant, moves: Iterable[Move], limits: Limits | None = None) -> Schedule:
+def order(
+    plant: Plant,
+    moves: Iterable[Move],
+    limits: Limits | None = None,
+    *,
+    avoid: Iterable[tuple[str, str]] = (),
+    eager: bool = True,
+) -> Schedule:
     """A schedule in which every hard rule holds at every moment, or the moves that had to be left.
 
     A machine on its way holds room on both hosts. Where moves wait for each other in a circle, one
-    goes over a third host. Raises KeyError for a machine or a host that is not in the plant.
+    goes over a third host; `avoid`: machines and hosts over which they do not go aside. `eager`: they go
+    aside for speed alone too. Raises KeyError for a machine or a host that is not in the plant.
     """
     frame = Frame(plant)
     tasks, refused = _tasks(frame, list(moves))
-    schedule = arrange(State(frame), tasks, limits or Limits())
+    barred = frozenset(
+        (int(frame.unit_of[frame.vm_index[vm]]), frame.host_index[host]) for vm, host in avoid
+    )
+    schedule = arrange(State(frame), tasks, limits or Limits(), barred=barred, eager=eager)
     return Schedule(
         schedule.legs, (*refused, *schedule.dropped), schedule.makespan_s, schedule.bound_s
     )
@@ -136,24 +149,31 @@ def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
 
 
 def arrange(
-    state: State, tasks: Sequence[Task], limits: Limits, *, search: bool = True
+    state: State,
+    tasks: Sequence[Task],
+    limits: Limits,
+    *,
+    search: bool = True,
+    barred: frozenset[tuple[int, int]] = frozenset(),
+    eager: bool = True,
 ) -> Schedule:
     """The best of several list schedules, made shorter by a search where it stays above the bound.
 
     `state` is where everything is and is not changed. `search`: worth a second where machines are moved by what comes
-    out; who only asks how long it will take is told by the lists.
+    out; who only asks how long it will take is told by the lists. `barred`: units and hosts over which they do not go.
+    `eager`: they go aside for speed alone too.
     """
     share = 1.0 / limits.per_host
     times = {task.unit: move_seconds(state, task, share) for task in tasks}
     bound = lower_bound(state, tasks, limits)
     best: _Run | None = None
-    for eager in (False, True):
-        if eager and len(tasks) > EAGER_MOVES:
+    for hasty in (False, True) if eager else (False,):
+        if hasty and len(tasks) > EAGER_MOVES:
             break
-        worth = WORTH_DETOURS * best.now if eager and best else 0.0
+        worth = WORTH_DETOURS * best.now if hasty and best else 0.0
         for rank in _ranks(state, tasks, times):
             pending = {task.unit: task for task in tasks}
-            run = _Run(state.copy(), limits, pending, rank, eager=eager)
+            run = _Run(state.copy(), limits, pending, rank, eager=hasty, barred=barred)
             _go(run, share)
             if best is None or _better(run, best, worth if not best.eager else best.now):
                 best = run
@@ -161,7 +181,7 @@ def arrange(
                 return _schedule(best, bound)
     if best is None:
         return Schedule((), (), 0.0, 0.0)
-    if search:
+    if search and eager:
         best = _shortened(state, tasks, limits, best, bound)
     return _schedule(best, bound)
 
@@ -171,9 +191,14 @@ def _shortened(
 ) -> _Run:
     """What the search makes of it, once with as many detours and once with more for speed.
 
-    Not where some moves come before others: the search knows of no urgency.
+    Not where some moves come before others or ways are barred: the search knows of neither.
     """
-    if best.dropped or len(tasks) > MOST_MOVES or len({task.urgency for task in tasks}) > 1:
+    if (
+        best.dropped
+        or best.barred
+        or len(tasks) > MOST_MOVES
+        or len({task.urgency for task in tasks}) > 1
+    ):
         return best
     share = 1.0 / limits.per_host
     for eager in (False, True):
@@ -356,7 +381,7 @@ def _detour(run: _Run, share: float) -> bool:
             continue
         task, source = run.pending[unit], int(state.at[unit])
         mask = state.fits(unit)
-        mask[[source, task.target]] = False
+        mask[[source, task.target, *(host for who, host in run.barred if who == unit)]] = False
         for host, busy in run.busy.items():
             if busy >= run.limits.per_host:
                 mask[host] = False

@@ -6,7 +6,7 @@ import numpy as np
 
 from millwright.core.placement.solver import Group, Problem, steps
 
-from .frame import Bools, Frame
+from .frame import Bools, Floats, Frame
 from .model import HostState, RuleKind
 from .score import Level, Strain, cost, cpu_strain, memory_strain
 from .state import State
@@ -168,14 +168,9 @@ def exchanges(
     Only pairs whose both machines may move, that fit crosswise and at once (each host holds both
     while they pass), and that are worth more than `least` and the margin.
     """
-    frame = state.frame
     strains = cpu_strain(state, level), memory_strain(state, level)
     ratio = np.maximum(*(each.ratio() / each.threshold for each in strains))
-    open_hosts = [
-        host
-        for host in np.argsort(-ratio, kind="stable").tolist()
-        if not state.closed[host] and frame.hosts[host].state is HostState.UP
-    ]
+    open_hosts = _open_hosts(state, ratio)
     found: list[tuple[int, int]] = []
     used: set[int] = set()
     for here in open_hosts[:ENDS]:
@@ -202,6 +197,41 @@ def exchanges(
     return found
 
 
+def exchange_gains(
+    state: State, one_of: set[int], other_of: set[int], level: Level, horizon_s: float, least: float
+) -> list[tuple[float, int, int]]:
+    """What pairs of the fullest and the emptiest hosts would gain by changing places, the most first.
+
+    Gain (core-seconds, above `least`), the machine of the fuller host, the one of the emptier. Whether
+    they find room is not asked.
+    """
+    strains = cpu_strain(state, level), memory_strain(state, level)
+    ratio = np.maximum(*(each.ratio() / each.threshold for each in strains))
+    hosts = _open_hosts(state, ratio)
+    found = []
+    for here in hosts[:ENDS]:
+        mine = [u for u in np.flatnonzero(state.at == here).tolist() if u in one_of]
+        for there in [host for host in hosts[::-1][:ENDS] if ratio[host] < ratio[here]]:
+            theirs = [u for u in np.flatnonzero(state.at == there).tolist() if u in other_of]
+            for one in mine:
+                for other in theirs:
+                    if all(each.want[other] >= each.want[one] for each in strains):
+                        continue
+                    gain = _exchange_gain(state, one, other, level, horizon_s, strains)
+                    if gain > least:
+                        found.append((gain, one, other))
+    return sorted(found, key=lambda entry: (-entry[0], *entry[1:]))
+
+
+def _open_hosts(state: State, ratio: Floats) -> list[int]:
+    """Hosts that take machines, the fullest first."""
+    return [
+        host
+        for host in np.argsort(-ratio, kind="stable").tolist()
+        if not state.closed[host] and state.frame.hosts[host].state is HostState.UP
+    ]
+
+
 def _exchange_gain(
     state: State,
     one: int,
@@ -223,6 +253,8 @@ def _exchange_gain(
         above -= np.maximum(0.0, then - each.threshold * usable).sum()
         uneven = ((then / usable) ** 2 - (now / usable) ** 2).sum()
         gained += float(each.price * above - each.even * uneven)
+    if gained <= 0 and not frame.soft and not frame.drawn:
+        return -np.inf
     soft_one, soft_other = state.soft_price(one), state.soft_price(other)
     soft = soft_one[there] - soft_one[here] + soft_other[here] - soft_other[there]
     price = cost(frame, one, here)[there] + cost(frame, other, there)[here]

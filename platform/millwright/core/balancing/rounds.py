@@ -12,6 +12,7 @@ from millwright.core.lifecycle import Movability
 
 from .answers import (
     BalanceState,
+    Circle,
     Code,
     Effect,
     Figures,
@@ -23,6 +24,7 @@ from .answers import (
 )
 from .calendar import at
 from .check import violations
+from .circles import LEGS, close_circle
 from .failure import verdict
 from .frame import Bools, Frame
 from .mend import mend, untouchable
@@ -58,9 +60,33 @@ class Making:
     moves: list[Move] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
+    circles: list[Circle] = field(default_factory=list)
+
+    def add_together(
+        self,
+        targets: Mapping[int, int],
+        why: Why,
+        text: str,
+        mode: Mode,
+        values: Mapping[int, Effect],
+        circle: int,
+    ) -> None:
+        """Note moves that make a circle, and make them at once: one by one they would find no room."""
+        first = len(self.moves)
+        sources = {unit: self.state.drop(unit) for unit in targets}
+        for unit, target in targets.items():
+            self.state.at[unit] = sources[unit]
+            self._note(unit, target, why, text, mode, values[unit])
+            self.state.at[unit] = -1
+            self.state.take(unit, target)
+        self.moves[first:] = [replace(move, circle=circle) for move in self.moves[first:]]
 
     def add(self, unit: int, target: int, why: Why, text: str, mode: Mode, value: Effect) -> None:
         """Note the unit's move and make it in the state."""
+        self._note(unit, target, why, text, mode, value)
+        self.state.move(unit, target)
+
+    def _note(self, unit: int, target: int, why: Why, text: str, mode: Mode, value: Effect) -> None:
         frame = self.frame
         source = int(self.state.at[unit])
         time = float(seconds(frame, unit, source)[target])
@@ -81,7 +107,6 @@ class Making:
                     node,
                 )
             )
-        self.state.move(unit, target)
         self.touched.add(unit)
 
 
@@ -227,17 +252,25 @@ def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even:
             candidates.discard(unit)
         if not rejected:
             break
-    if (level.even > 0 or level.memory_even > 0) and budget - len(made) >= 2:
+    bold = level.even > 0 or level.memory_even > 0
+    if bold and budget - len(made) >= 2:
         for one, other in exchanges(
             state, candidates, level, horizon, (budget - len(made)) // 2, least
         ):
             if (one, int(state.at[other])) in barred or (other, int(state.at[one])) in barred:
                 continue
             _exchange(making, one, other, mode)
-    _take_back(making, made)
+            made.extend([(one, -1), (other, -1)])
+    if not made and budget >= LEGS:
+        # No single move helps.
+        others = _candidates(making, mode, sustained, True, silent=True)
+        close_circle(making, candidates, others, mode, least)
+    _take_back(making, [(unit, source) for unit, source in made if source >= 0])
 
 
-def _candidates(making: Making, mode: Mode, sustained: set[int], even: bool) -> set[int]:
+def _candidates(
+    making: Making, mode: Mode, sustained: set[int], even: bool, *, silent: bool = False
+) -> set[int]:
     frame, state = making.frame, making.state
     found, cooled = set(), []
     for unit, place in enumerate(state.at.tolist()):
@@ -255,7 +288,7 @@ def _candidates(making: Making, mode: Mode, sustained: set[int], even: bool) -> 
             cooled.append(unit)
             continue
         found.add(unit)
-    for unit in cooled:
+    for unit in () if silent else cooled:
         name = frame.name_of(unit)
         making.refused.append(
             Refusal(name, (Code.COOLDOWN,), f"{name} moved a short time ago and rests")
@@ -362,4 +395,5 @@ def _finish(
         before,
         figures(making.state, making.level, live),
         following,
+        tuple(making.circles),
     )

@@ -34,6 +34,8 @@ def keep_spare(making: Making, was_good: bool) -> None:
 
 def _undo(making: Making, move: Move) -> bool:
     frame, state = making.frame, making.state
+    if move.circle:
+        return _undo_circle(making, move.circle)
     unit = int(frame.unit_of[frame.vm_index[move.vm]])
     source = frame.host_index[move.source]
     if not state.fits(unit)[source]:
@@ -41,4 +43,23 @@ def _undo(making: Making, move: Move) -> bool:
     state.move(unit, source)
     names = set(frame.names_of(unit))
     making.moves = [other for other in making.moves if other.vm not in names]
+    return True
+
+
+def _undo_circle(making: Making, number: int) -> bool:
+    """All of it or nothing: half an exchange was nobody's wish."""
+    frame, state = making.frame, making.state
+    moves = [move for move in making.moves if move.circle == number]
+    back = {
+        int(frame.unit_of[frame.vm_index[move.vm]]): frame.host_index[move.source] for move in moves
+    }
+    there = {unit: state.drop(unit) for unit in back}
+    for unit, source in back.items():
+        if not state.fits(unit)[source]:
+            for each, target in there.items():
+                state.move(each, target)
+            return False
+        state.take(unit, source)
+    making.moves = [move for move in making.moves if move.circle != number]
+    making.circles = [circle for circle in making.circles if circle.number != number]
     return True

@@ -143,6 +143,14 @@ class Player:
             for broken in made.violations:
                 self.say(f"  broken: {broken.text}")
             self.moves(made.moves)
+            for circle in made.circles:
+                self.say(f"  as one, {circle.mode}: {circle.text}")
+                for leg in circle.legs:
+                    word = " over a third host" if leg.detour else ""
+                    self.say(
+                        f"    {leg.start_s:.0f}-{leg.end_s:.0f} s: "
+                        f"{leg.vm} {leg.source} → {leg.target}{word}"
+                    )
             self.refused(made.refused)
             self.say(
                 f"  round {made.state.number}: {len(made.moves)} moves, highest "

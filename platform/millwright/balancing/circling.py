@@ -1,0 +1,275 @@
+"""Moves that only together lead anywhere: one plan, decided as one and carried out step by step.
+
+A plan is a row. Each round looks where its machines are, orders what is left anew and begins what may begin
+now, so that it goes on after any interruption; a step that failed is planned anew, over another third host
+where it was to stand on one. Nothing else is decided by rounds meanwhile. What cannot go on for some time is
+given up with its reason: every machine then stands where it may stand by every hard rule.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.balancing import Circle, Leg, Mode, Move, Schedule, Why, order
+from millwright.core.lifecycle import OperationKind, OperationState
+from millwright.environments.models import Machine, Operation
+from millwright.environments.moving import move_machine, why_not_movable
+from millwright.inventory.models import Host
+
+from .models import MovePlan, Recommendation
+from .plant import machines_on_hosts, read_plant
+
+#: a machine's steps that may fail before the plan is given up
+TRIES = 3
+#: so long nothing of a plan could begin, and it is given up
+PATIENCE = dt.timedelta(minutes=30)
+
+
+def note_plan(circle: Circle, rows: Sequence[Recommendation], now: dt.datetime) -> MovePlan:
+    """Keep a round's circle with its moves; an automatic one is begun by the next round of plans."""
+    automatic = circle.mode is Mode.AUTOMATIC
+    states = {Mode.SHADOW: "shadow", Mode.AUTOMATIC: "active"}
+    plan = MovePlan.objects.create(
+        text=circle.text,
+        seconds=circle.seconds,
+        steps=[_step(leg) for leg in circle.legs],
+        state=states.get(circle.mode, "open"),
+        progress_at=now if automatic else None,
+    )
+    for row in rows:
+        row.plan = plan
+        row.state = "moving" if automatic else row.state
+    Recommendation.objects.bulk_update(rows, ["plan", "state"])
+    if automatic:
+        record(None, "plan.start", plan, steps=_told(plan))
+    return plan
+
+
+def under_way() -> int:
+    """How many plans are being carried out."""
+    return MovePlan.objects.filter(state="active").count()
+
+
+def supersede() -> None:
+    """What waits for a person is no longer wanted."""
+    MovePlan.objects.filter(state="open").update(state="superseded", ended_at=timezone.now())
+
+
+@transaction.atomic
+def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") -> Recommendation:
+    """Approve the whole plan that a recommended move is part of, or reject it; one under way is stopped.
+
+    Raises:
+        PermissionRefused: balancing is for those who keep the pool.
+        ValidationError: it was decided already, or one of its machines may not move now; it waits on.
+    """
+    require(actor, "pool")
+    plan = MovePlan.objects.select_for_update(of=("self",)).get(pk=row.plan_id)
+    rows = list(plan.moves.select_related("machine__environment", "machine__host"))
+    if plan.state == "active" and not approve:
+        record(actor, "plan.stop", plan, reason=reason)
+        why = _("stopped by %(person)s") % {"person": actor}
+        _give_up(plan, why, timezone.now())
+        return Recommendation.objects.get(pk=row.pk)
+    if plan.state != "open":
+        raise ValidationError(
+            {"state": _("it was decided already: %(state)s") % {"state": plan.state}}
+        )
+    if approve:
+        for each in rows:
+            if each.machine.host_id != each.source_id:
+                raise ValidationError({"machine": _("the machine has moved meanwhile")})
+            if why := why_not_movable(each.machine, approved=True):
+                raise ValidationError({"machine": why})
+    plan.state = "active" if approve else "rejected"
+    plan.approved, plan.decided_by = approve, actor
+    plan.progress_at, plan.ended_at = timezone.now(), None if approve else timezone.now()
+    plan.save()
+    verb = "approve" if approve else "reject"
+    record(actor, f"recommendation.{verb}", row, steps=_told(plan), reason=reason)
+    plan.moves.update(state="moving" if approve else "rejected", decided_by=actor)
+    return Recommendation.objects.get(pk=row.pk)
+
+
+def plan_round(now: dt.datetime | None = None) -> int:
+    """Carry plans a step on; returns how many moves were begun."""
+    now = now or timezone.now()
+    active = MovePlan.objects.filter(state="active").order_by("pk").values_list("pk", flat=True)
+    return sum(_carry_on(pk, now) for pk in list(active))
+
+
+@transaction.atomic
+def _carry_on(pk: int, now: dt.datetime) -> int:
+    # Locked: neither a person's stop nor a second round comes between a step and its record.
+    plan = MovePlan.objects.select_for_update(of=("self",)).get(pk=pk)
+    if plan.state != "active":
+        return 0
+    if _look(plan, now):
+        plan.save()
+    if any(step["state"] == "running" for step in plan.steps):
+        return 0
+    machines = {str(machine): machine for machine in machines_on_hosts()}
+    aims = _aims(plan, machines)
+    if not aims:
+        return _end(plan, now)
+    failed = [step for step in plan.steps if step["state"] == "failed"]
+    often = Counter(step["machine"] for step in failed)
+    if failed and max(often.values()) >= TRIES:
+        text = _("%(machine)s: %(error)s")
+        return _give_up(plan, text % {"machine": failed[-1]["machine"], **failed[-1]}, now)
+    if gone := sorted(set(aims) - set(machines)):
+        return _give_up(plan, _("%(machine)s is on no host") % {"machine": ", ".join(gone)}, now)
+    if Operation.objects.live().filter(kind=OperationKind.MIGRATE).exists():
+        # The plant as it is read knows nothing of the room that moves on their way hold.
+        return _wait(plan, _("other moves are under way"), now, idle=False)
+    plant = read_plant(now)
+    moves = [
+        Move(name, machines[name].host.name, target, Why.ASKED, "", 0.0)
+        for name, target in sorted(aims.items())
+    ]
+    avoid = {(step["machine"], step["target"]) for step in failed if step["aside"]}
+    known = {host.name for host in plant.hosts}
+    # As few migrations as lead there: nobody goes aside for speed alone.
+    ways = [each for each in avoid if each[1] in known]
+    schedule = order(plant, moves, avoid=ways, eager=False)
+    if schedule.dropped:
+        return _wait(plan, "; ".join(each.text for each in schedule.dropped), now)
+    return _begin(plan, schedule, machines, now)
+
+
+def _look(plan: MovePlan, now: dt.datetime) -> bool:
+    """Write down what became of the steps that ran; whether one ended."""
+    running = [step for step in plan.steps if step["state"] == "running"]
+    found = Operation.objects.in_bulk([step["operation"] for step in running])
+    ended = False
+    for step in running:
+        operation = next((row for row in found.values() if str(row.pk) == step["operation"]), None)
+        if operation is None or operation.state in (
+            OperationState.FAILED,
+            OperationState.CANCELLED,
+        ):
+            step["state"] = "failed"
+            step["error"] = (operation.error if operation else "")[:300] or _("the move failed")
+        elif operation.state == OperationState.SUCCEEDED:
+            step["state"] = "done"
+        else:
+            continue
+        plan.progress_at, ended = now, True
+    return ended
+
+
+def _aims(plan: MovePlan, machines: dict[str, Machine]) -> dict[str, str]:
+    """Machines that are not where the plan wants them, and where that is."""
+    wanted = {
+        str(row.machine): row.destination.name
+        for row in plan.moves.select_related("machine__environment", "destination")
+    }
+    return {
+        name: target
+        for name, target in wanted.items()
+        if name not in machines or machines[name].host.name != target
+    }
+
+
+def _begin(
+    plan: MovePlan, schedule: Schedule, machines: dict[str, Machine], now: dt.datetime
+) -> int:
+    """Begin what may begin now; the rest is kept as the outlook."""
+    hosts = {host.name: host for host in Host.objects.all()}
+    steps = [step for step in plan.steps if step["state"] != "waiting"]
+    started, notes = 0, []
+    for leg in schedule.legs:
+        step = _step(leg)
+        steps.append(step)
+        if leg.start_s > 0:
+            continue
+        try:
+            operation = move_machine(
+                None,
+                machines[leg.vm],
+                hosts[leg.target],
+                plan.text[:300],
+                approved=plan.approved,
+            )
+        except ValidationError as error:
+            notes.append("; ".join(error.messages))
+            continue
+        step["operation"], step["state"] = str(operation.pk), "running"
+        started += 1
+    plan.steps = steps
+    if not started:
+        return _wait(plan, "; ".join(notes), now)
+    plan.progress_at, plan.note = now, ""
+    plan.save()
+    return started
+
+
+def _wait(plan: MovePlan, note: str, now: dt.datetime, *, idle: bool = True) -> int:
+    """Nothing can begin now, and why; `idle`: that counts towards giving up."""
+    if not idle:
+        plan.progress_at = now
+    elif now - (plan.progress_at or now) > PATIENCE:
+        return _give_up(plan, note, now)
+    plan.note = note[:1000]
+    plan.save()
+    return 0
+
+
+def _end(plan: MovePlan, now: dt.datetime) -> int:
+    plan.state, plan.ended_at, plan.note = "done", now, ""
+    plan.steps = [step for step in plan.steps if step["state"] != "waiting"]
+    plan.save()
+    _settle(plan, "superseded", "")
+    record(None, "plan.end", plan, steps=_told(plan))
+    return 0
+
+
+def _give_up(plan: MovePlan, why: str, now: dt.datetime) -> int:
+    plan.state, plan.ended_at, plan.note = "given_up", now, why[:1000]
+    plan.save()
+    _settle(plan, "failed", plan.note)
+    record(None, "plan.give_up", plan, why=plan.note, steps=_told(plan))
+    return 0
+
+
+def _settle(plan: MovePlan, state: str, error: str) -> None:
+    """Its moves by the step that brought the machine there; `state` for those that no step brought."""
+    brought = {
+        (step["machine"], step["target"]): step["operation"]
+        for step in plan.steps
+        if step["state"] in ("done", "running")
+    }
+    rows = list(plan.moves.select_related("machine__environment", "destination"))
+    for row in rows:
+        operation = brought.get((str(row.machine), row.destination.name))
+        row.operation_id = operation
+        if operation is None:
+            row.state, row.actual = state, {"error": error[:300]} if error else {}
+    Recommendation.objects.bulk_update(rows, ["state", "operation", "actual"])
+
+
+def _step(leg: Leg) -> dict[str, Any]:
+    return {
+        "machine": leg.vm,
+        "source": leg.source,
+        "target": leg.target,
+        "aside": leg.detour,
+        "operation": None,
+        "state": "waiting",
+        "error": "",
+    }
+
+
+def _told(plan: MovePlan) -> list[str]:
+    """Its steps for the audit."""
+    return [f"{step['machine']}: {step['source']} → {step['target']}" for step in plan.steps]

@@ -1,0 +1,132 @@
+"""A move that is worth it and finds no room: another machine comes in exchange, over a third host if need be.
+
+Such a circle is decided as a whole: only where an order of its moves is known in which every hard rule
+holds at every moment, and where it is worth the migration more that it may cost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .answers import Circle, Effect, Limits, Schedule, Why
+from .model import Mode
+from .order import Task, arrange
+from .policy import returns
+from .propose import exchange_gains
+from .score import Level, cost, effect, worth
+from .state import State
+
+if TYPE_CHECKING:
+    from .rounds import Making
+
+#: pairs of which an order is looked for, the most useful first
+ORDER_TRIES = 24
+#: migrations of a circle: two, and one more over the third host
+LEGS = 3
+
+
+def close_circle(
+    making: Making,
+    one_of: set[int],
+    other_of: set[int],
+    mode: Mode,
+    least: float,
+) -> bool:
+    """The most useful exchange for a move that lacks nothing but room; whether there is one.
+
+    It is worth more than `least` (core-seconds), and one of the two goes over a third host if need be.
+    """
+    state, level = making.state, making.level
+    horizon = state.frame.plant.settings.horizon_s
+    barred = returns(making.frame, making.before, one_of | other_of)
+    gains = exchange_gains(state, one_of, other_of, level, horizon, least)
+    tries = 0
+    for gain, one, other in gains:
+        here, there = int(state.at[one]), int(state.at[other])
+        if (one, there) in barred or (other, here) in barred:
+            continue
+        if state.fits(one)[there] or not _worth_it(state, one, there, level, horizon, least):
+            continue
+        if not _fit_crosswise(state, one, other):
+            continue
+        tries += 1
+        if tries > ORDER_TRIES:
+            return False
+        tasks = [Task(one, there), Task(other, here)]
+        schedule = arrange(state, tasks, Limits(), search=False, eager=False)
+        if schedule.dropped:
+            continue
+        if gain - _more(state, schedule) * (1 + level.margin) > least:
+            _note(making, {one: there, other: here}, mode, schedule)
+            return True
+    return False
+
+
+def _worth_it(
+    state: State, unit: int, target: int, level: Level, horizon_s: float, least: float
+) -> bool:
+    """Whether the unit's going there would be made by itself, were there room."""
+    value = worth(state, unit, level, horizon_s)
+    price = float(value.cost[target] + value.risk[target])
+    return bool(value.net[target] > least and value.benefit[target] > price * (1 + level.margin))
+
+
+def _fit_crosswise(state: State, one: int, other: int) -> bool:
+    """Whether each host takes the other machine once its own has gone; the state is left as it was."""
+    here, there = int(state.at[one]), int(state.at[other])
+    trial = state.copy()
+    trial.drop(one)
+    trial.drop(other)
+    if not trial.fits(one)[there]:
+        return False
+    trial.take(one, there)
+    return bool(trial.fits(other)[here])
+
+
+def _more(state: State, schedule: Schedule) -> float:
+    """Core-seconds that the way over the third host costs beyond the direct one."""
+    frame, more = state.frame, 0.0
+    for leg in schedule.legs:
+        unit = int(frame.unit_of[frame.vm_index[leg.vm]])
+        if leg.detour and frame.units[unit][0] == frame.vm_index[leg.vm]:
+            aim = next(each.target for each in schedule.legs if each.source == leg.target)
+            source, third = frame.host_index[leg.source], frame.host_index[leg.target]
+            way = frame.host_index[aim]
+            direct = float(cost(frame, unit, source)[way])
+            more += float(cost(frame, unit, source)[third] + cost(frame, unit, third)[way]) - direct
+    return more
+
+
+def _note(making: Making, targets: dict[int, int], mode: Mode, schedule: Schedule) -> None:
+    frame, level = making.frame, making.level
+    one, other = targets
+    names = frame.host_names
+    here, there = names[targets[other]], names[targets[one]]
+    aside = ", ".join(f"{leg.vm} by way of {leg.target}" for leg in schedule.legs if leg.detour)
+    hot = making.hot.get(targets[other], 0)
+    full = making.hot_memory.get(targets[other], 0)
+    lead, why = f"{here} and {there} both end more even", Why.EVEN
+    if hot:
+        why = Why.CONTENTION
+        lead = f"{here} has been above {level.threshold:.0%} of its CPUs for {hot} rounds"
+    elif full:
+        why = Why.MEMORY
+        lead = f"{here} has been above {level.memory_threshold:.0%} of its memory for {full} rounds"
+    text = (
+        f"{lead}; {frame.name_of(one)} goes to {there} and {frame.name_of(other)} comes from there"
+    )
+    text += f", {aside}, since neither host holds both" if aside else ""
+    number = len(making.circles) + 1
+    making.circles.append(Circle(number, mode, schedule.legs, schedule.makespan_s, text))
+    making.add_together(targets, why, text, mode, _effects(making, targets), number)
+
+
+def _effects(making: Making, targets: dict[int, int]) -> dict[int, Effect]:
+    """Each move's effect on top of the one before."""
+    trial = making.state.copy()
+    horizon = making.frame.plant.settings.horizon_s
+    told = {}
+    for unit, target in targets.items():
+        told[unit] = effect(trial, unit, target, worth(trial, unit, making.level, horizon))
+        trial.move(unit, target)
+    return told

@@ -1,0 +1,312 @@
+"""Moves that belong together: shown, approved and carried out as one, over a third host, whatever happens on the way."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from millwright.accounts.permissions import PermissionRefused
+from millwright.audit.models import AuditEntry
+from millwright.balancing import circling, measuring, recommending
+from millwright.balancing.models import MovePlan, Recommendation
+from millwright.balancing.plant import read_plant
+from millwright.core.balancing import violations
+from millwright.environments import actions
+from millwright.environments.models import DemandSample, Machine, Operation
+from millwright.inventory.models import CpuClaim, Host
+
+from tests.integration.environments.test_draining import machines
+from tests.support.plant import Plant
+
+__all__ = ["machines"]
+GIB = 2**30
+STEP = dt.timedelta(seconds=recommending.EVERY_S)
+
+
+@pytest.fixture
+def crossed(plant: Plant, machines: list[Machine]) -> dict[str, Machine]:
+    """A busy machine on a crowded host, an idle one on another, memory full on both; room for one on a third."""
+    first, second = plant.hosts
+    third = Host.objects.get(pk=second.pk)
+    third.pk, third.name, third.uri = None, "mw0-h3", "fake://h3"
+    third.save()
+    plant.project.quota_realtime_cores = 9
+    plant.project.save()
+    for name in ("three", "four", "five"):
+        made = actions.create_request(plant.engineer, **plant.request_fields(name))
+        actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Operation.objects.update(state="succeeded")
+    CpuClaim.objects.all().delete()
+    Machine.objects.update(
+        service_class="shared", movability="free", cpu_assignment={}, observed="running", vcpus=4
+    )
+    Host.objects.update(memory_bytes=33 * GIB)
+    # Named by what they do: busy, idle, and what stays on each host.
+    now, found = timezone.now(), {}
+    for word, name, host, size, cpus in (
+        ("busy", "one", first, 8, 1.9),
+        ("idle", "two", second, 6, 0.1),
+        ("stays1", "three", first, 24, 1.0),
+        ("stays2", "four", second, 24, 0.1),
+        ("stays3", "five", third, 24, 2.55),
+    ):
+        machine = Machine.objects.get(environment__name=name)
+        Machine.objects.filter(pk=machine.pk).update(
+            host=host,
+            memory_bytes=size * GIB,
+            movability="never" if word.startswith("stays") else "free",
+        )
+        for minute in range(0, 180, 5):
+            DemandSample.objects.create(
+                machine=machine,
+                at=now + dt.timedelta(minutes=minute),
+                cpu_ratio=cpus,
+                memory_bytes=GIB,
+            )
+        found[word] = machine
+    return found
+
+
+def _decided(plant: Plant, mode: str) -> MovePlan:
+    recommending.set_mode(plant.operator, mode)
+    now = timezone.now() + dt.timedelta(minutes=40)
+    for index in range(3):
+        recommending.balance_round(now + index * STEP)
+        if MovePlan.objects.exclude(state="superseded").exists():
+            break
+    return MovePlan.objects.exclude(state="superseded").get()
+
+
+def _begun() -> list[tuple[str, str]]:
+    """Moves that run: machine and destination."""
+    live = Operation.objects.live().filter(kind="migrate").order_by("created_at")
+    return [(str(row.machine), str(row.payload["destination"])) for row in live]
+
+
+def _ended(state: str = "succeeded", error: str = "") -> None:
+    """Every running move ends so."""
+    for row in Operation.objects.live().filter(kind="migrate"):
+        Operation.objects.filter(pk=row.pk).update(
+            state=state, error=error, ended_at=timezone.now()
+        )
+        if state == "succeeded":
+            host = Host.objects.get(name=row.payload["destination"])
+            Machine.objects.filter(pk=row.machine_id).update(host=host)
+    assert not violations(read_plant())
+
+
+def test_all_steps_are_seen_and_approved_as_one_and_carried_out_in_order(
+    plant: Plant, crossed: dict[str, Machine], client: Client
+) -> None:
+    plan = _decided(plant, "recommend")
+    assert [(step["machine"], step["target"], step["aside"]) for step in plan.steps] == [
+        ("two/vplc", "mw0-h3", True),
+        ("one/vplc", "mw0-h2", False),
+        ("two/vplc", "mw0-h1", False),
+    ]
+    rows = list(plan.moves.order_by("pk"))
+    assert {str(row.machine) for row in rows} == {"one/vplc", "two/vplc"}
+    client.force_login(plant.operator)
+    page = client.get("/balancing/").content.decode()
+    assert "two/vplc: mw0-h2 → mw0-h3" in page
+    assert page.count("Approve all steps") == 2
+    told = client.get(f"/api/v1/recommendations/{rows[0].pk}/").json()["plan"]
+    assert [step["target"] for step in told["steps"]] == ["mw0-h3", "mw0-h2", "mw0-h1"]
+    # Whichever of its moves is shown or approved: it is the whole.
+    assert {
+        change.after.host for change in recommending.before_after(rows[0]) if change.touched
+    } == {"mw0-h1", "mw0-h2"}
+    with pytest.raises(PermissionRefused):
+        recommending.decide(plant.engineer, rows[0], approve=True)
+    assert circling.plan_round() == 0
+    client.post("/balancing/", {"verb": "approve", "pk": rows[1].pk})
+    plan.refresh_from_db()
+    assert (plan.state, plan.approved, plan.decided_by) == ("active", True, plant.operator)
+    with pytest.raises(ValidationError, match="already"):
+        recommending.decide(plant.operator, rows[0], approve=True)
+    later = timezone.now() + dt.timedelta(hours=1)
+    for step in (("two/vplc", "mw0-h3"), ("one/vplc", "mw0-h2"), ("two/vplc", "mw0-h1")):
+        assert circling.plan_round() == 1
+        assert _begun() == [step]
+        assert "under way" in client.get("/balancing/").content.decode()
+        # While it runs nothing more begins, and rounds decide nothing between its steps either.
+        assert circling.plan_round() == 0
+        later += STEP
+        assert recommending.balance_round(later) == 0
+        _ended()
+    assert circling.plan_round() == 0
+    plan.refresh_from_db()
+    assert (plan.state, [step["state"] for step in plan.steps]) == ("done", ["done"] * 3)
+    for word, host in (("busy", "mw0-h2"), ("idle", "mw0-h1")):
+        assert Machine.objects.get(pk=crossed[word].pk).host.name == host
+    # Each move is measured by the step that brought the machine to its aim.
+    assert measuring.measure_round(timezone.now() + dt.timedelta(minutes=20)) == 2
+    assert {row.state for row in Recommendation.objects.filter(plan=plan)} == {"moved"}
+    verbs = AuditEntry.objects.filter(action__in=("recommendation.approve", "plan.end"))
+    assert verbs.count() == 2
+
+
+def test_a_crash_in_the_middle_leaves_a_plan_that_is_continued(
+    plant: Plant, crossed: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _decided(plant, "automatic")
+    assert plan.state == "active"
+    real = circling.move_machine
+
+    def dies(*args: Any, **more: Any) -> Operation:
+        real(*args, **more)
+        raise RuntimeError("killed")
+
+    for step in (("two/vplc", "mw0-h3"), ("one/vplc", "mw0-h2"), ("two/vplc", "mw0-h1")):
+        before = plan.steps
+        monkeypatch.setattr(circling, "move_machine", dies)
+        with pytest.raises(RuntimeError):
+            circling.plan_round()
+        # Neither the move nor its record is there without the other.
+        plan.refresh_from_db()
+        assert (plan.steps, _begun()) == (before, [])
+        monkeypatch.setattr(circling, "move_machine", real)
+        assert circling.plan_round() == 1
+        assert _begun() == [step]
+        plan.refresh_from_db()
+        _ended()
+    circling.plan_round()
+    plan.refresh_from_db()
+    assert plan.state == "done"
+
+
+def test_a_middle_step_that_fails_is_planned_anew_and_given_up_at_last(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "automatic")
+    circling.plan_round()
+    _ended()
+    for attempt in range(circling.TRIES):
+        assert circling.plan_round() == 1
+        assert _begun() == [("one/vplc", "mw0-h2")]
+        _ended("failed", f"it did not converge, {attempt}")
+    assert circling.plan_round() == 0
+    plan.refresh_from_db()
+    assert plan.state == "given_up"
+    assert "one/vplc: it did not converge" in plan.note
+    rows = Recommendation.objects.filter(plan=plan)
+    assert {(row.state, row.actual["error"]) for row in rows} == {("failed", plan.note)}
+    # The machine that stood aside stays where every rule lets it; rounds go on from there.
+    assert Machine.objects.get(pk=crossed["idle"].pk).host.name == "mw0-h3"
+    assert AuditEntry.objects.filter(action="plan.give_up").count() == 1
+    assert circling.under_way() == 0
+
+
+def test_where_a_machine_could_not_stand_aside_another_host_is_taken(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "automatic")
+    fourth = Host.objects.get(name="mw0-h3")
+    fourth.pk, fourth.name, fourth.uri = None, "mw0-h4", "fake://h4"
+    fourth.save()
+    circling.plan_round()
+    (first,) = _begun()
+    _ended("failed", "no route to host")
+    assert circling.plan_round() == 1
+    (second,) = _begun()
+    assert first[0] == second[0] == "two/vplc"
+    assert {first[1], second[1]} == {"mw0-h3", "mw0-h4"}
+    plan.refresh_from_db()
+    assert [step["state"] for step in plan.steps][:2] == ["failed", "running"]
+
+
+def test_what_cannot_go_on_waits_with_the_reason_and_is_given_up_in_the_end(
+    plant: Plant, crossed: dict[str, Machine], client: Client
+) -> None:
+    plan = _decided(plant, "automatic")
+    now = timezone.now()
+    MovePlan.objects.update(progress_at=now)
+    Host.objects.filter(name="mw0-h3").update(administration="cordoned")
+    assert circling.plan_round(now + dt.timedelta(minutes=1)) == 0
+    plan.refresh_from_db()
+    assert plan.state == "active"
+    assert "no order of moves makes room" in plan.note
+    client.force_login(plant.operator)
+    assert "no order of moves makes room" in client.get("/balancing/").content.decode()
+    # It goes on by itself when it can.
+    Host.objects.filter(name="mw0-h3").update(administration="schedulable")
+    other = Operation.objects.create(kind="migrate", machine=crossed["stays3"], state="running")
+    assert circling.plan_round(now + dt.timedelta(minutes=50)) == 0
+    plan.refresh_from_db()
+    assert plan.note == "other moves are under way"
+    Operation.objects.filter(pk=other.pk).update(state="succeeded")
+    Host.objects.filter(name="mw0-h3").update(administration="cordoned")
+    assert circling.plan_round(now + dt.timedelta(minutes=51)) == 0
+    plan.refresh_from_db()
+    assert plan.state == "active"
+    assert circling.plan_round(now + dt.timedelta(minutes=90)) == 0
+    plan.refresh_from_db()
+    assert plan.state == "given_up"
+    assert "no order of moves makes room" in plan.note
+    assert not Operation.objects.filter(kind="migrate").exclude(pk=other.pk).exists()
+
+
+def test_a_person_stops_it_between_two_steps(
+    plant: Plant, crossed: dict[str, Machine], client: Client
+) -> None:
+    plan = _decided(plant, "automatic")
+    circling.plan_round()
+    client.force_login(plant.operator)
+    assert "Begin no further step" in client.get("/balancing/").content.decode()
+    row = plan.moves.first()
+    assert row is not None
+    found = client.post(
+        f"/api/v1/recommendations/{row.pk}/reject/",
+        {"reason": "shift change"},
+        content_type="application/json",
+    )
+    assert found.status_code == 200, found.content
+    assert found.json()["plan"]["state"] == "given_up"
+    _ended()
+    assert circling.plan_round() == 0
+    assert _begun() == []
+    assert AuditEntry.objects.get(action="plan.stop").reason == "shift change"
+
+
+def test_it_is_shown_only_in_shadow_and_rejected_or_superseded_as_a_whole(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "shadow")
+    assert (plan.state, {row.state for row in plan.moves.all()}) == ("shadow", {"shadow"})
+    plan.delete()
+    plan = _decided(plant, "recommend")
+    Machine.objects.filter(pk=crossed["idle"].pk).update(observed="stopped")
+    row = plan.moves.get(machine=crossed["busy"])
+    with pytest.raises(ValidationError, match="two/vplc is stopped"):
+        recommending.decide(plant.operator, row, approve=True)
+    Machine.objects.filter(pk=crossed["idle"].pk).update(observed="running")
+    recommending.decide(plant.operator, row, approve=False)
+    plan.refresh_from_db()
+    assert (plan.state, {each.state for each in plan.moves.all()}) == ("rejected", {"rejected"})
+    plan.delete()
+    Balancer_ = recommending.balancer()
+    Balancer_.last_round = None
+    Balancer_.save()
+    plan = _decided(plant, "recommend")
+    recommending.set_mode(plant.operator, "off")
+    plan.refresh_from_db()
+    assert (plan.state, {each.state for each in plan.moves.all()}) == (
+        "superseded",
+        {"superseded"},
+    )
+
+
+def test_a_machine_that_is_gone_ends_it_with_the_reason(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "automatic")
+    circling.plan_round()
+    _ended()
+    Machine.objects.filter(pk=crossed["busy"].pk).update(host=None)
+    assert circling.plan_round() == 0
+    plan.refresh_from_db()
+    assert (plan.state, plan.note) == ("given_up", "one/vplc is on no host")
