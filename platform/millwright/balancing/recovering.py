@@ -30,9 +30,11 @@ from millwright.core.lifecycle import (
 from millwright.core.lifecycle import Recovery as Restarts
 from millwright.environments.enqueue import enqueue
 from millwright.environments.models import Machine, Move, Operation
+from millwright.environments.sizes import takes_programs
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 from millwright.shopfloor.models import Deployment
+from millwright.shopfloor.retained import before_loss_s
 
 from .models import HostRecovery
 from .plant import machines_on_hosts, read_plant
@@ -43,7 +45,11 @@ AT_ONCE, TRIES = 4, 3
 
 @dataclass(frozen=True, slots=True)
 class PlannedStart:
-    """Where one machine would start. `rebuild`: its disk died with the host."""
+    """Where one machine would start. `rebuild`: its disk died with the host.
+
+    Of a controller that is rebuilt `retained_as_of` is of when the copy of its retained values is, None where there
+    is none; what they were after it is lost, for `retained_before_loss_s` seconds up to the host's loss.
+    """
 
     machine: str
     destination: str
@@ -51,6 +57,10 @@ class PlannedStart:
     rebuild: bool
     #: 0: at once; higher ones when what they start after runs
     wave: int = 0
+    retained_as_of: dt.datetime | None = None
+    retained_before_loss_s: float | None = None
+    #: whether it is a controller, which may retain something
+    controller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,8 @@ class RecoveryPlan:
 
 def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
     """What would start where if the host were confirmed off. Changes nothing."""
-    machines = {str(row): row for row in machines_on_hosts().filter(host=host)}
+    rows = machines_on_hosts().filter(host=host).select_related("template_version")
+    machines = {str(row): row for row in rows}
     answer = plan_recovery(read_plant(), [host.name], [host.name] if gone else [])
     shared = dict(Host.objects.values_list("name", "policy__shared_storage"))
     waiting = {row.vm: row.text for row in answer.waiting}
@@ -80,21 +91,36 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
                 "machine": name,
                 "state": machine.desired,
             }
+
+    def planned(name: str, target: str, wave: int) -> PlannedStart:
+        machine = machines[name]
+        rebuild = not (shared[host.name] and shared[host.name] == shared[target])
+        as_of = machine.retained_as_of if rebuild else None
+        return PlannedStart(
+            name,
+            target,
+            machine.priority,
+            rebuild,
+            wave,
+            as_of,
+            before_loss_s(as_of, lost_at(machine)),
+            takes_programs(machine.template_version.spec),
+        )
+
     return RecoveryPlan(
         tuple(
-            PlannedStart(
-                row.vm,
-                row.target,
-                machines[row.vm].priority,
-                not (shared[host.name] and shared[host.name] == shared[row.target]),
-                row.wave,
-            )
+            planned(row.vm, row.target, row.wave)
             for row in answer.restarts
             if row.vm in machines and row.vm not in waiting
         ),
         tuple(Left(name, why) for name, why in sorted(waiting.items()) if name in machines),
         tuple(Left(row.vm, row.text) for row in answer.left if row.vm not in waiting),
     )
+
+
+def lost_at(machine: Machine) -> dt.datetime | None:
+    """When it went out of sight with its host; None while it is in sight."""
+    return machine.observed_at if machine.observed == MachineObserved.UNKNOWN else None
 
 
 @transaction.atomic
@@ -244,6 +270,8 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
 
 
 def _begin(row: HostRecovery, machine: Machine, destination: str, program: str | None) -> None:
+    # It is seen again before its retained values are given back.
+    lost = lost_at(machine)
     with transaction.atomic():
         operation = enqueue(
             OperationKind.RECOVER,
@@ -253,6 +281,7 @@ def _begin(row: HostRecovery, machine: Machine, destination: str, program: str |
             machine=machine,
             destination=destination,
             **({"program_version": program} if program else {}),
+            **({"lost_at": lost.isoformat()} if lost else {}),
         )
         Operation.objects.filter(pk=operation.pk).update(host=row.host)
         record(

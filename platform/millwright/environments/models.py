@@ -242,6 +242,8 @@ class Machine(models.Model):
     #: variables that are held against the program, and since when that is known
     forced = models.PositiveIntegerField(default=0)
     forced_since = models.DateTimeField(null=True, blank=True)
+    #: of when the newest copy of what the controller retains is; None: there is none
+    retained_as_of = models.DateTimeField(null=True, blank=True)
 
     objects = MachineQuerySet.as_manager()
 

@@ -8,7 +8,22 @@ from django.utils.translation import gettext_lazy as _
 
 #: What may stand in a hole that holds one word; every other hole takes anything.
 ONE_WORD = frozenset(
-    {"host", "machine", "state", "days", "name", "n", "size", "image", "address", "cell", "limit"}
+    [
+        *(
+            "host",
+            "machine",
+            "state",
+            "days",
+            "name",
+            "n",
+            "size",
+            "image",
+            "address",
+            "cell",
+            "limit",
+        ),
+        *("day", "clock"),
+    ]
 )
 
 #: As it is written → as it is read.
@@ -178,6 +193,52 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     (
         "pins and address as claimed; the firewall was another and has been set again",
         _("pins and address as claimed; the firewall was another and has been set again"),
+    ),
+    # What a rebuilt controller retains.
+    ("retained values of %(day)s %(clock)s UTC", _("retained values of %(day)s %(clock)s UTC")),
+    (
+        "retained values of %(day)s %(clock)s UTC, %(n)s s before the host was lost",
+        _("retained values of %(day)s %(clock)s UTC, %(n)s s before the host was lost"),
+    ),
+    (
+        "retained values of %(day)s %(clock)s UTC are not given back: %(why)s",
+        _("retained values of %(day)s %(clock)s UTC are not given back: %(why)s"),
+    ),
+    (
+        "retained values of %(day)s %(clock)s UTC, %(n)s s before the host was lost are not given back: %(why)s",
+        _(
+            "retained values of %(day)s %(clock)s UTC, %(n)s s before the host was lost are not given back: %(why)s"
+        ),
+    ),
+    (
+        "no copy of retained values: it begins with initial values",
+        _("no copy of retained values: it begins with initial values"),
+    ),
+    (
+        "no copy of retained values can be used: it begins with initial values",
+        _("no copy of retained values can be used: it begins with initial values"),
+    ),
+    (
+        "it has retained values of its own: they stay",
+        _("it has retained values of its own: they stay"),
+    ),
+    ("this template retains nothing", _("this template retains nothing")),
+    ("its disk has its retained values", _("its disk has its retained values")),
+    ("it goes on with its retained values", _("it goes on with its retained values")),
+    (
+        "it goes on with those retained values that its program still has",
+        _("it goes on with those retained values that its program still has"),
+    ),
+    (
+        "its retained values are of a layout that nobody describes: it begins with initial values",
+        _(
+            "its retained values are of a layout that nobody describes: it begins with initial values"
+        ),
+    ),
+    ("it begins with initial values", _("it begins with initial values")),
+    (
+        "the controller does not say what became of its retained values",
+        _("the controller does not say what became of its retained values"),
     ),
     # Last: two words and a verb would take a sentence that has words of its own.
     ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),

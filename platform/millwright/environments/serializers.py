@@ -154,6 +154,7 @@ class MachineSerializer(PlainSerializer):
             "guest_status_at",
             "forced",
             "forced_since",
+            "retained_as_of",
         )
         read_only_fields = fields
 

@@ -17,6 +17,7 @@ from .ports import (
     Ports,
     Prober,
     ProgramBuilder,
+    RetainedOffer,
     StepRecord,
     Store,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Prober",
     "ProgramBuilder",
     "Question",
+    "RetainedOffer",
     "Saga",
     "Step",
     "StepFailed",

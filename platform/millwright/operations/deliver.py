@@ -18,7 +18,7 @@ STATUS = "/run/vplc/status.json"
 TAKEN_OVER = {"online": ", taken over between two scans, values kept", "restart": ", begun anew"}
 
 
-def _deliver(context: Context, bundle: bytes) -> dict[str, Any]:
+def send(context: Context, bundle: bytes) -> dict[str, Any]:
     """Have the bundle in the guest and return what the guest made of it.
 
     Raises:
@@ -87,7 +87,7 @@ def deliver_program(context: Context, program_version: UUID) -> str:
         raise NotYet("the program is still being compiled")
     bundle, _ = found
     try:
-        answer = _deliver(context, bundle)
+        answer = send(context, bundle)
     except StepFailed as error:
         store.deployment(context.machine_id, program_version, "failed", str(error))
         raise
@@ -104,7 +104,7 @@ def _program(context: Context) -> str:
 
 def _config(context: Context) -> str:
     bundle = context.ports.store.config_bundle(context.machine_id)
-    _deliver(context, bundle)
+    send(context, bundle)
     return f"{len(bundle)} bytes"
 
 

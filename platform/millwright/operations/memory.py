@@ -25,8 +25,10 @@ from .ports import (
     MoveRecord,
     MoveState,
     OperationRecord,
+    RetainedOffer,
     StepRecord,
 )
+from .retained import merged
 from .saga import TERMINAL
 
 
@@ -68,6 +70,9 @@ class MemoryStore:
         self.questions: dict[UUID, tuple[str, Mapping[str, str]]] = {}
         self.answers: dict[UUID, str] = {}
         self.progresses: list[str] = []
+        #: newest first; what operations keep of them
+        self.retained: tuple[RetainedOffer, ...] = ()
+        self.outcomes: dict[UUID, dict[str, Any]] = {}
         #: pairs of hosts with the same disks
         self.shared_storage = False
         self._lock = threading.RLock()
@@ -327,6 +332,13 @@ class MemoryStore:
         row = (machine_id, program_version_id, state)
         if row not in self.deployments:
             self.deployments.append(row)
+
+    def retained_offers(self, operation_id: UUID, machine_id: UUID) -> tuple[RetainedOffer, ...]:
+        now = self.machines[machine_id].generation
+        return tuple(row for row in self.retained if row.generation < now)
+
+    def retained_outcome(self, operation_id: UUID, note: Mapping[str, Any]) -> None:
+        self.outcomes[operation_id] = merged(self.outcomes.get(operation_id, {}), note)
 
     def config_bundle(self, machine_id: UUID) -> bytes:
         return self.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -138,6 +139,37 @@ class BuiltProgram:
     symbols: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RetainedOffer:
+    """A kept copy of a controller's retained values, signed for its inbox.
+
+    `as_of`: of when it is, by the plant's clock, in UTC. `wrong`: why it cannot be used; there is no bundle then.
+    """
+
+    sha256: str
+    as_of: dt.datetime
+    scan: int
+    layout_hash: str
+    size_bytes: int
+    generation: int
+    bundle: bytes = b""
+    #: seconds from the copy to the loss of the host; None where that is not known
+    before_loss_s: float | None = None
+    wrong: str = ""
+
+    def named(self) -> dict[str, Any]:
+        """As the operation keeps it; no values."""
+        return {
+            "as_of": self.as_of.isoformat(),
+            "before_loss_s": self.before_loss_s,
+            "sha256": self.sha256,
+            "layout_hash": self.layout_hash,
+            "scan": self.scan,
+            "size_bytes": self.size_bytes,
+            "generation": self.generation,
+        }
+
+
 class Store(Protocol):
     """Persistent things. Every method is one transaction and may be called twice."""
 
@@ -242,6 +274,14 @@ class Store(Protocol):
     def deployment(
         self, machine_id: UUID, program_version_id: UUID, state: str, message: str
     ) -> None: ...
+    def retained_offers(self, operation_id: UUID, machine_id: UUID) -> tuple[RetainedOffer, ...]:
+        """Copies of the machine's retained values that were taken before its present placement, newest first."""
+        ...
+
+    def retained_outcome(self, operation_id: UUID, note: Mapping[str, Any]) -> None:
+        """Add to what the operation keeps of retained values, as `retained.merged` says; the first is audited."""
+        ...
+
     def config_bundle(self, machine_id: UUID) -> bytes:
         """The machine's surroundings (io, security) as a signed bundle."""
         ...

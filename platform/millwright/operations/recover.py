@@ -12,7 +12,7 @@ from uuid import UUID
 from millwright.core.lifecycle import MachineObserved
 from millwright.hypervisor import Hypervisor, NotFound
 
-from . import provision
+from . import provision, retained
 from .errors import NotYet, Question, StepFailed
 from .migrate import (
     disk_there,
@@ -211,8 +211,10 @@ STEPS: tuple[Step, ...] = (
     Step("start", "Start", _start, undo=_undefine, timeout_s=120.0, cancels=False),
     Step("verify", "Pins, address and firewall", verify_there, no_undo=_STAYS, cancels=False),
     provision.WAIT_AGENT,
+    retained.GIVE,
     *(step for step in provision.STEPS if step.name in ("config", "program")),
     provision.WAIT_PROTOCOLS,
+    retained.TOLD,
 )
 
 

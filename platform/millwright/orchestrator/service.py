@@ -32,6 +32,7 @@ from .prober import GatewayProber
 from .probing import Probing
 from .promises import Promises
 from .reconciliation import Reconciliation
+from .retaining import Retaining
 from .signing import signing_key
 from .store import DjangoStore
 from .watcher import Watcher
@@ -131,6 +132,8 @@ class Service:
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
         self._start("pictures", self._pictures)
+        retaining = Retaining(hosts, self.settings.retained_copy_s, self.stop)
+        self._start("retained", retaining.run)
         self._start("notices", lambda: notices.run(self.stop))
         desk = Desk(
             self.settings.desk_socket,

@@ -51,10 +51,11 @@ from millwright.shopfloor.config import config_files, firewall_pairs
 from millwright.shopfloor.models import Deployment, ProgramVersion
 
 from .moves import MoveStore, abilities_of
+from .retaining import RetainedStore
 from .signing import public_text
 
 
-class DjangoStore(MoveStore):
+class DjangoStore(RetainedStore, MoveStore):
     """Keeps the contract of `millwright.operations.Store`."""
 
     def __init__(self, site: str, key: Ed25519PrivateKey, bundles: Path) -> None:

@@ -163,6 +163,7 @@ ACTIONS = {
     "recovery.start": _("began to recover a host's machines"),
     "recovery.stop": _("stopped a recovery"),
     "machine.recover": _("started machine elsewhere"),
+    "machine.retained": _("gave retained values back to"),
     "environment.stop": _("stopped environment"),
     "environment.restart": _("restarted environment"),
     "environment.extend": _("extended lease"),
@@ -285,4 +286,6 @@ STEPS = {
     "Template image on the destination": _("Template image on the destination"),
     "Template image on the host": _("Template image on the host"),
     "Wait for the guest": _("Wait for the guest"),
+    "Retained values": _("Retained values"),
+    "What became of retained values": _("What became of retained values"),
 }

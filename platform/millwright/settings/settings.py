@@ -143,6 +143,14 @@ class Settings(BaseSettings):
         le=480,
         description=gettext_noop("a console at which nobody typed for so long is closed"),
     )
+    retained_copy_s: int = Field(
+        60,
+        ge=0,
+        le=3600,
+        description=gettext_noop(
+            "seconds between two copies of what each controller retains, with which it is rebuilt when its disk is lost with its host; 5 to 3600, 0: none are taken"
+        ),
+    )
     ldap_url: str = Field(
         "",
         description=gettext_noop(
@@ -204,6 +212,13 @@ class Settings(BaseSettings):
             "for those who develop it: errors with their insides; never in a plant"
         ),
     )
+
+    @field_validator("retained_copy_s")
+    @classmethod
+    def _copies_leave_time_to_take_them(cls, value: int) -> int:
+        if 0 < value < 5:
+            raise ValueError("must be 0 or at least 5: each copy is asked of the guest's agent")
+        return value
 
     @field_validator("ldap_url")
     @classmethod

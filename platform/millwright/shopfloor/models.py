@@ -129,6 +129,36 @@ class DeploymentPolicy(models.Model):
         return f"deployments of {self.project}"
 
 
+class RetainedCopy(models.Model):
+    """What a controller retained at a moment, for the day on which its disk is lost with its host. Nobody is shown the values."""
+
+    machine = models.ForeignKey(
+        "environments.Machine", models.CASCADE, related_name="retained_copies"
+    )
+    #: of the machine's placement when it was taken
+    generation = models.PositiveIntegerField()
+    #: of when it is, by this plant's clock: what the controller saves in a second is a second old at most
+    as_of = models.DateTimeField()
+    #: when the controller saved it, by its own clock, and the scan it is of
+    saved_ns = models.BigIntegerField()
+    scan = models.PositiveBigIntegerField()
+    layout_hash = models.CharField(max_length=64)
+    #: alike where the values are, whatever scan and time say
+    values_sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ("machine", "-generation", "-as_of")
+        indexes = (
+            models.Index(fields=("machine", "-generation", "-as_of"), name="retained_newest"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.machine_id}: scan {self.scan}"
+
+
 class SetPoint(models.Model):
     """A tag that people may write from the portal, within limits. The allow-list of the machine follows."""
 

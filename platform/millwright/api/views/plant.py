@@ -123,10 +123,16 @@ class RecoverInput(ReasonInput):
 
 
 class PlannedStartOutput(serializers.Serializer):
+    """`rebuild`: its disk died with the host. A controller is rebuilt with the copy of its retained values that is
+    of `retained_as_of` (null: none, it begins with initial values); what they were in the seconds after it is lost.
+    """
+
     machine = serializers.CharField()
     destination = serializers.CharField()
     priority = serializers.IntegerField()
     rebuild = serializers.BooleanField()
+    retained_as_of = serializers.DateTimeField(allow_null=True)
+    retained_before_loss_s = serializers.FloatField(allow_null=True)
 
 
 class RecoveryPlanOutput(serializers.Serializer):

@@ -178,7 +178,8 @@ def recover(
 ) -> None:
     """Start a lost host's machines elsewhere, the more important ones first.
 
-    With --dry-run, ends with 1 when a machine finds no room. Without any option: how far it is.
+    With --dry-run, ends with 1 when a machine finds no room, and shows of when the copy is that a rebuilt controller
+    gets its retained values from: what changed after it is lost. Without any option: how far it is.
     """
     api = Api.from_settings()
     if dry_run:
@@ -186,7 +187,8 @@ def recover(
         if form == "json":
             show_one(plan, form)
         else:
-            show_rows(plan["starts"], ("machine", "destination", "priority", "rebuild"), form)
+            columns = ("machine", "destination", "priority", "rebuild", "retained_as_of")
+            show_rows(plan["starts"], (*columns, "retained_before_loss_s"), form)
             for row in plan["waiting"]:
                 click.echo(f"waits: {row['machine']}: {row['why']}")
             for row in plan["left"]:

@@ -24,7 +24,8 @@ def list_machines(host: str | None, form: str) -> None:
     """List machines."""
     query = {"host__name": host} if host else {}
     columns = ("id", "environment", "name", "host", "state", "service_class", "movability")
-    show_rows(Api.from_settings().rows("machines/", **query), columns, form)
+    rows = Api.from_settings().rows("machines/", **query)
+    show_rows(rows, (*columns, "retained_as_of"), form)
 
 
 @machine.command()

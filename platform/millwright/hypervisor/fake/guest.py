@@ -19,6 +19,8 @@ from millwright.hypervisor.types import ExecResult
 
 INBOX = "/var/lib/vplc/inbox/"
 STATUS = "/run/vplc/status.json"
+#: Values that outlive a stop; a copy of them is taken where there are none and no program.
+RETAIN = "/var/lib/vplc/retain/retain.bin"
 
 
 class FakeGuest:
@@ -49,6 +51,8 @@ class FakeGuest:
             "scans": {},
             "overruns": {},
             "message": "",
+            "start": "warm" if RETAIN in self.files else "cold",
+            "retain": {"result": "kept" if RETAIN in self.files else "none"},
         }
         self.files[STATUS] = json.dumps(status).encode()
 
@@ -82,6 +86,8 @@ class FakeGuest:
         if refused is not None:
             return self._result(False, refused)
         manifest = _manifest(bundle)
+        if manifest.get("kind") == "retain":
+            return self._given(bundle)
         if manifest.get("kind", "program") == "program":
             self.program = {
                 "name": manifest.get("name", "unnamed"),
@@ -92,23 +98,32 @@ class FakeGuest:
             self._status(boot_id)
         return self._result(True, "active")
 
+    def _given(self, bundle: bytes) -> dict[str, object]:
+        values = _member(bundle, "retain.bin")
+        if self.files.get(RETAIN) != values:
+            if RETAIN in self.files or self.program:
+                return self._result(True, "it has values of its own") | {"how": "own"}
+            self.files[RETAIN] = values
+        return self._result(True, "they lie ready") | {"how": "given"}
+
     def _result(self, ok: bool, message: str) -> dict[str, object]:
         return {"ok": ok, "message": message, "active": {"program": self.program}}
 
 
-def _manifest(bundle: bytes) -> dict[str, Any]:
-    """The bundle's manifest; empty when a test delivers something that is no bundle."""
+def _member(bundle: bytes, name: str) -> bytes:
+    """A file of the bundle; empty when a test delivers something that is no bundle."""
     try:
         with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
-            member = archive.extractfile("manifest.json")
-            loaded = json.loads(member.read()) if member is not None else {}
-    except (
-        tarfile.TarError,
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ):
+            member = archive.extractfile(name)
+            return member.read() if member is not None else b""
+    except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error):
+        return b""
+
+
+def _manifest(bundle: bytes) -> dict[str, Any]:
+    """The bundle's manifest; empty when there is none."""
+    try:
+        loaded = json.loads(_member(bundle, "manifest.json"))
+    except ValueError:
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -9,6 +9,7 @@ from typing import Any
 from django import template
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -308,6 +309,12 @@ def age(value: dt.datetime | None) -> str:
     if seconds < 1:
         return _("just now")
     return _("%(duration)s ago") % {"duration": duration(seconds)}
+
+
+@register.filter
+def moment(value: str) -> dt.datetime | None:
+    """A moment that was written as text; None where it is none."""
+    return parse_datetime(str(value))
 
 
 @register.filter

@@ -1,0 +1,185 @@
+"""Takes copies of what controllers retain, through the guest agent, as often as is set; and gives them to operations.
+
+In nobody's way: a thread for each host, one question at a time on the connections for work, never on the one that
+watches; a host that has not finished is left out of the next round, a guest that does not answer for some rounds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import connections, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from industrial.package import pack
+from industrial.runtime.retained import RetainedError
+from millwright.audit.actions import record
+from millwright.environments.models import Machine, Operation
+from millwright.hypervisor import (
+    AgentUnavailable,
+    Conflict,
+    GuestCommandFailed,
+    Hypervisor,
+    HypervisorError,
+    NotFound,
+)
+from millwright.operations import Hypervisors, RetainedOffer
+from millwright.operations.retained import merged
+from millwright.shopfloor import retained
+from millwright.shopfloor.retained import Asked
+
+log = logging.getLogger(__name__)
+
+#: In the guest.
+PATH = "/var/lib/vplc/retain/retain.bin"
+#: Hosts at once; of each in a round, controllers and bytes; seconds for one answer.
+AT_ONCE, MOST, ROUND_BYTES, ANSWER_S = 8, 250, 32 << 20, 5.0
+#: Rounds for which a guest that does not answer is left alone: twice as many each time.
+MOST_REST = 8
+
+
+class Retaining:
+    """Copies round by round; `run` until `stop` is set."""
+
+    def __init__(
+        self,
+        hosts: Hypervisors,
+        period_s: float,
+        stop: threading.Event,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`period_s`: between two copies of a controller; 0: none are taken."""
+        self._hosts, self._period_s, self._stop, self._clock = hosts, period_s, stop, clock
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="retained")
+        self._busy: dict[str, Future[int]] = {}
+        #: machine → rounds that it rests yet, and for how many it was sent to rest
+        self._rests: dict[UUID, tuple[int, int]] = {}
+
+    def run(self) -> None:
+        """Take copies, until told to stop."""
+        while self._period_s and not self._stop.is_set():
+            begun = self._clock()
+            try:
+                self.round()
+            except Exception:
+                log.exception("retained values were not copied")
+            finally:
+                connections.close_all()
+            self._stop.wait(max(0.0, self._period_s - (self._clock() - begun)))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def round(self) -> int:
+        """Ask every controller that is due; returns how many copies were news, of hosts that have finished."""
+        by_host: dict[str, list[Asked]] = {}
+        for asked in retained.due():
+            by_host.setdefault(asked.host, []).append(asked)
+        begun = []
+        for host, rows in by_host.items():
+            if host not in self._busy or self._busy[host].done():
+                self._busy[host] = self._pool.submit(self._safely, host, self._awake(rows))
+                begun.append(self._busy[host])
+        wait(begun, timeout=self._period_s)
+        return sum(future.result() for future in begun if future.done())
+
+    def _awake(self, rows: Sequence[Asked]) -> list[Asked]:
+        awake = []
+        for asked in rows:
+            left, length = self._rests.get(asked.machine, (0, 0))
+            if left:
+                self._rests[asked.machine] = left - 1, length
+            else:
+                awake.append(asked)
+        return awake[:MOST]
+
+    def _safely(self, host: str, rows: Sequence[Asked]) -> int:
+        try:
+            return self._host(self._hosts.get(host), rows)
+        except HypervisorError as error:
+            # The host itself: the watcher says so, and the next round asks again.
+            log.info("retained values on %s: %s", host, error)
+        except Exception:
+            log.exception("retained values on %s", host)
+        finally:
+            connections.close_all()
+        return 0
+
+    def _host(self, driver: Hypervisor, rows: Sequence[Asked]) -> int:
+        end, left, news = self._clock() + self._period_s, ROUND_BYTES, 0
+        for asked in rows:
+            if self._stop.is_set() or self._clock() >= end or left <= 0:
+                # The others have the oldest copies in the next round, and come first.
+                break
+            as_of = timezone.now()
+            try:
+                data = driver.agent_read_file(
+                    asked.machine, PATH, max_bytes=retained.MOST_BYTES, deadline_s=ANSWER_S
+                )
+                left -= len(data)
+                news += retained.keep(asked, data, as_of)
+            except NotFound:
+                # It retains nothing, or has no program yet.
+                pass
+            except (AgentUnavailable, Conflict, GuestCommandFailed, RetainedError) as error:
+                log.warning("retained values of %s: %s", asked.machine, error)
+                length = min(MOST_REST, 2 * self._rests.get(asked.machine, (0, 0))[1] or 1)
+                self._rests[asked.machine] = length, length
+                continue
+            self._rests.pop(asked.machine, None)
+        return news
+
+
+class RetainedStore:
+    """The store's part for copies of retained values; mixed into `DjangoStore`."""
+
+    _key: Ed25519PrivateKey
+
+    def retained_offers(self, operation_id: UUID, machine_id: UUID) -> tuple[RetainedOffer, ...]:
+        machine = Machine.objects.select_related("environment").get(pk=machine_id)
+        payload = Operation.objects.values_list("payload", flat=True).get(pk=operation_id)
+        lost_at = parse_datetime(str(payload.get("lost_at", "")))
+        offers = []
+        for row in retained.usable(machine):
+            bundle, wrong = b"", ""
+            try:
+                files = retained.package(row, payload.get("program_version"))
+                bundle = pack("retain", machine.domain_name, str(row.scan), files, self._key)
+            except RetainedError as error:
+                wrong = str(error)
+            offers.append(
+                RetainedOffer(
+                    sha256=row.sha256,
+                    as_of=row.as_of.astimezone(dt.UTC),
+                    scan=row.scan,
+                    layout_hash=row.layout_hash,
+                    size_bytes=row.size_bytes,
+                    generation=row.generation,
+                    bundle=bundle,
+                    before_loss_s=retained.before_loss_s(row.as_of, lost_at),
+                    wrong=wrong,
+                )
+            )
+        return tuple(offers)
+
+    @transaction.atomic
+    def retained_outcome(self, operation_id: UUID, note: Mapping[str, Any]) -> None:
+        row = Operation.objects.select_for_update(no_key=True, of=("self",)).get(pk=operation_id)
+        before = row.result.get("retained", {})
+        after = merged(before, note)
+        if after == before:
+            return
+        row.result = {**row.result, "retained": after}
+        row.save(update_fields=("result",))
+        if row.machine is not None and "outcome" in after and "outcome" not in before:
+            record(
+                None, "machine.retained", row.machine, project=row.project, operation=str(row.pk), **after
+            )  # fmt: skip

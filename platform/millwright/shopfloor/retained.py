@@ -1,0 +1,156 @@
+"""Copies of what controllers retain: kept while they run, given back to one whose disk died with its host.
+
+No page and no interface shows a copy's values: they are the process's own. Of when it is, and how large, is told.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from industrial.runtime.retained import (
+    MOST_BYTES,
+    SYMBOLS,
+    VALUES,
+    RetainedError,
+    RetainedFile,
+    read_retained,
+)
+from millwright.catalog.models import TemplateVersion
+from millwright.core.lifecycle import HostHealth, MachineObserved, OperationState
+from millwright.environments.models import Machine, Operation
+from millwright.environments.sizes import takes_programs
+
+from .models import ProgramVersion, RetainedCopy
+
+__all__ = ["KEPT", "MOST_BYTES", "Asked", "before_loss_s", "due", "keep", "package", "usable"]
+
+#: Copies of each machine: one is used, the others stand in for it where it is damaged.
+KEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A controller that is asked, as it was placed then: an answer counts for that placement alone."""
+
+    machine: UUID
+    host_id: int
+    host: str
+    generation: int
+
+
+def due() -> list[Asked]:
+    """Controllers that run on hosts which answer and that nothing is being done to; the oldest copies first."""
+    specs = TemplateVersion.objects.values_list("pk", "spec")
+    controllers = [pk for pk, spec in specs if takes_programs(spec)]
+    busy = Operation.objects.filter(
+        state__in=(OperationState.RUNNING, OperationState.UNDOING), machine__isnull=False
+    )
+    rows = (
+        Machine.objects.filter(
+            template_version__in=controllers,
+            observed=MachineObserved.RUNNING,
+            host__health=HostHealth.UP,
+        )
+        .exclude(pk__in=busy.values("machine"))
+        .values_list("pk", "host_id", "host__name", "generation", "retained_as_of")
+    )
+    never = dt.datetime.min.replace(tzinfo=dt.UTC)
+    found = sorted(rows, key=lambda row: (row[4] or never, row[0]))
+    return [Asked(*row[:4]) for row in found]
+
+
+def keep(asked: Asked, data: bytes, as_of: dt.datetime) -> bool:
+    """Keep what a controller's file said when it was asked at `as_of`; returns whether it is news.
+
+    What was asked of an earlier placement is not kept: the machine may have been rebuilt with other values since.
+
+    Raises:
+        RetainedError: it is no whole file of retained values.
+    """
+    file = read_retained(data)
+    with transaction.atomic():
+        return _keep(asked, data, file, as_of)
+
+
+def _keep(asked: Asked, data: bytes, file: RetainedFile, as_of: dt.datetime) -> bool:
+    machine = (
+        Machine.objects.select_for_update(no_key=True, of=("self",))
+        .filter(pk=asked.machine, generation=asked.generation, host=asked.host_id)
+        .first()
+    )
+    if machine is None:
+        return False
+    rows = list(RetainedCopy.objects.filter(machine=machine).defer("data"))
+    same = [row for row in rows if row.saved_ns == file.saved_ns and row.scan == file.scan]
+    newest = rows[0] if rows else None
+    if newest is not None and newest.generation == asked.generation:
+        if same or as_of <= newest.as_of:
+            # Nothing has been saved since, or an answer overtook this one.
+            return False
+    elif same:
+        # Given back and not run yet, or moved: it is as old as it was.
+        as_of = same[0].as_of
+    fields: dict[str, Any] = {
+        "as_of": as_of,
+        "saved_ns": file.saved_ns,
+        "scan": min(file.scan, 2**63 - 1),
+        "layout_hash": file.layout_hash,
+        "values_sha256": file.values_sha256,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size_bytes": len(data),
+        "data": data,
+    }
+    if (
+        newest is not None
+        and newest.generation == asked.generation
+        and newest.values_sha256 == file.values_sha256
+    ):
+        RetainedCopy.objects.filter(pk=newest.pk).update(**fields)
+    else:
+        RetainedCopy.objects.create(machine=machine, generation=asked.generation, **fields)
+        old = [row.pk for row in rows[KEPT - 1 :]]
+        RetainedCopy.objects.filter(pk__in=old).delete()
+    Machine.objects.filter(pk=machine.pk).update(retained_as_of=as_of)
+    return True
+
+
+def usable(machine: Machine) -> list[RetainedCopy]:
+    """Copies that a machine may be rebuilt with, newest first: those of earlier placements."""
+    return list(
+        RetainedCopy.objects.filter(machine=machine, generation__lt=machine.generation)[:KEPT]
+    )
+
+
+def package(row: RetainedCopy, program_version: str | None) -> dict[str, bytes]:
+    """Files of the package that gives a copy back: the values, and their variables where the program has another layout.
+
+    Raises:
+        RetainedError: what is kept is damaged.
+    """
+    data = bytes(row.data)
+    found = hashlib.sha256(data).hexdigest()
+    if found != row.sha256:
+        raise RetainedError(f"the kept copy is damaged: SHA-256 {found}, not {row.sha256}")
+    read_retained(data)
+    files = {VALUES: data}
+    versions = ProgramVersion.objects.filter(symbols__layout_hash=row.layout_hash)
+    if not (program_version and versions.filter(pk=program_version).exists()):
+        ran = versions.filter(deployments__machine=row.machine_id).order_by("-created_at")
+        symbols = ran.values_list("symbols", flat=True).first()
+        if symbols:
+            files[SYMBOLS] = json.dumps(symbols, sort_keys=True).encode()
+    return files
+
+
+def before_loss_s(as_of: dt.datetime | None, lost_at: dt.datetime | None) -> float | None:
+    """Seconds of the process that a copy does not have when its host was lost at that moment."""
+    if as_of is None or lost_at is None:
+        return None
+    return max(0.0, (lost_at - as_of).total_seconds())

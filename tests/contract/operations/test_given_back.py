@@ -1,0 +1,209 @@
+"""Retained values of a controller whose disk died with its host, given back while it is rebuilt and disturbed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from millwright.core.lifecycle import OperationState
+from millwright.hypervisor.fake.guest import RETAIN, FakeGuest
+from millwright.operations import SAGAS, Killed, RetainedOffer
+
+from industrial.package import pack
+from tests.contract.operations.test_migrate import kill_at
+from tests.contract.operations.test_recover import lost_world, running
+from tests.support.operations import World
+from tests.support.retained import LAYOUT, number_in, retained
+
+KEY = Ed25519PrivateKey.generate()
+AT = dt.datetime(2026, 11, 27, 14, 3, 7, tzinfo=dt.UTC)
+
+
+def offer(number: int, *, age_s: float = 42.0, **changes: Any) -> RetainedOffer:
+    data = retained(number)
+    made = RetainedOffer(
+        sha256="5" * 64,
+        as_of=AT - dt.timedelta(seconds=age_s - 42),
+        scan=number,
+        layout_hash=LAYOUT,
+        size_bytes=len(data),
+        generation=1,
+        bundle=pack("retain", "line", str(number), {"retain.bin": data}, KEY),
+        before_loss_s=age_s,
+    )
+    return replace(made, **changes)
+
+
+def rebuilt(plant: World) -> tuple[Any, OperationState]:
+    operation = plant.operation("recover", destination="h2", program_version=str(plant.program))
+    return operation, plant.engine().run(operation)
+
+
+def guest(plant: World) -> FakeGuest:
+    return plant.pool.host("h2").guest(plant.machine)
+
+
+def said(plant: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Step → what it said, as it is written."""
+    words: dict[str, str] = {}
+    write = plant.store.step
+
+    def writing(operation: Any, name: str, state: Any, detail: str = "") -> None:
+        words[name] = detail or words.get(name, "")
+        write(operation, name, state, detail)
+
+    monkeypatch.setattr(plant.store, "step", writing)
+    return words
+
+
+def test_the_newest_copy_goes_back_with_its_program_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6, age_s=102))
+    words = said(plant, monkeypatch)
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED, plant.store.errors
+    assert number_in(guest(plant).files[RETAIN]) == 7
+    assert guest(plant).program is not None
+    assert (
+        words["retained"]
+        == "retained values of 2026-11-27 14:03:07 UTC, 42 s before the host was lost"
+    )
+    assert words["values"] == "it goes on with its retained values"
+    kept = plant.store.outcomes[operation]
+    assert (kept["outcome"], kept["scan"], kept["before_loss_s"]) == ("given", 7, 42.0)
+    assert (kept["result"], kept["start"], kept["refused"]) == ("kept", "warm", [])
+
+
+@pytest.mark.parametrize("effect", ["before", "after"])
+def test_killed_at_every_call_the_copy_is_there_once_and_whole(tmp_path: Path, effect: str) -> None:
+    (tmp_path / "probe").mkdir()
+    probe = lost_world(tmp_path / "probe")
+    probe.store.retained = (offer(7),)
+    for fake in probe.pool:
+        fake.faults.calls.clear()
+    rebuilt(probe)
+    seen: dict[str, int] = {}
+    calls = []
+    for call in [call for fake in probe.pool for call in fake.faults.calls]:
+        calls.append((call.verb, seen.setdefault(call.verb, 0)))
+        seen[call.verb] += 1
+    killed = 0
+    for number, (verb, nth) in enumerate(calls):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        plant = lost_world(folder)
+        plant.store.retained = (offer(7),)
+        operation = plant.operation("recover", destination="h2", program_version=str(plant.program))
+        kill_at(plant, verb, nth, effect)
+        try:
+            plant.engine().run(operation)
+        except Killed:
+            killed += 1
+        assert plant.engine().run(operation) is OperationState.SUCCEEDED, (verb, nth)
+        assert running(plant) == ["h2"], (verb, nth)
+        assert number_in(guest(plant).files[RETAIN]) == 7, (verb, nth)
+        kept = plant.store.outcomes[operation]
+        assert (kept["outcome"], kept["result"]) == ("given", "kept"), (verb, nth)
+    assert killed >= 15
+
+
+def test_a_damaged_copy_is_named_and_the_one_before_it_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    wrong = offer(9, bundle=b"", wrong="retain.bin: damaged: checksum 1, its head says 2")
+    plant.store.retained = (wrong, offer(8, age_s=102))
+    words = said(plant, monkeypatch)
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    assert number_in(guest(plant).files[RETAIN]) == 8
+    assert words["retained"].startswith("retained values of 2026-11-27 14:02:07 UTC, 102 s before")
+    assert (
+        "14:03:07 UTC, 42 s before the host was lost are not given back: retain.bin: damaged"
+        in (plant.store.outcomes[operation]["refused"][0])
+    )
+
+
+@pytest.mark.parametrize("copies", [0, 1, 2])
+def test_without_a_good_copy_it_is_rebuilt_with_initial_values_and_says_so(
+    tmp_path: Path, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = tuple(
+        offer(n, bundle=b"", wrong=f"copy {n} is damaged") for n in range(copies)
+    )
+    words = said(plant, monkeypatch)
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    assert RETAIN not in guest(plant).files
+    assert words["retained"].split("; ")[0] == (
+        "no copy of retained values can be used: it begins with initial values"
+        if copies
+        else "no copy of retained values: it begins with initial values"
+    )
+    assert words["values"] == "it begins with initial values"
+    kept = plant.store.outcomes[operation]
+    assert kept["outcome"] == ("refused" if copies else "none")
+    assert len(kept["refused"]) == copies
+    assert all(f"copy {n} is damaged" in row for n, row in enumerate(kept["refused"]))
+
+
+def test_what_the_guest_refuses_is_tried_with_the_copy_before(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6))
+    operation = plant.operation("recover", destination="h2", program_version=str(plant.program))
+    engine = plant.engine()
+    saga, _state = engine.begin(operation)
+    for step in saga.steps:
+        if step.name == "retained":
+            guest(plant).reject_next = "retain.bin: the disk is full"
+        engine.execute(operation, step.name)
+    assert engine.finish(operation) is OperationState.SUCCEEDED
+    assert number_in(guest(plant).files[RETAIN]) == 6
+    assert "the disk is full" in plant.store.outcomes[operation]["refused"][0]
+
+
+def test_a_second_attempt_keeps_the_name_of_the_copy_that_was_given(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7),)
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    # The program has run meanwhile: what lies there is of its own by now.
+    guest(plant).files[RETAIN] = retained(70)
+    record = plant.store.operation(operation)
+    again = replace(record, attempt=2, state=OperationState.QUEUED, steps=())
+    plant.store.operations[operation] = again
+    assert plant.engine().run(operation) is OperationState.SUCCEEDED
+    assert number_in(guest(plant).files[RETAIN]) == 70
+    assert plant.store.outcomes[operation]["outcome"] == "given"
+    assert plant.store.outcomes[operation]["scan"] == 7
+
+
+def test_what_keeps_its_disk_is_given_nothing(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7),)
+    plant.store.shared_storage = True
+    plant.pool.host("h2")._pools = plant.pool.host("h1")._pools
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    assert "outcome" not in plant.store.outcomes.get(operation, {})
+    assert RETAIN not in guest(plant).files
+    # No other operation gives any: a machine that moves, starts or is delivered to has its disk.
+    assert [kind for kind, saga in SAGAS.items() if "retained" in {s.name for s in saga.steps}] == [
+        "recover"
+    ]
+
+
+def test_a_copy_of_the_present_placement_is_not_given_to_it(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(9, generation=2), offer(7))
+    _operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    assert plant.store.machines[plant.machine].generation == 2
+    assert number_in(guest(plant).files[RETAIN]) == 7
