@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from . import fold, ir
 from . import nodes as n
 from . import types as t
-from .convert import common, const, settle, zero
+from .convert import common, const, is_whole, narrowed, plain, settle, zero
 
 if TYPE_CHECKING:
     from .check_call import CallChecker
@@ -438,6 +438,10 @@ def by_name(c: CallChecker, name: str) -> tuple[Handler, tuple[str, ...] | None,
 
     def convert(c: CallChecker, args: list[ir.Expr], call: n.Call, name: str) -> ir.Expr:
         e = args[0]
+        if (kind := plain(e)) is not e.type:
+            # What a register holds is cut to the type that the name says, as by an assignment.
+            wide = source is not None and is_whole(source) and source.bits >= t.scalar(kind).bits
+            e = ir.Convert(source, e) if source is not None and wide else narrowed(e)
         if source is not None and e.type is not t.ERROR:
             if (
                 e.type in (t.LIT_INT, t.LIT_REAL)

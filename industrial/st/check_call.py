@@ -7,7 +7,7 @@ from . import nodes as n
 from . import types as t
 from .builtins import TABLE, by_name
 from .check_expr import ExprChecker
-from .convert import const, settle, zero
+from .convert import const, narrowed, settle, zero
 from .model import Pou, Var
 from .open_arrays import bounds_of, handed_over, takes
 
@@ -127,6 +127,8 @@ class CallChecker(ExprChecker):
             )
             return zero(t.ERROR)
         args = [self.expr(value) for value in nodes]
+        if up in TABLE:
+            args = [narrowed(value) for value in args]
         if any(arg.type is t.ERROR for arg in args):
             return zero(t.ERROR)
         if any(arg.type is t.VOID for arg in args):

@@ -10,7 +10,10 @@ from .check_coerce import CoerceChecker
 from .convert import (
     common,
     const,
+    in_registers,
     is_whole,
+    narrowed,
+    plain,
     settle,
     wrap,
     zero,
@@ -133,6 +136,8 @@ class ExprChecker(CoerceChecker):
 
     def _unary(self, node: n.Unary, want: t.Type | None) -> ir.Expr:
         operand = self.expr(node.operand, want)
+        if node.op == "NOT":
+            operand = narrowed(operand)
         kind = t.base_of(operand.type)
         if kind is t.ERROR:
             return operand
@@ -178,6 +183,12 @@ class ExprChecker(CoerceChecker):
             ):
                 wider = next((k for k in t.SIGNED if k.bits > kind.bits), t.LINT)
                 operand, kind = ir.Convert(wider, operand), wider
+            if self.codesys and not isinstance(operand, ir.Const):
+                by_operand = t.base_of(plain(operand))
+                kind = in_registers(kind)
+                negated = ir.Unary(kind, "neg", self.meet(operand, kind, node.pos))
+                negated.plain = by_operand if by_operand is not kind else None
+                return negated
             return fold.unary(ir.Unary(kind, "neg", operand))
         self.error(node.pos, "type", f"a sign needs a number, this is {operand.type.name}")
         return zero(t.ERROR)
@@ -227,7 +238,7 @@ class ExprChecker(CoerceChecker):
         elif op == "**":
             kind = self._power_type(left, right)
         else:
-            kind = common(left, right, codesys=self.codesys)
+            kind = common(narrowed(left), narrowed(right), codesys=self.codesys)
         if kind is not None and (
             (t.is_number(kind) and not (op == "MOD" and t.is_real(kind)))
             or (self.codesys and t.is_bits(kind))
@@ -244,9 +255,14 @@ class ExprChecker(CoerceChecker):
             if kind is t.LIT_INT and op == "/" and isinstance(right, ir.Const) and right.value == 0:
                 self.error(pos, "division", "division by zero")
                 return zero(t.ERROR)
+            by_operands = kind
+            constant = isinstance(left, ir.Const) and isinstance(right, ir.Const)
+            if self.codesys and not constant:
+                kind = in_registers(kind)
             result = ir.Binary(
                 kind, _ARITHMETIC[op], self.meet(left, kind, pos), self.meet(right, kind, pos)
             )
+            result.plain = by_operands if by_operands is not kind else None
             if (
                 op in ("/", "MOD")
                 and isinstance(result.right, ir.Const)
@@ -295,7 +311,9 @@ class ExprChecker(CoerceChecker):
                 pos, "type", f"{left.type.name} and {right.type.name} are different enumerations"
             )
             return zero(t.BOOL)
-        kind = common(left, right, codesys=self.codesys)
+        kind = common(narrowed(left), narrowed(right), codesys=self.codesys)
+        if kind is not None and {plain(left), plain(right)} != {left.type, right.type}:
+            kind = in_registers(kind)
         bits = isinstance(kind, t.Elementary | t.StringType)
         if (
             kind is None
@@ -319,6 +337,7 @@ class ExprChecker(CoerceChecker):
         )
 
     def _logic(self, op: str, left: ir.Expr, right: ir.Expr, pos: int) -> ir.Expr:
+        left, right = narrowed(left), narrowed(right)
         kind = common(left, right, codesys=self.codesys)
         if self.codesys and is_whole(left.type) and is_whole(right.type):
             kind = self._widest_bits(left, right) or kind

@@ -162,8 +162,28 @@ def _meet_references(a: t.Type, b: t.Type, *, codesys: bool) -> t.Type | None:
     return None
 
 
+def in_registers(kind: t.Type) -> t.Type:
+    """Where older tools compute with whole numbers: in the machine's registers, of 32 bits at least."""
+    if isinstance(kind, t.Elementary) and is_whole(kind) and kind is not t.LIT_INT:
+        return t.DINT if kind.bits < 32 else kind
+    return kind
+
+
+def plain(e: ir.Expr) -> t.Type:
+    """The type of an expression by its operands, the register that computes it left aside."""
+    return (e.plain if isinstance(e, ir.Binary | ir.Unary) else None) or e.type
+
+
+def narrowed(e: ir.Expr) -> ir.Expr:
+    """What a register holds, cut to that type."""
+    kind = plain(e)
+    return e if kind is e.type else ir.Convert(kind, e)
+
+
 def natural_bits(e: ir.Expr) -> int:
     """How many bits the widest operand has that went into a whole-number expression, promotions left aside."""
+    if plain(e) is not e.type:
+        return t.scalar(plain(e)).bits
     if isinstance(e, ir.Binary) and e.op in ("add", "sub", "mul", "div", "mod", "and", "or", "xor"):
         return max(natural_bits(e.left), natural_bits(e.right))
     if isinstance(e, ir.Unary):

@@ -34,19 +34,21 @@ class Load(Expr):
 
 @dataclass(slots=True)
 class Unary(Expr):
-    """`op`: neg or not."""
+    """`op`: neg or not; `plain` as of Binary."""
 
     op: str
     operand: Expr
+    plain: Type | None = None
 
 
 @dataclass(slots=True)
 class Binary(Expr):
-    """Both operands have one type; comparisons give BOOL."""
+    """Both operands have one type; comparisons give BOOL. `plain`: the type by the operands, where a wider one computes."""
 
     op: str
     left: Expr
     right: Expr
+    plain: Type | None = None
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ class Bench:
 BENCHES = (
     Bench("checking Structured Text: OSCAT", "tests.bench.st",
           ("{peers}/oscat", "--with", "{peers}/oscat_globals.st", "--dialect", "codesys23"), "oscat"),
+    Bench("what the blocks of OSCAT compute", "tests.bench.oscat", ("{peers}/oscat",), "oscat"),
     Bench("a scan of 1000 statements", "tests.bench.st_scan", ("--peers", "{peers}")),
     Bench("Modbus FC3 against pymodbus and libmodbus", "tests.bench.modbus"),
     Bench("memory of a controller with 1000 tags", "tests.bench.memory"),
