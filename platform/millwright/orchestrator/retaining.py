@@ -25,9 +25,8 @@ from industrial.runtime.retained import RetainedError
 from millwright.audit.actions import record
 from millwright.environments.models import Machine, Operation
 from millwright.hypervisor import (
-    AgentUnavailable,
-    Conflict,
-    GuestCommandFailed,
+    DeadlineExceeded,
+    HostUnreachable,
     Hypervisor,
     HypervisorError,
     NotFound,
@@ -77,6 +76,7 @@ class Retaining:
                 connections.close_all()
             self._stop.wait(max(0.0, self._period_s - (self._clock() - begun)))
         self._pool.shutdown(wait=False, cancel_futures=True)
+        wait(list(self._busy.values()), timeout=ANSWER_S)
 
     def round(self) -> int:
         """Ask every controller that is due; returns how many copies were news, of hosts that have finished."""
@@ -129,13 +129,25 @@ class Retaining:
             except NotFound:
                 # It retains nothing, or has no program yet.
                 pass
-            except (AgentUnavailable, Conflict, GuestCommandFailed, RetainedError) as error:
+            except HostUnreachable:
+                raise
+            except (HypervisorError, RetainedError) as error:
                 log.warning("retained values of %s: %s", asked.machine, error)
-                length = min(MOST_REST, 2 * self._rests.get(asked.machine, (0, 0))[1] or 1)
-                self._rests[asked.machine] = length, length
+                self._rest(asked.machine)
+                if isinstance(error, DeadlineExceeded):
+                    # Host or guest, nobody knows: the others wait no longer, and next time it is not the first.
+                    raise
                 continue
+            except Exception:
+                # Whatever it is, it does not keep the host's others from their turn for ever.
+                self._rest(asked.machine)
+                raise
             self._rests.pop(asked.machine, None)
         return news
+
+    def _rest(self, machine: UUID) -> None:
+        length = min(MOST_REST, 2 * self._rests.get(machine, (0, 0))[1] or 1)
+        self._rests[machine] = length, length
 
 
 class RetainedStore:

@@ -48,7 +48,7 @@ from millwright.operations import (
 from millwright.operations.errors import NotYet
 from millwright.shopfloor.actions import request_config
 from millwright.shopfloor.config import config_files, firewall_pairs
-from millwright.shopfloor.models import Deployment, ProgramVersion
+from millwright.shopfloor.models import Deployment, ProgramVersion, RetainedCopy
 
 from .moves import MoveStore, abilities_of
 from .retaining import RetainedStore
@@ -249,7 +249,11 @@ class DjangoStore(RetainedStore, MoveStore):
     def release(self, machine_id: UUID) -> None:
         CpuClaim.objects.filter(machine=machine_id).delete()
         AddressClaim.objects.filter(machine=machine_id).delete()
-        Machine.objects.filter(pk=machine_id).update(host=None, cpu_assignment={}, best_effort=[])
+        # With its disk goes what was kept for the loss of that.
+        RetainedCopy.objects.filter(machine=machine_id).delete()
+        Machine.objects.filter(pk=machine_id).update(
+            host=None, cpu_assignment={}, best_effort=[], retained_as_of=None
+        )
 
     @transaction.atomic
     def observed(

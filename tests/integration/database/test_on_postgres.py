@@ -26,6 +26,7 @@ PARTS = (
     "api",
     "environments",
     "orchestrator/test_service.py",
+    "orchestrator/test_retaining.py",
     "database",
     "audit",
 )
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.postgres
 
 def _run(postgres: PrivatePostgres, part: str) -> subprocess.CompletedProcess[str]:
     # Django reads its database once per process, hence a process of its own.
-    url = postgres.create_database(f"mw_{part.split('/')[0]}")
+    url = postgres.create_database(f"mw_{Path(part).stem}")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--create-db", "--maxfail=2", "--durations=5",
          "-m", "not postgres and not full", f"tests/integration/{part}"],

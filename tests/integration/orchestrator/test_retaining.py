@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from millwright.audit.models import AuditEntry
-from millwright.environments.models import Environment, Machine, Operation
-from millwright.hypervisor import AgentUnavailable, HostUnreachable, NotFound
+from millwright.environments.models import Machine, Operation
+from millwright.hypervisor import AgentUnavailable, DeadlineExceeded, HostUnreachable, NotFound
 from millwright.orchestrator import retaining
 from millwright.orchestrator.retaining import Retaining
 from millwright.orchestrator.store import DjangoStore
@@ -227,6 +227,21 @@ def test_a_host_that_fails_ends_its_round_and_a_busy_one_is_left_out(shared: Mac
     first.popitem()[1].result(60)
 
 
+@pytest.mark.parametrize("error", [DeadlineExceeded("late"), RuntimeError("a disk is full")])
+def test_one_that_ends_the_round_is_not_the_first_of_the_next(
+    shared: Machine, error: Exception
+) -> None:
+    other = Machine.objects.get()
+    other.pk, other.name = uuid4(), "second"
+    other.save(force_insert=True)
+    agents = Agents(error, retained(7))
+    rounds = Retaining(agents, 60, threading.Event())
+    assert rounds.round() == 0
+    assert rounds.round() == 1
+    first, second = agents.asked
+    assert first != second
+
+
 def test_a_round_has_its_bounds(shared: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(3):
         other = Machine.objects.filter(name="vplc").get()
@@ -344,9 +359,8 @@ def test_the_operation_keeps_what_became_of_it_and_it_is_audited_once(
     assert entry.project == machine.environment.project
 
 
-def test_copies_go_with_their_machine(machine: Machine) -> None:
+def test_copies_go_with_their_machines_disk(machine: Machine, store: DjangoStore) -> None:
     keep(7, 60)
-    Operation.objects.all().delete()
-    Machine.objects.all().delete()
+    store.release(machine.pk)
     assert RetainedCopy.objects.count() == 0
-    assert Environment.objects.count() == 1
+    assert Machine.objects.get().retained_as_of is None
