@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework import mixins, viewsets
+from rest_framework import mixins, permissions, viewsets
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from millwright.accounts.permissions import may
 
 from .etags import ETagMixin
 from .idempotency import IdempotentMixin
@@ -18,6 +20,13 @@ from .throttles import Changes, Reads
 
 #: What names a page and filters nothing.
 _OF_PAGES = frozenset({"page_size", "cursor"})
+
+
+class PoolPermission(permissions.BasePermission):
+    """Hosts are for operators and administrators of the plant; others see names and states on pages."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return may(request.user, "pool")
 
 
 class _Read(

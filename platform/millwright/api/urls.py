@@ -15,6 +15,7 @@ from .views import (
     plant,
     pools,
     programs,
+    recovering,
     requests,
     rolling,
     rules,
@@ -43,7 +44,7 @@ router.register("maintenance-windows", ledger.WindowViewSet, "maintenance-window
 router.register("contracts", ledger.ContractViewSet, "contract")
 router.register("seals", service_levels.SealViewSet, "seal")
 router.register("hosts", plant.HostViewSet, "host")
-router.register("recoveries", plant.RecoveryViewSet, "recovery")
+router.register("recoveries", recovering.RecoveryViewSet, "recovery")
 router.register("recommendations", balancing.RecommendationViewSet, "recommendation")
 router.register("rolling-drains", rolling.RollingDrainViewSet, "rolling-drain")
 router.register("pools", pools.ResourcePoolViewSet, "pool")

@@ -88,6 +88,7 @@ def _told(context: Context) -> str:
     clock = context.ports.clock
     end = clock.now() + TOLD_S
     while True:
+        context.ports.fence()
         try:
             status = json.loads(host.agent_read_file(context.machine_id, deliver.STATUS))
         except (NotFound, ValueError):

@@ -244,6 +244,14 @@ def test_it_comes_back_with_its_values_and_everybody_is_told_of_when_they_are(
     page = client.get(f"/pool/{host.name}/recover/").content.decode()
     assert "42.0 s before the host was lost" in page.split("What was done")[1]
     assert "42.0 s before" in client.get(f"/operations/{operation.pk}/").content.decode()
+    (recovery,) = client.get(f"/api/v1/recoveries/?host__name={host.name}").json()["results"]
+    (started,) = recovery["machines"]
+    assert started == {
+        "machine": "press-1/vplc",
+        "operation": str(operation.pk),
+        "state": "succeeded",
+        "retained": kept,
+    }
     entry = AuditEntry.objects.get(action="machine.retained")
     assert (entry.details["outcome"], entry.details["generation"]) == ("given", 1)
     # From now on copies are of the new placement; the values stay out of every answer.

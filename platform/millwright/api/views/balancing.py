@@ -8,13 +8,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from millwright.api.bases import Readable
+from millwright.api.bases import PoolPermission, Readable
 from millwright.balancing import hours, recommending
 from millwright.balancing.filling import MOST_SPARE
 from millwright.balancing.models import Balancer, MovePlan, Recommendation
 
 from .environments import ReasonInput, _reason
-from .plant import HeatOutput, PoolPermission
+from .plant import HeatOutput
 
 
 class PlanStepOutput(serializers.Serializer):

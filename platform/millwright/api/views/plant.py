@@ -17,12 +17,11 @@ from rest_framework.views import APIView
 from millwright.accounts import people
 from millwright.accounts.models import Project
 from millwright.accounts.permissions import may
-from millwright.api.bases import ProjectRows, Readable
+from millwright.api.bases import PoolPermission, ProjectRows, Readable
 from millwright.api.plain import PlainSerializer
 from millwright.api.problems import problem
 from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, recovering
-from millwright.balancing.models import HostRecovery
 from millwright.balancing.pictures import Pictures
 from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
@@ -40,13 +39,12 @@ from millwright.inventory.serializers import (
 from millwright.settings import get_settings
 
 from .environments import ReasonInput, _reason
-
-
-class PoolPermission(permissions.BasePermission):
-    """Hosts are for operators and administrators of the plant; others see names and states on pages."""
-
-    def has_permission(self, request: HttpRequest, view: Any) -> bool:
-        return may(request.user, "pool")
+from .recovering import (
+    BlockerOutput,
+    HostRecoverySerializer,
+    RecoverInput,
+    RecoveryPlanOutput,
+)
 
 
 class HostInput(serializers.Serializer):
@@ -97,11 +95,6 @@ class PlannedMoveOutput(serializers.Serializer):
     approval = serializers.BooleanField()
 
 
-class BlockerOutput(serializers.Serializer):
-    machine = serializers.CharField()
-    why = serializers.CharField()
-
-
 class DrainPlanOutput(serializers.Serializer):
     """Where everything would go, and what cannot leave and why."""
 
@@ -109,38 +102,6 @@ class DrainPlanOutput(serializers.Serializer):
     seconds = serializers.FloatField()
     moves = PlannedMoveOutput(many=True)
     blockers = BlockerOutput(many=True)
-
-
-class RecoverInput(ReasonInput):
-    """Either `confirm_off` (a person has made sure that it has no power) or `fence` (its agent shall).
-
-    `gone`: it cannot return with its machines, so that autonomous ones start elsewhere too.
-    """
-
-    confirm_off = serializers.BooleanField(default=False)
-    fence = serializers.BooleanField(default=False)
-    gone = serializers.BooleanField(default=False)
-
-
-class PlannedStartOutput(serializers.Serializer):
-    """`rebuild`: its disk died with the host. A controller is rebuilt with the copy of its retained values that is
-    of `retained_as_of` (null: none, it begins with initial values); what they were in the seconds after it is lost.
-    """
-
-    machine = serializers.CharField()
-    destination = serializers.CharField()
-    priority = serializers.IntegerField()
-    rebuild = serializers.BooleanField()
-    retained_as_of = serializers.DateTimeField(allow_null=True)
-    retained_before_loss_s = serializers.FloatField(allow_null=True)
-
-
-class RecoveryPlanOutput(serializers.Serializer):
-    """What would start where, in this order; what waits for its host; what finds no room."""
-
-    starts = PlannedStartOutput(many=True)
-    waiting = BlockerOutput(many=True)
-    left = BlockerOutput(many=True)
 
 
 class CapacityQuery(serializers.Serializer):
@@ -191,28 +152,6 @@ class HeatOutput(serializers.Serializer):
     memory = serializers.FloatField(allow_null=True)
     cores = serializers.FloatField(allow_null=True)
     disk = serializers.FloatField(allow_null=True)
-
-
-class HostRecoverySerializer(serializers.ModelSerializer):
-    host = serializers.CharField(source="host.name", read_only=True)
-    confirmed_by = serializers.ChoiceField(HostRecovery.CONFIRMED, allow_blank=True, read_only=True)
-
-    class Meta:
-        model = HostRecovery
-        fields = (
-            "id",
-            "host",
-            "state",
-            "confirmed_by",
-            "gone",
-            "reason",
-            "fencing",
-            "blockers",
-            "note",
-            "created_at",
-            "ended_at",
-        )
-        read_only_fields = fields
 
 
 class HostViewSet(Readable):
@@ -314,24 +253,6 @@ class HostViewSet(Readable):
         data.is_valid(raise_exception=True)
         row = recovering.start(request.user, host, **data.validated_data)
         return Response(HostRecoverySerializer(row).data, status=status.HTTP_202_ACCEPTED)
-
-
-class RecoveryViewSet(Readable):
-    """Recoveries of lost hosts, newest first."""
-
-    queryset = HostRecovery.objects.select_related("host")
-    serializer_class = HostRecoverySerializer
-    permission_classes = (permissions.IsAuthenticated, PoolPermission)
-    filterset_fields = ("state", "host__name")
-    cursor_ordering = ("-created_at", "pk")
-    ordering_fields = ("created_at",)
-
-    @extend_schema(request=ReasonInput, responses={200: HostRecoverySerializer})
-    @action(detail=True, methods=["post"])
-    def stop(self, request: HttpRequest, pk: str) -> Response:
-        """Start nothing more."""
-        row = recovering.stop(request.user, self.get_object(), _reason(request))
-        return Response(HostRecoverySerializer(row).data)
 
 
 class CellViewSet(Readable):

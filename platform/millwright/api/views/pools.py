@@ -9,12 +9,11 @@ from rest_framework import permissions, serializers, status
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from millwright.api.bases import Readable
+from millwright.api.bases import PoolPermission, Readable
 from millwright.balancing import pooling
 from millwright.balancing.models import Balancer, ResourcePool
 
 from .environments import ReasonInput
-from .plant import PoolPermission
 
 
 class ResourcePoolSerializer(serializers.ModelSerializer):

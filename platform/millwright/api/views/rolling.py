@@ -12,12 +12,11 @@ from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from millwright.api.bases import Readable
+from millwright.api.bases import PoolPermission, Readable
 from millwright.balancing import rolling
 from millwright.balancing.models import RollingDrain
 
 from .environments import ReasonInput, _reason
-from .plant import PoolPermission
 
 
 class HostProgressOutput(serializers.Serializer):

@@ -208,6 +208,21 @@ def recover(
         show_one(api.post(f"recoveries/{active[0]['id']}/stop/", {"reason": reason}), form)
         return
     show_rows(rows, ("created_at", "state", "confirmed_by", "gone", "blockers", "note"), form)
+    if form != "json":
+        for row in rows:
+            for started in row["machines"]:
+                click.echo(f"{started['machine']}: {started['state']}{_retained(started)}")
+
+
+def _retained(started: dict[str, Any]) -> str:
+    """What a rebuilt controller went on with, in words."""
+    kept = started["retained"] or {}
+    if kept.get("outcome") == "given" and kept.get("result") != "lost":
+        loss = kept.get("before_loss_s")
+        before = "" if loss is None else f", {loss:.0f} s before the host was lost"
+        return f", retained values of {kept['as_of']}{before}"
+    words = {"own": ", with retained values of its own"}
+    return words.get(kept["outcome"], ", with initial values") if "outcome" in kept else ""
 
 
 @host.command()
