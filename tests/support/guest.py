@@ -137,6 +137,25 @@ class Guest:
             with channel.makefile() as answers:
                 return json.loads(answers.readline())["return"]
 
+    def read(self, path: str) -> bytes:
+        """A file of the guest, as the guest agent gives it; KeyError where there is none."""
+        handle, data, end = self.agent("guest-file-open", path=path, mode="r"), b"", False
+        try:
+            while not end:
+                part = self.agent("guest-file-read", handle=handle, count=48 * 1024)
+                data, end = data + base64.b64decode(part["buf-b64"]), part["eof"]
+        finally:
+            self.agent("guest-file-close", handle=handle)
+        return data
+
+    def write(self, path: str, data: bytes) -> None:
+        """A file into the guest through the guest agent."""
+        handle = self.agent("guest-file-open", path=path, mode="w")
+        for at in range(0, len(data), 48 * 1024):
+            text = base64.b64encode(data[at : at + 48 * 1024]).decode()
+            self.agent("guest-file-write", handle=handle, **{"buf-b64": text})
+        self.agent("guest-file-close", handle=handle)
+
     def run(self, *words: str, limit_s: float = 60.0) -> tuple[int, str]:
         """Run a command in the guest; exit code and output."""
         pid = self.agent(
