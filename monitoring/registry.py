@@ -215,6 +215,11 @@ METRICS: tuple[Metric, ...] = (
     _orchestrator(
         "reconciliation_timestamp_seconds", "", "When the last comparison of the ledgers ended"
     ),
+    _orchestrator(
+        "retained_copy_failing",
+        "environment machine",
+        "1 for each controller whose retained values could not be copied when it was asked last",
+    ),
     _orchestrator("orchestrator_active", "", "1 if this orchestrator holds the lock"),
     _orchestrator("environments", "state", "Environments by state"),
     _orchestrator("machines", "observed", "Machines by observed state"),

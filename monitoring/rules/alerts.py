@@ -178,6 +178,14 @@ ALERTS: tuple[Alert, ...] = (
         "the two ledgers have not been compared for {{ $value | humanizeDuration }}",
     ),
     Alert(
+        "RetainedNotCopied",
+        "ticket",
+        "environment",
+        "millwright_retained_copy_failing == 1",
+        f"what {_WHERE} retains has not been copied for a quarter of an hour",
+        900,
+    ),
+    Alert(
         "Watchdog",
         "none",
         "plant",

@@ -98,6 +98,7 @@ class PlantCollector(Collector):
         yield from promised(self._service.promises.get() if active else ())
         yield from portal(self._service)
         yield from reconciled(self._service)
+        yield from not_copied(self._service)
         if active:
             self._durations.refresh()
         yield from durations(self._durations)
@@ -158,6 +159,16 @@ def reconciled(service: Service) -> Iterator[Metric]:
     if job and job.finished is not None:
         finished.add_metric([], job.finished.timestamp())
     yield from (unexplained, uncompared, finished)
+
+
+def not_copied(service: Service) -> Iterator[Metric]:
+    """Controllers that would be rebuilt with older retained values than they should be."""
+    family = _plain("retained_copy_failing", ["environment", "machine"])
+    failing = service.retaining.failing() if service.retaining else ()
+    rows = Machine.objects.filter(pk__in=failing).values_list("environment__name", "name")
+    for names in rows if failing else ():
+        family.add_metric(list(names), 1)
+    yield family
 
 
 def durations(kept: Durations) -> Iterator[Metric]:

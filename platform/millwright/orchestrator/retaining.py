@@ -81,8 +81,12 @@ class Retaining:
     def round(self) -> int:
         """Ask every controller that is due; returns how many copies were news, of hosts that have finished."""
         by_host: dict[str, list[Asked]] = {}
-        for asked in retained.due():
+        due = retained.due()
+        for asked in due:
             by_host.setdefault(asked.host, []).append(asked)
+        # What is not asked any more does not fail any more.
+        for machine in set(self._listed()) - {asked.machine for asked in due}:
+            self._rests.pop(machine, None)
         begun = []
         for host, rows in by_host.items():
             if host not in self._busy or self._busy[host].done():
@@ -90,6 +94,14 @@ class Retaining:
                 begun.append(self._busy[host])
         wait(begun, timeout=self._period_s)
         return sum(future.result() for future in begun if future.done())
+
+    def failing(self) -> frozenset[UUID]:
+        """Controllers that gave no copy when they were asked last."""
+        return frozenset(self._listed())
+
+    def _listed(self) -> list[UUID]:
+        # In one go: hosts' threads write at the same time.
+        return list(self._rests)
 
     def _awake(self, rows: Sequence[Asked]) -> list[Asked]:
         awake = []

@@ -96,6 +96,7 @@ class Service:
         self.promises = Promises()
         self.outside: Outside | None = None
         self.reconciliation: Reconciliation | None = None
+        self.retaining: Retaining | None = None
         self._threads: list[threading.Thread] = []
         self.lock_lost = False
 
@@ -132,8 +133,8 @@ class Service:
         self._start("rounds", lambda: self._rounds(hosts, probing))
         self._start("ledger", self._ledger)
         self._start("pictures", self._pictures)
-        retaining = Retaining(hosts, self.settings.retained_copy_s, self.stop)
-        self._start("retained", retaining.run)
+        self.retaining = Retaining(hosts, self.settings.retained_copy_s, self.stop)
+        self._start("retained", self.retaining.run)
         self._start("notices", lambda: notices.run(self.stop))
         desk = Desk(
             self.settings.desk_socket,

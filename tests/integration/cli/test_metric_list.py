@@ -28,7 +28,11 @@ def _listed(shown_by: str) -> set[str]:
 
 def _service() -> SimpleNamespace:
     return SimpleNamespace(
-        active=threading.Event(), promises=Promises(), outside=None, reconciliation=None
+        active=threading.Event(),
+        promises=Promises(),
+        outside=None,
+        reconciliation=None,
+        retaining=None,
     )
 
 

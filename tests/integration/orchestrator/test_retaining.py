@@ -6,7 +6,8 @@ import datetime as dt
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from millwright.audit.models import AuditEntry
 from millwright.environments.models import Machine, Operation
 from millwright.hypervisor import AgentUnavailable, DeadlineExceeded, HostUnreachable, NotFound
 from millwright.orchestrator import retaining
+from millwright.orchestrator.metrics import not_copied
 from millwright.orchestrator.retaining import Retaining
 from millwright.orchestrator.store import DjangoStore
 from millwright.settings import Settings, SettingsError
@@ -186,10 +188,28 @@ def test_a_guest_that_does_not_answer_is_left_alone_for_longer_and_longer(shared
         assert rounds.round() == 0
         told.append(len(agents.asked) - before)
     assert told == [1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert rounds.failing() == {shared.pk}
+    service = SimpleNamespace(retaining=rounds)
+    (family,) = not_copied(cast(Any, service))
+    assert [sample.labels for sample in family.samples] == [
+        {"environment": shared.environment.name, "machine": shared.name}
+    ]
     agents.answers = [retained(7)]
     while not rounds.round():
         assert len(agents.asked) < 10
     assert numbers() == [7]
+    assert rounds.failing() == frozenset()
+    (family,) = not_copied(cast(Any, service))
+    assert family.samples == []
+
+
+def test_what_is_not_asked_any_more_does_not_fail_any_more(shared: Machine) -> None:
+    rounds = Retaining(Agents(AgentUnavailable("silent")), 60, threading.Event())
+    rounds.round()
+    assert rounds.failing() == {shared.pk}
+    Machine.objects.update(observed="stopped")
+    rounds.round()
+    assert rounds.failing() == frozenset()
 
 
 def test_a_controller_without_retained_values_is_asked_each_round(shared: Machine) -> None:
