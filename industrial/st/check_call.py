@@ -210,6 +210,8 @@ class CallChecker(ExprChecker):
         place = self.instance(argument)
         if place is None or not self.address(place, node.pos):
             return zero(t.ERROR)
+        if not self.lendable(place, node.pos):
+            return zero(t.ERROR)
         if isinstance(place.type, t.OpenArrayType):
             return self.whole_open(node.pos)
         var = self.root(place)

@@ -490,6 +490,23 @@ class PlaceChecker:
             var.addressed = True
         return True
 
+    def lendable(self, place: ir.Place, pos: int) -> bool:
+        """Whether a reference may lead to a place: who has one writes. Libraries of codesys23 do as they do."""
+        walk, constant = place, self.root(place)
+        while isinstance(walk, ir.FieldPlace | ir.IndexPlace | ir.BitPlace):
+            if isinstance(walk, ir.FieldPlace) and walk.var is not None and walk.var.constant:
+                constant = walk.var
+            walk = walk.base
+        if self.codesys or constant is None or not constant.constant:
+            return True
+        self.error(
+            pos,
+            "constant",
+            f"{constant.name} is CONSTANT: a reference to it could write it",
+            hint="take the word CONSTANT away, or hand the value over",
+        )
+        return False
+
     def writable(self, place: ir.Place, pos: int) -> bool:
         """Note that a place is written; False after an error."""
         var = self.root(place)

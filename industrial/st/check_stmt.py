@@ -150,6 +150,8 @@ class Checker(CallChecker):
             place = self.place(node.value)
             if place is None or not self.address(place, node.value.pos):
                 return None
+            if not self.lendable(place, node.value.pos):
+                return None
             source = ir.AddressOf(
                 t.PointerType(f"REF_TO {place.type.name}", 4, 4, place.type, True), place
             )

@@ -18,6 +18,7 @@ from .build import CompilerRefusal, accept
 from .declare import Resolver, check_all, collect
 from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, recursive
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
+from .escape import refuse_escapes
 from .library import standard
 from .lower_edges import lower_edges
 from .lower_eno import has_eno, lower_eno, taken
@@ -158,6 +159,7 @@ def _front(sources: Sequence[tuple[str, str]], dialect: str) -> tuple[Project, R
         if (pou.owner or pou).name.upper() in broken:
             pou.broken = True
     _refuse_recursion(project)
+    refuse_escapes(project)
     return project, resolver
 
 

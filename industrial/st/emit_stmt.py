@@ -10,6 +10,8 @@ from .errors import FILE_SHIFT, OFFSET_MASK
 
 #: A CASE whose labels cover more values than this becomes comparisons.
 MAX_SWITCH = 1024
+#: Branches of an IF that stand in one another; more stand in a row.
+MAX_NESTED = 100
 
 
 class EmitStmt(EmitExpr):
@@ -147,6 +149,9 @@ class EmitStmt(EmitExpr):
     # --- control ----------------------------------------------------------------------------------------------
 
     def _if(self, branches: list[tuple[ir.Expr, list[ir.Stmt]]], otherwise: list[ir.Stmt]) -> None:
+        if len(branches) > MAX_NESTED:
+            self._long_if(branches, otherwise)
+            return
         depth = 0
         for position, (condition, body) in enumerate(branches):
             if position:
@@ -164,6 +169,23 @@ class EmitStmt(EmitExpr):
             self.block(otherwise)
             self.out.append("}")
         self.out.append("}" * depth)
+        self.line = 0
+
+    def _long_if(
+        self, branches: list[tuple[ir.Expr, list[ir.Stmt]]], otherwise: list[ir.Stmt]
+    ) -> None:
+        """One test after the other, each branch ending behind the last: tcc's stack ends some thousand blocks deep."""
+        end = self.fresh()
+        for condition, body in branches:
+            self.temps.clear()
+            self.out.append("{")
+            text = self.expr(condition)
+            self.out.append(f"if ({text}) {{")
+            self.block(body)
+            self.out.append(f"goto {end}; }}")
+            self.out.append("}")
+        self.block(otherwise)
+        self.out.append(f"{end}:;")
         self.line = 0
 
     def _case(self, s: ir.Case) -> None:

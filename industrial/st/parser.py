@@ -257,6 +257,14 @@ class Parser(SfcParser):
             self.expect_op(":", hint="name : type;")
             if self.codesys and not located and self.word("AT"):
                 located = self.advance().up
+            if located and len(names) > 1:
+                self.sink.error(
+                    names[1].pos,
+                    "address",
+                    f"{', '.join(name.text for name in names)} AT {located}: with AT one name is declared",
+                    hint="give each variable a line and an address of its own",
+                    length=len(names[1].text),
+                )
             edge = ""
             spec = self.type_spec()
             if self.is_word("R_EDGE", "F_EDGE"):

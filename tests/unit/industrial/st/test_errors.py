@@ -155,3 +155,9 @@ def test_what_nests_without_end_is_told_and_no_more(declarations: str, body: str
     assert any("nested deeper" in row.message or "in a row" in row.message for row in found.diagnostics)  # fmt: skip
     # The same is not told for each of the levels.
     assert len(found.diagnostics) < 300
+
+
+@pytest.mark.parametrize("dialect", ["iec", "codesys23"])
+def test_an_address_belongs_to_one_name(dialect: str) -> None:
+    source = program("a, b AT %QW0 : INT; c AT %QW2 : INT; d, e : INT;", "a := 1;")
+    assert errors(source, dialect=dialect) == [(3, 4, "address")]

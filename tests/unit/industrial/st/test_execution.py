@@ -245,3 +245,55 @@ END_PROGRAM
         assert p.scan() == ""
         assert tuple(p.get(f"Main.{name}") for name in "pqr") == expected
     assert p.get("Main.n") == 3
+
+
+def chosen(count: int, condition: str = "x = {}") -> str:
+    rest = "".join(f"ELSIF {condition.format(n)} THEN y := {n};\n" for n in range(1, count))
+    return program(
+        "x, y, before, after : DINT;",
+        f"before := before + 1;\nIF {condition.format(0)} THEN y := 0;\n{rest}ELSE y := -1;\nEND_IF;\nafter := after + 1;",
+    )
+
+
+@pytest.mark.parametrize("count", [100, 101, 350])
+def test_an_if_takes_the_first_branch_that_is_true_however_many_there_are(
+    cc: str, count: int
+) -> None:
+    p = plc(chosen(count, "x MOD 1000 = {}"), compiler=cc)
+    for x, y in ((0, 0), (1, 1), (99, 99), (count - 1, count - 1), (count, -1), (2007, 7)):
+        p.set("Main.x", x)
+        assert not p.scan()
+        assert p.get("Main.y") == y
+    assert p.get("Main.before") == p.get("Main.after") == 6
+
+
+def test_loops_calls_and_returns_within_a_long_if(cc: str) -> None:
+    rest = "".join(f"ELSIF f(x) = {n} THEN y := y + {n};\n" for n in range(200))
+    p = plc(
+        "FUNCTION f : INT\nVAR_INPUT a : INT; END_VAR VAR_IN_OUT calls : INT; END_VAR\n"
+        "calls := calls + 1; f := a;\nEND_FUNCTION\n"
+        + program(
+            "x, y, n, calls, last : INT;",
+            "n := 0; y := 0; calls := 0; last := 0;\nWHILE n < 10 DO\nn := n + 1;\nIF x < 0 THEN RETURN;\n"
+            + rest.replace("f(x)", "f(x, calls)")
+            + "ELSE EXIT;\nEND_IF;\nIF n = 3 THEN CONTINUE; END_IF;\nEND_WHILE;\nlast := n;",
+        ),
+        compiler=cc,
+    )
+    for x, seen in (
+        (5, (50, 10, 60, 10)),
+        (199, (1990, 10, 2000, 10)),
+        (300, (0, 1, 200, 1)),
+        (-1, (0, 1, 0, 0)),
+    ):
+        p.set("Main.x", x)
+        assert not p.scan()
+        assert tuple(p.get(f"Main.{name}") for name in ("y", "n", "calls", "last")) == seen
+
+
+def test_an_if_of_twenty_thousand_branches() -> None:
+    p = plc(chosen(20_000))
+    for x in (0, 10_000, 19_999):
+        p.set("Main.x", x)
+        assert not p.scan()
+        assert p.get("Main.y") == x
