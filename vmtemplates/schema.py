@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MIB = 2**20
+#: Page sizes that may back a machine's memory.
+PAGES = {"2M": 2 * MIB, "1G": 1024 * MIB}
 
 
 class _Strict(BaseModel):
@@ -58,6 +60,34 @@ class Health(_Strict):
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
 
 
+class Gpu(_Strict):
+    """Graphics cards that a machine is given whole. `model`: vendor and product, as `lspci -n` writes them; else any."""
+
+    count: Annotated[int, Field(ge=1, le=16)] = 1
+    model: Annotated[str, Field(pattern=r"^([0-9a-f]{4}:[0-9a-f]{4})?$")] = ""
+
+
+class Requires(_Strict):
+    """What its host must have: it is placed, moved and recovered to no other.
+
+    `hugepages`: size of the pages that back all its memory. `cpu_features`: libvirt's names. `storage_pool`: the
+    pool that holds its disk, on every host where it is to run.
+    """
+
+    hugepages: Literal["", "2M", "1G"] = ""
+    cpu_features: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]], Field(max_length=64)
+    ] = []
+    storage_pool: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
+    gpu: Gpu | None = None
+
+    @model_validator(mode="after")
+    def _each_feature_once(self) -> Requires:
+        if len(set(self.cpu_features)) != len(self.cpu_features):
+            raise ValueError("cpu_features: a feature is named twice")
+        return self
+
+
 class Template(_Strict):
     """One template."""
 
@@ -72,6 +102,7 @@ class Template(_Strict):
     service_class: Literal["realtime", "guaranteed", "shared"] = Field(alias="class")
     sizes: Annotated[list[Size], Field(min_length=1)]
     devices: Devices = Devices()
+    requires: Requires = Requires()
     image: ImageRecipe
     boot: Boot = Boot()
     identity: Literal["none", "smbios"] = "none"
@@ -95,6 +126,12 @@ class Template(_Strict):
             if self.service_class != "realtime" and control:
                 raise ValueError(
                     f"sizes.{size.name}.vcpus: role control is for class realtime only"
+                )
+            page = PAGES.get(self.requires.hugepages)
+            if page and size.memory_bytes % page:
+                raise ValueError(
+                    f"sizes.{size.name}.memory_bytes: {size.memory_bytes} is not a whole number of"
+                    f" pages of {self.requires.hugepages}"
                 )
         if self.health.probe == "http" and "health" not in self.outputs:
             raise ValueError("outputs: probe http needs the output health, the port that it asks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -27,19 +27,25 @@ from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
     HostAdministration,
     HostHealth,
+    MachineObserved,
     Movability,
     Recovery,
     ServiceClass,
 )
+from millwright.core.placement import StartedCpu as Cpu
 from millwright.core.sla.intervals import Interval
 from millwright.core.topology import CpuRole
-from millwright.environments.models import DemandSample, Machine, Move
+from millwright.environments.models import DemandSample, Machine, Move, StartedCpu
+from millwright.environments.placement import cpu_of
+from millwright.environments.sizes import Requires
 from millwright.inventory.models import Cell
 from millwright.inventory.models import Host as HostRow
 from millwright.inventory.snapshot import DEFAULT_RESERVED_BYTES, OVERHEAD_BYTES, topology_of
 
 from .hours import laid
 from .models import Balancer, PlacementRule, ResourcePool
+from .parts import NO_CPU, Held, Parts, dirty_bytes_s, needs_by_version
+from .parts import machine as machine_parts
 
 #: Demand is averaged over the last ten minutes and the last hour.
 SHORT, LONG = dt.timedelta(minutes=10), dt.timedelta(hours=1)
@@ -70,6 +76,11 @@ _MACHINE = (
     "balance_mode",
     "protected",
     "recovery",
+    "template_version_id",
+    "disk_bytes",
+    "observed",
+    "started_cpu_id",
+    "traits",
 )
 _HOST = (
     "name",
@@ -80,6 +91,9 @@ _HOST = (
     "accel",
     "health",
     "administration",
+    "disk_bytes",
+    "disk_free_bytes",
+    "equipment",
 )
 
 
@@ -92,7 +106,7 @@ def machines_on_hosts() -> Any:
 
 
 def read_plant(now: dt.datetime | None = None) -> Plant:
-    """Hosts, machines with what they used lately, pools and rules, as the calendar has them now.
+    """Hosts and what they have, machines with what they need and used lately, pools and rules, by the calendar.
 
     Machines go by `str(machine)`.
     """
@@ -107,11 +121,28 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
     told = Balancer.objects.filter(pk=1).values_list("calendar", "spare_hosts").first()
     calendar, spare_hosts = told or ([], 0)
     roles: dict[str, dict[str, int]] = {}
+    hosts = list(HostRow.objects.only(*_HOST))
+    # A machine on a lost host does not run: where it is started again any CPU will do.
+    lost = {row.name for row in hosts if row.health == HostHealth.DOWN}
+    needs = needs_by_version()
+    asked = any(row[-2] is not None for row in machines)
+    cpus = {row.pk: cpu_of(row) for row in StartedCpu.objects.all()} if asked else {}
+    held = [_held(row, needs, cpus, lost) for row in machines]
+    parts = Parts(held)
+    shared = {row.name for row in hosts if row.policy.get("shared_storage")}
     plant = Plant(
-        hosts=tuple(_host(row, cells, roles) for row in HostRow.objects.only(*_HOST)),
+        hosts=tuple(_host(row, cells, roles, parts) for row in hosts),
         vms=tuple(
-            _vm(row, demand.get(row[0], NOTHING), row[1] in open_windows, after.get(row[0], ()))
-            for row in machines
+            _with_parts(
+                _vm(
+                    row, demand.get(row[0], NOTHING), row[1] in open_windows, after.get(row[0], ())
+                ),
+                takes,
+                dirty_bytes_s=dirty_bytes_s(row[-1], now),
+                # A shared disk stays where it is; of a local one what was found written is copied.
+                copied_bytes=0 if takes.host in shared else int(row[-1].get("disk_bytes", 0)),
+            )
+            for row, takes in zip(machines, held, strict=True)
         ),
         pools=tuple(
             Pool(
@@ -135,7 +166,32 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
 def placed(machine: Machine, host: str, cores: int) -> Vm:
     """A machine that is about to be placed there with so many cores of its own. One query."""
     row = Machine.objects.values_list(*_MACHINE).get(pk=machine.pk)
-    return replace(_vm(row, NOTHING, window_open=False), host=host, cores=cores)
+    vm = replace(_vm(row, NOTHING, window_open=False), host=host, cores=cores)
+    return _with_parts(vm, _held(row, needs_by_version(), {}, ()))
+
+
+def _held(
+    row: tuple[Any, ...],
+    needs: Mapping[int, Requires],
+    cpus: Mapping[int, Cpu],
+    lost: Collection[str],
+) -> Held:
+    version, disk, observed, cpu, _traits = row[-5:]
+    host, memory = row[6], row[5]
+    runs = observed in (MachineObserved.RUNNING, MachineObserved.MIGRATING) and host not in lost
+    known = cpus.get(cpu, NO_CPU) if runs else NO_CPU
+    return Held(host, memory, disk, needs.get(version, Requires()), known)
+
+
+def _with_parts(vm: Vm, takes: Held, **more: Any) -> Vm:
+    fields = machine_parts(takes) | more
+    if takes.cpu.accel == "kvm":
+        # It goes on by KVM or not at all; what is emulated can go on so anywhere.
+        fields["requires"] = vm.requires | {"accel:kvm"}
+    if takes.needs.gpus:
+        # A card of its host cannot go along.
+        fields["movability"] = Movability.NEVER
+    return replace(vm, **fields)
 
 
 def _demand(now: dt.datetime) -> dict[UUID, Demand]:
@@ -179,19 +235,22 @@ def _open_windows(machines: Iterable[tuple[Any, ...]], now: dt.datetime) -> set[
     return {environment for environment, spans in found.items() if now in spans}
 
 
-def _host(row: HostRow, cells: frozenset[str], known: dict[str, dict[str, int]]) -> Host:
-    roles = _roles(row, known)
+def _host(
+    row: HostRow, cells: frozenset[str], known: dict[str, dict[str, int]], parts: Parts
+) -> Host:
+    roles, has = _roles(row, known), parts.host(row)
+    aside = int(row.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
     return Host(
         name=row.name,
         # A CPU that keeps house and is shared as well counts, as it does for a placement.
         cpus=float(roles["shared"]) * float(row.policy.get("overcommit_ratio", 1.0)),
-        memory_bytes=row.memory_bytes,
         cores=roles.get(str(CpuRole.REALTIME), 0),
         housekeeping=roles.get(str(CpuRole.HOUSEKEEPING), 0),
         state=host_state(row),
         domain=str(row.labels.get("domain", "")),
         labels=host_labels(row, cells),
-        memory_aside_bytes=int(row.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES)),
+        memory_aside_bytes=aside + has.pop("memory_aside"),
+        **has,
     )
 
 
@@ -241,7 +300,7 @@ def _after(names: dict[UUID, str]) -> dict[UUID, tuple[str, ...]]:
 def _vm(row: tuple[Any, ...], demand: Demand, window_open: bool, after: tuple[str, ...] = ()) -> Vm:
     (_pk, _environment, environment, name, vcpus, memory, host, service_class, assignment) = row[:9]
     (pool, shares, reservation, limit, minimum, cell, priority, movability) = row[9:17]
-    (balance_mode, protected, recovery) = row[17:]
+    (balance_mode, protected, recovery) = row[17:20]
     return Vm(
         # As `str(machine)` names it.
         name=f"{environment}/{name}",

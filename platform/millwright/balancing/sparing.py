@@ -11,9 +11,11 @@ from django.utils.translation import gettext as _
 from millwright.core.balancing import Vm, failure_capacity
 from millwright.core.lifecycle import ServiceClass
 from millwright.core.placement import HostVerdict, Placement
+from millwright.environments.sizes import requires_of
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
 from .models import Balancer
+from .parts import Held, machine
 from .plant import placed, read_plant
 
 #: Hosts that are tried, the best first.
@@ -57,16 +59,23 @@ def standing_machine(machine: Any) -> Callable[[HostVerdict], Vm]:
 
 def standing_request(request: Any, size: Any) -> Callable[[HostVerdict], Vm]:
     """What a request asks for, as it would stand on a host."""
-    kind = ServiceClass(request.template_version.spec["class"])
-    return lambda verdict: Vm(
-        name="asked for",
-        vcpus=size.vcpus,
-        memory_bytes=size.memory_bytes + OVERHEAD_BYTES,
-        host=verdict.host,
-        service_class=kind,
-        cores=_cores(verdict),
-        requires=frozenset((f"cell:{request.cell.slug}",) if request.cell else ()),
-    )
+    spec = request.template_version.spec
+    kind = ServiceClass(spec["class"])
+
+    def standing(verdict: HostVerdict) -> Vm:
+        takes = Held(verdict.host, size.memory_bytes, size.disk_bytes, requires_of(spec))
+        vm = Vm(
+            name="asked for",
+            vcpus=size.vcpus,
+            memory_bytes=size.memory_bytes + OVERHEAD_BYTES,
+            host=verdict.host,
+            service_class=kind,
+            cores=_cores(verdict),
+            requires=frozenset((f"cell:{request.cell.slug}",) if request.cell else ()),
+        )
+        return replace(vm, **machine(takes))
+
+    return standing
 
 
 def _cores(verdict: HostVerdict) -> int:

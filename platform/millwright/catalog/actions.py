@@ -74,4 +74,5 @@ def offer_template(actor: Any, template: Template, offered: bool) -> bool:
 
 def _promise(spec: dict[str, Any]) -> tuple[Any, ...]:
     """What users of a version rely on."""
-    return spec.get("class"), spec.get("sizes"), spec.get("devices")
+    needs = {name: value for name, value in (spec.get("requires") or {}).items() if value}
+    return spec.get("class"), spec.get("sizes"), spec.get("devices"), needs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from millwright.settings import Settings, get_settings
 
 from .errors import CliError
 from .place import alone, checkout, owner, owner_of
+
+if TYPE_CHECKING:
+    from millwright.hypervisor import Hypervisor
 
 
 @click.command()
@@ -87,7 +91,6 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
         raise CliError("this installation has no database: nothing in the pool is known to be ours")
     from millwright.hypervisor import HypervisorError
     from millwright.hypervisor.driver import HostAddress, LibvirtHypervisor
-    from millwright.operations.volumes import POOL
 
     host = LibvirtHypervisor(HostAddress(name="pool", uri=uri), site=str(site.pk))
     try:
@@ -96,7 +99,8 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
         ]
         volumes = [
             row
-            for row in host.list_volumes(POOL)
+            for pool in _pools(host)
+            for row in host.list_volumes(pool)
             if (row.owner and row.owner.site == str(site.pk)) or row.name.startswith(images)
         ]
         for domain in domains:
@@ -120,3 +124,11 @@ def _clean_pool(settings: Settings, uri: str, yes: bool) -> bool:
     finally:
         host.close()
     return True
+
+
+def _pools(host: Hypervisor) -> list[str]:
+    """Pools of folders, in which disks of ours may lie; the usual one where the host does not tell."""
+    told = host.equipment().pools
+    if told is None:
+        return ["default"]
+    return [pool.name for pool in told if pool.active and pool.kind == "dir"]

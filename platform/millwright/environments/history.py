@@ -7,9 +7,12 @@ from typing import Any
 
 from django.utils import timezone
 
-from millwright.core.lifecycle import check_transition
+from millwright.core.lifecycle import MachineObserved, check_transition
 
 from .models import Environment, Machine, StateTransition
+
+#: States from which a machine that runs again was started anew.
+_OFF = (MachineObserved.STOPPED, MachineObserved.CRASHED, MachineObserved.ABSENT)
 
 
 def transition(
@@ -78,7 +81,8 @@ def machine_observed(
     at: dt.datetime | None = None,
 ) -> bool:
     """Record what was seen of a machine, as of `at` (None: now)."""
-    return transition(
+    before = machine.observed
+    changed = transition(
         machine,
         "machine",
         wanted,
@@ -88,3 +92,8 @@ def machine_observed(
         at=at,
         observed_at=at or timezone.now(),
     )
+    if changed and wanted == MachineObserved.RUNNING and before in _OFF and machine.started_cpu_id:
+        # Started anew, perhaps elsewhere: it has the CPU of where it is now.
+        machine.started_cpu = None
+        machine.save(update_fields=("started_cpu",))
+    return changed

@@ -179,6 +179,23 @@ def domain_name(environment: str, machine: str) -> str:
     return f"mw-{environment}-{machine}"
 
 
+class StartedCpu(models.Model):
+    """A CPU that machines were started with, kept once for all of them: many have the same, and it is long."""
+
+    #: of everything below; by it the same CPU is found again
+    digest = models.CharField(max_length=64, unique=True)
+    accel = models.CharField(max_length=16)
+    model = models.CharField(max_length=64, blank=True)
+    passthrough = models.BooleanField(default=False)
+    features = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.accel} {self.model}".strip()
+
+
 class Machine(models.Model):
     """A VM; its id is the domain's uuid. Desired and observed state are kept apart."""
 
@@ -213,6 +230,11 @@ class Machine(models.Model):
     after = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="before")
     #: started elsewhere when its host dies, and counted in "can every protected machine restart"
     protected = models.BooleanField(_("protected"), default=True)
+    #: the CPU that it runs with; nothing: not known
+    started_cpu = models.ForeignKey("StartedCpu", models.PROTECT, null=True, related_name="+")
+    #: what was found of it while it ran: {"dirty_bytes_s", "dirty_at", "disk_bytes": allocated of its disk,
+    #: "asked_at"}; what is missing is not known
+    traits = models.JSONField(default=dict, blank=True)
     vcpus = models.PositiveIntegerField()
     realtime_cores = models.PositiveIntegerField(default=0)
     memory_bytes = models.PositiveBigIntegerField()

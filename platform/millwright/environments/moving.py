@@ -61,6 +61,10 @@ def why_not_movable(machine: Machine, *, approved: bool) -> str:
         ) % {"machine": machine}
     if held == Movability.APPROVAL and not approved:
         return _("%(machine)s is moved only when a person approves it") % {"machine": machine}
+    if machine.device_claims.exists():
+        return _(
+            "%(machine)s has a graphics card of its host: it cannot be moved while it runs"
+        ) % {"machine": machine}
     if machine.observed not in (MachineObserved.RUNNING, MachineObserved.MIGRATING):
         return _("%(machine)s is %(state)s: only a running machine is moved") % {
             "machine": machine,

@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from millwright.core.lifecycle import ServiceClass
-from millwright.core.placement import MachineWant, Placement, Snapshot, place
+from millwright.core.placement import MachineWant, Placement, Snapshot, StartedCpu, place
 from millwright.inventory.snapshot import snapshot
 
-from .sizes import Size, control_vcpus, size_of
+from .sizes import DEFAULT_POOL, Size, control_vcpus, requires_of, size_of
 
 
 def want_for(
-    name: str, spec: dict[str, Any], size: Size, *, cell: str, strict: bool
+    name: str,
+    spec: dict[str, Any],
+    size: Size,
+    *,
+    cell: str,
+    strict: bool,
+    started: StartedCpu | None = None,
 ) -> MachineWant:
-    """What the planner needs to know of one machine."""
+    """What the planner needs to know of one machine. `started`: it runs, and shall go on running elsewhere."""
+    needs = requires_of(spec)
     return MachineWant(
         name=name,
         service_class=ServiceClass(spec["class"]),
@@ -24,7 +31,23 @@ def want_for(
         control_vcpus=control_vcpus(spec, size.name),
         strict=strict,
         cell=cell,
+        hugepage_bytes=needs.hugepage_bytes,
+        cpu_features=needs.cpu_features,
+        storage_pool="" if needs.storage_pool == DEFAULT_POOL else needs.storage_pool,
+        gpus=needs.gpus,
+        gpu_model=needs.gpu_model,
+        started=started,
     )
+
+
+def started_cpu(machine: Any) -> StartedCpu | None:
+    """The CPU with which a machine runs, as far as it was found."""
+    return None if machine.started_cpu_id is None else cpu_of(machine.started_cpu)
+
+
+def cpu_of(row: Any) -> StartedCpu:
+    """A kept CPU as placements read it."""
+    return StartedCpu(row.accel, row.model, frozenset(row.features), row.passthrough)
 
 
 def preview(
@@ -36,12 +59,23 @@ def preview(
     )
 
 
-def place_machine(machine: Any, hosts: set[str] | None = None) -> Placement:
-    """Where this machine should go, on the pool as it is now; only on these hosts if any are named."""
+def place_machine(
+    machine: Any, hosts: set[str] | None = None, *, running: bool = False
+) -> Placement:
+    """Where this machine should go, on the pool as it is now; only on these hosts if any are named.
+
+    `running`: it goes on running there, with the CPU that it was started with.
+    """
     spec = machine.template_version.spec
     size = size_of(spec, machine.size)
     cell = machine.cell.slug if machine.cell else ""
     now = snapshot()
     if hosts is not None:
         now = Snapshot(tuple(host for host in now.hosts if host.name in hosts))
-    return place(now, want_for(str(machine), spec, size, cell=cell, strict=machine.strict_realtime))
+    started = started_cpu(machine) if running else None
+    return place(
+        now,
+        want_for(
+            str(machine), spec, size, cell=cell, strict=machine.strict_realtime, started=started
+        ),
+    )

@@ -18,7 +18,9 @@ from millwright.core.lifecycle import (
 from millwright.shopfloor.querysets import LONG
 
 #: Of a host, lists show the name: what it consists of is long.
-_LONG_OF_HOST = tuple(f"host__{column}" for column in ("topology", "capabilities", "policy"))
+_LONG_OF_HOST = tuple(
+    f"host__{column}" for column in ("topology", "capabilities", "policy", "equipment")
+)
 
 
 class RequestQuerySet(ByProjectQuerySet):

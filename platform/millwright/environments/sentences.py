@@ -72,6 +72,38 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "the host cannot give FIFO priority to a vCPU",
         _("the host cannot give FIFO priority to a vCPU"),
     ),
+    (
+        "the host has no storage pool '%(name)s' that is active",
+        _("the host has no storage pool '%(name)s' that is active"),
+    ),
+    (
+        "hugepages of %(pages)s: %(wanted)s wanted, %(free)s free",
+        _("hugepages of %(pages)s: %(wanted)s wanted, %(free)s free"),
+    ),
+    (
+        "the host's CPU has not all that is wanted: %(names)s",
+        _("the host's CPU has not all that is wanted: %(names)s"),
+    ),
+    (
+        "it was started with %(there)s and the host runs guests by %(here)s",
+        _("it was started with %(there)s and the host runs guests by %(here)s"),
+    ),
+    (
+        "it was started with the CPU %(there)s and the host has %(here)s",
+        _("it was started with the CPU %(there)s and the host has %(here)s"),
+    ),
+    (
+        "the host's CPU has not all that it was started with: %(names)s",
+        _("the host's CPU has not all that it was started with: %(names)s"),
+    ),
+    (
+        "graphics cards: %(wanted)s wanted, %(free)s free of %(kind)s",
+        _("graphics cards: %(wanted)s wanted, %(free)s free of %(kind)s"),
+    ),
+    (
+        "the host has not told yet which graphics cards it has",
+        _("the host has not told yet which graphics cards it has"),
+    ),
     # Why a machine is where it is, and where it goes.
     ("%(host)s is being drained", _("%(host)s is being drained")),
     (
@@ -131,6 +163,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ("no CPU shares", _("no CPU shares")),
     ("memory is not locked", _("memory is not locked")),
     ("no hugepages", _("no hugepages")),
+    (
+        "not known whether the host has it: %(names)s",
+        _("not known whether the host has it: %(names)s"),
+    ),
     ("its class is honoured in full", _("its class is honoured in full")),
     # What a step did.
     (

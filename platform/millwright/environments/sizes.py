@@ -9,6 +9,11 @@ from django.core.exceptions import ValidationError
 
 from millwright.core.lifecycle import ServiceClass
 
+#: The storage pool of machines whose template names none.
+DEFAULT_POOL = "default"
+#: Page sizes by the names that templates use.
+PAGES = {"2M": 2 * 2**20, "1G": 2**30}
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -32,6 +37,39 @@ def has_screen(spec: dict[str, Any]) -> bool:
     devices = spec.get("devices")
     asked = isinstance(devices, dict) and devices.get("graphics") is True
     return asked and spec.get("class") != ServiceClass.REALTIME
+
+
+@dataclass(frozen=True, slots=True)
+class Requires:
+    """What a machine of a template needs of its host beside CPUs, memory and a cell.
+
+    `hugepage_bytes`: size of the pages behind its memory, 0: ordinary ones. `gpu_model`: "" for any card.
+    """
+
+    hugepage_bytes: int = 0
+    cpu_features: frozenset[str] = frozenset()
+    storage_pool: str = DEFAULT_POOL
+    gpus: int = 0
+    gpu_model: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether it needs anything that not every host has."""
+        return self != Requires()
+
+
+def requires_of(spec: dict[str, Any]) -> Requires:
+    """What a template's machines need; nothing where it says nothing, as those did that are older."""
+    asked = spec.get("requires")
+    if not isinstance(asked, dict):
+        return Requires()
+    gpu = asked.get("gpu") or {}
+    return Requires(
+        hugepage_bytes=PAGES.get(str(asked.get("hugepages") or ""), 0),
+        cpu_features=frozenset(map(str, asked.get("cpu_features") or ())),
+        storage_pool=str(asked.get("storage_pool") or DEFAULT_POOL),
+        gpus=int(gpu.get("count", 1)) if gpu else 0,
+        gpu_model=str(gpu.get("model") or "") if gpu else "",
+    )
 
 
 def sizes_of(spec: dict[str, Any]) -> list[Size]:

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from .domain.spec import DomainSpec
+from .equipment import Equipment, GuestCpu
 from .types import (
     Capability,
     DomainInfo,
@@ -95,6 +96,13 @@ class Hypervisor(Protocol):
 
     def facts(self, *, deadline_s: float | None = None) -> HostFacts:
         """What the host says of itself: CPUs, NUMA, memory, versions, machine types."""
+        ...
+
+    def equipment(self, *, deadline_s: float | None = None) -> Equipment:
+        """What the host has beside CPUs and memory: hugepages, CPU features, pools, NICs, cards.
+
+        A part that the host cannot tell is None, with the reason in `unread`. Reads, changes nothing.
+        """
         ...
 
     def probe(
@@ -277,6 +285,29 @@ class Hypervisor(Protocol):
 
     def share(self, uuid: UUID, *, deadline_s: float | None = None) -> Share:
         """What a running domain's part is now. Raises as `set_share`."""
+        ...
+
+    def guest_cpu(self, uuid: UUID, *, deadline_s: float | None = None) -> GuestCpu:
+        """The CPU that a running domain was started with: another host has to have it too.
+
+        Raises:
+            NotFound: no such domain.
+            Conflict: it is off.
+        """
+        ...
+
+    def dirty_rate(
+        self, uuid: UUID, *, seconds: int = 1, deadline_s: float | None = None
+    ) -> int | None:
+        """Bytes of memory that a running domain writes per second, measured over `seconds` (1 to 60).
+
+        None where QEMU measured and told no rate. The guest runs on meanwhile.
+
+        Raises:
+            Conflict: it is off.
+            InvalidSpec: seconds out of bounds.
+            Unsupported: the host's QEMU cannot measure it.
+        """
         ...
 
     def pins(self, uuid: UUID, *, deadline_s: float | None = None) -> Pins:

@@ -185,6 +185,16 @@ def check_network(spec: NetworkSpec) -> None:
 LEAST_WEIGHT, MOST_WEIGHT, LEAST_QUOTA = 2, 10_000, 0.01
 
 
+#: Bounds of libvirt's calculation of a dirty rate, seconds.
+MOST_DIRTY_RATE_S = 60
+
+
+def check_dirty_rate_seconds(seconds: int, host: str) -> None:
+    """Raise InvalidSpec for a time over which no dirty rate is measured."""
+    if not 1 <= seconds <= MOST_DIRTY_RATE_S:
+        raise InvalidSpec.of("seconds", seconds, f"1 to {MOST_DIRTY_RATE_S}", host=host)
+
+
 def check_share(share: Share, *, memory_bytes: int, balloon: bool, host: str) -> None:
     """Whether a running domain can be given this part of its host.
 

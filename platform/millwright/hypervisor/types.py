@@ -33,6 +33,8 @@ class Capability(StrEnum):
     PROBES = "probes"
     PINNING = "pinning"
     SHARES = "shares"
+    EQUIPMENT = "equipment"
+    DIRTY_RATE = "dirty_rate"
 
 
 class DomainState(StrEnum):

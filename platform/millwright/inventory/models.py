@@ -41,6 +41,8 @@ class Host(models.Model):
     memory_bytes = models.PositiveBigIntegerField(default=0)
     disk_bytes = models.PositiveBigIntegerField(default=0)
     disk_free_bytes = models.PositiveBigIntegerField(default=0)
+    #: what it has beside, as `inventory.equipment` keeps it; nothing: not read yet, which is "not known"
+    equipment = models.JSONField(null=True, default=None)
     health = models.CharField(
         _("health"), max_length=16, default=HostHealth.SUSPECT, choices=[(s, s) for s in HostHealth]
     )
@@ -101,6 +103,27 @@ class CpuClaim(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host} CPU {self.cpu}"
+
+
+class DeviceClaim(models.Model):
+    """A device of a host given whole to one machine (a graphics card), by its PCI address."""
+
+    host = models.ForeignKey(Host, models.PROTECT, related_name="device_claims")
+    address = models.CharField(max_length=12)
+    machine = models.ForeignKey(
+        "environments.Machine", models.PROTECT, related_name="device_claims"
+    )
+    operation = models.UUIDField(help_text=_("the operation that claimed it"))
+    claimed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("host", "address"), name="device_claimed_once"),
+        )
+        ordering = ("host", "address")
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.address}"
 
 
 class AddressClaim(models.Model):

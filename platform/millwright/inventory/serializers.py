@@ -73,6 +73,7 @@ class HostSerializer(PlainSerializer):
             "policy",
             "topology",
             "capabilities",
+            "equipment",
             "memory_bytes",
             "disk_bytes",
             "disk_free_bytes",

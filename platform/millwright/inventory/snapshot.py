@@ -13,10 +13,11 @@ from millwright.core.lifecycle import (
     HostAdministration,
     HostHealth,
 )
-from millwright.core.placement import HostSnapshot, Snapshot
+from millwright.core.placement import Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 
-from .models import Cell, CpuClaim, Host
+from .equipment import cards, cpu_features, cpu_model, pages, pages_bytes, storage_free
+from .models import Cell, CpuClaim, DeviceClaim, Host
 
 #: Kept back on each host for the system itself where the policy says nothing.
 DEFAULT_RESERVED_BYTES = 512 * 2**20
@@ -58,7 +59,8 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
     """Hosts with their claims and promises: five queries, whatever the size of the pool.
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
-    in place of the whole pool; four queries.
+    in place of the whole pool; four queries. Where hosts have hugepages there are at most three more, and
+    one more where they have cards to give.
     """
     from millwright.environments.models import Machine, Move
 
@@ -94,13 +96,64 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
         row["cores"] += cores
         row["count"] += 1
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
+    hosts = list(hosts)
+    paged = _paged(placed, arriving) if any(pages_bytes(host) for host in hosts) else {}
+    given = _given(hosts)
     return Snapshot(
-        tuple(_host(host, claims[host.pk], promised.get(host.pk, {}), cells) for host in hosts)
+        tuple(
+            _host(
+                host,
+                claims[host.pk],
+                promised.get(host.pk, {}),
+                cells,
+                paged.get(host.pk, {}),
+                given[host.pk],
+            )
+            for host in hosts
+        )
     )
 
 
+def _paged(placed: Any, arriving: Any) -> dict[int, dict[int, int]]:
+    """Host → page size → bytes of machines whose memory lies in such pages."""
+    from millwright.catalog.models import TemplateVersion
+    from millwright.environments.sizes import requires_of
+
+    asked = TemplateVersion.objects.filter(spec__requires__hugepages__in=("2M", "1G"))
+    sizes = {pk: requires_of(spec).hugepage_bytes for pk, spec in asked.values_list("pk", "spec")}
+    found: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    if not sizes:
+        return found
+    rows = [
+        *placed.filter(template_version__in=sizes).values_list(
+            "host", "template_version", "memory_bytes"
+        ),
+        *arriving.filter(machine__template_version__in=sizes).values_list(
+            "destination", "machine__template_version", "machine__memory_bytes"
+        ),
+    ]
+    for host, version, memory in rows:
+        found[host][sizes[version]] += memory
+    return found
+
+
+def _given(hosts: Collection[Host]) -> dict[int, set[str]]:
+    """Host → addresses of the devices that machines have claimed. No query where no host has any to give."""
+    found: dict[int, set[str]] = defaultdict(set)
+    if any(cards(host) for host in hosts):
+        rows = DeviceClaim.objects.filter(host__in=[host.pk for host in hosts]).order_by()
+        for host_id, address in rows.values_list("host_id", "address"):
+            found[host_id].add(address)
+    return found
+
+
 def _host(
-    host: Host, claims: set[int], promised: dict[str, Any], cells: frozenset[str]
+    host: Host,
+    claims: set[int],
+    promised: dict[str, Any],
+    cells: frozenset[str],
+    paged: dict[int, int],
+    given: set[str],
 ) -> HostSnapshot:
     reserved = int(host.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
     return HostSnapshot(
@@ -109,8 +162,11 @@ def _host(
         administration=HostAdministration(host.administration),
         topology=topology_of(host),
         memory_bytes=host.memory_bytes,
+        # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.
         memory_promised_bytes=reserved
+        + pages_bytes(host)
         + promised.get("memory", 0)
+        - sum(paged.values())
         + promised.get("count", 0) * OVERHEAD_BYTES,
         disk_free_bytes=host.disk_free_bytes,
         claimed_cpus=frozenset(claims),
@@ -123,4 +179,25 @@ def _host(
         cells=frozenset(host.policy["cells"]) if "cells" in host.policy else cells,
         overcommit_ratio=float(host.policy.get("overcommit_ratio", 8.0)),
         labels=host.labels,
+        hugepages_free=_pages_free(host, paged),
+        cpu_model=cpu_model(host),
+        cpu_features=cpu_features(host),
+        storage_free=storage_free(host),
+        cards_free=_cards_free(host, given),
     )
+
+
+def _pages_free(host: Host, paged: dict[int, int]) -> dict[int, int] | None:
+    """Pages that nobody was promised and nobody, ours or not, uses."""
+    total, free = pages(host), pages(host, "free")
+    if total is None or free is None:
+        return None
+    return {
+        size: min(free[size], count - -(-paged.get(size, 0) // size))
+        for size, count in total.items()
+    }
+
+
+def _cards_free(host: Host, given: set[str]) -> tuple[Card, ...] | None:
+    found = cards(host)
+    return None if found is None else tuple(card for card in found if card.address not in given)

@@ -16,7 +16,8 @@ from millwright.core.lifecycle import (
     StepState,
     check_transition,
 )
-from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, place
+from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, StartedCpu, place
+from millwright.hypervisor import GuestCpu
 
 from .errors import StepFailed
 from .ports import (
@@ -40,6 +41,11 @@ class _Program:
     state: str = "queued"
     error: str = ""
     bundle: bytes = b""
+
+
+def runs_with(cpu: GuestCpu) -> StartedCpu:
+    """The CPU of a running guest, as a placement reads it."""
+    return StartedCpu(str(cpu.accel), cpu.model, cpu.features, cpu.passthrough)
 
 
 class MemoryStore:
@@ -201,7 +207,12 @@ class MemoryStore:
         )
 
     def prepare_move(
-        self, operation_id: UUID, machine_id: UUID, destination: str | None
+        self,
+        operation_id: UUID,
+        machine_id: UUID,
+        destination: str | None,
+        *,
+        started: GuestCpu | None = None,
     ) -> MoveRecord:
         with self._lock:
             known = self.moves.get(operation_id)
@@ -211,7 +222,10 @@ class MemoryStore:
             if machine.host is None:
                 raise StepFailed(f"{machine.domain_name} has no host")
             hosts = {destination} if destination else set(self.hosts)
-            plan = place(self._snapshot(hosts - {machine.host}), self.wants[machine_id])
+            want = replace(
+                self.wants[machine_id], started=None if started is None else runs_with(started)
+            )
+            plan = place(self._snapshot(hosts - {machine.host}), want)
             if plan.chosen is None or plan.chosen.assignment is None:
                 raise StepFailed(
                     f"no host can take it: {plan.explain() or 'it is where it shall go'}"

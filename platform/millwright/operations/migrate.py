@@ -21,6 +21,7 @@ from millwright.hypervisor import (
     NetworkSpec,
     NotFound,
     ProbeKind,
+    Unsupported,
     VolumeOwner,
 )
 
@@ -31,7 +32,7 @@ from .promised import check_nics, check_pins
 from .provision import upload_image
 from .saga import Context, Step
 from .spec import domain_spec
-from .volumes import POOL, disk_volume, filter_name, initrd_volume, kernel_volume, overlay_volume
+from .volumes import disk_volume, filter_name, initrd_volume, kernel_volume, overlay_volume
 from .whereabouts import Sight, Verdict, Whereabouts, look, settled
 
 MIB = 2**20
@@ -58,6 +59,7 @@ def _target(context: Context, move: MoveRecord) -> MachineRecord:
         assignment=move.assignment,
         generation=move.generation,
         abilities=move.abilities,
+        gpus=move.gpus,
     )
 
 
@@ -66,7 +68,7 @@ def _target(context: Context, move: MoveRecord) -> MachineRecord:
 
 def _prepare(context: Context) -> str:
     store = context.ports.store
-    known = store.move(context.operation.id)
+    known, started = store.move(context.operation.id), None
     if known is None or known.state is MoveState.UNDONE:
         machine, host = context.host()
         wanted = context.operation.payload.get("destination")
@@ -79,8 +81,18 @@ def _prepare(context: Context) -> str:
             raise StepFailed(
                 f"{machine.domain_name} is {info.state}: only a running machine moves; start it first"
             )
+        if machine.gpus:
+            raise StepFailed(
+                f"{machine.domain_name} has a graphics card of {machine.host}: it cannot be moved while it runs"
+            )
+        # With what it was started it has to go on: asked now, since it may have started anew since anybody looked.
+        with contextlib.suppress(Unsupported):
+            started = host.guest_cpu(context.machine_id)
     move = store.prepare_move(
-        context.operation.id, context.machine_id, context.operation.payload.get("destination")
+        context.operation.id,
+        context.machine_id,
+        context.operation.payload.get("destination"),
+        started=started,
     )
     own = sorted(move.assignment.claimed)
     cpus = f", CPU {', '.join(map(str, own))} of its own" if own else ""
@@ -157,7 +169,7 @@ def disk_there(context: Context) -> str:
     if move.state is MoveState.DONE:
         return "it has moved"
     destination.ensure_overlay(
-        POOL,
+        machine.pool,
         overlay_volume(machine),
         base=disk_volume(machine.image),
         capacity_bytes=max(machine.disk_bytes, machine.image.disk_virtual_bytes),
@@ -173,7 +185,8 @@ def _undisk(context: Context) -> str:
     found = settled(source, destination, context.machine_id, context.ports.clock)
     _require_not_over_there(found, move)
     # Refused by the driver, once more, if a domain there uses it.
-    gone = destination.remove_volume(POOL, overlay_volume(context.machine()))
+    machine = context.machine()
+    gone = destination.remove_volume(machine.pool, overlay_volume(machine))
     return "removed" if gone else "there was none"
 
 
@@ -187,7 +200,7 @@ def spec_there(
         names.append(overlay_volume(target))
     paths = []
     for name in names:
-        info = destination.volume(POOL, name)
+        info = destination.volume(target.pool, name)
         if info is None:
             raise StepFailed(f"volume {name} is missing on {move.destination}")
         paths.append(info.path)
@@ -522,7 +535,7 @@ def _clean(context: Context) -> str:
         source.undefine(context.machine_id)
     source.remove_filter(filter_name(machine))
     if machine.image.disk is not None and not move.shared_storage:
-        source.remove_volume(POOL, overlay_volume(machine))
+        source.remove_volume(machine.pool, overlay_volume(machine))
     return f"{move.source} is clear of it"
 
 

@@ -17,7 +17,7 @@ from millwright.core.lifecycle import (
     StepState,
 )
 from millwright.core.pinning import CpuAssignment
-from millwright.hypervisor import Flow, Hypervisor
+from millwright.hypervisor import Flow, GuestCpu, Hypervisor
 
 from .errors import FenceRefused
 
@@ -77,6 +77,13 @@ class MachineRecord:
     credentials: Mapping[str, str]
     #: whether it has a graphics card, whose screen people open in the browser
     screen: bool = False
+    #: the storage pool of its disk
+    pool: str = "default"
+    #: size of the pages behind its memory; 0: ordinary ones
+    hugepage_bytes: int = 0
+    cpu_features: tuple[str, ...] = ()
+    #: PCI addresses of the cards that were claimed for it on its host
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,8 @@ class MoveRecord:
     #: both hosts see the same disks
     shared_storage: bool
     state: MoveState = MoveState.PREPARED
+    #: PCI addresses of the cards that were claimed at the destination
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +221,17 @@ class Store(Protocol):
         ...
 
     def prepare_move(
-        self, operation_id: UUID, machine_id: UUID, destination: str | None
+        self,
+        operation_id: UUID,
+        machine_id: UUID,
+        destination: str | None,
+        *,
+        started: GuestCpu | None = None,
     ) -> MoveRecord:
         """Claim CPUs and memory at the destination (None: the best host), beside those there are.
 
-        Called again it returns the move there is.
+        `started`: the machine runs with this CPU and goes on with it over there; None: it is started
+        anew. Called again it returns the move there is.
 
         Raises:
             StepFailed: it does not fit there; the text has the reason per host.

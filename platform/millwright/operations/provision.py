@@ -25,7 +25,6 @@ from .ports import ImageFiles, MachineRecord
 from .saga import Context, Step
 from .spec import domain_spec
 from .volumes import (
-    POOL,
     disk_volume,
     filter_name,
     initrd_volume,
@@ -76,18 +75,20 @@ def _upload_image(context: Context) -> str:
 
 def upload_image(context: Context, machine: MachineRecord, host: Hypervisor) -> str:
     """The machine's template image on a host, verified."""
-    host.ensure_pool(POOL)
+    host.ensure_pool(machine.pool)
     image = machine.image
     sent = 0
     for volume, (path, sha256, size), format_ in _files(image):
-        if host.volume_exists(POOL, volume, sha256):
+        if host.volume_exists(machine.pool, volume, sha256):
             continue
 
         def said(done: int, total: int, volume: str = volume) -> None:
             context.say(f"{volume}: {done * 100 // max(1, total)} %")
 
         source = UploadSource(path=path, sha256=sha256, size_bytes=size)
-        host.upload_volume(POOL, volume, source, format=format_, progress=said, deadline_s=600.0)
+        host.upload_volume(
+            machine.pool, volume, source, format=format_, progress=said, deadline_s=600.0
+        )
         sent += size
     return f"{image.name}: {sent // 2**20} MiB sent" if sent else f"{image.name}: present"
 
@@ -107,7 +108,7 @@ def _overlay(context: Context) -> str:
     if machine.image.disk is None:
         return "no disk wanted"
     host.ensure_overlay(
-        POOL,
+        machine.pool,
         overlay_volume(machine),
         base=disk_volume(machine.image),
         capacity_bytes=max(machine.disk_bytes, machine.image.disk_virtual_bytes),
@@ -120,20 +121,22 @@ def _overlay(context: Context) -> str:
 
 def remove_overlay(context: Context) -> str:
     machine, host = context.host()
-    return "removed" if host.remove_volume(POOL, overlay_volume(machine)) else "there was none"
+    return (
+        "removed" if host.remove_volume(machine.pool, overlay_volume(machine)) else "there was none"
+    )
 
 
 def _define(context: Context) -> str:
     machine, host = context.host()
     paths = {}
     for volume in (kernel_volume(machine.image), initrd_volume(machine.image)):
-        info = host.volume(POOL, volume)
+        info = host.volume(machine.pool, volume)
         if info is None:
             raise StepFailed(f"volume {volume} is missing on {machine.host}")
         paths[volume] = info.path
     disk = None
     if machine.image.disk is not None:
-        overlay = host.volume(POOL, overlay_volume(machine))
+        overlay = host.volume(machine.pool, overlay_volume(machine))
         if overlay is None:
             raise StepFailed(f"volume {overlay_volume(machine)} is missing on {machine.host}")
         disk = overlay.path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from uuid import UUID
 
 from millwright.core.lifecycle import ServiceClass
@@ -59,13 +60,16 @@ def domain_spec(
         )
         for index in range(machine.vcpus)
     )
-    words = [WORDS[shortfall] for shortfall in plan.shortfalls]
+    missing = plan.shortfalls
+    if machine.hugepage_bytes:
+        # Asked for by its template: it was placed where so many are free.
+        tuning = replace(tuning, hugepage_bytes=machine.hugepage_bytes)
+        missing = tuple(code for code in missing if code is not Shortfall.NO_HUGEPAGES)
+    words = [WORDS[shortfall] for shortfall in missing]
     if assignment.unmet:
         words.append(f"no core of its own for {len(assignment.unmet)} control vCPU")
     if tuning.fifo_priority is not None and not pinned:
         # FIFO on a shared CPU would starve what else runs there.
-        from dataclasses import replace
-
         tuning = replace(tuning, fifo_priority=None)
     nics: tuple[NicSpec, ...] = ()
     if machine.network is not None and machine.address is not None:
@@ -101,6 +105,8 @@ def domain_spec(
             for name, text in sorted(machine.credentials.items())
         ),
         screen=screen_socket(machine.id) if machine.screen else None,
+        cpu_features=machine.cpu_features,
+        pci_devices=machine.gpus,
         autostart=machine.autostart,
         title=f"{machine.environment}/{machine.name}",
     )

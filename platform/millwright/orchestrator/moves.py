@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -11,12 +13,13 @@ from django.db.models import Max
 from django.utils import timezone
 
 from millwright.balancing.ruling import barred_hosts
-from millwright.core.lifecycle import OperationState, check_transition
+from millwright.core.lifecycle import OperationKind, OperationState, check_transition
 from millwright.core.pinning import describe
 from millwright.environments.assignments import read_assignment
-from millwright.environments.models import Machine, Move, Operation
+from millwright.environments.models import Machine, Move, Operation, StartedCpu
 from millwright.environments.placement import place_machine
-from millwright.inventory.models import CpuClaim, Host
+from millwright.hypervisor import GuestCpu
+from millwright.inventory.models import CpuClaim, DeviceClaim, Host
 from millwright.operations import MoveRecord, MoveState, StepFailed
 from millwright.operations.errors import NotYet
 
@@ -55,16 +58,27 @@ class MoveStore:
     # --- moves ---------------------------------------------------------------------------------------
 
     def prepare_move(
-        self, operation_id: UUID, machine_id: UUID, destination: str | None
+        self,
+        operation_id: UUID,
+        machine_id: UUID,
+        destination: str | None,
+        *,
+        started: GuestCpu | None = None,
     ) -> MoveRecord:
         try:
-            return self._prepare_move(operation_id, machine_id, destination)
+            return self._prepare_move(operation_id, machine_id, destination, started)
         except IntegrityError:
-            raise NotYet("a CPU was claimed by another machine at the same moment") from None
+            raise NotYet(
+                "a CPU or a card was claimed by another machine at the same moment"
+            ) from None
 
     @transaction.atomic
     def _prepare_move(
-        self, operation_id: UUID, machine_id: UUID, destination: str | None
+        self,
+        operation_id: UUID,
+        machine_id: UUID,
+        destination: str | None,
+        started: GuestCpu | None,
     ) -> MoveRecord:
         # In one order with placements, so that nothing is promised twice.
         list(Host.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
@@ -83,7 +97,12 @@ class MoveStore:
         if destination in barred:
             raise StepFailed(f"{destination}: placement rule {barred[destination]} forbids it")
         names -= set(barred)
-        plan = place_machine(row, names & {destination} if destination else names)
+        if started is not None:
+            row.started_cpu = kept_cpu(started)
+            row.save(update_fields=("started_cpu",))
+        plan = place_machine(
+            row, names & {destination} if destination else names, running=started is not None
+        )
         if plan.chosen is None or plan.chosen.assignment is None:
             raise StepFailed(f"no host can take it: {plan.explain() or 'there is no other host'}")
         had = read_assignment(row.cpu_assignment)
@@ -101,6 +120,7 @@ class MoveStore:
                 for cpu in sorted(cpus)
             ]
         )
+        claim_devices(row, target, plan.chosen.cards, operation_id)
         used = Move.objects.filter(machine=row).aggregate(most=Max("generation"))["most"] or 0
         move, _made = Move.objects.update_or_create(
             pk=operation_id,
@@ -135,12 +155,15 @@ class MoveStore:
         move = Move.objects.select_for_update().get(pk=operation_id)
         if move.state == MoveState.DONE:
             return
-        CpuClaim.objects.filter(machine=move.machine_id, host=move.source_id).delete()
-        Machine.objects.filter(pk=move.machine_id).update(
-            host=move.destination_id,
-            generation=move.generation,
-            cpu_assignment=move.cpu_assignment,
-        )
+        for claims in (CpuClaim, DeviceClaim):
+            claims.objects.filter(machine=move.machine_id, host=move.source_id).delete()
+        row = Machine.objects.select_for_update().get(pk=move.machine_id)
+        row.host_id, row.generation = move.destination_id, move.generation
+        row.cpu_assignment = move.cpu_assignment
+        if Operation.objects.filter(pk=operation_id, kind=OperationKind.RECOVER).exists():
+            # It was started there anew, with the CPU of its new host.
+            row.started_cpu = None
+        row.save(update_fields=("host", "generation", "cpu_assignment", "started_cpu"))
         move.state, move.ended_at = MoveState.DONE, timezone.now()
         move.elapsed_ms, move.downtime_ms = elapsed_ms, downtime_ms
         move.transferred_bytes = transferred_bytes
@@ -151,9 +174,44 @@ class MoveStore:
         move = Move.objects.select_for_update().filter(pk=operation_id).first()
         if move is None or move.state != MoveState.PREPARED:
             return
-        CpuClaim.objects.filter(machine=move.machine_id, host=move.destination_id).delete()
+        for claims in (CpuClaim, DeviceClaim):
+            claims.objects.filter(machine=move.machine_id, host=move.destination_id).delete()
         move.state, move.note, move.ended_at = MoveState.UNDONE, why[:300], timezone.now()
         move.save(update_fields=("state", "note", "ended_at"))
+
+
+def kept_cpu(cpu: GuestCpu) -> StartedCpu:
+    """The row of a CPU that machines run with: the same for all that have the same."""
+    facts = {
+        "accel": str(cpu.accel),
+        "model": cpu.model[:64],
+        "passthrough": cpu.passthrough,
+        "features": sorted(cpu.features),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return StartedCpu.objects.get_or_create(digest=digest, defaults=facts)[0]
+
+
+def claim_devices(
+    machine: Machine, host: Host, addresses: tuple[str, ...], operation_id: UUID
+) -> None:
+    """Claim devices of a host for a machine.
+
+    Raises:
+        IntegrityError: somebody has one of them already.
+    """
+    DeviceClaim.objects.bulk_create(
+        [
+            DeviceClaim(host=host, address=address, machine=machine, operation=operation_id)
+            for address in addresses
+        ]
+    )
+
+
+def claimed_devices(machine_id: UUID, host_id: int | None) -> tuple[str, ...]:
+    """PCI addresses of what a machine has claimed on a host, in order."""
+    rows = DeviceClaim.objects.filter(machine=machine_id, host=host_id).order_by("address")
+    return tuple(rows.values_list("address", flat=True))
 
 
 def _share(source: Host, destination: Host) -> bool:
@@ -183,4 +241,5 @@ def _record(row: Move) -> MoveRecord:
         abilities_of(row.destination),
         row.shared_storage,
         MoveState(row.state),
+        claimed_devices(row.machine_id, row.destination_id),
     )

@@ -16,6 +16,7 @@ from millwright.balancing import entitling
 from millwright.balancing.circling import plan_round
 from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
+from millwright.balancing.parts import needs_by_version
 from millwright.balancing.recommending import balance_round
 from millwright.balancing.recovering import recovery_round
 from millwright.balancing.rolling import rolling_round
@@ -32,11 +33,13 @@ from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
 from millwright.hypervisor import HypervisorError, Share
+from millwright.inventory.equipment import as_kept, storage_free
 from millwright.inventory.models import Drift, Host
 from millwright.operations.volumes import POOL
 
 from .forcing import forces_round
 from .hosts import Hosts
+from .traits import traits_round
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ def undecided(now: dt.datetime) -> int:
 
 
 def host_facts(hosts: Hosts) -> None:
-    """Take over what hosts say of themselves: topology, memory, disk. Those that do not answer are skipped."""
+    """Take over what hosts say of themselves: topology, memory, disk and equipment. Who does not answer is skipped."""
     for name in hosts.names():
         try:
             driver = hosts.get(name)
@@ -150,14 +153,27 @@ def host_facts(hosts: Hosts) -> None:
             disk_bytes=pool.capacity_bytes,
             disk_free_bytes=pool.available_bytes,
         )
+        try:
+            equipment = as_kept(driver.equipment(deadline_s=20.0), timezone.now())
+        except HypervisorError as error:
+            # What it said before stands, with its age.
+            log.info("equipment of %s: %s", name, error)
+            continue
+        Host.objects.filter(pk=host.pk).update(equipment=equipment)
 
 
 def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
     """Name overlays of ours that no machine owns, with owner; nothing is removed."""
     known = {str(pk) for pk in Machine.objects.exclude(host=None).values_list("pk", flat=True)}
+    named = {POOL, *(needs.storage_pool for needs in needs_by_version().values())}
     for host in Host.objects.filter(health="up"):
         try:
-            volumes = hosts.get(host.name).list_volumes(POOL, deadline_s=15.0)
+            driver = hosts.get(host.name)
+            volumes = [
+                row
+                for pool in sorted(named & {POOL, *(storage_free(host) or ())})
+                for row in driver.list_volumes(pool, deadline_s=15.0)
+            ]
         except HypervisorError:
             continue
         found = {
@@ -199,6 +215,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: balance_round(now),
         lambda: measure_round(now),
         lambda: shares(hosts, now),
+        lambda: traits_round(hosts, now),
         lambda: forces_round(now),
         lambda: leases(now),
         lambda: requests(now),

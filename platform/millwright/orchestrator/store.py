@@ -34,9 +34,9 @@ from millwright.environments.assignments import read_assignment
 from millwright.environments.history import environment_transition, machine_observed
 from millwright.environments.models import Environment, Machine, Operation, OperationStep
 from millwright.environments.placement import place_machine
-from millwright.environments.sizes import control_vcpus, has_screen
+from millwright.environments.sizes import control_vcpus, has_screen, requires_of
 from millwright.hypervisor import Direction, Flow
-from millwright.inventory.models import AddressClaim, CpuClaim, Host
+from millwright.inventory.models import AddressClaim, CpuClaim, DeviceClaim, Host
 from millwright.operations import (
     BuiltProgram,
     ImageFiles,
@@ -50,7 +50,7 @@ from millwright.shopfloor.actions import request_config
 from millwright.shopfloor.config import config_files, firewall_pairs
 from millwright.shopfloor.models import Deployment, ProgramVersion, RetainedCopy
 
-from .moves import MoveStore, abilities_of
+from .moves import MoveStore, abilities_of, claim_devices, claimed_devices
 from .retaining import RetainedStore
 from .signing import public_text
 
@@ -146,6 +146,7 @@ class DjangoStore(RetainedStore, MoveStore):
 
     def _record(self, row: Machine) -> MachineRecord:
         spec = row.template_version.spec
+        needs = requires_of(spec)
         claim = getattr(row, "address_claim", None)
         host = row.host
         abilities = abilities_of(host) if host else frozenset()
@@ -180,6 +181,10 @@ class DjangoStore(RetainedStore, MoveStore):
             health=spec.get("health") or {},
             credentials=self._credentials(row),
             screen=has_screen(spec),
+            pool=needs.storage_pool,
+            hugepage_bytes=needs.hugepage_bytes,
+            cpu_features=tuple(sorted(needs.cpu_features)),
+            gpus=claimed_devices(row.pk, row.host_id) if needs.gpus else (),
         )
 
     def _credentials(self, row: Machine) -> dict[str, str]:
@@ -203,7 +208,7 @@ class DjangoStore(RetainedStore, MoveStore):
         except IntegrityError:
             # Another orchestrator's leftover or a person took the same CPU or address just now: plan anew.
             raise NotYet(
-                "a CPU or an address was claimed by another machine at the same moment"
+                "a CPU, a card or an address was claimed by another machine at the same moment"
             ) from None
 
     @transaction.atomic
@@ -234,6 +239,7 @@ class DjangoStore(RetainedStore, MoveStore):
         )
         if row.cell is not None:
             AddressClaim.objects.create(cell=row.cell, address=_free_address(row.cell), machine=row)
+        claim_devices(row, host, plan.chosen.cards, operation_id)
         # Raised at every placement, also after a release: an older copy is never started again.
         row.generation += 1
         row.host, row.placement, row.cpu_assignment = (
@@ -248,6 +254,7 @@ class DjangoStore(RetainedStore, MoveStore):
     @transaction.atomic
     def release(self, machine_id: UUID) -> None:
         CpuClaim.objects.filter(machine=machine_id).delete()
+        DeviceClaim.objects.filter(machine=machine_id).delete()
         AddressClaim.objects.filter(machine=machine_id).delete()
         # With its disk goes what was kept for the loss of that.
         RetainedCopy.objects.filter(machine=machine_id).delete()

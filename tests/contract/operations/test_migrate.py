@@ -24,6 +24,33 @@ def plant(tmp_path: Path) -> World:
     return moved_world(tmp_path)
 
 
+def test_a_host_whose_cpu_lacks_what_the_machine_was_started_with_is_not_tried(
+    tmp_path: Path,
+) -> None:
+    plant = world(tmp_path, second="1")
+    machine = plant.store.machines[plant.machine]
+    plant.store.machines[plant.machine] = replace(
+        machine, abilities=machine.abilities | {"kvm"}, cpu_features=("avx2",)
+    )
+    features = frozenset({"avx2", "popcnt"})
+    for name in ("h1", "h2"):
+        plant.pool.host(name).parts.features = features
+        plant.store.hosts[name] = replace(
+            plant.store.hosts[name], accel="kvm", cpu_model="fake", cpu_features=features
+        )
+    plant.provisioned()
+    assert plant.pool.host("h1").guest_cpu(plant.machine).passthrough
+    plant.store.hosts["h2"] = replace(plant.store.hosts["h2"], cpu_features=frozenset({"popcnt"}))
+    assert plant.engine().run(plant.operation("migrate")) is OperationState.FAILED
+    (error,) = plant.store.errors.values()
+    assert "not all that it was started with: avx2" in error
+    assert running(plant) == ["h1"]
+    assert "migrate" not in {call.verb for call in plant.pool.host("h1").faults.calls}
+    plant.store.hosts["h2"] = replace(plant.store.hosts["h2"], cpu_features=features)
+    assert plant.engine().run(plant.operation("migrate")) is OperationState.SUCCEEDED
+    assert running(plant) == ["h2"]
+
+
 def moved_world(folder: Path, load: FakeLoad | None = None) -> World:
     plant = world(folder, second="1", load=load)
     plant.provisioned()

@@ -78,7 +78,7 @@ def test_the_plant_is_read_with_what_was_used_lately(
     )
     rule = PlacementRule.objects.create(name="apart", kind="apart")
     rule.machines.set(machines)
-    with django_assert_max_num_queries(12):  # type: ignore[operator]
+    with django_assert_max_num_queries(13):  # type: ignore[operator]
         read = read_plant()
     controller, worker = sorted(read.vms, key=lambda vm: vm.name)
     assert (controller.cores, worker.cores) == (1, 0)

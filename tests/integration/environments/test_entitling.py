@@ -315,7 +315,7 @@ def test_why_here_and_not_there(
     rule = PlacementRule.objects.create(name="apart", kind="apart")
     rule.machines.set(two)
     machine = Machine.objects.select_related("environment", "host").get(pk=two[1].pk)
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         why = asking.why_here(machine)
     assert why.host == plant.hosts[1].name
     assert "stays on" in why.text

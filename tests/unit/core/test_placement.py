@@ -1,11 +1,20 @@
 """Initial placement: a reason for every refusal, the class honoured where it can be, the same plan twice."""
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
-from millwright.core.placement import HostSnapshot, MachineWant, ReasonCode, Snapshot, place
+from millwright.core.placement import (
+    Card,
+    HostSnapshot,
+    MachineWant,
+    ReasonCode,
+    Snapshot,
+    StartedCpu,
+    place,
+)
 from millwright.core.topology import Cpu, Topology
 
 GIB = 2**30
@@ -89,6 +98,84 @@ def test_each_rule_refuses_with_its_code(changes: dict[str, Any], code: ReasonCo
     plan = place(Snapshot((host("h1", **changes),)), vplc())
     assert plan.chosen is None
     assert [reason.code for reason in plan.verdicts[0].reasons] == [code]
+
+
+CARDS = (Card("0000:65:00.0", "10de:1eb8"), Card("0000:66:00.0", "1002:73bf"))
+STARTED = StartedCpu("emulation", "EPYC", frozenset({"avx2"}))
+KVM = replace(STARTED, accel="kvm")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacks", "has", "code"),
+    [
+        (
+            {"hugepage_bytes": 2**21},
+            {"hugepages_free": {2**21: 255, 2**30: 9}},
+            {"hugepages_free": {2**21: 256}},
+            ReasonCode.NO_HUGEPAGES,
+        ),
+        (
+            {"cpu_features": frozenset({"avx2"})},
+            {"cpu_features": frozenset({"sse2"})},
+            {"cpu_features": frozenset({"avx2", "sse2"})},
+            ReasonCode.NO_CPU_FEATURE,
+        ),
+        (
+            {"storage_pool": "fast"},
+            {"storage_free": {"default": 9 * GIB}},
+            {"storage_free": {"fast": 9 * GIB}},
+            ReasonCode.NO_STORAGE_POOL,
+        ),
+        (
+            {"storage_pool": "fast"},
+            {"storage_free": {"fast": GIB}},
+            {"storage_free": {"fast": 9 * GIB}},
+            ReasonCode.NO_DISK,
+        ),
+        ({"gpus": 2}, {"cards_free": CARDS[:1]}, {"cards_free": CARDS}, ReasonCode.NO_GPU),
+        (
+            {"gpus": 1, "gpu_model": "10de:1eb8"},
+            {"cards_free": CARDS[1:]},
+            {"cards_free": CARDS},
+            ReasonCode.NO_GPU,
+        ),
+        ({"gpus": 1}, {}, {"cards_free": CARDS}, ReasonCode.NO_GPU),
+        (
+            {"started": STARTED},
+            {"cpu_features": frozenset()},
+            {"cpu_features": frozenset({"avx2"})},
+            ReasonCode.OTHER_CPU,
+        ),
+        ({"started": KVM}, {"accel": "emulation"}, {"accel": "kvm"}, ReasonCode.OTHER_CPU),
+        (
+            {"started": replace(STARTED, passthrough=True)},
+            {"cpu_model": "EPYC-Rome"},
+            {"cpu_model": "EPYC"},
+            ReasonCode.OTHER_CPU,
+        ),
+    ],
+)
+def test_what_a_host_lacks_beside_keeps_a_machine_away_and_what_is_not_known_does_not(
+    wanted: dict[str, Any], lacks: dict[str, Any], has: dict[str, Any], code: ReasonCode
+) -> None:
+    want = vplc(**wanted)
+    plan = place(Snapshot((host("h1", **lacks), host("h2", **has))), want)
+    assert plan.chosen is not None
+    assert plan.chosen.host == "h2"
+    refused = next(row for row in plan.verdicts if row.host == "h1")
+    assert [reason.code for reason in refused.reasons] == [code]
+    alone = place(Snapshot((host("h1"),)), want)
+    # Only a card has to be named before it is given; and how a host runs guests is always known.
+    assert (alone.chosen is None) == bool(want.gpus or want.started == KVM)
+
+
+def test_cards_are_named_and_memory_in_pages_takes_no_other() -> None:
+    plan = place(Snapshot((host("h1", cards_free=CARDS),)), vplc(gpus=1, gpu_model="1002:73bf"))
+    assert plan.chosen is not None
+    assert plan.chosen.cards == ("0000:66:00.0",)
+    full = host("h1", memory_promised_bytes=8 * GIB - 200 * 2**20, hugepages_free={2**30: 1})
+    assert place(Snapshot((full,)), vplc(hugepage_bytes=2**30)).chosen is not None
+    assert place(Snapshot((full,)), vplc()).chosen is None
 
 
 def test_the_same_snapshot_gives_the_same_plan_whatever_the_order() -> None:

@@ -77,6 +77,17 @@ CASES: dict[str, tuple[ServiceClass, frozenset[ProbeKind], dict[str, Any]]] = {
         frozenset({ProbeKind.KVM, ProbeKind.CGROUP_CPU}),
         {"vcpus": (VcpuSpec(), VcpuSpec()), "iothreads": 0, "autostart": False},
     ),
+    "guaranteed_with_a_card": (
+        ServiceClass.GUARANTEED,
+        frozenset({ProbeKind.KVM, ProbeKind.CGROUP_CPU}),
+        {
+            "vcpus": (VcpuSpec(), VcpuSpec()),
+            "iothreads": 0,
+            "cpu_features": ("avx2", "sse4.2"),
+            "pci_devices": ("0000:65:00.0",),
+            "hugepage_bytes": 2 * MIB,
+        },
+    ),
     "shared_emulated_bare": (
         ServiceClass.SHARED,
         frozenset(),
@@ -110,6 +121,7 @@ def case(name: str) -> DomainSpec:
     """The specification behind a golden file."""
     service_class, abilities, changes = CASES[name]
     plan = tune(service_class, abilities, hugepage_bytes=2 * MIB)
-    return replace(
-        BASE, service_class=service_class, accel=plan.accel, tuning=plan.tuning, **changes
-    )
+    asked = changes.get("hugepage_bytes")
+    tuning = replace(plan.tuning, hugepage_bytes=asked) if asked else plan.tuning
+    others = {key: value for key, value in changes.items() if key != "hugepage_bytes"}
+    return replace(BASE, service_class=service_class, accel=plan.accel, tuning=tuning, **others)

@@ -59,4 +59,13 @@ def test_what_placement_says_is_known() -> None:
     with translation.override("de"):
         for name in ("the host is down", "the host is in maintenance", *WORDS.values()):
             assert said(name) != name
-    assert len(filters.FILTERS) == 8, "a new rule wants its sentence in environments/sentences.py"
+        for sentence in (
+            "hugepages of 2 MiB: 512 wanted, 3 free",
+            "the host's CPU has not all that is wanted: avx2, sse4.2",
+            "it was started with kvm and the host runs guests by emulation",
+            "graphics cards: 1 wanted, 0 free of any model",
+            "the host has no storage pool 'fast' that is active",
+            "not known whether the host has it: CPU features",
+        ):
+            assert said(sentence) != sentence
+    assert len(filters.FILTERS) == 12, "a new rule wants its sentence in environments/sentences.py"

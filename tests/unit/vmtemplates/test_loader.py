@@ -108,6 +108,17 @@ def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> N
             ["sizes.small.vcpus", "needs a vCPU of role control"],
         ),
         ({"sizes": [GOOD["sizes"][0], GOOD["sizes"][0]]}, ["sizes: names repeat"]),
+        ({"requires": {"hugepages": "4K"}}, ["requires.hugepages = '4K'", "'2M'"]),
+        (
+            {"requires": {"hugepages": "1G"}},
+            ["sizes.small.memory_bytes", "not a whole number of pages of 1G"],
+        ),
+        ({"requires": {"cpu_features": ["AVX 2"]}}, ["requires.cpu_features.0 = 'AVX 2'"]),
+        ({"requires": {"cpu_features": ["avx2", "avx2"]}}, ["a feature is named twice"]),
+        ({"requires": {"storage_pool": "../fast"}}, ["requires.storage_pool = '../fast'"]),
+        ({"requires": {"gpu": {"count": 0}}}, ["requires.gpu.count = 0", "greater than"]),
+        ({"requires": {"gpu": {"model": "T4"}}}, ["requires.gpu.model = 'T4'", "pattern"]),
+        ({"requires": {"floppy": True}}, ["requires.floppy", "not permitted"]),
         ({"health": {"probe": "http"}}, ["outputs", "needs the output health"]),
         ({"health": {"probe": "modbus", "timeout_s": 0}}, ["health.timeout_s = 0", "greater than"]),
     ],
@@ -143,3 +154,21 @@ def test_folder_and_name_must_agree(tmp_path: Path) -> None:
     written(tmp_path, changed(name="crate"))
     with pytest.raises(TemplateError, match="must be the folder's name, 'box'"):
         load_templates(tmp_path)
+
+
+def test_what_a_template_asks_of_its_host_is_kept_and_read_back(tmp_path: Path) -> None:
+    from millwright.environments.sizes import Requires, requires_of
+
+    asked = {
+        "hugepages": "2M",
+        "cpu_features": ["avx2", "sse4.2"],
+        "storage_pool": "fast",
+        "gpu": {"model": "10de:1eb8"},
+    }
+    spec = load_template(written(tmp_path, changed(requires=asked))).as_spec()
+    found = requires_of(spec)
+    assert found == Requires(2**21, frozenset({"avx2", "sse4.2"}), "fast", 1, "10de:1eb8")
+    assert found
+    plain = load_template(written(tmp_path, changed())).as_spec()
+    assert not requires_of(plain)
+    assert requires_of({"name": "of an older release"}) == requires_of(plain) == Requires()

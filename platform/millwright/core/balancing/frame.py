@@ -205,7 +205,9 @@ class Frame:
         self.disruption = self._by_unit(np.array([v.disruption for v in vms], np.float64))
 
     def bytes_of(self, vm: Vm) -> int:
-        """What a migration of it carries: its memory, and its disks where they are local."""
+        """What a migration of it carries: its memory, and of its disks what is copied."""
+        if vm.copied_bytes is not None:
+            return vm.memory_bytes + vm.copied_bytes
         return vm.memory_bytes + sum(
             size for pool, size in vm.disks.items() if pool in self.local_disks
         )

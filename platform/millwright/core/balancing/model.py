@@ -118,6 +118,8 @@ class Vm:
     dirty_bytes_s: float = 0.0
     #: bytes per storage pool
     disks: Mapping[str, int] = field(default_factory=dict)
+    #: what a migration copies of its disks; nothing: all of those that are local
+    copied_bytes: int | None = None
     nic_bytes_s: float = 0.0
     #: cards by model or vGPU instances by profile
     gpus: Mapping[str, int] = field(default_factory=dict)

@@ -1,10 +1,11 @@
 """From a snapshot of the pool to a plan with reasons. Pure: the same snapshot gives the same plan."""
 
-from .model import HostSnapshot, MachineWant, Snapshot
+from .model import Card, HostSnapshot, MachineWant, Snapshot, StartedCpu
 from .place import HostVerdict, Placement, place
 from .reasons import Reason, ReasonCode
 
 __all__ = [
+    "Card",
     "HostSnapshot",
     "HostVerdict",
     "MachineWant",
@@ -12,5 +13,6 @@ __all__ = [
     "Reason",
     "ReasonCode",
     "Snapshot",
+    "StartedCpu",
     "place",
 ]

@@ -45,7 +45,7 @@ def reaches_the_cell(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 
 def has_memory(host: HostSnapshot, want: MachineWant) -> Reason | None:
-    needed = want.memory_bytes + want.overhead_bytes
+    needed = want.ordinary_bytes
     if needed > host.memory_free_bytes:
         return Reason(
             ReasonCode.NO_MEMORY,
@@ -57,12 +57,87 @@ def has_memory(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 
 def has_disk(host: HostSnapshot, want: MachineWant) -> Reason | None:
-    if want.disk_bytes > host.disk_free_bytes:
+    free = host.disk_free_bytes
+    if want.storage_pool:
+        if host.storage_free is None:
+            return None
+        if want.storage_pool not in host.storage_free:
+            return Reason(
+                ReasonCode.NO_STORAGE_POOL,
+                f"the host has no storage pool {want.storage_pool!r} that is active",
+            )
+        free = host.storage_free[want.storage_pool]
+    if want.disk_bytes > free:
         return Reason(
             ReasonCode.NO_DISK,
-            f"disk: {_mib(want.disk_bytes)} wanted, {_mib(host.disk_free_bytes)} free",
+            f"disk: {_mib(want.disk_bytes)} wanted, {_mib(free)} free",
             want.disk_bytes,
-            host.disk_free_bytes,
+            free,
+        )
+    return None
+
+
+def has_hugepages(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    if not want.hugepage_bytes or host.hugepages_free is None:
+        return None
+    free = max(0, host.hugepages_free.get(want.hugepage_bytes, 0))
+    if want.pages > free:
+        return Reason(
+            ReasonCode.NO_HUGEPAGES,
+            f"hugepages of {_mib(want.hugepage_bytes)}: {want.pages} wanted, {free} free",
+            want.pages,
+            free,
+        )
+    return None
+
+
+def has_cpu_features(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    if host.cpu_features is None or want.cpu_features <= host.cpu_features:
+        return None
+    lacking = ", ".join(sorted(want.cpu_features - host.cpu_features))
+    return Reason(
+        ReasonCode.NO_CPU_FEATURE, f"the host's CPU has not all that is wanted: {lacking}"
+    )
+
+
+def has_the_cpu_it_runs_with(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    """A running guest goes on with the CPU that it was started with, or not at all."""
+    started = want.started
+    if started is None:
+        return None
+    # What is emulated goes on being emulated on a host with KVM too.
+    if started.accel == "kvm" and host.accel != "kvm":
+        return Reason(
+            ReasonCode.OTHER_CPU,
+            f"it was started with {started.accel} and the host runs guests by {host.accel}",
+        )
+    if started.passthrough and host.cpu_model and started.model != host.cpu_model:
+        return Reason(
+            ReasonCode.OTHER_CPU,
+            f"it was started with the CPU {started.model} and the host has {host.cpu_model}",
+        )
+    if host.cpu_features is not None and not started.features <= host.cpu_features:
+        lacking = ", ".join(sorted(started.features - host.cpu_features)[:8])
+        return Reason(
+            ReasonCode.OTHER_CPU,
+            f"the host's CPU has not all that it was started with: {lacking}",
+        )
+    return None
+
+
+def has_gpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    if not want.gpus:
+        return None
+    if host.cards_free is None:
+        # A card that nobody has named cannot be given: the one thing for which not known is not enough.
+        return Reason(ReasonCode.NO_GPU, "the host has not told yet which graphics cards it has")
+    free = len(want.fitting(host.cards_free))
+    if want.gpus > free:
+        return Reason(
+            ReasonCode.NO_GPU,
+            f"graphics cards: {want.gpus} wanted, {free} free of {want.gpu_model or 'any model'}",
+            want.gpus,
+            free,
         )
     return None
 
@@ -123,4 +198,8 @@ FILTERS: tuple[Filter, ...] = (
     has_shared_cpus,
     has_memory,
     has_disk,
+    has_hugepages,
+    has_cpu_features,
+    has_the_cpu_it_runs_with,
+    has_gpus,
 )

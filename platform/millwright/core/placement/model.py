@@ -10,6 +10,29 @@ from millwright.core.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A graphics card that can be given whole: PCI address, vendor and product ("10de:1eb8"), what goes with it."""
+
+    address: str
+    model: str
+    companions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartedCpu:
+    """The CPU with which a running machine was started; where it moves, that has to be there too.
+
+    `accel` "" is not known. `features` are those that the guest sees; none: it asks nothing of the host's CPU.
+    """
+
+    accel: str = ""
+    model: str = ""
+    features: frozenset[str] = frozenset()
+    #: the host's own, passed through: another host must be of the same model
+    passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostSnapshot:
     """One host: what it has, what is promised already, what it was found able to do."""
 
@@ -33,6 +56,16 @@ class HostSnapshot:
     #: vCPUs per shared CPU that the host's owner allows
     overcommit_ratio: float = 8.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: The following is None where the host has not told it: not known, and nobody is kept away by that.
+    #: pages per size in bytes that neither run nor are promised
+    hugepages_free: Mapping[int, int] | None = None
+    cpu_model: str = ""
+    #: what guests can be given, in the way that this host runs them
+    cpu_features: frozenset[str] | None = None
+    #: free bytes per active storage pool; `disk_free_bytes` is that of the default one
+    storage_free: Mapping[str, int] | None = None
+    #: cards that nobody has claimed
+    cards_free: tuple[Card, ...] | None = None
 
     @property
     def memory_free_bytes(self) -> int:
@@ -54,6 +87,30 @@ class MachineWant:
     cell: str = ""
     #: memory the hypervisor needs beside the guest's own
     overhead_bytes: int = 192 * 2**20
+    #: size of the pages behind its memory; 0: ordinary ones
+    hugepage_bytes: int = 0
+    cpu_features: frozenset[str] = frozenset()
+    #: the pool of its disk; "": the default one
+    storage_pool: str = ""
+    #: cards that it is given whole, of this model or ("") any
+    gpus: int = 0
+    gpu_model: str = ""
+    #: what it runs with now; nothing: it is started where it is placed
+    started: StartedCpu | None = None
+
+    @property
+    def ordinary_bytes(self) -> int:
+        """Memory that does not come out of hugepages."""
+        return self.overhead_bytes + (0 if self.hugepage_bytes else self.memory_bytes)
+
+    @property
+    def pages(self) -> int:
+        """Hugepages that back its memory."""
+        return -(-self.memory_bytes // self.hugepage_bytes) if self.hugepage_bytes else 0
+
+    def fitting(self, cards: tuple[Card, ...]) -> tuple[Card, ...]:
+        """Cards of the model that it wants, in their order."""
+        return tuple(card for card in cards if self.gpu_model in ("", card.model))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from .reasons import Reason
 #: Weight of each part of the score. Honouring the class outweighs everything else together.
 WEIGHTS: Mapping[str, float] = {
     "honoured": 100.0,
+    "known": 50.0,
     "memory": 10.0,
     "cpu": 10.0,
     "spare_realtime": 5.0,
@@ -32,6 +33,8 @@ class HostVerdict:
     #: what of the class the host would not honour, in words
     unmet: tuple[str, ...] = ()
     assignment: pinning.CpuAssignment | None = None
+    #: PCI addresses of the cards that it would get there, with what goes with them
+    cards: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -100,7 +103,26 @@ def _judge(host: HostSnapshot, want: MachineWant) -> HostVerdict:
     unmet = _unmet(host, want, assignment) if realtime else ()
     parts = _score(host, want, assignment, unmet)
     total = sum(WEIGHTS[name] * value for name, value in parts.items())
-    return HostVerdict(host.name, (), total, parts, unmet, assignment)
+    cards = tuple(
+        address
+        for card in want.fitting(host.cards_free or ())[: want.gpus]
+        for address in (card.address, *card.companions)
+    )
+    return HostVerdict(host.name, (), total, parts, unmet + _unknown(host, want), assignment, cards)
+
+
+def _unknown(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
+    """What it needs and the host has not told whether it has."""
+    asked = (
+        (bool(want.hugepage_bytes), host.hugepages_free is None, "hugepages"),
+        (bool(want.cpu_features), host.cpu_features is None, "CPU features"),
+        (bool(want.storage_pool), host.storage_free is None, "storage pool"),
+    )
+    return tuple(
+        f"not known whether the host has it: {name}"
+        for wanted, told, name in asked
+        if wanted and told
+    )
 
 
 def _unmet(
@@ -122,12 +144,14 @@ def _score(
     host: HostSnapshot, want: MachineWant, assignment: pinning.CpuAssignment, unmet: tuple[str, ...]
 ) -> dict[str, float]:
     """Parts between 0 and 1, larger is better."""
-    memory_after = host.memory_free_bytes - want.memory_bytes - want.overhead_bytes
+    memory_after = host.memory_free_bytes - want.ordinary_bytes
     shared = max(1.0, len(host.topology.shared) * host.overcommit_ratio)
     cores = len(host.topology.realtime)
     needs_core = want.service_class is ServiceClass.REALTIME and bool(want.control_vcpus)
     return {
         "honoured": 1.0 - min(1.0, 0.25 * len(unmet)) if needs_core else 1.0,
+        # Where it is known that all is there comes before where it is not.
+        "known": -0.25 * len(_unknown(host, want)),
         "memory": memory_after / host.memory_bytes if host.memory_bytes else 0.0,
         "cpu": 1.0 - min(1.0, (host.shared_vcpus + want.vcpus) / shared),
         # Machines that need no core leave hosts with many free ones to those that do.

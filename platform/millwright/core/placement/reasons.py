@@ -19,6 +19,11 @@ class ReasonCode(StrEnum):
     NOT_KVM = "not_kvm"
     NO_FIFO = "no_fifo"
     NO_CPU = "no_cpu"
+    NO_HUGEPAGES = "no_hugepages"
+    NO_CPU_FEATURE = "no_cpu_feature"
+    OTHER_CPU = "other_cpu"
+    NO_STORAGE_POOL = "no_storage_pool"
+    NO_GPU = "no_gpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from millwright.hypervisor.equipment import check_pci_address
 from millwright.hypervisor.errors import InvalidSpec
 from millwright.hypervisor.types import Accel, Metadata, ServiceClass, VcpuRole, VolumeFormat
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+CPU_FEATURE = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 #: SMBIOS strings end at NUL, XML 1.0 cannot hold control characters, and one line is one line.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -152,6 +154,9 @@ class DomainSpec:
         console_log: file on the host that receives the serial console.
         screen: socket on the host of the graphics card's screen; None: no graphics card. A realtime
             machine has none: drawing would take time of the emulator that its core does not give.
+        cpu_features: features that its CPU must have; without one the domain does not start.
+        pci_devices: addresses of host devices that it is given whole; libvirt takes them from the host's
+            drivers when it starts, and back when it ends. It cannot be migrated.
         tb_cache_bytes: bound of the emulator's translation cache (emulation only).
         autostart: whether the host starts it by itself ("autonomous" machines).
     """
@@ -173,6 +178,8 @@ class DomainSpec:
     agent: bool = True
     console_log: str | None = None
     screen: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    pci_devices: tuple[str, ...] = ()
     tb_cache_bytes: int = 128 * MIB
     machine_type: str = "q35"
     title: str = ""
@@ -215,6 +222,16 @@ class DomainSpec:
         macs = [nic.mac for nic in self.nics]
         if len(set(macs)) != len(macs):
             raise InvalidSpec.of("nics", macs, "each MAC address once")
+        for name in self.cpu_features:
+            if not CPU_FEATURE.fullmatch(name):
+                raise InvalidSpec.of("cpu_features", name, "a name of libvirt's like avx2")
+        for address in self.pci_devices:
+            check_pci_address(address)
+        if len(set(self.pci_devices)) != len(self.pci_devices):
+            raise InvalidSpec.of("pci_devices", list(self.pci_devices), "each device once")
+        size = self.tuning.hugepage_bytes
+        if size is not None and self.memory_bytes % size:
+            raise InvalidSpec.of("memory_bytes", self.memory_bytes, f"whole pages of {size} bytes")
         if self.console_log is not None:
             _path("console_log", self.console_log)
         if self.screen is not None:

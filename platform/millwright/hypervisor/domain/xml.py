@@ -148,12 +148,14 @@ def _features(root: ET.Element, spec: DomainSpec) -> None:
 
 def _cpu(root: ET.Element, spec: DomainSpec) -> None:
     if spec.accel is Accel.EMULATION:
-        ET.SubElement(root, "cpu", mode="maximum", check="none", migratable="on")
+        cpu = ET.SubElement(root, "cpu", mode="maximum", check="none", migratable="on")
     elif spec.service_class is ServiceClass.REALTIME:
         cpu = ET.SubElement(root, "cpu", mode="host-passthrough", check="none", migratable="on")
         ET.SubElement(cpu, "feature", policy="require", name="tsc-deadline")
     else:
-        ET.SubElement(root, "cpu", mode="host-model", check="partial")
+        cpu = ET.SubElement(root, "cpu", mode="host-model", check="partial")
+    for name in spec.cpu_features:
+        ET.SubElement(cpu, "feature", policy="require", name=name)
 
 
 def _devices(root: ET.Element, spec: DomainSpec) -> None:
@@ -163,6 +165,8 @@ def _devices(root: ET.Element, spec: DomainSpec) -> None:
     ET.SubElement(devices, "controller", type="usb", model="none")
     for nic in spec.nics:
         _nic(devices, nic)
+    for address in spec.pci_devices:
+        _pci(devices, address)
     _serial(devices, spec)
     if spec.agent:
         channel = ET.SubElement(devices, "channel", type="unix")
@@ -202,6 +206,21 @@ def _nic(devices: ET.Element, spec: NicSpec) -> None:
         reference = ET.SubElement(nic, "filterref", filter=spec.filter)
         ET.SubElement(reference, "parameter", name="IP", value=spec.address)
         ET.SubElement(reference, "parameter", name="MAC", value=spec.mac)
+
+
+def _pci(devices: ET.Element, address: str) -> None:
+    """A device of the host given whole; libvirt unbinds it from its driver and gives it back."""
+    domain, bus, place = address.split(":")
+    slot, function = place.split(".")
+    host = ET.SubElement(devices, "hostdev", mode="subsystem", type="pci", managed="yes")
+    ET.SubElement(
+        ET.SubElement(host, "source"),
+        "address",
+        domain=f"0x{domain}",
+        bus=f"0x{bus}",
+        slot=f"0x{slot}",
+        function=f"0x{function}",
+    )
 
 
 def _serial(devices: ET.Element, spec: DomainSpec) -> None:

@@ -16,6 +16,7 @@ from millwright.hypervisor.types import Capability, Event, EventKind
 from .agent import AgentVerbs
 from .connection import KEEPALIVE_COUNT, KEEPALIVE_INTERVAL_S, NO_KEEPALIVE, HostAddress
 from .console import ConsoleVerbs
+from .equipment import EquipmentVerbs
 from .host import HostVerbs
 from .lanes import Lanes
 from .migration import MigrationVerbs
@@ -39,6 +40,7 @@ class LibvirtHypervisor(
     MigrationVerbs,
     ProbeVerbs,
     ShareVerbs,
+    EquipmentVerbs,
 ):
     """One host behind the port. Connects at the first call or `connect`; thread-safe.
 
@@ -62,7 +64,7 @@ class LibvirtHypervisor(
     def capabilities(self) -> frozenset[Capability]:
         """By the URI's driver: the test driver lacks most of what QEMU has."""
         if self.address.uri.startswith("test:"):
-            return frozenset({Capability.PINNING})
+            return frozenset({Capability.PINNING, Capability.EQUIPMENT})
         return frozenset(Capability)
 
     @property

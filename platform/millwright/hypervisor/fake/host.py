@@ -39,6 +39,7 @@ from millwright.hypervisor.types import (
 
 from .agent import FakeAgent
 from .clock import VirtualClock
+from .equipment import FakeEquipment, FakeParts
 from .faults import Effect, Faults, verb
 from .migration import FakeMigration, Flight
 from .shares import FakeShares
@@ -49,11 +50,11 @@ from .storage import FakeStorage
 HOST_MEMORY_BYTES = 512 * 2**20
 
 
-class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
+class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEquipment):
     """A host in memory that keeps the contract of `Hypervisor`. Thread-safe.
 
     Handles for tests: `fail_next`, `freeze`/`thaw`, `cut`/`restore`, `kill`, `kill_daemon`,
-    `crash_domain`, `add_foreign_domain`, `faults.calls`.
+    `crash_domain`, `add_foreign_domain`, `parts`, `faults.calls`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
         self.boot_s = boot_s
         self.abilities = abilities
         self.faults = Faults()
+        self.parts = FakeParts()
         self.unreachable = False
         self.frozen = False
         self._cpus = _cpus(cpus, threads_per_core, numa_nodes)
@@ -194,13 +196,14 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
             hostname=self.name,
             host_uuid=uuid5(NAMESPACE_URL, f"fake/{self.site}/{self.name}"),
             architecture="x86_64",
-            cpu_model="fake",
+            cpu_model=self.parts.cpu_model,
             cpus=self._cpus,
             numa=tuple(
                 NumaFacts(
                     id=node,
                     memory_bytes=self._memory_bytes // len(nodes),
                     cpus=frozenset(cpu.id for cpu in self._cpus if cpu.numa_node == node),
+                    hugepages=dict(self.parts.hugepages) if node == 0 else {},
                 )
                 for node in nodes
             ),
@@ -345,6 +348,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
                 host=self.name,
                 details={"needed_bytes": spec.memory_bytes, "available_bytes": free},
             )
+        self._check_parts(spec)
         present = {
             volume.path
             for pool in self._pools.values()
@@ -365,6 +369,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares):
         domain.started_at_s = self.clock.now()
         domain.boots += 1
         domain.share = None
+        domain.cpu = None if domain.spec is None else self._cpu_of(domain.spec)
         domain.guest.boot(str(uuid5(domain.uuid, f"boot/{domain.boots}")))
 
     @verb

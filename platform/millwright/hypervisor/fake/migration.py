@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from millwright.hypervisor.domain.spec import DomainSpec
+from millwright.hypervisor.equipment import GuestCpu
 from millwright.hypervisor.errors import (
     Conflict,
     DeadlineExceeded,
@@ -95,6 +96,7 @@ class FakeMigration:
         def _owned(self, uuid: UUID) -> FakeDomain: ...
         def _check_references(self, spec: DomainSpec) -> None: ...
         def _check_startable(self, spec: DomainSpec) -> None: ...
+        def _check_arriving(self, cpu: GuestCpu | None) -> None: ...
         def _emit(
             self, kind: EventKind, domain: FakeDomain | None = None, detail: str = ""
         ) -> None: ...
@@ -117,6 +119,10 @@ class FakeMigration:
             raise Unsupported("a fake host migrates to fake hosts only", host=self.name)
         with self._lock:
             domain = self._owned(uuid)
+            if domain.live is not None and domain.live.pci_devices:
+                raise Unsupported(
+                    "cannot migrate a domain with devices of its host", host=self.name
+                )
             if domain.state is not DomainState.RUNNING or uuid in self._flights:
                 state = "migrating" if uuid in self._flights else domain.state.value
                 raise Conflict(f"domain {domain.name!r} is {state}", host=self.name)
@@ -206,6 +212,7 @@ class FakeMigration:
             )
             self._check_references(target)
             self._check_startable(target)
+            self._check_arriving(source.cpu)
             domain = FakeDomain(
                 uuid=target.uuid,
                 name=target.name,
@@ -215,6 +222,7 @@ class FakeMigration:
                 started_at_s=source.started_at_s,
                 boots=source.boots,
                 guest=source.guest,
+                cpu=source.cpu,
             )
             self._domains[target.uuid] = domain
             self._names[target.name] = target.uuid

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from millwright.hypervisor.domain.spec import DomainSpec
+from millwright.hypervisor.equipment import GuestCpu
 from millwright.hypervisor.types import (
     DomainState,
     Metadata,
@@ -38,6 +39,8 @@ class FakeDomain:
     screen: FakeScreen | None = None
     #: the migration that brought it here
     arrival: MigrationResult | None = None
+    #: what it was started with
+    cpu: GuestCpu | None = None
     #: given since it runs
     share: Share | None = None
 

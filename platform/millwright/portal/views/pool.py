@@ -26,6 +26,7 @@ from millwright.environments.models import Machine, domain_name
 from millwright.inventory import actions
 from millwright.inventory.models import CpuClaim, Drift, Host
 from millwright.inventory.snapshot import snapshot, topology_of
+from millwright.portal.equipment import parts_of, read_at
 from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
@@ -149,6 +150,8 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "cpus": _cpus(topology_of(row), _owners([row])[row.pk], names=True),
         "probes": probes,
         "networks": networks_of(row),
+        "parts": parts_of(row),
+        "parts_at": read_at(row),
         "machines": row.machines.select_related("environment__project"),
         "drifts": row.drifts.all(),
         "can_administer": may(request.user, "pool"),

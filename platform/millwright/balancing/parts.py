@@ -1,0 +1,159 @@
+"""What machines need and hosts have beside CPUs and memory, as the balancer's model has it.
+
+Amounts are given so that what the balancer finds free is what a placement would: what the host says is free now,
+plus what the machines there hold of it by our own account. Of a host that has not told a part, enough is assumed
+for everybody who wants it; the placement itself, which comes later, asks again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millwright.catalog.models import TemplateVersion
+from millwright.core.balancing import Gpu
+from millwright.core.placement import StartedCpu
+from millwright.environments.sizes import DEFAULT_POOL, Requires, requires_of
+from millwright.inventory import equipment
+from millwright.inventory.models import Host as HostRow
+from millwright.inventory.snapshot import OVERHEAD_BYTES
+
+#: Older measurements say nothing of how much a machine writes now.
+DIRTY_LIFE = dt.timedelta(days=1)
+#: Of a machine that does not run, or of which nobody has asked yet.
+NO_CPU = StartedCpu()
+#: How a card of any model is asked for.
+ANY_CARD = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a machine takes of its host: by our own account, wherever it stands."""
+
+    host: str | None
+    memory_bytes: int
+    disk_bytes: int
+    needs: Requires
+    #: the CPU that it was started with, as far as it runs and that is known
+    cpu: StartedCpu = NO_CPU
+
+
+def needs_by_version() -> dict[int, Requires]:
+    """What machines of each template version need that not every host has. One query."""
+    rows = TemplateVersion.objects.filter(spec__has_key="requires").values_list("pk", "spec")
+    found = {pk: requires_of(spec) for pk, spec in rows}
+    return {pk: needs for pk, needs in found.items() if needs}
+
+
+class Parts:
+    """Everybody's needs, summed up once, and from them the hosts and machines of a plant."""
+
+    def __init__(self, machines: Iterable[Held]) -> None:
+        self._pages: dict[str | None, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self._disks: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._paged: dict[str | None, int] = defaultdict(int)
+        self._all_pages: dict[int, int] = defaultdict(int)
+        self._all_disks: dict[str, int] = defaultdict(int)
+        wanted: set[str] = set()
+        seen: set[StartedCpu] = set()
+        for held in machines:
+            needs = held.needs
+            if size := needs.hugepage_bytes:
+                count = -(-held.memory_bytes // size)
+                self._pages[held.host][size] += count
+                self._all_pages[size] += count
+                self._paged[held.host] += 1
+            self._disks[held.host][needs.storage_pool] += held.disk_bytes
+            self._all_disks[needs.storage_pool] += held.disk_bytes
+            wanted |= needs.cpu_features
+            if held.cpu not in seen:
+                seen.add(held.cpu)
+                wanted |= held.cpu.features
+        self._wanted = frozenset(wanted)
+
+    def host(self, row: HostRow) -> dict[str, Any]:
+        """Fields of the model's host; memory that lies in pages is taken out by the model itself."""
+        has, model = equipment.cpu_features(row), equipment.cpu_model(row)
+        pages, beside = self._hugepages(row)
+        fields: dict[str, Any] = {
+            "hugepages": pages,
+            "memory_bytes": row.memory_bytes + beside,
+            "memory_aside": self._paged[row.name] * OVERHEAD_BYTES,
+            "storage": self._storage(row),
+            "gpus": tuple(
+                Gpu(card["model"], {ANY_CARD: 1, **card["profiles"]})
+                for card in equipment.part(row, "gpus") or ()
+                if card["iommu_group"] is not None
+            ),
+            "cpu_models": frozenset((model,) if model else ()),
+            "cpu_features": self._wanted if has is None else has,
+        }
+        if (nics := equipment.nic_bytes_s(row)) is not None:
+            fields["nic_bytes_s"] = nics
+        if (link := equipment.link_bytes_s(row)) is not None:
+            fields["link_bytes_s"] = link
+        return fields
+
+    def _hugepages(self, row: HostRow) -> tuple[dict[str, int], int]:
+        """Pages by the name of their size; and memory to add where only assumed pages would take it away."""
+        total, free = equipment.pages(row), equipment.pages(row, "free")
+        held = self._pages[row.name]
+        if total is None or free is None:
+            assumed = {size: count for size, count in self._all_pages.items() if count}
+            return (
+                {page_name(size): count for size, count in assumed.items()},
+                sum(size * count for size, count in assumed.items()),
+            )
+        return {
+            # What is free for the planner is what neither runs nor is promised.
+            page_name(size): min(free[size] + held.get(size, 0), count)
+            for size, count in total.items()
+            if count
+        }, 0
+
+    def _storage(self, row: HostRow) -> dict[str, int]:
+        told = equipment.storage_free(row)
+        found = dict(self._all_disks) if told is None else dict(told)
+        found[DEFAULT_POOL] = (
+            row.disk_free_bytes if row.disk_bytes else self._all_disks[DEFAULT_POOL]
+        )
+        held = self._disks[row.name]
+        return {pool: free + held.get(pool, 0) for pool, free in found.items()}
+
+
+def machine(held: Held) -> dict[str, Any]:
+    """Fields of the model's machine."""
+    needs, cpu = held.needs, held.cpu
+    fields: dict[str, Any] = {
+        # Machines of a kind share one set.
+        "cpu_features": needs.cpu_features | cpu.features if needs.cpu_features else cpu.features
+    }
+    if needs.hugepage_bytes:
+        fields["hugepage"] = page_name(needs.hugepage_bytes)
+        # Its allocator takes pages from any node; what QEMU takes beside is set aside at its host.
+        fields |= {"memory_bytes": held.memory_bytes, "one_node": False}
+    if held.disk_bytes:
+        fields["disks"] = {needs.storage_pool: held.disk_bytes}
+    if needs.gpus:
+        fields["gpus"] = {needs.gpu_model or ANY_CARD: needs.gpus}
+    if cpu.passthrough and cpu.model:
+        fields["cpu_model"] = cpu.model
+    return fields
+
+
+def dirty_bytes_s(traits: Mapping[str, Any], now: dt.datetime) -> float:
+    """Bytes per second that the machine was measured to write lately; 0 where that is not known."""
+    try:
+        fresh = now - dt.datetime.fromisoformat(traits["dirty_at"]) < DIRTY_LIFE
+    except (KeyError, ValueError, TypeError):
+        return 0.0
+    return float(traits.get("dirty_bytes_s", 0)) if fresh else 0.0
+
+
+def page_name(size_bytes: int) -> str:
+    """A page size as the model and templates name it: 2M, 1G."""
+    mib = size_bytes // 2**20
+    return f"{mib // 1024}G" if mib and mib % 1024 == 0 else f"{mib}M"

@@ -1,0 +1,179 @@
+"""What a fake host has, and what its guests were started with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from millwright.hypervisor.domain.spec import DomainSpec
+from millwright.hypervisor.equipment import (
+    CpuModelFacts,
+    Equipment,
+    GpuFacts,
+    GuestCpu,
+    NicFacts,
+    PageFacts,
+    StorageFacts,
+)
+from millwright.hypervisor.errors import Conflict, InvalidSpec, NoSpace, Unsupported
+from millwright.hypervisor.rules import ACTIVE, check_dirty_rate_seconds
+from millwright.hypervisor.types import Accel, ServiceClass
+
+from .faults import Faults, verb
+from .state import FakeDomain, FakeStore
+
+#: What a fake's CPU can do where nothing else is said: what x86-64-v2 asks for.
+USUAL_FEATURES = frozenset({"cx16", "lahf_lm", "popcnt", "sse4.1", "sse4.2", "ssse3"})
+#: What an idle guest writes, bytes per second.
+USUAL_DIRTY_RATE = 2**20
+
+
+@dataclass(slots=True)
+class FakeParts:
+    """What a fake host has beside CPUs and memory; tests change it.
+
+    `hugepages`: pages in node 0 by size. A part named in `unread` cannot be told, for the reason beside it.
+    """
+
+    hugepages: dict[int, int] = field(default_factory=dict)
+    cpu_model: str = "fake"
+    features: frozenset[str] = USUAL_FEATURES
+    nics: tuple[NicFacts, ...] = (NicFacts(name="eno1", up=True, speed_bits_s=10**9),)
+    gpus: tuple[GpuFacts, ...] = ()
+    unread: dict[str, str] = field(default_factory=dict)
+    #: domain → bytes per second that it writes
+    dirty_rates: dict[UUID, int] = field(default_factory=dict)
+
+
+class FakeEquipment:
+    """`equipment`, `guest_cpu` and `dirty_rate`, and what starting and arriving ask of the parts."""
+
+    name: str
+    parts: FakeParts
+    faults: Faults
+    unreachable: bool
+    frozen: bool
+    _lock: threading.RLock
+    _domains: dict[UUID, FakeDomain]
+    _pools: dict[str, FakeStore]
+
+    if TYPE_CHECKING:  # what the host itself has
+
+        def pass_time(self, seconds: float) -> None: ...
+        def _owned(self, uuid: UUID) -> FakeDomain: ...
+
+    @verb
+    def equipment(self, *, deadline_s: float | None = None) -> Equipment:
+        """See the port."""
+        with self._lock:
+            used = self._pages_used()
+            whole = Equipment(
+                pages=tuple(
+                    PageFacts(node=0, size_bytes=size, total=total, free=total - used.get(size, 0))
+                    for size, total in sorted(self.parts.hugepages.items())
+                ),
+                cpu=CpuModelFacts(
+                    model=self.parts.cpu_model,
+                    vendor="Fake",
+                    features=dict.fromkeys(Accel, self.parts.features),
+                ),
+                pools=tuple(_facts(store) for _, store in sorted(self._pools.items())),
+                nics=self.parts.nics,
+                gpus=self.parts.gpus,
+                unread=dict(self.parts.unread),
+            )
+            return replace(whole, **dict.fromkeys(self.parts.unread))  # type: ignore[arg-type]  # parts by name
+
+    @verb
+    def guest_cpu(self, uuid: UUID, *, deadline_s: float | None = None) -> GuestCpu:
+        """See the port."""
+        with self._lock:
+            domain = self._domains.get(uuid) or self._owned(uuid)
+            if domain.live is None or domain.cpu is None:
+                raise Conflict(f"domain {domain.name!r} is off", host=self.name)
+            return domain.cpu
+
+    @verb
+    def dirty_rate(
+        self, uuid: UUID, *, seconds: int = 1, deadline_s: float | None = None
+    ) -> int | None:
+        """See the port. Virtual time passes while it is measured."""
+        check_dirty_rate_seconds(seconds, self.name)
+        domain = self._owned(uuid)
+        if domain.state not in ACTIVE:
+            raise Conflict(f"domain {domain.name!r} is off", host=self.name)
+        self.pass_time(seconds)
+        return self.parts.dirty_rates.get(uuid, USUAL_DIRTY_RATE)
+
+    # --- what starting and arriving take ------------------------------------------------------
+
+    def _pages_used(self) -> Mapping[int, int]:
+        used: dict[int, int] = {}
+        for domain in self._domains.values():
+            size = domain.live.tuning.hugepage_bytes if domain.live is not None else None
+            if domain.live is not None and size:
+                used[size] = used.get(size, 0) + -(-domain.live.memory_bytes // size)
+        return used
+
+    def _check_parts(self, spec: DomainSpec) -> None:
+        """Pages, features and cards that QEMU would not start without."""
+        size = spec.tuning.hugepage_bytes
+        if size:
+            wanted = -(-spec.memory_bytes // size)
+            free = self.parts.hugepages.get(size, 0) - self._pages_used().get(size, 0)
+            if wanted > free:
+                raise NoSpace(
+                    f"{wanted} hugepages of {size} bytes are needed, {free} are free",
+                    host=self.name,
+                    details={"needed_pages": wanted, "available_pages": free},
+                )
+        if lacking := sorted(set(spec.cpu_features) - self.parts.features):
+            raise Unsupported(
+                f"guest CPU doesn't match: missing features {', '.join(lacking)}", host=self.name
+            )
+        there = {card.address for card in self.parts.gpus}
+        taken = {
+            address
+            for domain in self._domains.values()
+            if domain.live is not None and domain.uuid != spec.uuid
+            for address in domain.live.pci_devices
+        }
+        for address in spec.pci_devices:
+            if address not in there:
+                raise InvalidSpec.of("pci_devices", address, "no such device", host=self.name)
+            if address in taken:
+                raise Conflict(f"PCI device {address} is in use", host=self.name)
+
+    def _check_arriving(self, cpu: GuestCpu | None) -> None:
+        """Whether a running guest finds the CPU that it was started with."""
+        if cpu is None:
+            return
+        lacking = sorted(cpu.features - self.parts.features)
+        if lacking or (cpu.passthrough and cpu.model != self.parts.cpu_model):
+            what = f"missing features {', '.join(lacking)}" if lacking else f"not a {cpu.model}"
+            raise Unsupported(f"guest CPU doesn't match: {what}", host=self.name)
+
+    def _cpu_of(self, spec: DomainSpec) -> GuestCpu:
+        """The CPU that a guest is started with here."""
+        if spec.accel is Accel.EMULATION:
+            return GuestCpu(accel=Accel.EMULATION)
+        return GuestCpu(
+            accel=Accel.KVM,
+            model=self.parts.cpu_model,
+            features=self.parts.features,
+            passthrough=spec.service_class is ServiceClass.REALTIME,
+        )
+
+
+def _facts(store: FakeStore) -> StorageFacts:
+    return StorageFacts(
+        name=store.name,
+        kind="dir",
+        active=True,
+        capacity_bytes=store.capacity_bytes,
+        allocation_bytes=store.allocated_bytes,
+        available_bytes=store.capacity_bytes - store.allocated_bytes,
+    )

@@ -1,0 +1,144 @@
+"""What hosts have beside CPUs and memory: kept on their rows as they told it, and read back with "not known" as None."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from millwright.core.placement import Card
+from millwright.hypervisor import Equipment
+
+from .models import Host
+
+#: Parts of a host's equipment, in the order in which people read them.
+PARTS = ("cpu", "pages", "pools", "nics", "gpus")
+
+
+def as_kept(found: Equipment, at: dt.datetime) -> dict[str, Any]:
+    """The equipment as data for the host's row; a part that was not told is None, with its reason in `unread`."""
+    return {
+        "at": at.isoformat(),
+        "unread": dict(found.unread),
+        "cpu": None
+        if found.cpu is None
+        else {
+            "model": found.cpu.model,
+            "vendor": found.cpu.vendor,
+            "features": {str(way): sorted(names) for way, names in found.cpu.features.items()},
+        },
+        "pages": None
+        if found.pages is None
+        else [
+            {
+                "node": row.node,
+                "size_bytes": row.size_bytes,
+                "total": row.total,
+                "free": row.free,
+            }
+            for row in found.pages
+        ],
+        "pools": None
+        if found.pools is None
+        else [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "active": row.active,
+                "capacity_bytes": row.capacity_bytes,
+                "allocation_bytes": row.allocation_bytes,
+                "available_bytes": row.available_bytes,
+            }
+            for row in found.pools
+        ],
+        "nics": None
+        if found.nics is None
+        else [
+            {"name": row.name, "up": row.up, "speed_bits_s": row.speed_bits_s} for row in found.nics
+        ],
+        "gpus": None
+        if found.gpus is None
+        else [
+            {
+                "address": row.address,
+                "model": row.model,
+                "name": row.name,
+                "driver": row.driver,
+                "iommu_group": row.iommu_group,
+                "companions": list(row.companions),
+                "profiles": dict(row.profiles),
+            }
+            for row in found.gpus
+        ],
+    }
+
+
+def part(host: Host, name: str) -> Any:
+    """One part as it was told; None: not known."""
+    return (host.equipment or {}).get(name)
+
+
+def cpu_features(host: Host) -> frozenset[str] | None:
+    """What guests can be given, in the way that this host runs them."""
+    cpu = part(host, "cpu")
+    names = None if cpu is None else cpu["features"].get(host.accel)
+    return None if names is None else frozenset(names)
+
+
+def cpu_model(host: Host) -> str:
+    """The host's CPU as libvirt names it; "": not known."""
+    cpu = part(host, "cpu")
+    return "" if cpu is None else str(cpu["model"])
+
+
+def pages(host: Host, which: str = "total") -> Mapping[int, int] | None:
+    """Hugepages by size in bytes, over all nodes: in `total`, or `free` of use."""
+    rows = part(host, "pages")
+    if rows is None:
+        return None
+    found: dict[int, int] = {}
+    for row in rows:
+        found[row["size_bytes"]] = found.get(row["size_bytes"], 0) + row[which]
+    return found
+
+
+def pages_bytes(host: Host) -> int:
+    """Memory that is set aside for hugepages; nobody has it as ordinary memory."""
+    return sum(size * count for size, count in (pages(host) or {}).items())
+
+
+def storage_free(host: Host) -> Mapping[str, int] | None:
+    """Free bytes of each pool that is active."""
+    rows = part(host, "pools")
+    if rows is None:
+        return None
+    return {row["name"]: row["available_bytes"] for row in rows if row["active"]}
+
+
+def cards(host: Host) -> tuple[Card, ...] | None:
+    """Cards that can be given whole: those in an IOMMU group. With types of their own they are shared, not given."""
+    rows = part(host, "gpus")
+    if rows is None:
+        return None
+    return tuple(
+        Card(row["address"], row["model"], tuple(row["companions"]))
+        for row in rows
+        if row["iommu_group"] is not None
+    )
+
+
+def nic_bytes_s(host: Host) -> float | None:
+    """What all NICs that are up carry together."""
+    speeds = _speeds(host)
+    return sum(speeds) / 8 if speeds else None
+
+
+def link_bytes_s(host: Host) -> float | None:
+    """What a migration may count on: the slowest NIC that is up, since nobody has said which one it goes over."""
+    speeds = _speeds(host)
+    return min(speeds) / 8 if speeds else None
+
+
+def _speeds(host: Host) -> list[int]:
+    rows = part(host, "nics") or ()
+    return [row["speed_bits_s"] for row in rows if row["up"] and row["speed_bits_s"]]
