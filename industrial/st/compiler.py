@@ -19,6 +19,7 @@ from .declare import Resolver, check_all, collect
 from .emit_program import MAX_ARENA, Emitted, ProgramEmitter, Task, reachable, recursive
 from .errors import BuildError, Diagnostic, Sink, SourceFile, StError, decode_source
 from .escape import refuse_escapes
+from .events import LOOK_US, exactly
 from .library import standard
 from .lower_edges import lower_edges
 from .lower_eno import has_eno, lower_eno, taken
@@ -256,6 +257,14 @@ def _tasks(project: Project, resolver: Resolver, config: Config) -> list[Task]:
 
 def _warn_of_unconnected(project: Project, config: Config) -> None:
     """Tasks of the project take the place of a CONFIGURATION's: what was connected there may not run."""
+    for task in project.tasks:
+        if "SINGLE" in task.settings:
+            project.sink.warning(
+                task.pos,
+                "task",
+                f"task {task.name} of a CONFIGURATION is started by SINGLE, and tasks of the project take its place",
+                length=len(task.name),
+            )
     run = {name.upper() for task in config.tasks for name in task.programs}
     for row in project.instances:
         if row.connections and row.name.upper() not in run:
@@ -287,37 +296,30 @@ def _configured(project: Project, resolver: Resolver, program: Any) -> list[Task
             members[key].append((instance.name, found))
     rows: list[Task] = []
     for task in project.tasks:
+        up = task.name.upper()
+        event = project.events.get(up)
         interval = (
-            checker.constant(_exactly(task.settings["INTERVAL"]), t.LTIME)
+            checker.constant(exactly(task.settings["INTERVAL"]), t.LTIME)
             if "INTERVAL" in task.settings
             else None
         )
-        if "INTERVAL" not in task.settings:
-            project.error(task.pos, "task", f"task {task.name} needs an INTERVAL")
+        if "INTERVAL" not in task.settings and "SINGLE" not in task.settings:
+            project.error(task.pos, "task", f"task {task.name} needs an INTERVAL, or SINGLE")
         priority = (
             checker.constant_int(task.settings["PRIORITY"]) if "PRIORITY" in task.settings else 1
         )
-        if interval is None or priority is None or not isinstance(interval.value, int):
+        nanoseconds = interval.value if interval and isinstance(interval.value, int) else 0
+        if priority is None or (interval is None and event is None):
             continue
-        if interval.value < 100_000:
+        if nanoseconds < 100_000 and (nanoseconds or event is None):
             project.error(task.pos, "task", f"task {task.name}: the shortest interval is 100 us")
-        elif interval.value % 1000:
+        elif nanoseconds % 1000:
             project.error(
                 task.pos, "task", f"task {task.name}: an interval is a whole number of microseconds"
             )
-        rows.append(
-            Task(task.name, interval.value // 1000, priority, 0, tuple(members[task.name.upper()]))
-        )
-    return rows
-
-
-def _exactly(interval: n.Expr) -> n.Expr:
-    """T#1ms500us as it is written, of which a TIME would keep the milliseconds alone."""
-    if isinstance(interval, n.Literal) and interval.kind == "typed":
-        prefix, _, text = interval.text.partition("#")
-        if prefix.upper() in ("T", "TIME"):
-            return replace(interval, text=f"LTIME#{text}")
-    return interval
+        rows.append(Task(task.name, nanoseconds // 1000, priority, 0, tuple(members[up]), event))
+    looked = min([LOOK_US, *(row.interval_us for row in rows if row.interval_us)])
+    return [row if row.event is None else replace(row, interval_us=looked) for row in rows]
 
 
 def compile_project(
@@ -478,7 +480,7 @@ def _rows(project: Project, own: int) -> list[PouReport]:
                     and item.file == row.file
                 ]
     broken: set[str] = set()
-    hidden = set(project.connections.values())
+    hidden = {*project.connections.values(), *project.events.values()}
     for pou in project.all_pous:
         if pou in hidden:
             continue

@@ -42,8 +42,10 @@ def hidden_programs(project: Project) -> None:
 
 def reach_instances(resolver: Resolver) -> None:
     """Let hidden programs see the instances of the configuration, which no other program does."""
+    from .events import remembered
+
     project = resolver.project
-    if not project.connections:
+    if not (project.connections or project.events):
         return
     found: dict[str, Var] = {}
     for instance in project.instances:
@@ -65,10 +67,14 @@ def reach_instances(resolver: Resolver) -> None:
         if key not in project.globals:
             project.globals[key] = Var(instance.name, kind, "PROGRAM", instance.pos, "global")
         found[up] = project.globals[key]
-    for hidden in project.connections.values():
+    for hidden in (*project.connections.values(), *project.events.values()):
         resolver.resolve(hidden)
         resolver.layout(hidden)
         hidden.variables.update(found)
+    for task in project.tasks:
+        if (events := project.events.get(task.name.upper())) is not None:
+            for var in remembered(task):
+                project.globals[var.name.upper()] = events.variables[var.name.upper()] = var
 
 
 def _good(project: Project, instance: n.ProgramInstance) -> bool:
@@ -83,7 +89,7 @@ def _good(project: Project, instance: n.ProgramInstance) -> bool:
         elif arg.output and (arg.negated or not _variable(arg.value)):
             text = f"{arg.name} => wants a variable"
             hint = "a global, an input of another program instance, or an address like %QW3"
-        elif not arg.output and not _source(arg.value):
+        elif not arg.output and not is_source(arg.value):
             text = f"{arg.name} := wants a constant or a variable"
             hint = "compute it in the program; globals, addresses and outputs of other instances are variables"
         elif arg.name.upper() in targets:
@@ -99,11 +105,12 @@ def _variable(node: n.Expr | None) -> bool:
     if isinstance(node, n.Member):
         return _variable(node.base)
     if isinstance(node, n.Index):
-        return _variable(node.base) and all(_source(index) for index in node.indices)
+        return _variable(node.base) and all(is_source(index) for index in node.indices)
     return isinstance(node, n.Name | n.Direct)
 
 
-def _source(node: n.Expr | None) -> bool:
+def is_source(node: n.Expr | None) -> bool:
+    """Whether an expression is what the standard calls a data source: a constant or a variable."""
     if isinstance(node, n.Unary):
         return node.op == "-" and isinstance(node.operand, n.Literal | n.Name)
     return isinstance(node, n.Literal) or _variable(node)

@@ -9,6 +9,7 @@ from .check_place import parse_direct
 from .check_stmt import Checker
 from .connect import hidden_programs, reach_instances
 from .errors import Sink, SourceFile
+from .events import event_programs
 from .model import Pou, Var, align
 from .open_arrays import add_bounds, is_open, settle_open
 from .resolve_types import MAX_BYTES, TypeResolver
@@ -70,6 +71,7 @@ def collect(files: list[SourceFile], units: list[n.Unit], sink: Sink, *, codesys
         project.tasks += unit.tasks
         project.instances += unit.instances
     hidden_programs(project)
+    event_programs(project)
     return project
 
 
@@ -429,7 +431,7 @@ def check_all(project: Project) -> Resolver:
     reach_instances(resolver)
     from .check_oop import check_contracts
 
-    hidden_ones = set(project.connections.values())
+    hidden_ones = {*project.connections.values(), *project.events.values()}
 
     def check(pou: Pou) -> None:
         hidden = pou in hidden_ones

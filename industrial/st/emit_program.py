@@ -36,6 +36,8 @@ class Task:
     watchdog_us: int
     #: (name of the instance, program)
     programs: tuple[tuple[str, Pou], ...]
+    #: What looks for the event that starts them, and calls them.
+    event: Pou | None = None
 
 
 @dataclass(slots=True)
@@ -198,10 +200,7 @@ class ProgramEmitter:
         for task in self.tasks:
             starts.append(offset)
             offset = align(
-                offset
-                + max(
-                    (depth(run_in_place(self.project, *row)) for row in task.programs), default=0
-                ),
+                offset + max((depth(pou) for pou in _run(self.project, task)), default=0),
                 16,
             )
         return starts, max(offset, NULL_ZONE + 16)
@@ -331,6 +330,12 @@ class ProgramEmitter:
         lines.append("}")
         for number, task in enumerate(self.tasks):
             lines.append(f"static void task_{number}(vplc_ctx *c) {{ c->depth = 0;")
+            if task.event is not None:
+                looks = task.event
+                lines.append(
+                    f"c->file = {looks.node.pos >> 32}u; p{looks.number}(c, {stacks[number]}u, 0u); }}"
+                )
+                continue
             for name, pou in task.programs:
                 var = next((v for v in self.instances if v.name.upper() == name.upper()), None)
                 run = run_in_place(self.project, name, pou)
@@ -464,10 +469,17 @@ def _segments(image: bytes, ranges: list[tuple[int, int, int]]) -> Iterator[tupl
             at = stop
 
 
+def _run(project: Project, task: Task) -> list[Pou]:
+    """What a task calls by itself."""
+    if task.event is not None:
+        return [task.event]
+    return [run_in_place(project, *row) for row in task.programs]
+
+
 def reachable(project: Project, tasks: list[Task]) -> set[Pou]:
     """What the programs of the tasks can call, directly or through others."""
     found: set[Pou] = set()
-    waiting = [run_in_place(project, *row) for task in tasks for row in task.programs]
+    waiting = [pou for task in tasks for pou in _run(project, task)]
     while waiting:
         pou = waiting.pop()
         if pou in found:

@@ -499,12 +499,12 @@ class Parser(SfcParser):
             settings: dict[str, n.Expr] = {}
             self.expect_op("(")
             while True:
-                key = self.name("INTERVAL or PRIORITY")
-                if key.up not in ("INTERVAL", "PRIORITY"):
+                key = self.name("INTERVAL, PRIORITY or SINGLE")
+                if key.up not in ("INTERVAL", "PRIORITY", "SINGLE"):
                     self.sink.error(
                         key.pos,
                         "unsupported",
-                        f"{key.text}: a task has INTERVAL and PRIORITY; others are not supported",
+                        f"{key.text}: a task has INTERVAL, PRIORITY and SINGLE",
                     )
                 self.expect_op(":=")
                 settings[key.up] = self.expression()

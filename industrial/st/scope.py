@@ -36,6 +36,8 @@ class Project:
     instances: list[n.ProgramInstance] = field(default_factory=list)
     #: Name of a connected program instance → the hidden program that calls it (connect.py).
     connections: dict[str, Pou] = field(default_factory=dict)
+    #: Name of a task with SINGLE → the hidden program that looks at it (events.py).
+    events: dict[str, Pou] = field(default_factory=dict)
     #: All POUs with bodies, methods included, in the order of their numbers.
     all_pous: list[Pou] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
