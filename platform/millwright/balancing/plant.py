@@ -155,12 +155,32 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
             )
             for pool in pools.values()
         ),
-        rules=tuple(_rules({row[0] for row in machines})),
+        rules=tuple(rules_of({row[0] for row in machines})),
         settings=Settings(
             moves_running=Move.objects.filter(state="prepared").count(), spare_hosts=spare_hosts
         ),
     )
     return laid(plant, calendar, now)
+
+
+def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
+    """All hosts, and of machines only these (a query set of those on hosts), without what they used.
+
+    As `read_plant` has them, but that hosts have left what nobody holds and what these machines hold: ordinary
+    memory, CPUs and cores, which hosts do not tell, count as if there were no others. Six queries.
+    """
+    rows = list(machines.select_related(None).order_by().values_list(*_MACHINE))
+    hosts = list(HostRow.objects.only(*_HOST))
+    cells = frozenset(Cell.objects.values_list("slug", flat=True))
+    lost = {row.name for row in hosts if row.health == HostHealth.DOWN}
+    needs = needs_by_version()
+    cpus = {row.pk: cpu_of(row) for row in StartedCpu.objects.all()}
+    held = [_held(row, needs, cpus, lost) for row in rows]
+    parts, roles = Parts(held), dict[str, dict[str, int]]()
+    return tuple(_host(row, cells, roles, parts) for row in hosts), [
+        (row[0], _with_parts(_vm(row, NOTHING, window_open=False), takes))
+        for row, takes in zip(rows, held, strict=True)
+    ]
 
 
 def placed(machine: Machine, host: str, cores: int) -> Vm:
@@ -275,13 +295,18 @@ def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:
 
 def host_state(row: HostRow) -> HostState:
     """Health and administration in one word."""
-    if row.health == HostHealth.DOWN:
+    return state_of(row.health, row.administration)
+
+
+def state_of(health: str, administration: str) -> HostState:
+    """As `host_state`, of the two words."""
+    if health == HostHealth.DOWN:
         return HostState.DOWN
-    if row.health == HostHealth.SUSPECT:
+    if health == HostHealth.SUSPECT:
         return HostState.SUSPECT
-    if row.administration == HostAdministration.DRAINING:
+    if administration == HostAdministration.DRAINING:
         return HostState.DRAINING
-    if row.administration == HostAdministration.SCHEDULABLE:
+    if administration == HostAdministration.SCHEDULABLE:
         return HostState.UP
     return HostState.CORDONED
 
@@ -336,7 +361,8 @@ def _vm(row: tuple[Any, ...], demand: Demand, window_open: bool, after: tuple[st
     )
 
 
-def _rules(present: set[UUID]) -> Iterable[Rule]:
+def rules_of(present: set[UUID]) -> Iterable[Rule]:
+    """The rules in force, with those of their machines that are present. Three queries."""
     rows = PlacementRule.objects.filter(enabled=True).prefetch_related(
         "machines__environment", "hosts"
     )

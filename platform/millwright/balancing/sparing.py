@@ -1,25 +1,53 @@
-"""Room for hosts to die, kept where machines are placed: as many hosts as the balancer is told (`spare_hosts`)."""
+"""Room for hosts to die, kept where machines are placed: as many hosts as the balancer is told (`spare_hosts`).
+
+Sums by host tell of most placements that the room is there (`core.balancing.sums`, which errs to the safe side
+only): they are read with five queries. Where they do not suffice for some hosts, the machines of those are
+read and placed on paper, beside everything else as amounts; and the whole plant where even that does not tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
+from uuid import UUID
 
+import numpy as np
+from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
-from millwright.core.balancing import Vm, failure_capacity
-from millwright.core.lifecycle import ServiceClass
-from millwright.core.placement import HostVerdict, Placement
-from millwright.environments.sizes import requires_of
+from millwright.core.balancing import (
+    FailureVerdict,
+    Host,
+    HostState,
+    Plant,
+    Room,
+    Sort,
+    Vm,
+    doubtful,
+    failure_capacity,
+    losses_of,
+    page_bytes,
+)
+from millwright.core.lifecycle import HostHealth, ServiceClass
+from millwright.core.placement import HostSnapshot, HostVerdict, Placement, Snapshot
+from millwright.environments.models import StartedCpu
+from millwright.environments.placement import cpu_of
+from millwright.environments.sizes import DEFAULT_POOL, requires_of
+from millwright.inventory.models import Host as HostRow
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
-from .models import Balancer
-from .parts import Held, machine
-from .plant import placed, read_plant
+from .models import Balancer, PlacementRule
+from .parts import Held, machine, needs_by_version
+from .plant import machines_on_hosts, placed, read_plant, read_some, rules_of, state_of
 
 #: Hosts that are tried, the best first.
 TRIES = 3
+#: With more hosts than this in doubt the whole plant is read: it does not take longer then.
+MOST_DOUBTFUL = 200
+MIB = 2**20
 
 
 def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Placement, str]:
@@ -27,16 +55,15 @@ def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Plac
 
     `standing`: the machine as it would stand on a host. Nothing is read where no host is kept to spare.
     """
-    k = Balancer.objects.filter(pk=1).values_list("spare_hosts", flat=True).first()
+    told = Balancer.objects.filter(pk=1).values_list("spare_hosts", "calendar").first()
+    k, calendar = told or (0, [])
     if not k or plan.chosen is None:
         return plan, ""
-    plant, first = read_plant(), ""
+    pool, first = _Pool(plan.pool, calendar), ""
     others = [verdict for verdict in plan.verdicts if verdict.accepted and verdict != plan.chosen]
     for verdict in (plan.chosen, *others)[:TRIES]:
-        vm = standing(verdict)
-        kept = tuple(row for row in plant.vms if row.name != vm.name)
-        answer = failure_capacity(replace(plant, vms=(*kept, vm)), k)
-        if answer.ok:
+        answer = pool.with_it(standing(verdict), k)
+        if answer is None or answer.ok:
             return replace(plan, chosen=verdict), ""
         broken = answer.broken[0]
         # Counted, not named: they may be other projects' machines.
@@ -50,6 +77,302 @@ def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Plac
             "number": k,
         }
     return replace(plan, chosen=None), first
+
+
+#: What a machine wants, as sums have it: MiB of memory, cores, millicores reserved, MiB of disk.
+Wants = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Guests:
+    """So many machines of a host that are alike, and what each of them wants. `cpu`: that it was started with."""
+
+    host: int
+    count: int
+    wants: Wants
+    cell: str
+    protected: bool
+    cpu: int | None = None
+    #: it needs what not every host has
+    needy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruled:
+    """Machines of hard rules: all by name; the protected ones that are kept apart and nothing else, for each
+    host from how many others; the hosts of protected ones of which another rule speaks."""
+
+    keys: dict[str, UUID]
+    apart: list[_Guests]
+    peers: Counter[int]
+    odd: set[int]
+
+
+class _Pool:
+    """What placements ask of the pool; each part of it is read when it is first wanted."""
+
+    def __init__(self, snapshot: Snapshot | None, calendar: Iterable[dict[str, Any]]) -> None:
+        self._hosts: tuple[HostSnapshot, ...] = snapshot.hosts if snapshot else ()
+        #: sums know the reservations that machines have, not those that the calendar gives them
+        self._told = snapshot is not None and all("reservation" not in line for line in calendar)
+
+    def with_it(self, vm: Vm, k: int) -> FailureVerdict | None:
+        """May any k hosts die with the machine standing there? Nothing: sums say so already."""
+        if self._told and vm.host in self._index:
+            found = doubtful(self._room(vm), k)
+            if found is not None and not len(found):
+                return None
+            if found is not None and len(found) <= MOST_DOUBTFUL:
+                names = [self._hosts[host].name for host in found.tolist()]
+                return losses_of(self._around(vm, names), names)
+        plant = self._plant
+        kept = tuple(row for row in plant.vms if row.name != vm.name)
+        return failure_capacity(replace(plant, vms=(*kept, vm)), k)
+
+    @cached_property
+    def _plant(self) -> Plant:
+        return read_plant()
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {host.name: number for number, host in enumerate(self._hosts)}
+
+    @cached_property
+    def _told_of(self) -> dict[str, tuple[dict[str, Any], int]]:
+        """Of each host its policy, and its disk if that is known. One query."""
+        rows = HostRow.objects.values_list("name", "policy", "disk_bytes")
+        return {name: (policy, disk) for name, policy, disk in rows}
+
+    @cached_property
+    def _cpus(self) -> list[int]:
+        """Millicores that each host shares, as rounds count them."""
+        nothing: tuple[dict[str, Any], int] = ({}, 0)
+        return [
+            int(
+                len(host.topology.shared)
+                * float(self._told_of.get(host.name, nothing)[0].get("overcommit_ratio", 1.0))
+                * 1000
+                + 1e-6
+            )
+            for host in self._hosts
+        ]
+
+    @cached_property
+    def _needs(self) -> Collection[int]:
+        """Template versions whose machines need what not every host has. One query."""
+        return needs_by_version().keys()
+
+    @cached_property
+    def _guests(self) -> list[_Guests]:
+        """Machines on hosts, those that are alike counted. One query."""
+        rows = (
+            machines_on_hosts()
+            .select_related(None)
+            .order_by()
+            .values_list(
+                "host__name",
+                "memory_bytes",
+                "realtime_cores",
+                "cpu_reservation",
+                "disk_bytes",
+                "cell__slug",
+                "protected",
+                "started_cpu",
+                "template_version",
+            )
+            .annotate(number=Count("pk"))
+        )
+        index = self._index
+        return [
+            _Guests(
+                index[host],
+                number,
+                _wants(memory, cores, share, disk),
+                cell or "",
+                protected,
+                cpu,
+                version in self._needs,
+            )
+            for host, memory, cores, share, disk, cell, protected, cpu, version, number in rows
+            if host in index
+        ]
+
+    @cached_property
+    def _ruled(self) -> _Ruled:
+        """What hard rules say of machines. One query."""
+        members: dict[str, set[UUID]] = defaultdict(set)
+        kinds: dict[str, str] = {}
+        keys: dict[str, UUID] = {}
+        about: dict[UUID, tuple[int, Wants]] = {}
+        rows = PlacementRule.objects.filter(
+            enabled=True, hard=True, machines__isnull=False
+        ).values_list(
+            "name",
+            "kind",
+            "machines",
+            "machines__environment__name",
+            "machines__name",
+            "machines__host__name",
+            "machines__protected",
+            "machines__memory_bytes",
+            "machines__realtime_cores",
+            "machines__cpu_reservation",
+            "machines__disk_bytes",
+        )
+        for rule, kind, key, env, name, host, protected, memory, cores, share, disk in rows:
+            kinds[rule] = kind
+            members[rule].add(key)
+            keys[f"{env}/{name}"] = key
+            if host in self._index and protected:
+                about[key] = (self._index[host], _wants(memory, cores, share, disk))
+        strange = {key for rule, kind in kinds.items() if kind != "apart" for key in members[rule]}
+        peers: Counter[int] = Counter()
+        for inside in members.values():
+            for key in inside & (about.keys() - strange):
+                peers[about[key][0]] += len(inside) - 1
+        apart = [
+            _Guests(host, 1, wants, "", protected=True)
+            for key, (host, wants) in about.items()
+            if key not in strange
+        ]
+        return _Ruled(keys, apart, peers, {about[key][0] for key in strange & about.keys()})
+
+    def _room(self, vm: Vm) -> Room:
+        """The pool with the machine there, as sums."""
+        here, size = self._index[str(vm.host)], len(self._hosts)
+        free = self._free.copy()
+        own = (
+            -(-vm.memory_bytes // MIB),
+            vm.cores,
+            _millicores(vm.cpu_reservation),
+            -(-vm.disks.get(DEFAULT_POOL, 0) // MIB),
+        )
+        free[:, here] -= own
+        cell = next((label[5:] for label in vm.requires if label.startswith("cell:")), "")
+        ruled = self._ruled
+        mine = [_Guests(here, 1, own, cell, vm.protected)]
+        lost = [guests for guests in (*self._guests, *mine) if guests.protected]
+        peers, odd = np.zeros(size, np.int64), np.zeros(size, np.bool_)
+        for host, number in ruled.peers.items():
+            peers[host] = number
+        odd[[*sorted(ruled.odd), *(guests.host for guests in lost if guests.needy)]] = True
+        # Rules may speak already of a machine that is about to be placed; and it may need what few hosts have.
+        needy = vm.hugepage or vm.gpus or vm.cpu_features or vm.disks.keys() - {DEFAULT_POOL}
+        if vm.name in ruled.keys or needy:
+            odd[here] = True
+        return Room(
+            free,
+            self._takes(lost),
+            np.array([host.health != HostHealth.DOWN for host in self._hosts], np.bool_),
+            # Those of rules are among these too: counted twice, which errs to the safe side.
+            _sort([guests for guests in lost if guests.wants[1]], size),
+            _sort([guests for guests in lost if not guests.wants[1]], size),
+            _sort(ruled.apart, size),
+            peers,
+            odd,
+        )
+
+    def _takes(self, lost: Collection[_Guests]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Hosts that may take each of these: they reach every cell and have what every CPU had. One query at most."""
+        cells = {guests.cell for guests in lost} - {""}
+        asked = {guests.cpu for guests in lost} - {None}
+        cpus = [cpu_of(row) for row in self._started if row.pk in asked] if asked else []
+        features = frozenset[str]().union(*(cpu.features for cpu in cpus))
+        models = {cpu.model for cpu in cpus if cpu.passthrough and cpu.model}
+        kvm = any(cpu.accel == "kvm" for cpu in cpus)
+        return np.array(
+            [
+                state_of(host.health, host.administration) is HostState.UP
+                and cells <= host.cells
+                and (host.cpu_features is None or features <= host.cpu_features)
+                and (not host.cpu_model or models <= {host.cpu_model})
+                and (not kvm or host.accel == "kvm")
+                for host in self._hosts
+            ],
+            np.bool_,
+        )
+
+    @cached_property
+    def _started(self) -> list[StartedCpu]:
+        return list(StartedCpu.objects.all())
+
+    @cached_property
+    def _free(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+        """What each host has left, as `Wants`; of a disk that is not known enough is assumed."""
+        reserved = np.zeros(len(self._hosts), np.int64)
+        for guests in self._guests:
+            reserved[guests.host] += guests.count * guests.wants[2]
+        known = [self._told_of.get(host.name, ({}, 0))[1] for host in self._hosts]
+        return np.array(
+            [
+                [host.memory_free_bytes // MIB for host in self._hosts],
+                [len(host.topology.realtime - host.claimed_cpus) for host in self._hosts],
+                np.array(self._cpus, np.int64) - reserved,
+                [
+                    host.disk_free_bytes // MIB if disk else 2**40
+                    for host, disk in zip(self._hosts, known, strict=True)
+                ],
+            ],
+            np.int64,
+        )
+
+    def _around(self, vm: Vm, names: Collection[str]) -> Plant:
+        """These hosts with their machines, those of hard rules and with needs, and the rest of the pool as amounts."""
+        rules = PlacementRule.objects.filter(enabled=True, hard=True).values_list("pk", flat=True)
+        asked = Q(host__name__in=names) | Q(placement_rules__in=list(rules))
+        asked |= Q(template_version__in=list(self._needs))
+        hosts, rows = read_some(machines_on_hosts().filter(asked).distinct())
+        vms = [row for _key, row in rows if row.name != vm.name]
+        listed: dict[str, list[Vm]] = defaultdict(list)
+        for row in vms:
+            listed[str(row.host)].append(row)
+        present = {key for key, _row in rows}
+        if vm.name in self._ruled.keys:
+            present.add(self._ruled.keys[vm.name])
+        return Plant(
+            tuple(
+                self._less(host, listed[host.name]) for host in hosts if host.name in self._index
+            ),
+            (*vms, vm),
+            rules=tuple(rules_of(present)),
+        )
+
+    def _less(self, host: Host, inside: Collection[Vm]) -> Host:
+        """A host so that, beside these machines, it has left what it really has left."""
+        number = self._index[host.name]
+        seen = self._hosts[number]
+        pages = sum(count * page_bytes(size) for size, count in host.hugepages.items())
+        memory = host.memory_bytes - pages - seen.memory_free_bytes
+        memory -= sum(row.memory_bytes for row in inside if not row.hugepage)
+        spent = int(host.cpus * 1000 + 1e-6) - int(self._free[2, number])
+        spent -= sum(_millicores(row.cpu_reservation) for row in inside)
+        return replace(
+            host,
+            cores=int(self._free[1, number]) + sum(row.cores for row in inside),
+            cpus_aside=max(spent, 0) / 1000,
+            memory_aside_bytes=max(memory, 0),
+        )
+
+
+def _sort(rows: Iterable[_Guests], size: int) -> Sort:
+    count, most = np.zeros(size, np.int64), np.zeros(4, np.int64)
+    for guests in rows:
+        count[guests.host] += guests.count
+        most = np.maximum(most, guests.wants)
+    return Sort(count, most)
+
+
+def _wants(memory: int, cores: int, reservation: float, disk: int) -> Wants:
+    return (
+        -(-(memory + OVERHEAD_BYTES) // MIB),
+        cores,
+        _millicores(reservation),
+        -(-disk // MIB),
+    )
+
+
+def _millicores(cpus: float) -> int:
+    return int(np.ceil(cpus * 1000 - 1e-6))
 
 
 def standing_machine(machine: Any) -> Callable[[HostVerdict], Vm]:

@@ -53,8 +53,9 @@ def allocate(
     """
     wants = sorted(wants, key=lambda want: want.index)
     control = [want for want in wants if want.control]
-    cores = free_cores(topology, claimed)
-    chosen = _from_fewest_nodes(topology, cores, len(control))
+    chosen: list[frozenset[int]] = []
+    if control:
+        chosen = _from_fewest_nodes(topology, free_cores(topology, claimed), len(control))
     if len(chosen) < len(control) and not best_effort:
         return None
     vcpus: dict[int, frozenset[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from millwright.core.lifecycle import ServiceClass
@@ -69,13 +70,11 @@ def place_machine(
     spec = machine.template_version.spec
     size = size_of(spec, machine.size)
     cell = machine.cell.slug if machine.cell else ""
-    now = snapshot()
+    now = whole = snapshot()
     if hosts is not None:
         now = Snapshot(tuple(host for host in now.hosts if host.name in hosts))
     started = started_cpu(machine) if running else None
-    return place(
-        now,
-        want_for(
-            str(machine), spec, size, cell=cell, strict=machine.strict_realtime, started=started
-        ),
+    want = want_for(
+        str(machine), spec, size, cell=cell, strict=machine.strict_realtime, started=started
     )
+    return replace(place(now, want), pool=whole)

@@ -25,6 +25,10 @@ DEFAULT_RESERVED_BYTES = 512 * 2**20
 OVERHEAD_BYTES = 192 * 2**20
 #: A policy's lists of CPUs.
 _ROLES = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
+#: What of a policy a topology depends on.
+_CPU_KEYS = frozenset((*_ROLES, "cpus"))
+#: Topologies that are kept to be compared with.
+MOST_KINDS = 16
 
 
 def topology_of(host: Host) -> Topology:
@@ -53,6 +57,26 @@ def topology_of(host: Host) -> Topology:
         format_cpu_list(parse_cpu_list(policy.get(key, "")) & there) for key in _ROLES
     )
     return Topology.build(cpus, housekeeping=housekeeping, realtime=realtime, shared=shared)
+
+
+class Kinds:
+    """Topologies of hosts that have the same CPUs with the same roles: of a kind there is one."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[object, dict[str, Any], Topology]] = []
+
+    def of(self, host: Host) -> Topology:
+        """As `topology_of`."""
+        cpus = host.topology.get("cpus")
+        roles = {key: value for key, value in host.policy.items() if key in _CPU_KEYS}
+        for there, lists, topology in self._known:
+            if there == cpus and lists == roles:
+                return topology
+        found = topology_of(host)
+        # A pool has few kinds; of one where every host is another none is worth comparing with.
+        if len(self._known) < MOST_KINDS:
+            self._known.append((cpus, roles, found))
+        return found
 
 
 def snapshot(only: Collection[Host] | None = None) -> Snapshot:
@@ -98,11 +122,12 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     hosts = list(hosts)
     paged = _paged(placed, arriving) if any(pages_bytes(host) for host in hosts) else {}
-    given = _given(hosts)
+    given, kinds = _given(hosts), Kinds()
     return Snapshot(
         tuple(
             _host(
                 host,
+                kinds.of(host),
                 claims[host.pk],
                 promised.get(host.pk, {}),
                 cells,
@@ -149,6 +174,7 @@ def _given(hosts: Collection[Host]) -> dict[int, set[str]]:
 
 def _host(
     host: Host,
+    topology: Topology,
     claims: set[int],
     promised: dict[str, Any],
     cells: frozenset[str],
@@ -160,7 +186,7 @@ def _host(
         name=host.name,
         health=HostHealth(host.health),
         administration=HostAdministration(host.administration),
-        topology=topology_of(host),
+        topology=topology,
         memory_bytes=host.memory_bytes,
         # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.
         memory_promised_bytes=reserved

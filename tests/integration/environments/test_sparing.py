@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.exceptions import ValidationError
 from django.test import Client
 from millwright.balancing import recommending, sparing
+from millwright.balancing.models import Balancer, PlacementRule
 from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
 from millwright.core.placement import HostVerdict, Placement
-from millwright.environments import actions
-from millwright.environments.models import Machine
-from millwright.inventory.models import Host
+from millwright.environments import actions, placement
+from millwright.environments.models import Environment, Machine, StartedCpu
+from millwright.environments.sizes import size_of
+from millwright.inventory.models import CpuClaim, Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 from millwright.operations import StepFailed
 from millwright.orchestrator.store import DjangoStore
@@ -103,3 +107,195 @@ def test_the_next_best_host_is_taken_where_it_leaves_the_room(
     chosen, why = sparing.spared(plan, standing)
     assert chosen.chosen == verdicts[1]
     assert (why, asked) == ("", ["mw0-h1", "mw0-h2"])
+
+
+# --- told from sums, by looking at some machines, or at the whole plant ---------------------------------
+
+
+def _pool(plant: Plant, dice: random.Random, hosts: int, per_host: int) -> None:
+    """Hosts of many sizes and two CPUs; machines of many sizes, some with cores, in hugepages or started with a
+    CPU of their host's; a pair kept apart and one kept near."""
+    gib = 2**30
+    model = Host.objects.get(pk=plant.hosts[1].pk)
+    policy = {
+        "housekeeping_cpus": "0",
+        "realtime_cpus": "1-2",
+        "shared_cpus": "3-5",
+        "memory_reserved_bytes": 0,
+        "best_effort": True,
+    }
+    Host.objects.update(policy=policy, health="up")
+    for number in range(3, hosts + 1):
+        model.pk, model.name, model.uri = None, f"mw0-h{number}", f"fake://h{number}"
+        model.policy = policy
+        model.save()
+    one = Machine.objects.select_related("environment").get(environment__name="one")
+    Machine.objects.all().update(host=None)
+    CpuClaim.objects.all().delete()
+    paged = TemplateVersion.objects.get(pk=one.template_version_id)
+    paged.pk, paged.version = None, "paged"
+    paged.spec = {**paged.spec, "requires": {"hugepages": "1G"}}
+    paged.save()
+    features = {"old": ["sse"], "new": ["sse", "avx"]}
+    started = [
+        StartedCpu.objects.create(
+            digest=f"{accel}-{name}-{own}", accel=accel, model=name, features=found, passthrough=own
+        )
+        for accel, own in (("kvm", True), ("kvm", False), ("emulation", False))
+        for name, found in features.items()
+        if not own or name == "new"
+    ]
+    everywhere = list(Host.objects.order_by("name"))
+    rows = []
+    for host in everywhere:
+        cores, pages = [1, 2], 4
+        host.accel = dice.choice(["kvm", "kvm", "kvm", "emulation"])
+        kind = dice.choice(["new", "new", "old"])
+        told = dict.fromkeys(("kvm", "emulation"), features[kind])
+        for number in range(dice.randrange(per_host + 1)):
+            environment = Environment.objects.create(
+                name=f"x-{host.name}-{number}",
+                project=one.environment.project,
+                owner=one.environment.owner,
+                state="running",
+            )
+            own = cores.pop() if cores and dice.random() < 0.3 else 0
+            memory = dice.choice([gib, 2 * gib, 4 * gib])
+            in_pages = pages * gib >= memory and dice.random() < 0.1
+            pages -= memory // gib if in_pages else 0
+            cpus = [row for row in started if row.accel == host.accel and row.model == kind]
+            row = Machine.objects.create(
+                environment=environment,
+                name="vplc",
+                template_version=paged if in_pages else one.template_version,
+                started_cpu=dice.choice(cpus) if cpus and dice.random() < 0.2 else None,
+                size="small",
+                service_class="realtime" if own else "shared",
+                vcpus=2,
+                realtime_cores=int(bool(own)),
+                memory_bytes=memory,
+                disk_bytes=dice.choice([gib, 8 * gib]),
+                cell=one.cell,
+                host=host,
+                observed="running",
+                cpu_reservation=dice.choice([0.0, 0.0, 0.25]),
+                protected=dice.random() < 0.8,
+                cpu_assignment={"claims": {"1": str(own)}} if own else {},
+            )
+            if own:
+                CpuClaim.objects.create(host=host, cpu=own, machine=row, vcpu=1, operation=row.pk)
+            rows.append(row)
+        size = sum(
+            OVERHEAD_BYTES + (0 if row.template_version == paged else row.memory_bytes)
+            for row in rows
+            if row.host_id == host.pk
+        )
+        host.memory_bytes = size + (4 + dice.choice([1, 3, 6])) * gib
+        host.disk_bytes, host.disk_free_bytes = 100 * gib, dice.choice([4, 30, 60]) * gib
+        if dice.random() < 0.8:
+            host.equipment = {
+                "cpu": {"model": kind, "features": told},
+                "pages": [{"size_bytes": gib, "total": 4, "free": pages}],
+            }
+        host.save()
+    for name, kind in (("apart", "apart"), ("near", "near")):
+        if len(rows) > 4 and dice.random() < 0.6:
+            PlacementRule.objects.create(name=name, kind=kind).machines.set(dice.sample(rows, 2))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("k", [1, 2])
+def test_sums_and_the_whole_plant_say_the_same(
+    plant: Plant, machines: list[Machine], seed: int, k: int
+) -> None:
+    dice = random.Random(seed)  # noqa: S311 - a plant to compare on, no secret
+    _pool(plant, dice, hosts=7, per_host=3 if seed % 2 else 5)
+    recommending.set_mode(plant.operator, "off", spare_hosts=k)
+    machine = Machine.objects.select_related("template_version", "cell", "environment").get(
+        environment__name="one"
+    )
+    Machine.objects.filter(pk=machine.pk).update(memory_bytes=2**30)
+    plan = placement.place_machine(machine)
+    assert plan.chosen is not None
+    quick = sparing.spared(plan, sparing.standing_machine(machine))
+    whole = sparing.spared(replace(plan, pool=None), sparing.standing_machine(machine))
+    assert (quick[0].chosen, quick[1]) == (whole[0].chosen, whole[1])
+
+
+def test_a_pool_with_room_is_told_from_sums_with_a_fixed_number_of_queries(
+    plant: Plant,
+    machines: list[Machine],
+    django_assert_num_queries: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _pool(plant, random.Random(1), hosts=9, per_host=3)  # noqa: S311
+    Host.objects.update(memory_bytes=2**36, disk_free_bytes=2**40, equipment={}, accel="kvm")
+    Machine.objects.update(template_version=plant.template)
+    PlacementRule.objects.exclude(kind="apart").delete()
+    recommending.set_mode(plant.operator, "off", spare_hosts=1)
+    machine = Machine.objects.select_related("template_version", "cell", "environment").get(
+        environment__name="one"
+    )
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the whole plant was read")
+
+    monkeypatch.setattr(sparing, "read_plant", never)
+    monkeypatch.setattr(sparing, "losses_of", never)
+    plan = placement.place_machine(machine)
+    standing = sparing.standing_machine(machine)
+    # The number of hosts to spare, the machine and what its kind needs; hard rules, machines by kind, what kinds
+    # need, CPUs that machines were started with, hosts' policies.
+    with django_assert_num_queries(8):
+        chosen, why = sparing.spared(plan, standing)
+    assert (chosen, why) == (plan, "")
+
+
+def test_hosts_in_doubt_are_looked_at_alone(
+    plant: Plant, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pool(plant, random.Random(1), hosts=9, per_host=3)  # noqa: S311
+    Host.objects.update(memory_bytes=2**36, disk_free_bytes=2**40, equipment={}, accel="kvm")
+    Machine.objects.update(template_version=plant.template)
+    PlacementRule.objects.all().delete()
+    near = PlacementRule.objects.create(name="near", kind="near")
+    inside = Machine.objects.filter(host__isnull=False, protected=True).order_by("host__name")
+    where = inside[0].host.name
+    near.machines.set(inside.filter(host__name=where)[:2])
+    recommending.set_mode(plant.operator, "off", spare_hosts=1)
+    machine = Machine.objects.select_related("template_version", "cell", "environment").get(
+        environment__name="one"
+    )
+    asked: list[list[str]] = []
+    real = sparing.losses_of
+
+    def noted(plant_: Any, names: list[str]) -> Any:
+        asked.append(names)
+        # Beside the machines of those hosts there are only amounts.
+        assert {vm.host for vm in plant_.vms if vm.name != "one/vplc"} == {where}
+        return real(plant_, names)
+
+    monkeypatch.setattr(sparing, "losses_of", noted)
+    plan = placement.place_machine(machine)
+    chosen, why = sparing.spared(plan, sparing.standing_machine(machine))
+    assert (chosen.chosen, why, asked) == (plan.chosen, "", [[where]])
+
+
+def test_a_calendar_that_reserves_is_looked_at_in_the_whole_plant(
+    plant: Plant, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommending.set_mode(plant.operator, "off", spare_hosts=1)
+    Balancer.objects.update(calendar=[{"name": "day", "vms": ["two/vplc"], "reservation": 1.0}])
+    read: list[int] = []
+    real = sparing.read_plant
+    monkeypatch.setattr(sparing, "read_plant", lambda: read.append(1) or real())
+    plan = placement.place_machine(
+        Machine.objects.select_related("template_version", "cell").get(environment__name="one")
+    )
+    sparing.spared(plan, sparing.standing_request(_request(plant, "three"), _size(plant)))
+    assert read == [1]
+
+
+def _size(plant: Plant) -> Any:
+    request = _request(plant, "four")
+    return size_of(request.template_version.spec, request.size)

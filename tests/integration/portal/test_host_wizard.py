@@ -13,7 +13,7 @@ from millwright.audit.models import AuditEntry
 from millwright.hypervisor.fake import FakeHypervisor, FakePool
 from millwright.inventory.joining import suggestion
 from millwright.inventory.models import Host
-from millwright.inventory.snapshot import topology_of
+from millwright.inventory.snapshot import MOST_KINDS, Kinds, topology_of
 from millwright.orchestrator.joining import checker
 from rest_framework.test import APIClient
 
@@ -149,3 +149,26 @@ def test_a_number_that_is_none_is_refused_and_no_error_of_the_server(
     # A superscript is a digit to Unicode and no number.
     answer = browser.post("/balancing/", {"verb": "approve", "pk": "\u00b2"})
     assert answer.status_code == 404
+
+
+def test_hosts_of_a_kind_share_a_topology_and_others_do_not(plant: Plant) -> None:
+    cpus = [{"id": cpu} for cpu in range(4)]
+    first, second, third, fourth = (
+        Host(name=name, topology={"cpus": found}, policy=policy)
+        for name, found, policy in (
+            ("a", cpus, {"shared_cpus": "2-3", "best_effort": True}),
+            ("b", list(cpus), {"shared_cpus": "2-3"}),
+            ("c", cpus, {"shared_cpus": "2-3", "realtime_cpus": "1"}),
+            ("d", cpus[:3], {"shared_cpus": "2-3"}),
+        )
+    )
+    kinds = Kinds()
+    found = [kinds.of(host) for host in (first, second, third, fourth)]
+    assert found == [topology_of(host) for host in (first, second, third, fourth)]
+    assert found[0] is found[1]
+    assert found[2].realtime == {1}
+    assert found[3].shared == {2}
+    # Pools in which every host is another are read as well.
+    for number in range(2, MOST_KINDS + 20):
+        host = Host(name=f"x{number}", topology={"cpus": cpus * number}, policy={})
+        assert kinds.of(host) == topology_of(host)

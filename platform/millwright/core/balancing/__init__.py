@@ -42,7 +42,8 @@ from .drain import drain, rolling_drain
 from .entitlement import Claim, demand_of, entitlements, loads, water_fill
 from .errors import BalancingError, SnapshotError
 from .explain import explain
-from .failure import failure_capacity
+from .failure import failure_capacity, losses_of
+from .frame import page_bytes
 from .model import (
     Entry,
     Gpu,
@@ -63,6 +64,7 @@ from .read import read_plant, write_plant
 from .recover import recover
 from .rounds import balance
 from .score import LEVELS, Level, memory_loads
+from .sums import Room, Sort, doubtful
 
 __all__ = [
     "LEVELS",
@@ -101,12 +103,14 @@ __all__ = [
     "Refusal",
     "Restart",
     "RollingDrain",
+    "Room",
     "Round",
     "Rule",
     "RuleKind",
     "Schedule",
     "Settings",
     "SnapshotError",
+    "Sort",
     "StoragePool",
     "Violation",
     "Vm",
@@ -121,14 +125,17 @@ __all__ = [
     "conflicts",
     "conflicts_of",
     "demand_of",
+    "doubtful",
     "drain",
     "entitlements",
     "explain",
     "failure_capacity",
     "loads",
+    "losses_of",
     "memory_loads",
     "next_window",
     "order",
+    "page_bytes",
     "read_plant",
     "recover",
     "replan",

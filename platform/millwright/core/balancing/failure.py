@@ -35,6 +35,19 @@ def failure_capacity(
     return verdict(State(Frame(plant)), k, sets=sets, domains=domains)
 
 
+def losses_of(plant: Plant, hosts: Iterable[str]) -> FailureVerdict:
+    """As `failure_capacity` with one host lost at a time, of these hosts alone. Raises KeyError."""
+    frame = Frame(plant)
+    places = [(frame.host_index[name],) for name in hosts]
+    trial = Trial(State(frame))
+    broken = [
+        Broken((frame.host_names[host],), tuple(left))
+        for (host,) in places
+        if (left := trial.lose([host]))
+    ]
+    return FailureVerdict(1, not broken, tuple(broken), len(places), complete=False)
+
+
 def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) -> FailureVerdict:
     """As `failure_capacity`, from a state that is left as it was."""
     frame = state.frame

@@ -58,6 +58,8 @@ class Placement:
     want: MachineWant
     chosen: HostVerdict | None
     verdicts: tuple[HostVerdict, ...]
+    #: the pool as it was read for this plan
+    pool: Snapshot | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -83,7 +85,7 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
     ordered = sorted(
         verdicts, key=lambda verdict: (not verdict.accepted, -(verdict.score or 0.0), verdict.host)
     )
-    return Placement(want, best, tuple(ordered))
+    return Placement(want, best, tuple(ordered), snapshot)
 
 
 def _judge(host: HostSnapshot, want: MachineWant) -> HostVerdict:
