@@ -133,11 +133,12 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
     plant = Plant(
         hosts=tuple(_host(row, cells, roles, parts) for row in hosts),
         vms=tuple(
-            _with_parts(
-                _vm(
-                    row, demand.get(row[0], NOTHING), row[1] in open_windows, after.get(row[0], ())
-                ),
+            _vm(
+                row,
                 takes,
+                demand.get(row[0], NOTHING),
+                window_open=row[1] in open_windows,
+                after=after.get(row[0], ()),
                 dirty_bytes_s=dirty_bytes_s(row[-1], now),
                 # A shared disk stays where it is; of a local one what was found written is copied.
                 copied_bytes=0 if takes.host in shared else int(row[-1].get("disk_bytes", 0)),
@@ -160,7 +161,7 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
             moves_running=Move.objects.filter(state="prepared").count(), spare_hosts=spare_hosts
         ),
     )
-    return laid(plant, calendar, now)
+    return _bound(laid(plant, calendar, now))
 
 
 def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
@@ -186,8 +187,7 @@ def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
 def placed(machine: Machine, host: str, cores: int) -> Vm:
     """A machine that is about to be placed there with so many cores of its own. One query."""
     row = Machine.objects.values_list(*_MACHINE).get(pk=machine.pk)
-    vm = replace(_vm(row, NOTHING, window_open=False), host=host, cores=cores)
-    return _with_parts(vm, _held(row, needs_by_version(), {}, ()))
+    return _vm(row, _held(row, needs_by_version(), {}, ()), NOTHING, host=host, cores=cores)
 
 
 def _held(
@@ -201,17 +201,6 @@ def _held(
     runs = observed in (MachineObserved.RUNNING, MachineObserved.MIGRATING) and host not in lost
     known = cpus.get(cpu, NO_CPU) if runs else NO_CPU
     return Held(host, memory, disk, needs.get(version, Requires()), known)
-
-
-def _with_parts(vm: Vm, takes: Held, **more: Any) -> Vm:
-    fields = machine_parts(takes) | more
-    if takes.cpu.accel == "kvm":
-        # It goes on by KVM or not at all; what is emulated can go on so anywhere.
-        fields["requires"] = vm.requires | {"accel:kvm"}
-    if takes.needs.gpus:
-        # A card of its host cannot go along.
-        fields["movability"] = Movability.NEVER
-    return replace(vm, **fields)
 
 
 def _demand(now: dt.datetime) -> dict[UUID, Demand]:
@@ -322,43 +311,61 @@ def _after(names: dict[UUID, str]) -> dict[UUID, tuple[str, ...]]:
     return {machine: tuple(sorted(others)) for machine, others in found.items()}
 
 
-def _vm(row: tuple[Any, ...], demand: Demand, window_open: bool, after: tuple[str, ...] = ()) -> Vm:
+def _vm(row: tuple[Any, ...], takes: Held, demand: Demand, **more: Any) -> Vm:
+    """One machine; `more`: fields that its row does not have, or that shall be others."""
     (_pk, _environment, environment, name, vcpus, memory, host, service_class, assignment) = row[:9]
     (pool, shares, reservation, limit, minimum, cell, priority, movability) = row[9:17]
     (balance_mode, protected, recovery) = row[17:20]
-    return Vm(
+    fields: dict[str, Any] = {
         # As `str(machine)` names it.
-        name=f"{environment}/{name}",
-        vcpus=vcpus,
-        memory_bytes=memory + OVERHEAD_BYTES,
-        host=host,
-        service_class=ServiceClass(service_class),
+        "name": f"{environment}/{name}",
+        "vcpus": vcpus,
+        "memory_bytes": memory + OVERHEAD_BYTES,
+        "host": host,
+        "service_class": ServiceClass(service_class),
         # Cores that it has; a best-effort machine has none, and asks for none elsewhere.
-        cores=len(assignment.get("claims", {})),
-        pool=pool or "",
-        shares=shares,
-        cpu_reservation=reservation,
-        cpu_limit=limit,
-        memory_minimum_bytes=(
+        "cores": len(assignment.get("claims", {})),
+        "pool": pool or "",
+        "shares": shares,
+        "cpu_reservation": reservation,
+        "cpu_limit": limit,
+        "memory_minimum_bytes": (
             None
             if minimum is None or service_class == ServiceClass.REALTIME
             else minimum + OVERHEAD_BYTES
         ),
-        demand_short=demand[0],
-        demand_long=demand[1],
-        demand_peak=demand[2],
-        memory_active_bytes=(
+        "demand_short": demand[0],
+        "demand_long": demand[1],
+        "demand_peak": demand[2],
+        "memory_active_bytes": (
             None if demand[3] is None else min(int(demand[3]), memory) + OVERHEAD_BYTES
         ),
-        requires=frozenset((f"cell:{cell}",) if cell else ()),
-        priority=priority,
-        after=after,
-        movability=Movability(movability),
-        window_open=window_open,
-        mode=Mode(balance_mode) if balance_mode else None,
-        protected=protected,
-        recovery=Recovery(recovery),
-    )
+        "requires": _required(cell, takes),
+        "priority": priority,
+        "movability": Movability(movability),
+        "mode": Mode(balance_mode) if balance_mode else None,
+        "protected": protected,
+        "recovery": Recovery(recovery),
+    }
+    # One object of two dozen fields each: to make it anew with some changed would take as long again.
+    return Vm(**(fields | machine_parts(takes) | more))
+
+
+def _required(cell: str | None, takes: Held) -> frozenset[str]:
+    """Labels that its host must have."""
+    wanted = [f"cell:{cell}"] if cell else []
+    if takes.cpu.accel == "kvm":
+        # It goes on by KVM or not at all; what is emulated can go on so anywhere.
+        wanted.append("accel:kvm")
+    return frozenset(wanted)
+
+
+def _bound(plant: Plant) -> Plant:
+    """A card of its host cannot go along: whatever the calendar says, such a machine stays."""
+    if not any(vm.gpus for vm in plant.vms):
+        return plant
+    vms = (replace(vm, movability=Movability.NEVER) if vm.gpus else vm for vm in plant.vms)
+    return replace(plant, vms=tuple(vms))
 
 
 def rules_of(present: set[UUID]) -> Iterable[Rule]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
-from millwright.balancing import draining
+from millwright.balancing import draining, hours
 from millwright.balancing.models import Recommendation
 from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
@@ -319,6 +319,9 @@ def test_a_card_is_claimed_once_given_back_and_keeps_its_machine_where_it_is(
     assert "graphics card" in moving.why_not_movable(one, approved=True)
     vm = next(vm for vm in read_plant().vms if vm.name == str(one))
     assert (vm.movability, vm.gpus) == (Movability.NEVER, {"any": 1})
+    # Whatever the calendar says.
+    hours.set_calendar(plant.operator, [{"name": "free", "vms": [str(one)], "movability": "free"}])
+    assert {vm.movability for vm in read_plant().vms if vm.gpus} == {Movability.NEVER}
     model = next(host for host in read_plant().hosts if host.name == "mw0-h2")
     assert [card.model for card in model.gpus] == ["10de:1eb8"]
     store.release(one.pk)
