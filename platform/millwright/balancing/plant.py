@@ -179,8 +179,7 @@ def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
     held = [_held(row, needs, cpus, lost) for row in rows]
     parts, roles = Parts(held), dict[str, dict[str, int]]()
     return tuple(_host(row, cells, roles, parts) for row in hosts), [
-        (row[0], _with_parts(_vm(row, NOTHING, window_open=False), takes))
-        for row, takes in zip(rows, held, strict=True)
+        (row[0], _vm(row, takes, NOTHING)) for row, takes in zip(rows, held, strict=True)
     ]
 
 

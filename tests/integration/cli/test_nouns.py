@@ -9,12 +9,15 @@ from typing import Any
 import millwright.cli as command
 import pytest
 from click.testing import CliRunner, Result
+from django.utils import timezone
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import User
 from millwright.cli import client
 from millwright.cli.errors import CliError
 from millwright.environments import actions
 from millwright.environments.models import Machine
+from millwright.hypervisor.fake import FakePool
+from millwright.inventory.equipment import as_kept
 from millwright.inventory.models import Host
 
 from tests.support.plant import Plant, build_plant
@@ -57,6 +60,15 @@ def test_hosts_are_listed_for_those_who_may(shell: Shell, plant: Plant) -> None:
     assert [row["name"] for row in rows] == ["mw0-h1", "mw0-h2"]
     table = shell(plant.operator, "host", "list").output
     assert "mw0-h1" in table
+    assert "unknown" in shell(plant.operator, "host", "show", "mw0-h1").output
+    fake = FakePool("x").add_host("h")
+    fake.parts.hugepages = {2**21: 8}
+    told = as_kept(fake.equipment(), timezone.now())
+    Host.objects.filter(name="mw0-h1").update(equipment=told)
+    said = shell(plant.operator, "host", "show", "mw0-h1").output
+    assert "8 of 8 of 2097152 bytes free in node 0" in said
+    assert "eno1: 1000000000 bit/s" in said
+    assert shell.json(plant.operator, "host", "show", "mw0-h1")["equipment"] == told
     refused = shell(plant.engineer, "host", "list")
     assert isinstance(refused.exception, CliError)
     assert refused.exit_code == 1

@@ -57,8 +57,31 @@ def list_hosts(form: str) -> None:
 @click.argument("name")
 @format_option
 def show(name: str, form: str) -> None:
-    """Show one host with its capabilities and CPU claims."""
-    show_one(Api.from_settings().get(f"hosts/{name}/"), form, hide=("topology",))
+    """Show one host with its capabilities, what it has beside CPUs and memory, and CPU claims."""
+    row = Api.from_settings().get(f"hosts/{name}/")
+    if form == "table":
+        row |= _parts(row.pop("equipment"))
+    show_one(row, form, hide=("topology",))
+
+
+def _parts(told: dict[str, Any] | None) -> dict[str, str]:
+    """What a host has, a line for each part; one that it has not told is unknown."""
+    told = told or {}
+    cpu = told.get("cpu")
+    features = {way: len(names) for way, names in cpu["features"].items()} if cpu else {}
+    counted = ", ".join(f"{count} features by {way}" for way, count in features.items())
+    lines = {
+        "pages": "{free} of {total} of {size_bytes} bytes free in node {node}",
+        "pools": "{name} ({kind}): {available_bytes} of {capacity_bytes} bytes free",
+        "nics": "{name}: {speed_bits_s} bit/s",
+        "gpus": "{name} {model} at {address}",
+    }
+    found = {"cpu": f"{cpu['vendor']} {cpu['model']}, {counted}" if cpu else "unknown"}
+    for part, line in lines.items():
+        rows = told.get(part)
+        known = "; ".join(line.format(**row) for row in rows or ()) or "none"
+        found[part] = "unknown" if rows is None else known
+    return found
 
 
 @host.command()
@@ -92,7 +115,8 @@ def add(name: str, uri: str, address: str | None, agent_url: str, policy: str, f
     except ValueError as error:
         raise CliError(f"--policy {policy!r}: not JSON ({error})") from None
     body = {"name": name, "uri": uri, "address": address, "agent_url": agent_url, "policy": parsed}
-    show_one(Api.from_settings().post("hosts/", body), form, hide=("topology", "capabilities"))
+    made = Api.from_settings().post("hosts/", body)
+    show_one(made, form, hide=("topology", "capabilities", "equipment"))
 
 
 @host.command()
