@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import BalanceState, Mode, Move, Plant, balance, order
+from millwright.core.balancing import BalanceState, Mode, Move, Plant, Why, balance, order
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
@@ -130,7 +130,9 @@ def balance_round(now: dt.datetime | None = None) -> int:
             pairs = zip(kept, rows, strict=True)
             circling.note_plan(circle, [r for m, r in pairs if m.circle == circle.number], now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
-        row.state, row.last_round = _without(asdict(made.state), row.state, waiting), now
+        following = _without(asdict(made.state), row.state, waiting)
+        latest = Balancer.objects.select_for_update().get(pk=row.pk)
+        row.state, row.last_round = _since(following, row.state, latest.state), now
         row.figures = {"before": asdict(made.before), "after": asdict(made.after)}
         row.save(update_fields=("state", "last_round", "figures"))
     for item in rows:
@@ -192,7 +194,10 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
     """
     require(actor, "pool")
     if row.plan_id is not None:
-        return circling.decide(actor, row, approve=approve, reason=reason)
+        decided = circling.decide(actor, row, approve=approve, reason=reason)
+        if approve:
+            _remember(decided.plan.moves.select_related("machine__environment", "source"))
+        return decided
     row = Recommendation.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if row.state != "open":
         raise ValidationError(
@@ -204,10 +209,34 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
     verb = "approve" if approve else "reject"
     record(actor, f"recommendation.{verb}", row, machine=str(row.machine), reason=reason)
     if approve:
-        return _begin(actor, row, approved=True)
+        begun = _begin(actor, row, approved=True)
+        _remember([begun])
+        return begun
     row.state = "rejected"
     row.save(update_fields=("state", "decided_by"))
     return row
+
+
+def _remember(rows: Iterable[Recommendation]) -> None:
+    """Tell the next rounds that these machines move: they rest, and do not go back for balance so soon."""
+    kept = Balancer.objects.select_for_update().get(pk=1)
+    moves = tuple(
+        Move(str(row.machine), row.source.name, row.destination.name, Why(row.why), "", 0.0)
+        for row in rows
+    )
+    state = BalanceState(**kept.state) if kept.state else BalanceState()
+    kept.state = asdict(state.record(moves))
+    kept.save(update_fields=("state",))
+
+
+def _since(state: dict[str, Any], read: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What a round tells the next, with the moves that were approved while it was made."""
+    for key in ("moved", "left"):
+        before = read.get(key, {})
+        state[key] |= {
+            name: value for name, value in now.get(key, {}).items() if before.get(name) != value
+        }
+    return state
 
 
 def _begin(actor: Any, row: Recommendation, *, approved: bool) -> Recommendation:

@@ -126,6 +126,7 @@ def test_all_steps_are_seen_and_approved_as_one_and_carried_out_in_order(
     client.post("/balancing/", {"verb": "approve", "pk": rows[1].pk})
     plan.refresh_from_db()
     assert (plan.state, plan.approved, plan.decided_by) == ("active", True, plant.operator)
+    assert set(recommending.balancer().state["moved"]) == {"one/vplc", "two/vplc"}
     with pytest.raises(ValidationError, match="already"):
         recommending.decide(plant.operator, rows[0], approve=True)
     later = timezone.now() + dt.timedelta(hours=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -68,6 +69,39 @@ def test_a_person_approves_with_the_reason_before_his_eyes(
     assert row.operation.payload["destination"] == row.destination.name
     with pytest.raises(ValidationError, match="already"):
         recommending.decide(plant.operator, row, approve=False)
+
+
+def test_what_a_person_approved_rests_as_what_moved_by_itself(
+    plant: Plant, crowded: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    _rounds(4)
+    row = Recommendation.objects.filter(state="open").get()
+    recommending.decide(plant.operator, row, approve=True)
+    moved = str(row.machine)
+    kept = recommending.balancer().state
+    assert kept["moved"] == {moved: kept["number"]}
+    assert kept["left"] == {moved: {row.source.name: kept["number"]}}
+    Operation.objects.filter(kind="migrate").update(state="succeeded")
+    # Both are on the other host by now: the one that rests stays, and it does not go back.
+    Machine.objects.update(host=row.destination)
+    now = timezone.now() + dt.timedelta(minutes=70)
+    for index in range(3):
+        recommending.balance_round(now + index * STEP)
+    again = Recommendation.objects.filter(state="open").get()
+    assert str(again.machine) != moved
+    # An approval while a round is being made is not forgotten by what the round writes.
+    real = recommending.balance
+
+    def meanwhile(*args: Any) -> Any:
+        made = real(*args)
+        monkeypatch.setattr(recommending, "balance", real)
+        recommending.decide(plant.operator, again, approve=True)
+        return made
+
+    monkeypatch.setattr(recommending, "balance", meanwhile)
+    recommending.balance_round(now + 3 * STEP)
+    assert set(recommending.balancer().state["moved"]) == {moved, str(again.machine)}
 
 
 def test_memory_alone_is_a_reason_and_its_ratios_are_shown_and_measured(
