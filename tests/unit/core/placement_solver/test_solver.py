@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import itertools
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from millwright.core.placement.solver import (
     solve,
     steps,
 )
+from millwright.core.placement.solver import tables as tb
+from millwright.core.placement.solver.settle import recall
 
 
 def random_problem(seed: int, **changes: Any) -> Problem:
@@ -83,6 +88,29 @@ def test_the_same_seed_gives_the_same_plan_with_two_threads() -> None:
     assert first.moves
 
 
+def test_an_answer_does_not_wait_for_what_is_still_being_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the first day the code that ends a search may come later than its end: the best one met counts."""
+    searching = importlib.import_module("millwright.core.placement.solver.solve")
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def compiling(*_: Any) -> None:
+        may_end.wait()
+        has_ended.set()
+
+    monkeypatch.setattr(searching, "ready", compiling)
+    ticks = itertools.count()
+    problem = random_problem(3)
+    found = solve(problem, 100, seed=9, tuning=searching.Tuning(), clock=lambda: float(next(ticks)))
+    assert not has_ended.is_set()
+    may_end.set()
+    assert has_ended.wait(60)
+    assert check(problem, found.assignment).feasible
+    assert found.proposals > 0
+    assert found.cost <= check(problem, problem.home).cost
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drained_host_is_empty_afterwards(seed: int) -> None:
     problem = random_problem(seed)
@@ -121,6 +149,42 @@ def test_an_overfull_host_is_relieved() -> None:
     problem = Problem(capacity=[[10], [10]], demand=[[6], [6]], home=[0, 0])
     result = solve(problem, rounds=20_000)
     assert sorted(result.assignment.tolist()) == [0, 1]
+
+
+def recalled(problem: Problem, at: list[int]) -> tuple[bool, list[int]]:
+    """Does `recall` empty what overflows at `at`, and where are the machines then?"""
+    known = problem.validate()
+    tables = tb.build(known)
+    start = tb.state(tables, known.home, 1, check(known, known.home).cost)
+    walls = tb.walls(tables, start, 1.0, 0.5)
+    state = tb.state(tables, np.array(at), 1, check(known, np.array(at)).cost)
+    done = recall(tables, state, walls)
+    assert check(known, state.at).cost == pytest.approx(float(state.cost[0]))
+    return done, state.at.tolist()
+
+
+def test_guests_of_an_overfull_host_are_sent_home_and_no_more_than_needed() -> None:
+    problem = tiny(demand=[[3], [2], [4]], home=[0, 1, 1], capacity=[[6], [6]], safety=[[6], [6]])
+    # Host 1 holds 9 of 6: the first goes back, and who was at home stays there.
+    assert recalled(problem, [1, 1, 1]) == (True, [0, 1, 1])
+    # 5 and 4 of 6: nobody is sent.
+    assert recalled(problem, [0, 0, 1]) == (True, [0, 0, 1])
+    # Host 0 holds 9: one that goes home is enough, the one that is moved more cheaply.
+    away = dataclasses.replace(problem, move_cost=[1, 1, 9])
+    assert recalled(away, [0, 0, 0]) == (True, [0, 0, 1])
+
+
+def test_nobody_is_sent_home_against_a_rule() -> None:
+    changed = tiny(
+        demand=[[4], [2], [4]],
+        home=[0, 1, 1],
+        capacity=[[6], [6]],
+        safety=[[6], [6]],
+        groups=[Group([0, 1], exclusive=True)],
+    )
+    # The first and the second, which must not meet, have changed places; host 1 holds 8 of 6.
+    assert recalled(changed, [1, 0, 1]) == (False, [1, 0, 1])
+    assert recalled(dataclasses.replace(changed, groups=()), [1, 0, 1]) == (True, [0, 0, 1])
 
 
 def test_a_pinned_machine_stays() -> None:

@@ -574,3 +574,36 @@ def settle(t: Tables, s: State, order: np.ndarray, hosts: np.ndarray) -> int:
                 break
             _settle(t, s, chosen, place)
     return failed
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def recall(t: Tables, s: State, w: Walls) -> bool:
+    """Send guests of overfull hosts home, the cheapest first, until nothing overflows. Did that do?
+
+    Everything at home is the start, which overflows nothing, and who is home stays there: only rules of groups
+    can stand in the way.
+    """
+    for _ in range(t.movable.shape[0] + 1):
+        m = -1
+        over = -1
+        for h in range(s.free.shape[0]):
+            for r in range(s.free.shape[1]):
+                if s.free[h, r] < w.floor[h, r]:
+                    m, over = h, r
+        if m < 0:
+            return True
+        chosen = -1
+        least = inf
+        for i in range(t.movable.shape[0]):
+            p = t.movable[i]
+            home = t.home[p]
+            if s.at[p] != m or home == m or home < 0 or t.demand[p, over] <= 0.0:
+                continue
+            if _allowed(t, p, home) and _rules_hold(t, s, p, m, home):
+                price = _delta(t, s, p, -1, m, home) + _overflow_delta(t, s, w, p, -1, m, home)
+                if price < least:
+                    chosen, least = p, price
+        if chosen < 0:
+            return False
+        _settle(t, s, chosen, t.home[chosen])
+    return False

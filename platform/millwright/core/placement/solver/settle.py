@@ -31,9 +31,28 @@ def settle(known: Checked, tables: tb.Tables, state: tb.State) -> int:
     return int(kernel.settle(tables, state, order, overfull))
 
 
+def ready(tables: tb.Tables, state: tb.State, walls: tb.Walls) -> None:
+    """Have `relieve` and `recall` compiled, which takes long once; the state stays as it is.
+
+    `state` overflows nothing that `walls` count.
+    """
+    from . import kernel  # compiled code is loaded only where it is needed
+
+    nobody = np.zeros(0, np.int64)
+    kernel.settle(tables, state, nobody, nobody)
+    kernel.recall(tables, state, walls)
+
+
 def relieve(tables: tb.Tables, state: tb.State) -> None:
     """Send machines away from overfull hosts, the cheapest first, as far as there is room elsewhere."""
     from . import kernel  # compiled code is loaded only where it is needed
 
     overfull = np.flatnonzero((state.free < 0).any(axis=1))
     kernel.settle(tables, state, np.zeros(0, np.int64), overfull)
+
+
+def recall(tables: tb.Tables, state: tb.State, walls: tb.Walls) -> bool:
+    """Send machines home from hosts that are fuller than they may be. Is none any more?"""
+    from . import kernel  # compiled code is loaded only where it is needed
+
+    return bool(kernel.recall(tables, state, walls))

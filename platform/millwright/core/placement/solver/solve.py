@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,14 @@ from . import tables as tb
 from .check import check, price
 from .errors import ProblemError
 from .problem import UNPLACED, Checked, Ints, Problem
-from .settle import relieve, settle
+from .settle import ready, recall, relieve, settle
 
 #: Proposals between two looks at the clock.
 CHUNK = 20_000
+#: So many times that while something is still being compiled, which holds the interpreter for long.
+_BESIDE_COMPILING = 16
+#: Share of the time that hosts which overflow have to empty themselves before machines are sent home.
+PATIENCE = 0.01
 #: Share of the time after which an assignment that still overflows is given up for the best one.
 GIVE_UP = 0.93
 
@@ -35,7 +40,7 @@ class Tuning:
     hot: float = 20.0
     #: over the first temperature: that at which capacity becomes a hard rule, and the last one
     warm: float = 0.01
-    cold: float = 0.0005
+    cold: float = 0.00002
     #: overflow prices, in those of `tables.walls`: at first, and how many times that at last
     steep: float = 3.0
     steeper: float = 300.0
@@ -48,11 +53,11 @@ class Tuning:
     #: a machine twice as big is proposed 2**so much as often
     big: float = 0.5
     #: share of proposals that send a machine home
-    homing: float = 0.02
+    homing: float = 0.2
 
 
 #: Capacity is a rule all along: better where machines are small beside what is free on the hosts.
-FIRM = Tuning(hot=5.0, warm=1.0, cold=0.0005, hard_from=0.0, near=0.0, big=0.0)
+FIRM = Tuning(hot=0.5, warm=1.0, cold=5e-7, hard_from=0.0, near=0.0, big=0.0, homing=0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +139,15 @@ class _Track:
         self.best_cost = float(state.cost[0])
         self.left = _homeless(state.at)
         self.hard = False
+        self.begun = False
         self.chunks = 0
 
     def go(self, share: float) -> None:
         """One chunk of proposals, `share` of the time being over."""
         search, tuning = self.search, self.tuning
+        chunks = 1 if search.compiled.is_set() else _BESIDE_COMPILING
         if share >= tuning.hard_from and not self.hard:
-            self.hard = self._fits()
+            self.hard = self._fits(share)
             if not self.hard and share >= GIVE_UP:
                 self._return_to_best()
                 self.hard = True
@@ -150,12 +157,12 @@ class _Track:
             self.walls,
             self._temperature(share),
             0.0 if self.hard else self._steep(share),
-            CHUNK,
+            CHUNK * chunks,
             tuning.near,
             tuning.swaps,
             tuning.homing,
         )
-        self.chunks += 1
+        self.chunks += chunks
         cost, left = float(self.state.cost[0]), _homeless(self.state.at)
         better = (left, cost) < (self.left, self.best_cost)
         if better and not search.kernel.overflows(self.state, self.walls):
@@ -176,11 +183,13 @@ class _Track:
         risen = max(0.0, share - tuning.rise_from) / (tuning.hard_from - tuning.rise_from)
         return float(tuning.steep * tuning.steeper ** min(1.0, risen))
 
-    def _fits(self) -> bool:
-        """Does nothing overflow, if need be after sending the cheapest machines away?"""
+    def _fits(self, share: float) -> bool:
+        """Does nothing overflow, if need be after sending the cheapest machines away, at last home?"""
         search = self.search
-        if search.kernel.overflows(self.state, self.walls):
+        if search.compiled.is_set() and search.kernel.overflows(self.state, self.walls):
             relieve(search.tables, self.state)
+            if share >= self.tuning.hard_from + PATIENCE:
+                recall(search.tables, self.state, self.walls)
         return not search.kernel.overflows(self.state, self.walls)
 
     def _return_to_best(self) -> None:
@@ -194,6 +203,8 @@ class _Search:
 
         self.kernel = kernel
         self.known = known
+        #: What ends the search is there.
+        self.compiled = threading.Event()
         self.tables = tb.build(known)
         self.start = tb.state(self.tables, known.home, seed, price(known, known.home))
         settle(known, self.tables, self.start)
@@ -204,6 +215,11 @@ class _Search:
             state = tb.state(self.tables, at, seed + index * 7919, cost)
             self.tracks.append(_Track(self, state, tunings[index % len(tunings)]))
 
+    def _compile(self) -> None:
+        """Compile, or load, what ends the search: asked for first at its end, it would come too late."""
+        ready(self.tables, self.start, self.tracks[0].walls)
+        self.compiled.set()
+
     def until(self, deadline: float, clock: Callable[[], float]) -> None:
         begun = clock()
         # The last look at the result takes a moment as well.
@@ -212,10 +228,17 @@ class _Search:
         def run(track: _Track) -> None:
             while (share := (clock() - begun) / span if span > 0 else 1.0) < 1.0:
                 track.go(share)
+                if track is self.tracks[0] and not track.begun:
+                    # One thing is compiled at a time: what begins the search comes first. The search
+                    # does not wait for the other (without it a track ends at the best that it had
+                    # met); the interpreter does before it leaves, so that it is compiled only once.
+                    track.begun = True
+                    threading.Thread(target=self._compile, name="compile").start()
 
         self._spread(run)
 
     def rounds(self, rounds: int) -> None:
+        self._compile()
         chunks = -(-rounds // CHUNK)
 
         def run(track: _Track) -> None:
