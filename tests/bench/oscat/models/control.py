@@ -357,3 +357,67 @@ class Stair(Model):
         if abs(i["x"] - self.y) >= i["d"]:
             self.y = i["x"] // i["d"] * i["d"]
         return {"Y": self.y}
+
+
+class HeldPi(Model):
+    """PI whose integral is set to what the limits leave (FT_PIWL)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.x, self.now, self.y, self.limited = 0.0, 0.0, 0, 0.0, False
+        self.begun = False
+
+    def step(
+        self, now: int, x: float, kp: float, ki: float, low: float, high: float, rst: bool
+    ) -> float:
+        """The output; where it begins or is reset the last one stays."""
+        if rst or not self.begun:
+            self.i, self.begun = 0.0, True
+        else:
+            self.i += ki * (x + self.x) / 2 * (now - self.now) / 1000
+            free = kp * x + self.i
+            self.y = min(max(free, low), high)
+            self.limited = not low < free < high
+            if self.limited:
+                self.i = self.y - kp * x
+        self.x, self.now = x, now
+        return self.y
+
+    def scan(self, now: int, i: dict[str, Any]) -> dict[str, Any]:
+        y = self.step(now, i["in"], i["kp"], i["ki"], i["lim_l"], i["lim_h"], i["rst"])
+        return {"Y": y, "LIM": self.limited}
+
+
+class HeldPid(Model):
+    """The same with a differential part, without a reset (FT_PIDWL)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pi, self.slope = HeldPi(), Derivative()
+
+    def step(self, now: int, x: float, i: dict[str, Any], low: float, high: float) -> float:
+        """The sum before it is limited."""
+        y = self.pi.step(now, x * i["kp"], 1.0, 1 / i["tn"], low, high, rst=False)
+        return y + self.slope.step(now, x, i["kp"] * i["tv"])
+
+    def scan(self, now: int, i: dict[str, Any]) -> dict[str, Any]:
+        y = self.step(now, i["in"], i, i["lim_l"], i["lim_h"])
+        return {
+            "Y": min(max(y, i["lim_l"]), i["lim_h"]),
+            "LIM": not i["lim_l"] <= y <= i["lim_h"],
+        }
+
+
+class ControlPid(Model):
+    """A dead zone, FT_PIDWL, an offset and a hand (CTRL_PID)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = HeldPid()
+
+    def scan(self, now: int, i: dict[str, Any]) -> dict[str, Any]:
+        off = i["set"] - i["act"]
+        off = off if abs(off) > i["sup"] else 0.0
+        y = min(max(self.inner.step(now, off, i, i["ll"], i["lh"]), i["ll"]), i["lh"])
+        y = (i["m_i"] if i["man"] else y) + i["ofs"]
+        return {"DIFF": off, "Y": min(max(y, i["ll"]), i["lh"]), "LIM": not i["ll"] < y < i["lh"]}
