@@ -86,8 +86,8 @@ def test_a_calendar_is_written_and_taken_back(
     page.get_by_label("press-reporting/vplc").wait_for(state="hidden", timeout=WAIT)
     page.get_by_label("mixer-simulation/vplc").check()
     page.get_by_label("Saturday").check()
-    page.get_by_label("From", exact=True).fill("20:00")
-    page.get_by_label("To", exact=True).fill("23:30")
+    page.get_by_label("Begins at", exact=True).fill("20:00")
+    page.get_by_label("Ends at", exact=True).fill("23:30")
     page.get_by_label("shares", exact=True).fill("many")
     page.get_by_text("'many' is not a whole number").wait_for(timeout=WAIT)
     page.get_by_label("shares", exact=True).fill("500")
@@ -107,3 +107,21 @@ def test_a_calendar_is_written_and_taken_back(
     page.get_by_role("link", name="rush order 4711", exact=True).wait_for(timeout=WAIT)
     page.goto(f"{url}/balancing/")
     seen("balancing")
+
+
+@pytest.mark.parametrize("language", ["de", "zh-hans"])
+def test_it_holds_in_other_languages_where_there_is_little_room(
+    portal: tuple[str, Plant], browser: Browser, axe: str, language: str
+) -> None:
+    url, plant = portal
+    _plant(plant)
+    week = {"days": (0, 1, 2, 3, 4), "start": "22:00", "end": "06:00", "shares": "9000"}
+    words = {"movability": "approval", "mode": "recommend", "window": True}
+    lines.save_line(plant.operator, Draft("night", pools=("cae",), **week, **words))  # type: ignore[arg-type]
+    page = enter(browser, url, plant.operator, 400)
+    page.context.add_cookies([{"name": "django_language", "value": language, "url": url}])
+    for path in ("", "line/?line=night", "remove/?line=night"):
+        page.goto(f"{url}{URL}{path}")
+        assert page.locator("html").get_attribute("lang") == language
+        assert no_overflow(page), path
+        assert faults(page, axe) == [], path
