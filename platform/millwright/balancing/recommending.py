@@ -130,9 +130,10 @@ def balance_round(now: dt.datetime | None = None) -> int:
             pairs = zip(kept, rows, strict=True)
             circling.note_plan(circle, [r for m, r in pairs if m.circle == circle.number], now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
-        following = _without(asdict(made.state), row.state, waiting)
+        told = row.state
+        following = _without(asdict(made.state), told, waiting)
         latest = Balancer.objects.select_for_update().get(pk=row.pk)
-        row.state, row.last_round = _since(following, row.state, latest.state), now
+        row.state, row.last_round = _since(following, told, latest.state), now
         row.figures = {"before": asdict(made.before), "after": asdict(made.after)}
         row.save(update_fields=("state", "last_round", "figures"))
     for item in rows:
@@ -146,6 +147,12 @@ def balance_round(now: dt.datetime | None = None) -> int:
             item.save(update_fields=("state", "actual"))
         elif item.mode == Mode.AUTOMATIC:
             _begin(None, item, approved=False)
+    if refused := {str(item.machine) for item in rows if item.actual.get("error")} - waiting:
+        # What was not moved does not rest.
+        with transaction.atomic():
+            kept = Balancer.objects.select_for_update().get(pk=row.pk)
+            kept.state = _without(kept.state, told, refused)
+            kept.save(update_fields=("state",))
     return len(rows)
 
 
