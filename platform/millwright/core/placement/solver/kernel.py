@@ -343,16 +343,9 @@ def _try_place(t: Tables, s: State, p: int, b: int) -> None:
 
 @njit(cache=True, nogil=True, _nrt=False)
 def anneal(
-    t: Tables,
-    s: State,
-    w: Walls,
-    temperature: float,
-    steep: float,
-    rounds: int,
-    near: float,
-    swaps: float,
-    homing: float,
-) -> int:
+    t: Tables, s: State, w: Walls,
+    temperature: float, steep: float, rounds: int, near: float, swaps: float, homing: float,
+) -> int:  # fmt: skip
     """So many proposals of a shift or an exchange at one temperature. Returns those accepted.
 
     With `steep` 0 capacity is a hard rule. Otherwise a host may overflow, at `steep` times the
@@ -450,14 +443,9 @@ def price_hosts(t: Tables, s: State, p: int, prices: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, _nrt=False)
 def descend(
-    t: Tables,
-    s: State,
-    limit: int,
-    least_gain: float,
-    moves: np.ndarray,
-    target: np.ndarray,
-    gain: np.ndarray,
-) -> int:
+    t: Tables, s: State, limit: int, least_gain: float,
+    moves: np.ndarray, target: np.ndarray, gain: np.ndarray,
+) -> int:  # fmt: skip
     """Steepest descent by single shifts: always the best one left, at most `limit`.
 
     The best target of every machine is kept. A step renews those that can have become better (on
