@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -101,11 +102,12 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
         detail = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
     else:
         detail = str(error.detail)
+    title = str(error.default_detail)
+    if "{" in title:  # a pattern of the library's, filled in the detail only
+        title = HTTPStatus(error.status_code).phrase
     response = problem(
         error.status_code,
-        error.default_detail
-        if isinstance(error.default_detail, str)
-        else str(error.default_detail),
+        title,
         detail,
         code=error.default_code,
         **extra,

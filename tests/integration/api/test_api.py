@@ -295,3 +295,14 @@ def test_every_post_of_the_api_can_be_repeated_under_its_key() -> None:
     ]
     assert len(posts) > 80
     assert not [place for place, view in posts if not issubclass(view, IdempotentMixin)]
+
+
+def test_titles_of_refusals_are_whole(plant: Plant) -> None:
+    erin = client(plant.engineer)
+    method = erin.delete("/api/v1/requests/")
+    kind = erin.post("/api/v1/requests/", "name: x", content_type="text/plain")
+    assert [(answer.status_code, answer.json()["title"]) for answer in (method, kind)] == [
+        (405, "Method Not Allowed"),
+        (415, "Unsupported Media Type"),
+    ]
+    assert "text/plain" in kind.json()["detail"]
