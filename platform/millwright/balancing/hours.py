@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.balancing import Entry, Plant, Pool, SnapshotError, Vm, at, read_plant
-from millwright.core.balancing.calendar import YEARS, holds, moment, next_change
+from millwright.core.balancing.calendar import YEARS, bounds, holds, moment, next_change
 from millwright.core.lifecycle import Movability
 from millwright.environments.models import Machine
 from millwright.settings import get_settings
@@ -83,7 +83,7 @@ def keep(
 ) -> list[dict[str, Any]]:
     """Check these lines, put them in place of the row's and keep what was before, for "as it was".
 
-    `tolerated`: lines that were kept once: what they name may have gone since.
+    `tolerated`: lines that were kept once: what they name may have gone since, and rules may be newer.
 
     Raises ValidationError.
     """
@@ -101,6 +101,8 @@ def keep(
 def checked(lines: object, tolerated: Sequence[dict[str, Any]] = ()) -> tuple[Entry, ...]:
     """The lines as the balancer reads them. Two queries.
 
+    A line that is one of `tolerated` as it is, is not judged anew: it would keep all others from being changed.
+
     Raises ValidationError with field, value and rule.
     """
     if not isinstance(lines, list) or len(lines) > MOST_LINES:
@@ -114,6 +116,8 @@ def checked(lines: object, tolerated: Sequence[dict[str, Any]] = ()) -> tuple[En
     except SnapshotError as error:
         raise ValidationError({"calendar": str(error)}) from None
     for number, entry in enumerate(entries):
+        if lines[number] in tolerated:
+            continue
         for name, text in faults(entry):
             raise ValidationError({f"calendar[{number}].{name}": text})
     return entries
@@ -212,7 +216,7 @@ def _days(days: Sequence[int]) -> str:
 def _span(entry: Entry, now: dt.datetime) -> str:
     """From when and until when, in the plant's own time."""
     since, until = (
-        moment_words(moment(text, now)) if text else "" for text in (entry.since, entry.until)
+        "" if at is None else moment_words(at) for at in bounds(entry.since, entry.until, now)
     )
     if since and until:
         return f"{since} – {until}"

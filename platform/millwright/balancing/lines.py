@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.core.balancing import Entry, Pool, Vm
 from millwright.core.balancing.calendar import (
+    bounds,
     concerns,
     first_meeting,
     minutes,
@@ -89,13 +90,11 @@ def draft_of(line: Mapping[str, Any]) -> Draft:
         value = line.get(name)
         return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
-    def local(name: str) -> str:
-        now = hours.own_time(timezone.now())
-        given = line.get(name)
-        if not given:
-            return ""
-        return hours.own_time(moment(given, now)).replace(tzinfo=None).isoformat()[:16]
-
+    now = hours.own_time(timezone.now())
+    since, until = (
+        "" if at is None else hours.own_time(at).replace(tzinfo=None).isoformat()[:16]
+        for at in bounds(line.get("since", ""), line.get("until", ""), now)
+    )
     end = line.get("end", "")
     if end == "24:00":
         # A field for times does not know it; the end of the day is the beginning of the next.
@@ -107,8 +106,8 @@ def draft_of(line: Mapping[str, Any]) -> Draft:
         days=tuple(line.get("days", ())),
         start=line.get("start", ""),
         end=end,
-        since=local("since"),
-        until=local("until"),
+        since=since,
+        until=until,
         **{name: text(name) for name in (*_DIVIDED, *_OF_MACHINES)},
         window=bool(line.get("window")),
     )
@@ -203,6 +202,12 @@ def _unchanged(lines: Sequence[dict[str, Any]], was: str) -> list[dict[str, Any]
 
 def _meanwhile() -> str:
     return _("somebody changed it meanwhile: look at it again")
+
+
+def gone(name: str) -> list[str]:
+    """What to tell who was changing a line that somebody removed or renamed meanwhile."""
+    text = _("there is no line %(name)r any more: if you save it now, it becomes a new one")
+    return [_meanwhile(), text % {"name": name}]
 
 
 def _place(lines: Sequence[Mapping[str, Any]], name: str) -> int:
@@ -348,12 +353,12 @@ def _among(entry: Entry, old: str, entries: Sequence[Entry], present: set[str]) 
 
 
 def _never(entry: Entry, now: dt.datetime) -> str:
-    since, until = entry.since, entry.until
-    if since and until and moment(until, now) <= moment(since, now):
+    since, until = bounds(entry.since, entry.until, now)
+    if since is not None and until is not None and until <= since:
         return _("It never holds: it ends before it begins.")
-    if until and moment(until, now) <= now:
+    if until is not None and until <= now:
         return _("It holds no more: it ended at %(moment)s.") % {
-            "moment": hours.moment_words(moment(until, now))
+            "moment": hours.moment_words(until)
         }
     return _("It never holds: none of its days and hours lies between its beginning and its end.")
 

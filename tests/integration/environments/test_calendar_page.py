@@ -88,6 +88,7 @@ def test_a_line_is_written_changed_put_in_order_removed_and_taken_back(
         ({"pools": ("x",)}, "pools", "no pool is named 'x'"),
         ({"vms": ("x/y",)}, "vms", "no machine that runs in the pool is named 'x/y'"),
         ({"start": "6"}, "start", "a time like 06:00"),
+        ({"end": "²²:00"}, "end", "a time like 06:00"),
         ({"until": "Friday"}, "until", "a moment like"),
         ({"until": "9999-12-31T23:59"}, "until", "a year from 2000 to 2999"),
         ({"shares": "many"}, "shares", "'many' is not a whole number"),
@@ -193,6 +194,91 @@ def test_what_has_gone_since_does_not_keep_other_lines_from_being_changed(
     lines.remove_line(plant.operator, "old")
     lines.put_back(plant.operator)
     assert set(_names()) == {"old", "night"}
+
+
+def test_lines_from_before_a_rule_keep_no_other_line_from_being_changed(
+    plant: Plant, shop: list[Machine], client: Client
+) -> None:
+    old: list[dict[str, Any]] = [
+        {"name": "less", "pools": ["cad"], "reservation": 4, "limit": 2},
+        {"name": "ever", "pools": ["cad"], "shares": 5, "until": "9999-12-31T00:00"},
+        {"name": "end", "pools": ["cad"], "shares": 6, "until": "9999-12-31T23:59-05:00"},
+        {"name": "start", "pools": ["cad"], "shares": 6, "since": "0001-01-01T00:00+14:00"},
+        {"name": "late", "pools": ["cad"], "shares": 7, "since": "9999-12-31T23:00"},
+        {"name": "over", "pools": ["cad"], "shares": 8, "until": "0001-01-01T00:00+05:00"},
+    ]
+    row = hours.locked()
+    row.calendar = old
+    row.save()
+    client.force_login(plant.operator)
+    told = {line.name: line for line in hours.told()}
+    assert [name for name, line in told.items() if line.now] == ["less", "ever", "end", "start"]
+    assert [told[name].when for name in ("ever", "end", "start")] == ["", "", ""]
+    assert client.get(URL).status_code == 200
+    for line in old:
+        assert client.get(f"{URL}line/?line={line['name']}").status_code == 200
+    assert lines.check(lines.draft_of(old[2]), "end").when.endswith("without an end.")
+    assert "a year from 2000 to 2999" in " ".join(
+        lines.check(lines.draft_of(old[4]), "late").errors["since"]
+    )
+    # Each way of writing leaves the old lines where they are.
+    assert client.post(f"{URL}line/", FORM).status_code == 302
+    assert client.post(f"{URL}line/?line=night", FORM | {"shares": "8"}).status_code == 302
+    lines.move_line(plant.operator, "less", 1)
+    lines.remove_line(plant.operator, "start")
+    lines.put_back(plant.operator)
+    assert _names() == ["ever", "less", "end", "start", "late", "over", "night"]
+    # Whoever changes one of them goes by today's rules; an end that never comes is none.
+    less = {"name": "less", "pool": ["cad"], "reservation": "4", "limit": "3", "verb": "save"}
+    sent = client.post(f"{URL}line/?line=less", less)
+    assert sent.status_code == 422
+    assert "not below what is reserved" in sent.content.decode()
+    ever = lines.draft_of(old[1])
+    assert ever.until == ""
+    lines.save_line(plant.operator, ever, "ever")
+    assert hours.kept()[0] == {"name": "ever", "pools": ["cad"], "shares": 5}
+
+
+def test_what_is_wrong_with_another_line_is_shown_too(
+    plant: Plant, shop: list[Machine], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: Any) -> None:
+        raise ValidationError(
+            {"calendar[3].limit": "2: not below it", "shares": "shares are wrong"}
+        )
+
+    monkeypatch.setattr(lines, "save_line", refuse)
+    client.force_login(plant.operator)
+    sent = client.post(f"{URL}line/", FORM)
+    assert sent.status_code == 422
+    assert "calendar[3].limit: 2: not below it" in sent.content.decode()
+    assert "shares are wrong" in sent.content.decode()
+
+
+def test_what_was_typed_for_a_line_that_is_gone_meanwhile_is_kept(
+    plant: Plant, shop: list[Machine], client: Client
+) -> None:
+    lines.save_line(plant.operator, NIGHT)
+    was = lines.mark(hours.kept())
+    lines.save_line(plant.administrator, Draft("nights", pools=("cae",), shares="5"), "night")
+    client.force_login(plant.operator)
+    typed = FORM | {"was": was, "shares": "4711", "start": "21:15", "day": ["2"]}
+    for verb in ("save", "find"):
+        sent = client.post(f"{URL}line/?line=night", typed | {"verb": verb})
+        page = sent.content.decode()
+        assert sent.status_code == 422
+        assert "meanwhile" in page
+        assert "it becomes a new one" in page
+        assert 'value="4711"' in page
+        assert 'value="21:15"' in page
+        assert 'value="cae" checked' in page
+        assert f'action="{URL}line/"' in page
+        assert _names() == ["nights"]
+    # What the notice says.
+    assert client.post(f"{URL}line/", typed).status_code == 302
+    assert _names() == ["nights", "night"]
+    assert hours.kept()[1]["shares"] == 4711
+    assert client.get(f"{URL}line/?line=away").status_code == 404
 
 
 def test_nobody_writes_over_what_somebody_else_changed_meanwhile(

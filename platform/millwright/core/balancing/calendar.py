@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta
 
 from millwright.core.lifecycle import Movability
 
@@ -26,7 +26,7 @@ def minutes(text: str, field: str = "time") -> int:
     Raises SnapshotError.
     """
     hours, colon, rest = text.partition(":")
-    good = bool(colon) and len(hours) == 2 and len(rest) == 2 and (hours + rest).isdigit()
+    good = bool(colon) and len(hours) == 2 and len(rest) == 2 and (hours + rest).isdecimal()
     total = int(hours) * 60 + int(rest) if good else -1
     if not good or int(rest) > 59 or total > DAY_MINUTES:
         raise SnapshotError(field, text, "a time like 06:00 is wanted")
@@ -49,11 +49,31 @@ def moment(text: str, now: datetime | None = None, field: str = "time") -> datet
     return value if now.tzinfo is not None else value.replace(tzinfo=None)
 
 
+def bounds(since: str, until: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """When what is written like this begins and ends; nothing: it always has begun, or never ends.
+
+    In the first and the last year that dates have, days cannot be counted on nor zones changed: an end in the
+    last year is none, nor is a beginning in the first.
+
+    Raises SnapshotError.
+    """
+    begin = moment(since, now) if since else None
+    end = moment(until, now) if until else None
+    if begin is not None and begin.year == MINYEAR:
+        begin = None
+    if end is not None and end.year == MAXYEAR:
+        end = None
+    if begin is not None and begin.year == MAXYEAR:
+        begin = datetime(MAXYEAR, 1, 1, tzinfo=now.tzinfo)
+    if end is not None and end.year == MINYEAR:
+        end = datetime(MINYEAR, 12, 31, tzinfo=now.tzinfo)
+    return begin, end
+
+
 def holds(entry: Entry, now: datetime) -> bool:
     """Does the line hold at this moment? Days and hours are those of `now` as it is written."""
-    if entry.since and now < moment(entry.since, now):
-        return False
-    if entry.until and now >= moment(entry.until, now):
+    since, until = bounds(entry.since, entry.until, now)
+    if (since is not None and now < since) or (until is not None and now >= until):
         return False
     if not entry.days and not entry.start and not entry.end:
         return True
@@ -87,8 +107,9 @@ def next_window(plant: Plant, vm: Vm, now: datetime) -> datetime | None:
         return None
     starts: set[datetime] = {now}
     for entry in lines:
-        if entry.since:
-            starts.add(moment(entry.since, now))
+        since, _until = bounds(entry.since, entry.until, now)
+        if since is not None:
+            starts.add(_local(since, now))
         begin = minutes(entry.start) if entry.start else 0
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in range(AHEAD.days + 1):
@@ -116,11 +137,13 @@ def first_meeting(entries: Sequence[Entry], now: datetime) -> datetime | None:
 def _turns(entries: Sequence[Entry], now: datetime) -> list[datetime]:
     """Moments from `now` on at which one of these lines may begin or end: all that a week has, from where
     the latest of them begins. Nothing lies between two of them."""
-    bounds = [moment(text, now) for entry in entries for text in (entry.since, entry.until) if text]
-    begins = [moment(entry.since, now) for entry in entries if entry.since]
-    found = {now, *bounds}
+    spans = [bounds(entry.since, entry.until, now) for entry in entries]
+    # Days and hours are the plant's own: a bound that came with another zone is read on its clock too.
+    begins = [_local(begin, now) for begin, _end in spans if begin is not None]
+    ends = [_local(end, now) for _begin, end in spans if end is not None]
+    found = {now, *begins, *ends}
     for first in {now, max([now, *begins])}:
-        midnight = _local(first, now).replace(hour=0, minute=0, second=0, microsecond=0)
+        midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
         for entry in entries:
             minutes_of_day = {0, *(minutes(text) for text in (entry.start, entry.end) if text)}
             for day in range(_WEEK):

@@ -127,7 +127,8 @@ def line(request: HttpRequest) -> HttpResponse:
     _keeper(request)
     old = request.GET.get("line", "")
     kept = next((each for each in hours.kept() if each["name"] == old), None)
-    if old and kept is None:
+    gone = bool(old) and kept is None
+    if gone and request.method != "POST":
         raise Http404
     draft = lines.draft_of(kept) if kept else lines.Draft()
     if kept is None and request.GET.get("example") == "night":
@@ -135,12 +136,15 @@ def line(request: HttpRequest) -> HttpResponse:
     errors: dict[str, list[str]] = {}
     if request.method == "POST":
         draft = _draft(request.POST)
-        if request.POST.get("verb") == "save":
+        if gone:
+            # What was typed is kept; whoever saves it after this notice writes a new line.
+            errors, old = {"calendar": lines.gone(old)}, ""
+        elif request.POST.get("verb") == "save":
             reason, was = request.POST.get("reason", "")[:300], request.POST.get("was", "")
             try:
                 lines.save_line(request.user, draft, old, reason, was)
             except ValidationError as error:
-                errors = error.message_dict
+                errors = _by_field(error)
             else:
                 text = _("%(name)s: the next round goes by it.") % {"name": draft.name}
                 messages.success(request, text)
@@ -159,6 +163,21 @@ def line(request: HttpRequest) -> HttpResponse:
         **_choices(draft, request.POST.get("find", "")),
     }
     return render(request, "portal/calendar_line.html", context, status=422 if errors else 200)
+
+
+#: Fields beside which the form shows what is wrong.
+_FIELDS = {*_TEXTS, "name", "pools", "vms", "whom", "days", "movability", "mode"}
+
+
+def _by_field(error: ValidationError) -> dict[str, list[str]]:
+    """What is wrong by the form's fields; what is of another line or no field of the form: of the calendar."""
+    found: dict[str, list[str]] = {}
+    for name, texts in error.message_dict.items():
+        if name in _FIELDS or name == "calendar":
+            found.setdefault(name, []).extend(texts)
+        else:
+            found.setdefault("calendar", []).extend(f"{name}: {text}" for text in texts)
+    return found
 
 
 def _number_fields(draft: lines.Draft, errors: dict[str, list[str]]) -> list[dict[str, Any]]:
