@@ -83,11 +83,7 @@ class Parts:
             "memory_bytes": row.memory_bytes + beside,
             "memory_aside": self._paged[row.name] * OVERHEAD_BYTES,
             "storage": self._storage(row),
-            "gpus": tuple(
-                Gpu(card["model"], {ANY_CARD: 1, **card["profiles"]})
-                for card in equipment.part(row, "gpus") or ()
-                if card["iommu_group"] is not None
-            ),
+            "gpus": tuple(Gpu(card.model, {ANY_CARD: 1}) for card in equipment.cards(row) or ()),
             "cpu_models": frozenset((model,) if model else ()),
             "cpu_features": self._wanted if has is None else has,
         }
@@ -98,7 +94,7 @@ class Parts:
         return fields
 
     def _hugepages(self, row: HostRow) -> tuple[dict[str, int], int]:
-        """Pages by the name of their size; and memory to add where only assumed pages would take it away."""
+        """Pages by the name of their size; and memory to add: what the model takes out for them is what the host lacks."""
         total, free = equipment.pages(row), equipment.pages(row, "free")
         held = self._pages[row.name]
         if total is None or free is None:
@@ -107,12 +103,18 @@ class Parts:
                 {page_name(size): count for size, count in assumed.items()},
                 sum(size * count for size, count in assumed.items()),
             )
-        return {
-            # What is free for the planner is what neither runs nor is promised.
-            page_name(size): min(free[size] + held.get(size, 0), count)
+        # What is free for the planner is what neither runs nor is promised.
+        kept = {
+            size: min(free[size] + held.get(size, 0), count)
             for size, count in total.items()
             if count
-        }, 0
+        }
+        # The model takes out what it is told of; pages that strangers use are nobody's memory either.
+        told = sum(size * count for size, count in kept.items())
+        return (
+            {page_name(size): count for size, count in kept.items()},
+            told - equipment.pages_aside(row),
+        )
 
     def _storage(self, row: HostRow) -> dict[str, int]:
         told = equipment.storage_free(row)

@@ -11,6 +11,8 @@ from millwright.hypervisor import Equipment
 
 from .models import Host
 
+#: PCI vendors of the screens of servers' management controllers: ASPEED, Matrox.
+_MANAGEMENT = ("1a03", "102b")
 #: Parts of a host's equipment, in the order in which people read them.
 PARTS = ("cpu", "pages", "pools", "nics", "gpus")
 
@@ -107,6 +109,12 @@ def pages_bytes(host: Host) -> int:
     return sum(size * count for size, count in (pages(host) or {}).items())
 
 
+def pages_aside(host: Host) -> int:
+    """Bytes of the row's memory that hugepages take: a limit of the plant may leave them out already."""
+    physical = int((host.topology or {}).get("memory_bytes") or host.memory_bytes)
+    return max(0, pages_bytes(host) - max(0, physical - host.memory_bytes))
+
+
 def storage_free(host: Host) -> Mapping[str, int] | None:
     """Free bytes of each pool that is active."""
     rows = part(host, "pools")
@@ -116,15 +124,27 @@ def storage_free(host: Host) -> Mapping[str, int] | None:
 
 
 def cards(host: Host) -> tuple[Card, ...] | None:
-    """Cards that can be given whole: those in an IOMMU group. With types of their own they are shared, not given."""
+    """Cards that can be given whole: those in an IOMMU group.
+
+    Not given: a card with vGPU types of its own, which is shared; the screen of the server's own management
+    controller; a second card in another one's slot, which goes along with that.
+    """
     rows = part(host, "gpus")
     if rows is None:
         return None
-    return tuple(
-        Card(row["address"], row["model"], tuple(row["companions"]))
-        for row in rows
-        if row["iommu_group"] is not None
-    )
+    given: list[Card] = []
+    beside: set[str] = set()
+    for row in rows:
+        if (
+            row["iommu_group"] is None
+            or row["profiles"]
+            or row["model"].partition(":")[0] in _MANAGEMENT
+            or row["address"] in beside
+        ):
+            continue
+        beside.update(row["companions"])
+        given.append(Card(row["address"], row["model"], tuple(row["companions"])))
+    return tuple(given)
 
 
 def nic_bytes_s(host: Host) -> float | None:

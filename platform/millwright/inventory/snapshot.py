@@ -16,7 +16,7 @@ from millwright.core.lifecycle import (
 from millwright.core.placement import Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 
-from .equipment import cards, cpu_features, cpu_model, pages, pages_bytes, storage_free
+from .equipment import cards, cpu_features, cpu_model, pages, pages_aside, pages_bytes, storage_free
 from .models import Cell, CpuClaim, DeviceClaim, Host
 
 #: Kept back on each host for the system itself where the policy says nothing.
@@ -190,7 +190,7 @@ def _host(
         memory_bytes=host.memory_bytes,
         # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.
         memory_promised_bytes=reserved
-        + pages_bytes(host)
+        + pages_aside(host)
         + promised.get("memory", 0)
         - sum(paged.values())
         + promised.get("count", 0) * OVERHEAD_BYTES,

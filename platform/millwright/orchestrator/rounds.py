@@ -142,6 +142,8 @@ def host_facts(hosts: Hosts) -> None:
             "qemu": facts.hypervisor_version,
             "networks": [asdict(row) for row in facts.networks],
             "links": [asdict(row) for row in facts.links],
+            # Without the plant's own limit, which `memory_bytes` of the row keeps.
+            "memory_bytes": facts.memory_bytes,
         }
         host = Host.objects.filter(name=name).first()
         if host is None:
@@ -158,6 +160,10 @@ def host_facts(hosts: Hosts) -> None:
         except HypervisorError as error:
             # What it said before stands, with its age.
             log.info("equipment of %s: %s", name, error)
+            continue
+        except Exception:
+            # One odd host must not keep the others, and the rounds after this one, from their turn.
+            log.exception("equipment of %s", name)
             continue
         Host.objects.filter(pk=host.pk).update(equipment=equipment)
 

@@ -45,6 +45,10 @@ def traits_round(hosts: Hosts, now: dt.datetime) -> int:
             # Away, stopped meanwhile, or unable: it is not asked again before its turn.
             log.info("traits of %s: %s", machine, error)
             cpu, found = None, {}
+        except Exception:
+            # It must not stay first in the queue, nor keep the rounds after this one from their turn.
+            log.exception("traits of %s", machine)
+            cpu, found = None, {}
         _keep(machine, cpu, found, now)
         asked += 1
     return asked

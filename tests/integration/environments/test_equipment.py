@@ -291,6 +291,53 @@ def test_a_lost_host_s_machine_may_start_where_the_cpu_is_another(
     assert {vm.cpu_features for vm in read_plant().vms} == {frozenset()}
 
 
+def test_pages_that_a_limit_leaves_out_already_are_not_taken_twice(
+    plant: Plant, pool: FakePool
+) -> None:
+    told(pool)
+    host = Host.objects.get(name="mw0-h2")
+    host.policy = {**host.policy, "memory_limit_bytes": 9 * GIB}
+    host.save()
+    told(pool)
+    before = {row.name: row.memory_free_bytes for row in snapshot().hosts}["mw0-h2"]
+    # 16 GiB in all, of which the plant may use 9: seven may lie in pages before it has less.
+    for pages, less in ((7, 0), (9, 2)):
+        pool.host("mw0-h2").parts.hugepages = {GIB: pages}
+        told(pool)
+        assert {row.name: row.memory_free_bytes for row in snapshot().hosts}["mw0-h2"] == (
+            before - less * GIB
+        )
+        model = next(row for row in read_plant().hosts if row.name == "mw0-h2")
+        assert model.memory_bytes - pages * GIB == (9 - less) * GIB
+
+
+def test_only_cards_that_may_be_given_are_offered(plant: Plant, pool: FakePool) -> None:
+    pool.host("mw0-h2").parts.gpus = (
+        replace(CARD, address="0000:01:00.0", model="1a03:2000", companions=()),
+        replace(CARD, address="0000:02:00.0", profiles={"nvidia-222": 16}, companions=()),
+        replace(CARD, companions=("0000:65:00.1",)),
+        replace(CARD, address="0000:65:00.1", companions=("0000:65:00.0",)),
+    )
+    told(pool)
+    free = next(row for row in snapshot().hosts if row.name == "mw0-h2").cards_free
+    assert free is not None
+    assert [card.address for card in free] == [CARD.address]
+    assert len(next(row for row in read_plant().hosts if row.name == "mw0-h2").gpus) == 1
+
+
+def test_an_odd_host_keeps_no_other_from_being_read(
+    plant: Plant, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(**_: object) -> None:
+        raise ValueError("invalid literal for int(): 'many'")
+
+    monkeypatch.setattr(pool.host("mw0-h1"), "equipment", odd)
+    told(pool)
+    read = dict(Host.objects.values_list("name", "equipment"))
+    assert not read["mw0-h1"]
+    assert read["mw0-h2"]["cpu"] is not None
+
+
 def test_a_card_is_claimed_once_given_back_and_keeps_its_machine_where_it_is(
     plant: Plant, pool: FakePool, tmp_path: Any
 ) -> None:

@@ -31,8 +31,10 @@ from .base import Base
 from .deadline import Deadline
 
 KIB, MIB = 1024, 2**20
-#: More devices than this are not read one by one; no host of a plant has as many.
-MOST_DEVICES = 512
+#: Where there are more devices than this the part is not read: half of it would say that the rest is not there.
+MOST_DEVICES = 1024
+#: What an odd host's answer may end in, beside libvirt's own errors: one part that is not told.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, ET.ParseError)
 #: libvirt's names of the ways to run guests.
 _VIRT_TYPES = {Accel.KVM: "kvm", Accel.EMULATION: "qemu"}
 #: A PCI address as the kernel writes it.
@@ -53,8 +55,8 @@ class EquipmentVerbs(Base):
                 "pages": lambda: _pages(conn, capabilities),
                 "cpu": lambda: _cpu(conn, capabilities),
                 "pools": lambda: _pools(conn),
-                "nics": lambda: _nics(conn),
-                "gpus": lambda: _gpus(conn),
+                "nics": lambda: _nics(conn, deadline),
+                "gpus": lambda: _gpus(conn, deadline),
             }
             found: dict[str, Any] = {}
             unread: dict[str, str] = {}
@@ -66,6 +68,8 @@ class EquipmentVerbs(Base):
                     if not conn.isAlive():
                         raise
                     unread[name] = (error.get_error_message() or str(error))[:300]
+                except _ODD as error:
+                    unread[name] = f"not understood: {error}"[:300]
             return Equipment(**found, unread=unread)
 
         return self._call("equipment", deadline_s, ask)
@@ -212,9 +216,13 @@ def _pools(conn: libvirt.virConnect) -> tuple[StorageFacts, ...]:
     return tuple(sorted(found, key=lambda row: row.name))
 
 
-def _devices(conn: libvirt.virConnect, flags: int) -> Iterator[ET.Element]:
+def _devices(conn: libvirt.virConnect, flags: int, deadline: Deadline) -> Iterator[ET.Element]:
     """Node devices of a kind; one that goes away meanwhile is left out."""
-    for device in conn.listAllDevices(flags)[:MOST_DEVICES]:
+    devices = conn.listAllDevices(flags)
+    if len(devices) > MOST_DEVICES:
+        raise ValueError(f"{len(devices)} devices, at most {MOST_DEVICES} are read one by one")
+    for device in devices:
+        deadline.check()
         try:
             yield ET.fromstring(device.XMLDesc(0))  # noqa: S314 - libvirt's answer
         except libvirt.libvirtError as error:
@@ -222,14 +230,14 @@ def _devices(conn: libvirt.virConnect, flags: int) -> Iterator[ET.Element]:
                 raise
 
 
-def _nics(conn: libvirt.virConnect) -> tuple[NicFacts, ...]:
-    devices = _devices(conn, libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET)
+def _nics(conn: libvirt.virConnect, deadline: Deadline) -> tuple[NicFacts, ...]:
+    devices = _devices(conn, libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET, deadline)
     rows = (parse_nic(root) for root in devices)
     return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.name))
 
 
-def _gpus(conn: libvirt.virConnect) -> tuple[GpuFacts, ...]:
-    devices = _devices(conn, libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV)
+def _gpus(conn: libvirt.virConnect, deadline: Deadline) -> tuple[GpuFacts, ...]:
+    devices = _devices(conn, libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV, deadline)
     rows = (parse_gpu(root) for root in devices)
     return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.address))
 
