@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -20,15 +21,17 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import Circle, Leg, Mode, Move, Schedule, Why, order
+from millwright.core.balancing import Circle, Leg, Mode, Move, Schedule, Why, mode_of, order
 from millwright.core.lifecycle import OperationKind, OperationState
 from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
 from millwright.inventory.models import Host
 
-from .models import MovePlan, Recommendation
+from .models import Balancer, MovePlan, Recommendation
 from .plant import machines_on_hosts, read_plant
 
+#: operations that hold room on a host before their machine is there
+MOVING = (OperationKind.MIGRATE, OperationKind.RECOVER)
 #: a machine's steps that may fail before the plan is given up
 TRIES = 3
 #: so long nothing of a plan could begin, and it is given up
@@ -129,16 +132,26 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
         return _give_up(plan, text % {"machine": failed[-1]["machine"], **failed[-1]}, now)
     if gone := sorted(set(aims) - set(machines)):
         return _give_up(plan, _("%(machine)s is on no host") % {"machine": ", ".join(gone)}, now)
-    if Operation.objects.live().filter(kind=OperationKind.MIGRATE).exists():
+    if Operation.objects.live().filter(kind__in=MOVING).exists():
         # The plant as it is read knows nothing of the room that moves on their way hold.
         return _wait(plan, _("other moves are under way"), now, idle=False)
     plant = read_plant(now)
+    told = Balancer.objects.filter(pk=1).values_list("mode", flat=True).first() or Mode.OFF
+    by_mode = replace(plant, settings=replace(plant.settings, mode=Mode(told)))
+    if not plan.approved and any(
+        mode_of(by_mode, vm) is not Mode.AUTOMATIC for vm in plant.vms if vm.name in aims
+    ):
+        return _give_up(plan, _("its machines are not moved automatically any more"), now)
     moves = [
         Move(name, machines[name].host.name, target, Why.ASKED, "", 0.0)
         for name, target in sorted(aims.items())
     ]
     avoid = {(step["machine"], step["target"]) for step in failed if step["aside"]}
     known = {host.name for host in plant.hosts}
+    if plan.approved and not failed:
+        # A person has seen who stands aside and where: nobody else does, and nowhere else.
+        seen = {(step["machine"], step["target"]) for step in plan.steps if step["aside"]}
+        avoid |= {(name, host) for name in aims for host in known} - seen
     # As few migrations as lead there: nobody goes aside for speed alone.
     ways = [each for each in avoid if each[1] in known]
     schedule = order(plant, moves, avoid=ways, eager=False)

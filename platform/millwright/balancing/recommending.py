@@ -60,10 +60,10 @@ def set_mode(
         raise ValidationError({"spare_hosts": text})
     row.mode, row.level = mode, level or row.level
     row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
-    row.save(update_fields=("mode", "level", "spare_hosts"))
     if mode == Mode.OFF:
-        Recommendation.objects.filter(state="open").update(state="superseded")
         circling.supersede()
+        Recommendation.objects.filter(state="open").update(state="superseded")
+    row.save(update_fields=("mode", "level", "spare_hosts"))
     record(
         actor,
         "balancer.mode",
@@ -85,12 +85,13 @@ def balance_round(now: dt.datetime | None = None) -> int:
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
     plant = read_plant(now)
+    plans = circling.under_way()
     settings = replace(
         plant.settings,
         mode=Mode(row.mode),
         level=row.level,
         # Between its steps a plan is on its way too.
-        moves_running=plant.settings.moves_running + circling.under_way(),
+        moves_running=plant.settings.moves_running + plans,
     )
     before = BalanceState(**row.state) if row.state else None
     made = balance(replace(plant, settings=settings), before)
@@ -101,10 +102,16 @@ def balance_round(now: dt.datetime | None = None) -> int:
     waited = waited_on(named, now) if named else {}
     machines = {str(machine): machine for machine in machines_on_hosts()}
     with transaction.atomic():
-        # What the last round wanted and this one does not say again is over.
-        Recommendation.objects.filter(state="open").update(state="superseded")
+        # What the last round wanted and this one does not say again is over. Plans, their moves and the balancer's
+        # row are locked in this order wherever more than one of them is.
         circling.supersede()
-        kept = [move for move in made.moves if move.vm in machines]
+        if circling.under_way() != plans:
+            # A person approved one meanwhile: the next round decides with it.
+            transaction.set_rollback(True)
+            return 0
+        Recommendation.objects.filter(state="open").update(state="superseded")
+        halved = {move.circle for move in made.moves if move.circle and move.vm not in machines}
+        kept = [move for move in made.moves if move.vm in machines and move.circle not in halved]
         rows = [
             Recommendation.objects.create(
                 machine=machines[move.vm],
@@ -127,6 +134,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
             for move in kept
         ]
         for circle in made.circles:
+            if circle.number in halved:
+                continue
             pairs = zip(kept, rows, strict=True)
             circling.note_plan(circle, [r for m, r in pairs if m.circle == circle.number], now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}

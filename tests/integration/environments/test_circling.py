@@ -311,3 +311,53 @@ def test_a_machine_that_is_gone_ends_it_with_the_reason(
     assert circling.plan_round() == 0
     plan.refresh_from_db()
     assert (plan.state, plan.note) == ("given_up", "one/vplc is on no host")
+
+
+def test_what_was_approved_goes_over_no_other_host_than_was_seen(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "recommend")
+    recommending.decide(plant.operator, plan.moves.order_by("pk")[0], approve=True)
+    fourth = Host.objects.get(name="mw0-h3")
+    fourth.pk, fourth.name, fourth.uri = None, "mw0-h4", "fake://h4"
+    fourth.save()
+    Host.objects.filter(name="mw0-h3").update(administration="cordoned")
+    assert circling.plan_round() == 0
+    plan.refresh_from_db()
+    assert (plan.state, _begun()) == ("active", [])
+    assert plan.note
+    Host.objects.filter(name="mw0-h3").update(administration=fourth.administration)
+    assert circling.plan_round() == 1
+    assert _begun() == [("two/vplc", "mw0-h3")]
+
+
+def test_balancing_that_is_turned_off_begins_no_further_step_by_itself(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "automatic")
+    assert circling.plan_round() == 1
+    recommending.set_mode(plant.operator, "off")
+    _ended()
+    assert circling.plan_round() == 0
+    plan.refresh_from_db()
+    assert (plan.state, _begun()) == ("given_up", [])
+    assert "automatically" in plan.note
+
+
+def test_a_round_that_was_decided_beside_an_approval_is_forgotten(
+    plant: Plant, crossed: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _decided(plant, "recommend")
+    real = recommending.balance
+
+    def meanwhile(*args: Any) -> Any:
+        made = real(*args)
+        recommending.decide(plant.operator, plan.moves.order_by("pk")[0], approve=True)
+        return made
+
+    before = recommending.balancer().last_round
+    monkeypatch.setattr(recommending, "balance", meanwhile)
+    assert recommending.balance_round(timezone.now() + dt.timedelta(hours=2)) == 0
+    assert recommending.balancer().last_round == before
+    assert [row.state for row in MovePlan.objects.exclude(state="superseded")] == ["active"]
+    assert set(plan.moves.values_list("state", flat=True)) == {"moving"}

@@ -60,6 +60,7 @@ from .model import (
     Vm,
 )
 from .order import order, replan
+from .policy import mode_of
 from .read import read_plant, write_plant
 from .recover import recover
 from .rounds import balance
@@ -133,6 +134,7 @@ __all__ = [
     "loads",
     "losses_of",
     "memory_loads",
+    "mode_of",
     "next_window",
     "order",
     "page_bytes",

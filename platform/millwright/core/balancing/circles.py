@@ -45,6 +45,9 @@ def close_circle(
         here, there = int(state.at[one]), int(state.at[other])
         if (one, there) in barred or (other, here) in barred:
             continue
+        # Machines that have to stay together could be parted by the one of their steps that fails.
+        if any(len(state.frame.units[unit]) > 1 for unit in (one, other)):
+            continue
         if state.fits(one)[there] or not _worth_it(state, one, there, level, horizon, least):
             continue
         if not _fit_crosswise(state, one, other):

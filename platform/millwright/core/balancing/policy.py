@@ -8,10 +8,22 @@ from millwright.core.lifecycle import Movability
 
 from .answers import BalanceState, Code, Refusal
 from .frame import Frame
-from .model import Mode
+from .model import Mode, Plant, Vm
 
 #: from the mildest to the boldest
 MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]
+
+
+def mode_of(plant: Plant, vm: Vm) -> Mode:
+    """A machine's mode: its own, else its pool's or the nearest above, else the plant's."""
+    if vm.mode is not None:
+        return vm.mode
+    pools, name = {pool.name: pool for pool in plant.pools}, vm.pool
+    while name:
+        if (mode := pools[name].mode) is not None:
+            return mode
+        name = pools[name].parent
+    return plant.settings.mode
 
 
 def modes(frame: Frame) -> list[Mode]:
