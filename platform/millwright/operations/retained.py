@@ -1,7 +1,8 @@
 """A controller that is rebuilt goes on with the plant's last copy of its retained values, where it has none itself.
 
 The copies go in a package of their own before the program, newest first until one is taken; what is damaged or
-refused is named and the next is tried. Without any the controller begins with initial values, and that is said.
+refused is named and the next is tried. Without any the controller begins with initial values, and that is said: no copy
+and no question after one is worth a rebuild that fails.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from millwright.hypervisor import NotFound
+from millwright.hypervisor import HypervisorError
 
 from . import deliver
-from .errors import StepFailed
+from .errors import NotYet, StepFailed
 from .ports import RetainedOffer
 from .saga import Context, Step
 
+#: How long copies are offered, and how long it is waited between two tries, in seconds.
+OFFERED_S, PAUSE_S, PAUSE_MOST_S = 300.0, 0.5, 5.0
 #: How long a controller that runs is asked what became of its values, in seconds.
 TOLD_S, ASK_S = 60.0, 1.0
 #: What the controller says of its start → words.
@@ -38,7 +41,14 @@ def merged(before: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]
     if before.get("outcome") == "given" and note.get("outcome") == "own":
         # What lies there by now is this copy, or what the program made of it.
         return dict(before)
-    return {**before, **note}
+    if before.get("outcome") == "given" and note.get("outcome") == "refused":
+        # Should something lie there, it is what was given before: its name stays.
+        note = {"outcome": "refused", "refused": note.get("refused", [])}
+    after = {**before, **note}
+    if after.get("outcome") == "refused" and note.get("result") in ("kept", "migrated"):
+        # No answer came in time, and it was taken nevertheless; or what lies there is of an earlier attempt.
+        after["outcome"] = "given" if "sha256" in after else "own"
+    return after
 
 
 def _spoken(offer: RetainedOffer) -> str:
@@ -46,6 +56,27 @@ def _spoken(offer: RetainedOffer) -> str:
     if offer.before_loss_s is None:
         return at
     return f"{at}, {offer.before_loss_s:.0f} s before the host was lost"
+
+
+def _sent(context: Context, bundle: bytes, end: float) -> dict[str, Any]:
+    """Have an offer in the guest; returns what the guest made of it.
+
+    Raises:
+        StepFailed: the guest refuses it, or it cannot be written there.
+        NotYet: there was no answer until `end`.
+    """
+    clock, pause = context.ports.clock, PAUSE_S
+    while True:
+        context.ports.fence()
+        try:
+            return deliver.send(context, bundle)
+        except (NotYet, HypervisorError) as error:
+            if not error.retryable:
+                raise StepFailed(str(error)) from error
+            if clock.now() + pause > end:
+                raise NotYet(f"not within {OFFERED_S:.0f} s: {error}") from error
+        clock.sleep(pause)
+        pause = min(pause * 1.5, PAUSE_MOST_S)
 
 
 def _give(context: Context) -> str:
@@ -57,11 +88,16 @@ def _give(context: Context) -> str:
     if machine.image.disk is None or (move is not None and move.shared_storage):
         return "its disk has its retained values"
     refused: list[str] = []
+    late: Mapping[str, Any] = {}
+    end = context.ports.clock.now() + OFFERED_S
     for offer in store.retained_offers(context.operation.id, context.machine_id):
         why = offer.wrong
         if not why:
             try:
-                answer = deliver.send(context, offer.bundle)
+                answer = _sent(context, offer.bundle, end)
+            except NotYet as error:
+                # It may be taken yet; which one it would be stays named until the controller tells.
+                why, late = str(error), offer.named()
             except StepFailed as error:
                 why = str(error)
             else:
@@ -72,15 +108,17 @@ def _give(context: Context) -> str:
                     return "it has retained values of its own: they stay"
                 return "; ".join([_spoken(offer), *refused])
         refused.append(f"{_spoken(offer)} are not given back: {why}")
+        if late:
+            break
     outcome = "refused" if refused else "none"
-    store.retained_outcome(context.operation.id, {"outcome": outcome, "refused": refused})
+    store.retained_outcome(context.operation.id, {**late, "outcome": outcome, "refused": refused})
     return "; ".join([WITHOUT[outcome], *refused])
 
 
 def _told(context: Context) -> str:
     """What the controller itself says of its start: the copy may have been of another layout."""
     store = context.ports.store
-    machine, host = context.host()
+    machine = context.machine()
     if machine.health.get("probe") == "none" or "modbus" not in machine.outputs:
         return "this template retains nothing"
     if not context.operation.payload.get("program_version"):
@@ -90,8 +128,10 @@ def _told(context: Context) -> str:
     while True:
         context.ports.fence()
         try:
+            _, host = context.host()
             status = json.loads(host.agent_read_file(context.machine_id, deliver.STATUS))
-        except (NotFound, ValueError):
+        except (HypervisorError, ValueError):
+            # It runs by now: what cannot be asked is said, and fails nothing.
             status = {}
         retain = status.get("retain") if status.get("program") else None
         if isinstance(retain, dict) or clock.now() >= end:
@@ -112,7 +152,7 @@ GIVE = Step(
     "Retained values",
     _give,
     no_undo="they lie on the disk that is removed",
-    timeout_s=300.0,
+    timeout_s=OFFERED_S,
     cancels=False,
 )
 TOLD = Step(

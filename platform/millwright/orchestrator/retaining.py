@@ -63,6 +63,9 @@ class Retaining:
         self._busy: dict[str, Future[int]] = {}
         #: machine → rounds that it rests yet, and for how many it was sent to rest
         self._rests: dict[UUID, tuple[int, int]] = {}
+        #: machine → the round in which it was asked last
+        self._turns: dict[UUID, int] = {}
+        self._rounds = 0
 
     def run(self) -> None:
         """Take copies, until told to stop."""
@@ -85,8 +88,13 @@ class Retaining:
         for asked in due:
             by_host.setdefault(asked.host, []).append(asked)
         # What is not asked any more does not fail any more.
-        for machine in set(self._listed()) - {asked.machine for asked in due}:
+        present = {asked.machine for asked in due}
+        for machine in set(self._listed()) - present:
             self._rests.pop(machine, None)
+        for machine in list(self._turns):
+            if machine not in present:
+                self._turns.pop(machine, None)
+        self._rounds += 1
         begun = []
         for host, rows in by_host.items():
             if host not in self._busy or self._busy[host].done():
@@ -111,7 +119,13 @@ class Retaining:
                 self._rests[asked.machine] = left - 1, length
             else:
                 awake.append(asked)
+        # Those that failed last may end the round again: they come after all others. Of the others first who has waited
+        # longest, and then the oldest copy: of one whose values stay it is the oldest for ever.
+        awake.sort(key=lambda asked: (asked.machine in self._rests, self._turn(asked)))
         return awake[:MOST]
+
+    def _turn(self, asked: Asked) -> int:
+        return self._turns.get(asked.machine, 0)
 
     def _safely(self, host: str, rows: Sequence[Asked]) -> int:
         try:
@@ -127,10 +141,12 @@ class Retaining:
 
     def _host(self, driver: Hypervisor, rows: Sequence[Asked]) -> int:
         end, left, news = self._clock() + self._period_s, ROUND_BYTES, 0
+        this = self._rounds
         for asked in rows:
             if self._stop.is_set() or self._clock() >= end or left <= 0:
-                # The others have the oldest copies in the next round, and come first.
+                # The others have waited longest in the next round, and come first.
                 break
+            self._turns[asked.machine] = this
             as_of = timezone.now()
             try:
                 data = driver.agent_read_file(

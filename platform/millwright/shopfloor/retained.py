@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
 from industrial.runtime.retained import (
     MOST_BYTES,
@@ -31,7 +32,8 @@ from .models import ProgramVersion, RetainedCopy
 
 __all__ = ["KEPT", "MOST_BYTES", "Asked", "before_loss_s", "due", "keep", "package", "usable"]
 
-#: Copies of each machine: one is used, the others stand in for it where it is damaged.
+#: Copies of each machine: one is used, the others stand in for it where it is damaged. Beside them stays the newest of
+#: the placements before, since a rebuild may have made no use of it.
 KEPT = 3
 
 
@@ -87,7 +89,11 @@ def _keep(asked: Asked, data: bytes, file: RetainedFile, as_of: dt.datetime) -> 
     )
     if machine is None:
         return False
-    rows = list(RetainedCopy.objects.filter(machine=machine).defer("data"))
+    found = list(RetainedCopy.objects.filter(machine=machine).defer("data"))
+    # Taken while this plant's clock was ahead: nobody knows of when they are, and they would end all copying until then.
+    now = timezone.now()
+    ahead = [row.pk for row in found if row.as_of > now and row.generation == asked.generation]
+    rows = [row for row in found if row.pk not in ahead]
     same = [row for row in rows if row.saved_ns == file.saved_ns and row.scan == file.scan]
     newest = rows[0] if rows else None
     if newest is not None and newest.generation == asked.generation:
@@ -115,8 +121,10 @@ def _keep(asked: Asked, data: bytes, file: RetainedFile, as_of: dt.datetime) -> 
         RetainedCopy.objects.filter(pk=newest.pk).update(**fields)
     else:
         RetainedCopy.objects.create(machine=machine, generation=asked.generation, **fields)
-        old = [row.pk for row in rows[KEPT - 1 :]]
+        earlier = next((row.pk for row in rows if row.generation < asked.generation), None)
+        old = [row.pk for row in rows[KEPT - 1 :] if row.pk != earlier]
         RetainedCopy.objects.filter(pk__in=old).delete()
+    RetainedCopy.objects.filter(pk__in=ahead).delete()
     Machine.objects.filter(pk=machine.pk).update(retained_as_of=as_of)
     return True
 
@@ -124,7 +132,7 @@ def _keep(asked: Asked, data: bytes, file: RetainedFile, as_of: dt.datetime) -> 
 def usable(machine: Machine) -> list[RetainedCopy]:
     """Copies that a machine may be rebuilt with, newest first: those of earlier placements."""
     return list(
-        RetainedCopy.objects.filter(machine=machine, generation__lt=machine.generation)[:KEPT]
+        RetainedCopy.objects.filter(machine=machine, generation__lt=machine.generation)[: KEPT + 1]
     )
 
 

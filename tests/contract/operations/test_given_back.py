@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from millwright.core.lifecycle import OperationState
+from millwright.hypervisor import (
+    AgentUnavailable,
+    DeadlineExceeded,
+    GuestCommandFailed,
+    HostUnreachable,
+    HypervisorError,
+    NoSpace,
+    VerificationFailed,
+)
 from millwright.hypervisor.fake.guest import RETAIN, FakeGuest
 from millwright.operations import SAGAS, Killed, RetainedOffer
 
@@ -167,6 +177,156 @@ def test_what_the_guest_refuses_is_tried_with_the_copy_before(tmp_path: Path) ->
     assert engine.finish(operation) is OperationState.SUCCEEDED
     assert number_in(guest(plant).files[RETAIN]) == 6
     assert "the disk is full" in plant.store.outcomes[operation]["refused"][0]
+
+
+def stepwise(plant: World, **before: Callable[[], Any]) -> tuple[Any, OperationState]:
+    """A rebuild; before the steps that are named something happens."""
+    operation = plant.operation("recover", destination="h2", program_version=str(plant.program))
+    engine = plant.engine()
+    saga, _state = engine.begin(operation)
+    assert before.keys() <= {step.name for step in saga.steps}
+    for step in saga.steps:
+        before.get(step.name, lambda: None)()
+        engine.execute(operation, step.name)
+    return operation, engine.finish(operation)
+
+
+def fails(plant: World, verb: str, error: HypervisorError, times: int = 10_000) -> Any:
+    return lambda: plant.pool.host("h2").faults.fail_next(verb, error, times=times)
+
+
+def mended(plant: World) -> Callable[[], None]:
+    return plant.pool.host("h2").faults.clear
+
+
+@pytest.mark.parametrize(
+    "error", [NoSpace("the disk is full"), GuestCommandFailed("not permitted")]
+)
+@pytest.mark.parametrize("verb", ["agent_write_file", "agent_read_file"])
+def test_a_copy_that_cannot_be_written_is_named_and_the_one_before_it_taken(
+    tmp_path: Path, verb: str, error: HypervisorError
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6))
+    operation, state = stepwise(plant, retained=fails(plant, verb, error, times=1))
+    assert state is OperationState.SUCCEEDED
+    assert number_in(guest(plant).files[RETAIN]) == 6
+    kept = plant.store.outcomes[operation]
+    assert (kept["outcome"], kept["scan"]) == ("given", 6)
+    assert kept["refused"][0].endswith(f"are not given back: {error}")
+
+
+def test_where_no_copy_can_be_written_the_rebuild_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6))
+    words = said(plant, monkeypatch)
+    full = fails(plant, "agent_write_file", NoSpace("the disk is full"))
+    operation, state = stepwise(plant, retained=full, config=mended(plant))
+    assert state is OperationState.SUCCEEDED
+    assert guest(plant).program is not None
+    assert words["values"] == "it begins with initial values"
+    kept = plant.store.outcomes[operation]
+    assert (kept["outcome"], len(kept["refused"])) == ("refused", 2)
+
+
+LATE = [
+    ("agent_write_file", VerificationFailed("not what was sent")),
+    ("agent_read_file", AgentUnavailable("silent")),
+    ("agent_read_file", DeadlineExceeded("late")),
+]
+
+
+@pytest.mark.parametrize(("verb", "error"), LATE)
+def test_when_the_time_for_copies_is_over_the_rebuild_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, error: HypervisorError
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6))
+    words = said(plant, monkeypatch)
+    operation, state = stepwise(plant, retained=fails(plant, verb, error), config=mended(plant))
+    assert state is OperationState.SUCCEEDED
+    assert guest(plant).program is not None
+    assert RETAIN not in guest(plant).files
+    first, *refused = words["retained"].split("; ")
+    assert first == "no copy of retained values can be used: it begins with initial values"
+    assert words["values"] == "it begins with initial values"
+    assert refused == plant.store.outcomes[operation]["refused"]
+    assert refused[0].endswith(f"are not given back: not within 300 s: {error}")
+    assert plant.store.outcomes[operation]["outcome"] == "refused"
+
+
+def test_a_copy_that_is_taken_after_its_time_is_told_as_given(tmp_path: Path) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7), offer(6))
+
+    def taken() -> None:
+        mended(plant)()
+        guest(plant).files[RETAIN] = retained(7)
+
+    silent = fails(plant, "agent_read_file", AgentUnavailable("silent"))
+    operation, state = stepwise(plant, retained=silent, config=taken)
+    assert state is OperationState.SUCCEEDED
+    kept = plant.store.outcomes[operation]
+    assert (kept["outcome"], kept["scan"], kept["result"]) == ("given", 7, "kept")
+
+
+def test_a_second_attempt_that_gets_no_answer_keeps_the_name_of_the_copy_before(
+    tmp_path: Path,
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7, bundle=b"", wrong="copy 7 is damaged"), offer(6))
+    operation, state = rebuilt(plant)
+    assert state is OperationState.SUCCEEDED
+    record = plant.store.operation(operation)
+    again = replace(record, attempt=2, state=OperationState.QUEUED, steps=())
+    plant.store.operations[operation] = again
+    plant.store.retained = (offer(7), offer(6))
+    engine = plant.engine()
+    saga, _state = engine.begin(operation)
+    for step in saga.steps:
+        if step.name == "retained":
+            fails(plant, "agent_read_file", AgentUnavailable("silent"))()
+        engine.execute(operation, step.name)
+        mended(plant)()
+    assert engine.finish(operation) is OperationState.SUCCEEDED
+    kept = plant.store.outcomes[operation]
+    assert (kept["outcome"], kept["scan"], kept["result"]) == ("given", 6, "kept")
+    assert "not within 300 s" in kept["refused"][0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AgentUnavailable("silent"), DeadlineExceeded("late"), GuestCommandFailed("not permitted")],
+)
+def test_a_controller_that_cannot_be_asked_fails_no_rebuild(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: HypervisorError
+) -> None:
+    plant = lost_world(tmp_path)
+    plant.store.retained = (offer(7),)
+    words = said(plant, monkeypatch)
+    operation, state = stepwise(plant, values=fails(plant, "agent_read_file", error))
+    assert state is OperationState.SUCCEEDED
+    assert words["values"] == "the controller does not say what became of its retained values"
+    assert plant.store.outcomes[operation]["outcome"] == "given"
+
+
+def test_a_host_that_is_lost_again_at_the_last_question_fails_no_rebuild(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    words = said(plant, monkeypatch)
+
+    def gone() -> None:
+        def get(name: str) -> Any:
+            raise HostUnreachable("refused", host=name)
+
+        monkeypatch.setattr(plant.ports.hypervisors, "get", get)
+
+    _operation, state = stepwise(plant, values=gone)
+    assert state is OperationState.SUCCEEDED
+    assert words["values"] == "the controller does not say what became of its retained values"
 
 
 def test_a_second_attempt_keeps_the_name_of_the_copy_that_was_given(tmp_path: Path) -> None:

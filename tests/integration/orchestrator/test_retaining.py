@@ -29,7 +29,7 @@ from industrial.runtime.retained import RetainedError
 from tests.support.plant import Plant, serving
 from tests.support.retained import LAYOUT, number_in, retained
 
-NOW = dt.datetime(2026, 11, 27, 14, 3, 7, tzinfo=dt.UTC)
+NOW = dt.datetime(2020, 11, 27, 14, 3, 7, tzinfo=dt.UTC)
 
 
 def seconds(n: float) -> dt.datetime:
@@ -106,6 +106,41 @@ def test_a_copy_that_was_given_back_and_has_not_run_is_as_old_as_it_was(machine:
         (1, seconds(60)),
     ]
     assert Machine.objects.get().retained_as_of == seconds(60)
+
+
+def test_a_rebuild_that_made_no_use_of_the_copies_leaves_the_newest(machine: Machine) -> None:
+    for n in range(3):
+        keep(n, 60 * n)
+    for generation in (2, 3):
+        # It began with initial values, and goes on with those.
+        Machine.objects.update(generation=generation)
+        for n in range(5):
+            keep(10 * generation + n, 1000 * generation + 60 * n)
+    assert numbers() == [34, 33, 32, 24]
+    Machine.objects.update(generation=4)
+    offered = copies.usable(Machine.objects.get())
+    assert [row.generation for row in offered] == [3, 3, 3, 2]
+
+
+def test_a_copy_that_a_clock_put_into_the_future_does_not_end_copying(machine: Machine) -> None:
+    year = dt.timedelta(days=365)
+    first = retained(6, scan=1, saved_ns=1)
+    ahead = retained(7, scan=2, saved_ns=2)
+    assert copies.keep(asked(), first, seconds(0))
+    assert copies.keep(asked(), ahead, dt.datetime.now(dt.UTC) + year)
+    assert numbers() == [7, 6]
+    # Put right: the same file is taken anew, of now.
+    assert copies.keep(asked(), ahead, seconds(60))
+    assert [row.as_of for row in RetainedCopy.objects.all()] == [seconds(60), seconds(0)]
+    assert Machine.objects.get().retained_as_of == seconds(60)
+    assert keep(8, 120)
+    assert numbers() == [8, 7, 6]
+    # One of an earlier placement is in nobody's way, and stays to be given back.
+    RetainedCopy.objects.update(as_of=dt.datetime.now(dt.UTC) + year)
+    Machine.objects.update(generation=2)
+    assert keep(9, 180)
+    assert numbers()[0] == 9
+    assert RetainedCopy.objects.filter(generation=1).count() == 2
 
 
 def test_what_is_damaged_on_the_way_takes_no_copys_place(machine: Machine) -> None:
@@ -260,6 +295,61 @@ def test_one_that_ends_the_round_is_not_the_first_of_the_next(
     assert rounds.round() == 1
     first, second = agents.asked
     assert first != second
+
+
+def more(count: int, name: str) -> list[UUID]:
+    """Further controllers beside the first."""
+    made = []
+    for n in range(count):
+        other = Machine.objects.filter(name="vplc").get()
+        other.pk, other.name = uuid4(), f"{name}-{n}"
+        other.save(force_insert=True)
+        made.append(other.pk)
+    return made
+
+
+def test_guests_that_hang_keep_nobody_from_their_turn(shared: Machine) -> None:
+    hung = more(4, "hung")
+    healthy = {shared.pk, *more(2, "healthy")}
+    Machine.objects.filter(pk__in=healthy).update(retained_as_of=NOW)
+    questions: list[UUID] = []
+
+    def answer(uuid: UUID, _path: str, **_more: Any) -> bytes:
+        questions.append(uuid)
+        if uuid in hung:
+            raise DeadlineExceeded("late")
+        return retained(7)
+
+    agents = Agents(retained(7))
+    agents.agent_read_file = answer  # type: ignore[method-assign]
+    rounds = Retaining(agents, 60, threading.Event())
+    for _ in hung:
+        rounds.round()
+    assert rounds.failing() == set(hung)
+    for _ in range(20):
+        questions.clear()
+        rounds.round()
+        # All of them, and before any that failed last; one of those at most.
+        assert set(questions[:3]) == healthy
+        assert len(questions) <= 4
+    # Who answers again is among them.
+    back = hung.pop()
+    for _ in range(40):
+        rounds.round()
+    assert rounds.failing() == set(hung)
+    assert RetainedCopy.objects.filter(machine=back).exists()
+
+
+def test_values_that_stay_do_not_come_first_for_ever(
+    shared: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other,) = more(1, "second")
+    monkeypatch.setattr(retaining, "MOST", 1)
+    agents = Agents(retained(7))
+    rounds = Retaining(agents, 60, threading.Event())
+    for _ in range(6):
+        rounds.round()
+    assert agents.asked.count(other) == agents.asked.count(shared.pk) == 3
 
 
 def test_a_round_has_its_bounds(shared: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
