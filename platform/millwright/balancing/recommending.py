@@ -235,7 +235,7 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
 
 def _remember(rows: Iterable[Recommendation]) -> None:
     """Tell the next rounds that these machines move: they rest, and do not go back for balance so soon."""
-    kept = Balancer.objects.select_for_update().get(pk=1)
+    kept = Balancer.objects.select_for_update().get(pk=balancer().pk)
     moves = tuple(
         Move(str(row.machine), row.source.name, row.destination.name, Why(row.why), "", 0.0)
         for row in rows
