@@ -132,9 +132,11 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
         return _give_up(plan, text % {"machine": failed[-1]["machine"], **failed[-1]}, now)
     if gone := sorted(set(aims) - set(machines)):
         return _give_up(plan, _("%(machine)s is on no host") % {"machine": ", ".join(gone)}, now)
-    if Operation.objects.live().filter(kind__in=MOVING).exists():
-        # The plant as it is read knows nothing of the room that moves on their way hold.
-        return _wait(plan, _("other moves are under way"), now, idle=False)
+    if others := _others():
+        # The plant as it is read knows nothing of the room that moves on their way hold. One of them may wait for a
+        # person's answer: this plan does not wait as long, since rounds decide nothing beside it.
+        text = _("other moves are under way: %(machines)s") % {"machines": ", ".join(others)}
+        return _wait(plan, text, now)
     plant = read_plant(now)
     told = Balancer.objects.filter(pk=1).values_list("mode", flat=True).first() or Mode.OFF
     by_mode = replace(plant, settings=replace(plant.settings, mode=Mode(told)))
@@ -158,6 +160,13 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
     if schedule.dropped:
         return _wait(plan, "; ".join(each.text for each in schedule.dropped), now)
     return _begin(plan, schedule, machines, now)
+
+
+def _others() -> list[str]:
+    """Machines whose moves are on their way or ask a person something."""
+    moving = Operation.objects.live().filter(kind__in=MOVING)
+    rows = moving.select_related("machine__environment").order_by("created_at")
+    return [str(row.machine) for row in rows]
 
 
 def _look(plan: MovePlan, now: dt.datetime) -> bool:
@@ -227,11 +236,9 @@ def _begin(
     return started
 
 
-def _wait(plan: MovePlan, note: str, now: dt.datetime, *, idle: bool = True) -> int:
-    """Nothing can begin now, and why; `idle`: that counts towards giving up."""
-    if not idle:
-        plan.progress_at = now
-    elif now - (plan.progress_at or now) > PATIENCE:
+def _wait(plan: MovePlan, note: str, now: dt.datetime) -> int:
+    """Nothing can begin now, and why; after `PATIENCE` without a step that began or ended it is given up."""
+    if now - (plan.progress_at or now) > PATIENCE:
         return _give_up(plan, note, now)
     plan.note = note[:1000]
     plan.save()

@@ -236,19 +236,46 @@ def test_what_cannot_go_on_waits_with_the_reason_and_is_given_up_in_the_end(
     # It goes on by itself when it can.
     Host.objects.filter(name="mw0-h3").update(administration="schedulable")
     other = Operation.objects.create(kind="migrate", machine=crossed["stays3"], state="running")
-    assert circling.plan_round(now + dt.timedelta(minutes=50)) == 0
+    assert circling.plan_round(now + dt.timedelta(minutes=20)) == 0
     plan.refresh_from_db()
-    assert plan.note == "other moves are under way"
+    assert (plan.state, plan.note) == ("active", "other moves are under way: five/vplc")
     Operation.objects.filter(pk=other.pk).update(state="succeeded")
     Host.objects.filter(name="mw0-h3").update(administration="cordoned")
-    assert circling.plan_round(now + dt.timedelta(minutes=51)) == 0
+    assert circling.plan_round(now + dt.timedelta(minutes=30)) == 0
     plan.refresh_from_db()
     assert plan.state == "active"
-    assert circling.plan_round(now + dt.timedelta(minutes=90)) == 0
+    assert circling.plan_round(now + dt.timedelta(minutes=31)) == 0
     plan.refresh_from_db()
     assert plan.state == "given_up"
     assert "no order of moves makes room" in plan.note
     assert not Operation.objects.filter(kind="migrate").exclude(pk=other.pk).exists()
+
+
+def test_beside_a_move_that_does_not_end_it_is_given_up_with_the_reason(
+    plant: Plant, crossed: dict[str, Machine]
+) -> None:
+    plan = _decided(plant, "automatic")
+    now = timezone.now()
+    assert circling.plan_round(now) == 1
+    # Its first step ends, and meanwhile somebody's move has begun to ask a question that nobody answers.
+    _ended()
+    other = Operation.objects.create(kind="migrate", machine=crossed["stays3"], state="waiting")
+    # A step that ended is progress: from then on the time counts, whatever it was before.
+    since = now + dt.timedelta(hours=2)
+    for minutes in range(0, 31, 5):
+        assert circling.plan_round(since + dt.timedelta(minutes=minutes)) == 0
+        plan.refresh_from_db()
+        assert (plan.state, plan.progress_at) == ("active", since)
+    assert recommending.balance_round(since + dt.timedelta(minutes=30)) == 0
+    assert circling.plan_round(since + circling.PATIENCE + dt.timedelta(seconds=1)) == 0
+    plan.refresh_from_db()
+    assert (plan.state, plan.note) == ("given_up", "other moves are under way: five/vplc")
+    assert AuditEntry.objects.get(action="plan.give_up").details["why"] == plan.note
+    # Whoever stood aside stays where every rule lets it; the other move is nobody's business here.
+    assert Machine.objects.get(pk=crossed["idle"].pk).host.name == "mw0-h3"
+    assert not violations(read_plant())
+    other.refresh_from_db()
+    assert other.state == "waiting"
 
 
 def test_a_person_stops_it_between_two_steps(
