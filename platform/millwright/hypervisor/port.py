@@ -8,7 +8,7 @@ Implementations are thread-safe. All raise `HypervisorError` and nothing else of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
@@ -98,10 +98,12 @@ class Hypervisor(Protocol):
         """What the host says of itself: CPUs, NUMA, memory, versions, machine types."""
         ...
 
-    def equipment(self, *, deadline_s: float | None = None) -> Equipment:
+    def equipment(
+        self, *, parts: Collection[str] | None = None, deadline_s: float | None = None
+    ) -> Equipment:
         """What the host has beside CPUs and memory: hugepages, CPU features, pools, NICs, cards.
 
-        A part that the host cannot tell is None, with the reason in `unread`. Reads, changes nothing.
+        With `parts` only those fields of `Equipment` are asked for; the others are None. A part that the host cannot tell is None, with the reason in `unread`. Reads, changes nothing.
         """
         ...
 
@@ -182,13 +184,23 @@ class Hypervisor(Protocol):
         owner: VolumeOwner,
         deadline_s: float | None = None,
     ) -> VolumeInfo:
-        """Have a copy-on-write volume on the verified image `base` of the same pool.
+        """Have a copy-on-write volume on the verified image `base` of the same pool, made for `owner.generation`.
+
+        One of an earlier generation is not taken over: it is marked as set aside and stays as it is, and the new one
+        lies beside it under the name that the answer has.
 
         Raises:
             NotFound: the base is missing or its upload was never completed.
-            Conflict: a volume of that name has another base or owner.
+            Conflict: a volume of that name has another base or owner, or is of a later generation; or a running domain
+                uses the one that would have to be set aside.
             InvalidSpec: the capacity is less than the base's.
         """
+        ...
+
+    def overlays(
+        self, pool: str, name: str, *, deadline_s: float | None = None
+    ) -> tuple[VolumeInfo, ...]:
+        """What `ensure_overlay` made under this name, set aside or not, the latest generation first."""
         ...
 
     def remove_volume(self, pool: str, name: str, *, deadline_s: float | None = None) -> bool:

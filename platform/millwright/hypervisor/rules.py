@@ -119,6 +119,31 @@ def check_image(volume: VolumeInfo | None, sha256: str, host: str) -> bool:
     return volume.sha256 == sha256
 
 
+def is_earlier_overlay(volume: VolumeInfo | None, owner: VolumeOwner) -> bool:
+    """Whether an overlay of an earlier placement of the same machine lies where `owner` wants one.
+
+    It is left from a host that was lost or could not be cleared: its content is older than anything that is known of
+    the machine since, so it is set aside and never used.
+    """
+    return (
+        volume is not None
+        and volume.present
+        and volume.owner is not None
+        and (volume.owner.site, volume.owner.machine) == (owner.site, owner.machine)
+        and (volume.aside or volume.owner.generation < owner.generation)
+    )
+
+
+def check_aside(volume: VolumeInfo, users: Iterable[str], host: str) -> None:
+    """Refuse to set aside an overlay that a running domain has."""
+    if used_by := sorted(users):
+        raise Conflict(
+            f"volume {volume.name!r} of an earlier placement is used by {', '.join(used_by)}",
+            host=host,
+            details={"used_by": used_by},
+        )
+
+
 def check_overlay(
     volume: VolumeInfo | None, base: VolumeInfo, owner: VolumeOwner, capacity_bytes: int, host: str
 ) -> bool:
@@ -139,6 +164,12 @@ def check_overlay(
             f"volume {volume.name!r} belongs to machine {volume.owner.machine} "
             f"of site {volume.owner.site}",
             host=host,
+        )
+    if volume.present and volume.owner.generation > owner.generation:
+        raise Conflict(
+            f"volume {volume.name!r} was made for generation {volume.owner.generation}, newer than {owner.generation}",
+            host=host,
+            details={"generation": volume.owner.generation},
         )
     if volume.present and volume.backing_path != base.path:
         raise Conflict(

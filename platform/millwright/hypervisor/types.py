@@ -362,7 +362,8 @@ class VolumeOwner:
 class VolumeInfo:
     """One volume of a pool, with what its markers say.
 
-    `sha256` is set for an image whose upload was verified; `owner` for a machine's overlay.
+    `sha256` is set for an image whose upload was verified; `owner` for a machine's overlay; `aside` for one of an
+    earlier placement that a later one found here: it is kept for a person to look at, and no machine uses it again.
     `present` is False when only the markers are left (a killed creation or removal).
     """
 
@@ -376,6 +377,7 @@ class VolumeInfo:
     sha256: str | None = None
     uploading: bool = False
     owner: VolumeOwner | None = None
+    aside: bool = False
     present: bool = True
 
 

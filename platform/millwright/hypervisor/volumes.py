@@ -5,7 +5,9 @@ renamed. So what we know of a volume stands in the *names* of tiny marker volume
 
 - `<name>.mw-up.<sha256>`: an upload began; without the next one it never ended.
 - `<name>.mw-ok.<sha256>`: the image was read back and had this hash.
-- `<name>.mw-own.<site>.<machine>.<generation>`: an overlay of this machine.
+- `<name>.mw-own.<site>.<machine>.<generation>`: an overlay of this machine, made for this placement.
+- `<name>.mw-aside.<generation>`: an overlay of an earlier placement, set aside when this one was placed here. The
+  later one lies beside it as `<stem>-g<generation>.<suffix>`.
 
 One listing of the pool tells everything, and a marker is made before what it excuses (upload,
 overlay), so that whatever a crash leaves behind is known to be ours.
@@ -26,6 +28,7 @@ _MARKER = re.compile(
     r"(?P<name>.+)\.mw-(?:"
     r"up\.(?P<up>[0-9a-f]{64})"
     r"|ok\.(?P<ok>[0-9a-f]{64})"
+    r"|aside\.(?P<aside>\d+)"
     r"|own\.(?P<site>[A-Za-z0-9_-]+)\.(?P<machine>[A-Za-z0-9_-]+)\.(?P<generation>\d+)"
     r")"
 )
@@ -39,6 +42,7 @@ class Marks:
     uploads: set[str] = field(default_factory=set)
     verified: set[str] = field(default_factory=set)
     owners: set[VolumeOwner] = field(default_factory=set)
+    aside: bool = False
 
 
 def check_name(name: str) -> None:
@@ -72,6 +76,26 @@ def owner_marker(name: str, owner: VolumeOwner) -> str:
     return f"{name}.mw-own.{owner.site}.{owner.machine}.{owner.generation}"
 
 
+def aside_marker(name: str, generation: int) -> str:
+    """Name of the marker of an overlay that was set aside when `generation` was placed."""
+    return f"{name}.mw-aside.{generation}"
+
+
+def generation_name(name: str, generation: int) -> str:
+    """Name of the overlay of one placement where an earlier one's lies under `name`."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-g{generation}{dot}{suffix}" if dot else f"{name}-g{generation}"
+
+
+def is_overlay_of(volume: str, name: str) -> bool:
+    """Whether `volume` is `name` or one of its `generation_name`s."""
+    stem, dot, suffix = name.rpartition(".")
+    pattern = (
+        rf"{re.escape(stem)}(-g\d+)?\.{re.escape(suffix)}" if dot else rf"{re.escape(name)}(-g\d+)?"
+    )
+    return re.fullmatch(pattern, volume) is not None
+
+
 def _digest(sha256: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise InvalidSpec.of("sha256", sha256, "64 lower-case hexadecimal digits")
@@ -90,6 +114,8 @@ def read_markers(names: Iterable[str]) -> dict[str, Marks]:
             marks.uploads.add(match["up"])
         elif match["ok"]:
             marks.verified.add(match["ok"])
+        elif match["aside"]:
+            marks.aside = True
         else:
             marks.owners.add(
                 VolumeOwner(
@@ -99,6 +125,12 @@ def read_markers(names: Iterable[str]) -> dict[str, Marks]:
                 )
             )
     return dict(found)
+
+
+def by_generation(overlays: Iterable[VolumeInfo]) -> tuple[VolumeInfo, ...]:
+    """Overlays, the latest placement's first; what has no owner is none."""
+    owned = [(row.owner.generation, row) for row in overlays if row.owner is not None]
+    return tuple(row for _, row in sorted(owned, key=lambda pair: (-pair[0], pair[1].name)))
 
 
 def is_marker(name: str) -> bool:
@@ -142,4 +174,5 @@ def _apply(volume: VolumeInfo, marks: Marks) -> VolumeInfo:
         sha256=verified,
         uploading=verified is None and bool(marks.uploads),
         owner=owner,
+        aside=marks.aside and volume.present,
     )

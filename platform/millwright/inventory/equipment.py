@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from millwright.core.placement import Card
@@ -17,11 +17,18 @@ _MANAGEMENT = ("1a03", "102b")
 PARTS = ("cpu", "pages", "pools", "nics", "gpus")
 
 
-def as_kept(found: Equipment, at: dt.datetime) -> dict[str, Any]:
-    """The equipment as data for the host's row; a part that was not told is None, with its reason in `unread`."""
+def as_kept(found: Equipment, at: dt.datetime, parts: Collection[str] = PARTS) -> dict[str, Any]:
+    """The equipment as data for the host's row: of the parts that were asked for, one that was not told is None.
+
+    Why stands in `unread`.
+    """
+    kept = _as_data(found)
+    unread = {key: why for key, why in found.unread.items() if key in parts}
+    return {"at": at.isoformat(), "unread": unread, **{part: kept[part] for part in parts}}
+
+
+def _as_data(found: Equipment) -> dict[str, Any]:
     return {
-        "at": at.isoformat(),
-        "unread": dict(found.unread),
         "cpu": None
         if found.cpu is None
         else {

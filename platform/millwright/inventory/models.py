@@ -154,10 +154,13 @@ class Drift(models.Model):
         ("foreign", _("a domain that is not ours")),
         ("orphan_domain", _("a domain of ours that no machine owns")),
         ("orphan_volume", _("a volume of ours that no machine owns")),
+        ("old_disk", _("a disk of an earlier placement that was set aside")),
         ("missing_domain", _("a machine without its domain")),
         ("state", _("a machine in another state than wanted")),
         ("pins", _("a machine on other CPUs than claimed")),
     )
+    #: differences of a host's storage: looked for by rounds, not with its domains
+    VOLUMES = ("orphan_volume", "old_disk")
     host = models.ForeignKey(Host, models.CASCADE, related_name="drifts")
     kind = models.CharField(max_length=20, choices=KINDS)
     name = models.CharField(max_length=200)

@@ -32,7 +32,16 @@ from .promised import check_nics, check_pins
 from .provision import upload_image
 from .saga import Context, Step
 from .spec import domain_spec
-from .volumes import disk_volume, filter_name, initrd_volume, kernel_volume, overlay_volume
+from .volumes import (
+    disk_on,
+    disk_volume,
+    filter_name,
+    initrd_volume,
+    kernel_volume,
+    made_disk,
+    overlay_volume,
+    remove_disk,
+)
 from .whereabouts import Sight, Verdict, Whereabouts, look, settled
 
 MIB = 2**20
@@ -168,14 +177,14 @@ def disk_there(context: Context) -> str:
         return "both hosts see the same disk"
     if move.state is MoveState.DONE:
         return "it has moved"
-    destination.ensure_overlay(
+    made = destination.ensure_overlay(
         machine.pool,
         overlay_volume(machine),
         base=disk_volume(machine.image),
         capacity_bytes=max(machine.disk_bytes, machine.image.disk_virtual_bytes),
         owner=VolumeOwner(site=machine.site, machine=str(machine.id), generation=move.generation),
     )
-    return overlay_volume(machine)
+    return made_disk(destination, machine, made)
 
 
 def _undisk(context: Context) -> str:
@@ -185,8 +194,7 @@ def _undisk(context: Context) -> str:
     found = settled(source, destination, context.machine_id, context.ports.clock)
     _require_not_over_there(found, move)
     # Refused by the driver, once more, if a domain there uses it.
-    machine = context.machine()
-    gone = destination.remove_volume(machine.pool, overlay_volume(machine))
+    gone = remove_disk(destination, context.machine(), of=move.generation)
     return "removed" if gone else "there was none"
 
 
@@ -196,14 +204,17 @@ def spec_there(
     """The domain as it shall be over there, and what its host cannot give."""
     target = _target(context, move)
     names = [kernel_volume(target.image), initrd_volume(target.image)]
-    if target.image.disk is not None:
-        names.append(overlay_volume(target))
     paths = []
     for name in names:
         info = destination.volume(target.pool, name)
         if info is None:
             raise StepFailed(f"volume {name} is missing on {move.destination}")
         paths.append(info.path)
+    if target.image.disk is not None:
+        disk = disk_on(destination, target)
+        if disk is None or not disk.present:
+            raise StepFailed(f"volume {overlay_volume(target)} is missing on {move.destination}")
+        paths.append(disk.path)
     return domain_spec(
         target,
         context.operation.id,
@@ -535,7 +546,8 @@ def _clean(context: Context) -> str:
         source.undefine(context.machine_id)
     source.remove_filter(filter_name(machine))
     if machine.image.disk is not None and not move.shared_storage:
-        source.remove_volume(machine.pool, overlay_volume(machine))
+        # Of an earlier placement than the one that moved here: never what lies at the destination.
+        remove_disk(source, machine, before=move.generation)
     return f"{move.source} is clear of it"
 
 

@@ -25,11 +25,14 @@ from .ports import ImageFiles, MachineRecord
 from .saga import Context, Step
 from .spec import domain_spec
 from .volumes import (
+    disk_on,
     disk_volume,
     filter_name,
     initrd_volume,
     kernel_volume,
+    made_disk,
     overlay_volume,
+    remove_disk,
 )
 
 
@@ -107,7 +110,7 @@ def _overlay(context: Context) -> str:
     machine, host = context.host()
     if machine.image.disk is None:
         return "no disk wanted"
-    host.ensure_overlay(
+    made = host.ensure_overlay(
         machine.pool,
         overlay_volume(machine),
         base=disk_volume(machine.image),
@@ -116,14 +119,18 @@ def _overlay(context: Context) -> str:
             site=machine.site, machine=str(machine.id), generation=machine.generation
         ),
     )
-    return overlay_volume(machine)
+    return made_disk(host, machine, made)
+
+
+def _unmake_overlay(context: Context) -> str:
+    machine, host = context.host()
+    return "removed" if remove_disk(host, machine, of=machine.generation) else "there was none"
 
 
 def remove_overlay(context: Context) -> str:
+    """The machine's disk; what was set aside of earlier placements stays, and the host's page names it."""
     machine, host = context.host()
-    return (
-        "removed" if host.remove_volume(machine.pool, overlay_volume(machine)) else "there was none"
-    )
+    return "removed" if remove_disk(host, machine) else "there was none"
 
 
 def _define(context: Context) -> str:
@@ -136,8 +143,8 @@ def _define(context: Context) -> str:
         paths[volume] = info.path
     disk = None
     if machine.image.disk is not None:
-        overlay = host.volume(machine.pool, overlay_volume(machine))
-        if overlay is None:
+        overlay = disk_on(host, machine)
+        if overlay is None or not overlay.present:
             raise StepFailed(f"volume {overlay_volume(machine)} is missing on {machine.host}")
         disk = overlay.path
     spec, words = domain_spec(
@@ -258,7 +265,7 @@ STEPS: tuple[Step, ...] = (
         no_undo="verified images are kept for the next machine",
         timeout_s=900.0,
     ),
-    Step("disk", "Disk", _overlay, undo=remove_overlay),
+    Step("disk", "Disk", _overlay, undo=_unmake_overlay),
     Step("define", "Define the machine", _define, undo=undefine),
     Step("start", "Start", power_on, undo=_power_off),
     WAIT_AGENT,

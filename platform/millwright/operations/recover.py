@@ -25,7 +25,7 @@ from .migrate import (
 )
 from .ports import MachineRecord, MoveRecord, MoveState
 from .saga import Context, Step
-from .volumes import filter_name, overlay_volume
+from .volumes import filter_name, remove_disk
 from .whereabouts import Sight, sight
 
 _ALIVE = (Sight.RUNNING, Sight.HELD)
@@ -130,8 +130,7 @@ def _undisk(context: Context) -> str:
         return "the disk stays"
     _require_nothing_there(context, move)
     host = context.ports.hypervisors.get(move.destination)
-    machine = context.machine()
-    gone = host.remove_volume(machine.pool, overlay_volume(machine))
+    gone = remove_disk(host, context.machine(), of=move.generation)
     return "removed" if gone else "there was none"
 
 
@@ -251,7 +250,7 @@ def _forget_copy(context: Context) -> str:
     host.undefine(machine.id)
     host.remove_filter(filter_name(machine))
     if machine.image.disk is not None and not context.operation.payload.get("shared_storage"):
-        host.remove_volume(machine.pool, overlay_volume(machine))
+        remove_disk(host, machine, before=machine.generation)
     return f"{name} is clear of it"
 
 

@@ -81,7 +81,7 @@ def reconcile(
         .values_list("machine_id", flat=True)
     )
     found = differences(domains, machines, site, busy | later)
-    known = {(row.kind, row.name): row for row in host.drifts.exclude(kind="orphan_volume")}
+    known = {(row.kind, row.name): row for row in host.drifts.exclude(kind__in=Drift.VOLUMES)}
     Drift.objects.filter(pk__in=[row.pk for key, row in known.items() if key not in found]).delete()
     for (kind, name), (detail, machine) in found.items():
         row = known.get((kind, name))

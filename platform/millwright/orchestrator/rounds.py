@@ -1,10 +1,9 @@
-"""What happens by the clock: leases, old requests, host facts, orphaned volumes."""
+"""What happens by the clock: leases, old requests, orphaned volumes."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-from dataclasses import asdict
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -32,8 +31,8 @@ from millwright.environments.actions import decide_by_policy
 from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
-from millwright.hypervisor import HypervisorError, Share
-from millwright.inventory.equipment import as_kept, storage_free
+from millwright.hypervisor import HypervisorError, Share, VolumeInfo
+from millwright.inventory.equipment import storage_free
 from millwright.inventory.models import Drift, Host
 from millwright.operations.volumes import POOL
 
@@ -114,62 +113,8 @@ def undecided(now: dt.datetime) -> int:
     return decided
 
 
-def host_facts(hosts: Hosts) -> None:
-    """Take over what hosts say of themselves: topology, memory, disk and equipment. Who does not answer is skipped."""
-    for name in hosts.names():
-        try:
-            driver = hosts.get(name)
-            if not driver.connected:
-                continue
-            facts = driver.facts(deadline_s=10.0)
-            pool = driver.ensure_pool(POOL, deadline_s=10.0)
-        except HypervisorError as error:
-            log.info("facts of %s: %s", name, error)
-            continue
-        topology = {
-            "cpus": [
-                {
-                    "id": cpu.id,
-                    "core": cpu.core,
-                    "socket": cpu.socket,
-                    "node": cpu.numa_node,
-                    "siblings": sorted(cpu.siblings),
-                }
-                for cpu in facts.cpus
-            ],
-            "cpu_model": facts.cpu_model,
-            "libvirt": facts.libvirt_version,
-            "qemu": facts.hypervisor_version,
-            "networks": [asdict(row) for row in facts.networks],
-            "links": [asdict(row) for row in facts.links],
-            # Without the plant's own limit, which `memory_bytes` of the row keeps.
-            "memory_bytes": facts.memory_bytes,
-        }
-        host = Host.objects.filter(name=name).first()
-        if host is None:
-            continue
-        limit = int(host.policy.get("memory_limit_bytes", 0)) or facts.memory_bytes
-        Host.objects.filter(pk=host.pk).update(
-            topology=topology,
-            memory_bytes=min(limit, facts.memory_bytes),
-            disk_bytes=pool.capacity_bytes,
-            disk_free_bytes=pool.available_bytes,
-        )
-        try:
-            equipment = as_kept(driver.equipment(deadline_s=20.0), timezone.now())
-        except HypervisorError as error:
-            # What it said before stands, with its age.
-            log.info("equipment of %s: %s", name, error)
-            continue
-        except Exception:
-            # One odd host must not keep the others, and the rounds after this one, from their turn.
-            log.exception("equipment of %s", name)
-            continue
-        Host.objects.filter(pk=host.pk).update(equipment=equipment)
-
-
 def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
-    """Name overlays of ours that no machine owns, with owner; nothing is removed."""
+    """Name overlays of ours that no machine owns or that were set aside, with owner; nothing is removed."""
     known = {str(pk) for pk in Machine.objects.exclude(host=None).values_list("pk", flat=True)}
     named = {POOL, *(needs.storage_pool for needs in needs_by_version().values())}
     for host in Host.objects.filter(health="up"):
@@ -182,22 +127,28 @@ def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
             ]
         except HypervisorError:
             continue
-        found = {
-            row.name: f"machine {row.owner.machine}, generation {row.owner.generation}, {row.allocation_bytes // 2**20} MiB"
-            for row in volumes
-            if row.owner is not None
-            and row.owner.site == hosts.site
-            and row.owner.machine not in known
-        }
-        host.drifts.filter(kind="orphan_volume").exclude(name__in=list(found)).delete()
-        for name, detail in found.items():
-            Drift.objects.update_or_create(
-                host=host,
-                kind="orphan_volume",
-                name=name,
-                defaults={"detail": detail, "last_seen": now},
-                create_defaults={"detail": detail, "first_seen": now, "last_seen": now},
-            )
+        owned = [row for row in volumes if row.owner is not None and row.owner.site == hosts.site]
+        lost = [row for row in owned if row.owner and row.owner.machine not in known]
+        aside = [row for row in owned if row.aside and row not in lost]
+        _name_volumes(host, "orphan_volume", lost, now)
+        _name_volumes(host, "old_disk", aside, now)
+
+
+def _name_volumes(host: Host, kind: str, volumes: list[VolumeInfo], now: dt.datetime) -> None:
+    found = {
+        row.name: f"machine {row.owner.machine}, generation {row.owner.generation}, {row.allocation_bytes // 2**20} MiB"
+        for row in volumes
+        if row.owner is not None
+    }
+    host.drifts.filter(kind=kind).exclude(name__in=list(found)).delete()
+    for name, detail in found.items():
+        Drift.objects.update_or_create(
+            host=host,
+            kind=kind,
+            name=name,
+            defaults={"detail": detail, "last_seen": now},
+            create_defaults={"detail": detail, "first_seen": now, "last_seen": now},
+        )
 
 
 def shares(hosts: Hosts, now: dt.datetime) -> int:

@@ -23,6 +23,7 @@ from millwright.settings import Settings
 from . import consoles, forcing, joining, notices, rounds, workshop
 from .builder import WorkerBuilder
 from .durable import DurableRunner
+from .facts import Facts
 from .fencing import AgentFencer
 from .hosts import Hosts
 from .lock import AdvisoryLock, FileLock, Lock
@@ -187,12 +188,12 @@ class Service:
         self._threads.append(thread)
 
     def _rounds(self, hosts: Hosts, probing: Probing) -> None:
-        tick = 0
+        tick, facts = 0, Facts(hosts)
         while not self.stop.is_set():
             try:
                 # Facts often at the start, when hosts have just been registered.
                 if (tick < 30 or tick % 12 == 0) and self._hosts_are_known():
-                    rounds.host_facts(hosts)
+                    facts.round(hosts.names())
                     probing.round()
                 if tick % 6 == 0:
                     rounds.all_rounds(hosts)
@@ -202,6 +203,7 @@ class Service:
                 connections.close_all()
             tick += 1
             self.stop.wait(5.0)
+        facts.close()
 
     def _pictures(self) -> None:
         """Keep what is asked of a large pool: a thread of its own, since counting takes its time."""

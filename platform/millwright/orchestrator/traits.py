@@ -87,7 +87,11 @@ def _ask(driver: Hypervisor, machine: Machine) -> tuple[GuestCpu, dict[str, Any]
     found: dict[str, Any] = {}
     pool = requires_of(machine.template_version.spec).storage_pool
     volumes = driver.list_volumes(pool, deadline_s=ANSWER_S)
-    own = [row for row in volumes if row.owner is not None and row.owner.machine == str(machine.pk)]
+    own = [
+        row
+        for row in volumes
+        if row.owner is not None and row.owner.machine == str(machine.pk) and not row.aside
+    ]
     if own:
         found["disk_bytes"] = sum(row.allocation_bytes for row in own)
     with contextlib.suppress(HypervisorError):

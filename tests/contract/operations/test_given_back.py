@@ -19,9 +19,13 @@ from millwright.hypervisor import (
     HypervisorError,
     NoSpace,
     VerificationFailed,
+    VolumeOwner,
 )
 from millwright.hypervisor.fake.guest import RETAIN, FakeGuest
 from millwright.operations import SAGAS, Killed, RetainedOffer
+from millwright.operations.provision import upload_image
+from millwright.operations.saga import Context
+from millwright.operations.volumes import disk_volume, overlay_volume
 
 from industrial.package import pack
 from tests.contract.operations.test_migrate import kill_at
@@ -138,6 +142,51 @@ def test_a_damaged_copy_is_named_and_the_one_before_it_taken(
         "14:03:07 UTC, 42 s before the host was lost are not given back: retain.bin: damaged"
         in (plant.store.outcomes[operation]["refused"][0])
     )
+
+
+def test_a_disk_of_long_ago_on_the_new_host_is_set_aside_and_the_copy_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = lost_world(tmp_path)
+    machine, two = plant.store.machines[plant.machine], plant.pool.host("h2")
+    # It has moved about since: what lies on h2 is of its second placement, and what counts is of its sixth.
+    plant.store.machines[plant.machine] = machine = replace(machine, generation=6)
+    two.ensure_pool("default")
+    operation = plant.store.operation(plant.operations[0])
+    upload_image(Context(operation, plant.ports), machine, two)
+    old = two.ensure_overlay(
+        "default",
+        overlay_volume(machine),
+        base=disk_volume(machine.image),
+        capacity_bytes=machine.image.disk_virtual_bytes,
+        owner=VolumeOwner(site=machine.site, machine=str(machine.id), generation=2),
+    )
+    plant.store.retained = (offer(7),)
+    words = said(plant, monkeypatch)
+
+    def boots() -> None:
+        # A guest has the values that its disk has.
+        spec = two._domains[plant.machine].effective
+        if spec is not None and [disk.path for disk in spec.disks] == [old.path]:
+            guest(plant).files[RETAIN] = retained(3)
+
+    operation, state = stepwise(plant, retained=boots)
+    assert state is OperationState.SUCCEEDED
+    assert number_in(guest(plant).files[RETAIN]) == 7
+    assert plant.store.outcomes[operation]["outcome"] == "given"
+    assert f"set aside: {old.name} of generation 2" in words["disk"]
+    rows = two.overlays("default", overlay_volume(machine))
+    assert [(row.owner and row.owner.generation, row.aside) for row in rows] == [
+        (7, False),
+        (2, True),
+    ]
+    # It moves back and its machine is removed: what was set aside stays for a person to look at.
+    plant.pool.host("h1").restore()
+    assert plant.engine().run(plant.operation("clear_copy", host="h1")) is OperationState.SUCCEEDED
+    back = plant.operation("migrate", destination="h1")
+    assert plant.engine().run(back) is OperationState.SUCCEEDED, plant.store.errors
+    rows = two.overlays("default", overlay_volume(machine))
+    assert [(row.name, row.aside) for row in rows] == [(old.name, True)]
 
 
 @pytest.mark.parametrize("copies", [0, 1, 2])

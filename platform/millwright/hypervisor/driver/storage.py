@@ -19,7 +19,14 @@ from millwright.hypervisor.errors import (
     VerificationFailed,
 )
 from millwright.hypervisor.port import Progress
-from millwright.hypervisor.rules import check_image, check_overlay, check_removable, check_space
+from millwright.hypervisor.rules import (
+    check_aside,
+    check_image,
+    check_overlay,
+    check_removable,
+    check_space,
+    is_earlier_overlay,
+)
 from millwright.hypervisor.types import (
     PoolInfo,
     UploadSource,
@@ -28,9 +35,13 @@ from millwright.hypervisor.types import (
     VolumeOwner,
 )
 from millwright.hypervisor.volumes import (
+    aside_marker,
+    by_generation,
     check_name,
     fold,
+    generation_name,
     is_marker,
+    is_overlay_of,
     owner_marker,
     read_markers,
     uploading_marker,
@@ -280,7 +291,7 @@ class StorageVerbs(Base):
     ) -> VolumeInfo:
         """See the port."""
         check_name(name)
-        marker = owner_marker(name, owner)
+        owner_marker(name, owner)  # refused before anything is made
 
         def work(conn: libvirt.virConnect, deadline: Deadline) -> VolumeInfo:
             with self._exclusive("volume", f"{pool}/{name}", deadline):
@@ -290,21 +301,48 @@ class StorageVerbs(Base):
                     raise NotFound(
                         f"image {base!r} is not complete in pool {pool!r}", host=self.name
                     )
-                present = self._volume(handle, name)
+                present, chosen = self._volume(handle, name), name
+                if present is not None and is_earlier_overlay(present, owner):
+                    if not present.aside:
+                        check_aside(
+                            present,
+                            self._users(
+                                conn, handle, present, libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+                            ),
+                            self.name,
+                        )
+                        _create_marker(handle, aside_marker(name, owner.generation))
+                    chosen = generation_name(name, owner.generation)
+                    present = self._volume(handle, chosen)
+                marker = owner_marker(chosen, owner)
                 exists = check_overlay(present, image, owner, capacity_bytes, self.name)
                 _create_marker(handle, marker)
                 if not exists:
                     handle.createXML(
-                        _volume_xml(name, capacity_bytes, VolumeFormat.QCOW2, image), 0
+                        _volume_xml(chosen, capacity_bytes, VolumeFormat.QCOW2, image), 0
                     )
                 if present is not None and present.owner not in (None, owner):
-                    self._remove_markers(handle, name, keep=marker)
-                result = self._volume(handle, name)
+                    self._remove_markers(handle, chosen, keep=marker)
+                result = self._volume(handle, chosen)
                 if result is None:
-                    raise NotFound(f"volume {name!r} vanished", host=self.name)
+                    raise NotFound(f"volume {chosen!r} vanished", host=self.name)
                 return result
 
         return self._call("ensure_overlay", deadline_s, work)
+
+    def overlays(
+        self, pool: str, name: str, *, deadline_s: float | None = None
+    ) -> tuple[VolumeInfo, ...]:
+        """See the port."""
+
+        def ask(conn: libvirt.virConnect, _: Deadline) -> tuple[VolumeInfo, ...]:
+            handle = conn.storagePoolLookupByName(pool)
+            names = handle.listVolumes()
+            known = {*names, *read_markers(names)}
+            found = (self._volume(handle, each) for each in known if is_overlay_of(each, name))
+            return by_generation(row for row in found if row is not None)
+
+        return self._call("overlays", deadline_s, ask)
 
     def remove_volume(self, pool: str, name: str, *, deadline_s: float | None = None) -> bool:
         """See the port."""
@@ -324,11 +362,15 @@ class StorageVerbs(Base):
         return self._call("remove_volume", deadline_s, work)
 
     def _users(
-        self, conn: libvirt.virConnect, pool: libvirt.virStoragePool, volume: VolumeInfo
+        self,
+        conn: libvirt.virConnect,
+        pool: libvirt.virStoragePool,
+        volume: VolumeInfo,
+        which: int = 0,
     ) -> list[str]:
         users = [
             domain.name()
-            for domain in conn.listAllDomains()
+            for domain in conn.listAllDomains(which)
             if volume.path in _files(domain.XMLDesc)
         ]
         if volume.owner is None:  # only images have overlays on them
@@ -414,7 +456,10 @@ def _create_marker(pool: libvirt.virStoragePool, name: str) -> None:
     try:
         pool.createXML(_volume_xml(name, 0, VolumeFormat.RAW), 0)
     except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_STORAGE_VOL_EXIST:
+        # Not every driver of libvirt's has the code for it.
+        if error.get_error_code() != libvirt.VIR_ERR_STORAGE_VOL_EXIST and name not in (
+            pool.listVolumes()
+        ):
             raise
 
 

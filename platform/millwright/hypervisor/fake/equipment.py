@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -66,7 +66,9 @@ class FakeEquipment:
         def _owned(self, uuid: UUID) -> FakeDomain: ...
 
     @verb
-    def equipment(self, *, deadline_s: float | None = None) -> Equipment:
+    def equipment(
+        self, *, parts: Collection[str] | None = None, deadline_s: float | None = None
+    ) -> Equipment:
         """See the port."""
         with self._lock:
             used = self._pages_used()
@@ -85,7 +87,10 @@ class FakeEquipment:
                 gpus=self.parts.gpus,
                 unread=dict(self.parts.unread),
             )
-            return replace(whole, **dict.fromkeys(self.parts.unread))  # type: ignore[arg-type]  # parts by name
+            told = {"pages", "cpu", "pools", "nics", "gpus"} if parts is None else set(parts)
+            left_out = {"pages", "cpu", "pools", "nics", "gpus"} - told | set(self.parts.unread)
+            unread = {part: why for part, why in self.parts.unread.items() if part in told}
+            return replace(whole, **dict.fromkeys(left_out), unread=unread)
 
     @verb
     def guest_cpu(self, uuid: UUID, *, deadline_s: float | None = None) -> GuestCpu:

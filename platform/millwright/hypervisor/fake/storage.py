@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,11 +12,14 @@ from millwright.hypervisor.errors import Conflict, InvalidSpec, NotFound
 from millwright.hypervisor.filters import check_filter
 from millwright.hypervisor.port import Progress
 from millwright.hypervisor.rules import (
+    ACTIVE,
+    check_aside,
     check_image,
     check_network,
     check_overlay,
     check_removable,
     check_space,
+    is_earlier_overlay,
 )
 from millwright.hypervisor.types import (
     FilterSpec,
@@ -26,7 +30,12 @@ from millwright.hypervisor.types import (
     VolumeInfo,
     VolumeOwner,
 )
-from millwright.hypervisor.volumes import check_name
+from millwright.hypervisor.volumes import (
+    by_generation,
+    check_name,
+    generation_name,
+    is_overlay_of,
+)
 
 from .clock import VirtualClock
 from .faults import Faults, verb
@@ -186,6 +195,13 @@ class FakeStorage:
             if image is None or image.sha256 is None:
                 raise NotFound(f"image {base!r} is not complete in pool {pool!r}", host=self.name)
             present = store.volumes.get(name)
+            if present is not None and is_earlier_overlay(present, owner):
+                if not present.aside:
+                    active = [row for row in self._domains.values() if row.state in ACTIVE]
+                    check_aside(present, _users(present, active), self.name)
+                    store.volumes[name] = replace(present, aside=True)
+                name = generation_name(name, owner.generation)
+                present = store.volumes.get(name)
             if check_overlay(present, image, owner, capacity_bytes, self.name):
                 overlay = replace(store.volumes[name], owner=owner)
                 store.volumes[name] = overlay
@@ -207,6 +223,15 @@ class FakeStorage:
             return volume
 
     @verb
+    def overlays(
+        self, pool: str, name: str, *, deadline_s: float | None = None
+    ) -> tuple[VolumeInfo, ...]:
+        """See the port."""
+        with self._lock:
+            rows = self._pool(pool).volumes.values()
+            return by_generation(row for row in rows if is_overlay_of(row.name, name))
+
+    @verb
     def remove_volume(self, pool: str, name: str, *, deadline_s: float | None = None) -> bool:
         """See the port."""
         with self._lock:
@@ -217,14 +242,7 @@ class FakeStorage:
             users = [
                 other.name for other in store.volumes.values() if other.backing_path == volume.path
             ]
-            for domain in self._domains.values():
-                spec = domain.effective
-                if spec is not None and volume.path in (
-                    spec.boot.kernel,
-                    spec.boot.initrd,
-                    *(disk.path for disk in spec.disks),
-                ):
-                    users.append(domain.name)
+            users += _users(volume, self._domains.values())
             check_removable(volume, self.site, users, self.name)
             del store.volumes[name]
             return True
@@ -267,3 +285,17 @@ class FakeStorage:
         """Handle for tests: the filter as it was set."""
         spec = self._filters.get(name)
         return spec if isinstance(spec, FilterSpec) else None
+
+
+def _users(volume: VolumeInfo, domains: Iterable[FakeDomain]) -> list[str]:
+    """Names of the domains that have the volume."""
+    found = []
+    for domain in domains:
+        spec = domain.effective
+        if spec is not None and volume.path in (
+            spec.boot.kernel,
+            spec.boot.initrd,
+            *(disk.path for disk in spec.disks),
+        ):
+            found.append(domain.name)
+    return found

@@ -1,0 +1,168 @@
+"""What hosts say of themselves is read host by host: one that hangs keeps nobody waiting, and seldom is asked what seldom changes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from millwright.hypervisor import HostUnreachable, HypervisorError
+from millwright.hypervisor.fake import FakePool
+from millwright.inventory import equipment
+from millwright.inventory.models import Host
+from millwright.orchestrator.facts import OFTEN, SELDOM, Facts, due_parts, read_host
+
+from tests.support.plant import Plant, build_plant
+
+GIB = 2**30
+#: for what has to happen; nothing is said of how soon
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def plant(transactional_db: None) -> Plant:
+    return build_plant()
+
+
+@pytest.fixture
+def pool(plant: Plant) -> FakePool:
+    made = FakePool(site="s")
+    for host in plant.hosts:
+        made.add_host(host.name, cpus=6, memory_bytes=16 * GIB)
+    return made
+
+
+class Hanging:
+    """Hosts of which one does not come back from a question until it is let go."""
+
+    def __init__(self, pool: FakePool, name: str, verb: str) -> None:
+        self._pool, self._name, self._verb = pool, name, verb
+        self.asked, self.gate = threading.Event(), threading.Event()
+        self.times = 0
+
+    def get(self, name: str) -> Any:
+        host = self._pool.host(name)
+        return _Held(host, self) if name == self._name else host
+
+    def hold(self) -> None:
+        self.times += 1
+        self.asked.set()
+        assert self.gate.wait(LIMIT_S)
+
+
+class _Held:
+    def __init__(self, host: Any, hosts: Hanging) -> None:
+        self._host, self._hosts = host, hosts
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._hosts._verb:
+            self._hosts.hold()
+        return getattr(self._host, name)
+
+
+def read_at(name: str) -> str | None:
+    at: str | None = (Host.objects.get(name=name).equipment or {}).get("at")
+    return at
+
+
+@pytest.mark.parametrize("verb", ["facts", "ensure_pool", "equipment"])
+def test_a_host_that_hangs_holds_up_neither_rounds_nor_other_hosts(
+    plant: Plant, pool: FakePool, verb: str
+) -> None:
+    first, second = (host.name for host in plant.hosts)
+    hosts = Hanging(pool, first, verb)
+    facts = Facts(hosts)
+    try:
+        # Were the host asked in this thread, it would not come back: nobody opens the gate before.
+        begun = facts.round([first, second])
+        assert hosts.asked.wait(LIMIT_S)
+        assert begun[second].result(LIMIT_S)
+        seen = read_at(second)
+        assert (read_at(first), seen is None) == (None, False)
+        # The other one is read round by round, the hanging one is not asked a second time.
+        again = facts.round([first, second])
+        assert set(again) == {second}
+        assert again[second].result(LIMIT_S)
+        assert read_at(second) != seen
+        assert (hosts.times, begun[first].done()) == (1, False)
+        hosts.gate.set()
+        assert begun[first].result(LIMIT_S)
+        assert read_at(first) is not None
+        assert set(facts.round([first, second])) == {first, second}
+    finally:
+        hosts.gate.set()
+        facts.close()
+
+
+def test_what_goes_wrong_is_that_host_s_alone_and_what_it_said_stands(
+    plant: Plant, pool: FakePool
+) -> None:
+    first, second = (host.name for host in plant.hosts)
+    facts = Facts(SimpleNamespace(get=pool.host))
+    for future in facts.round([first, second]).values():
+        assert future.result(LIMIT_S)
+    seen = read_at(first)
+    for odd in (HostUnreachable("gone"), RuntimeError("odd")):
+        pool.host(first).faults.fail_next("equipment", odd)  # type: ignore[arg-type]
+        begun = facts.round([first, second])
+        assert (begun[first].result(LIMIT_S), begun[second].result(LIMIT_S)) == (False, True)
+        assert read_at(first) == seen
+    facts.close()
+
+
+def test_what_changes_seldom_is_asked_seldom(plant: Plant, pool: FakePool) -> None:
+    name = plant.hosts[0].name
+    fake, now = pool.host(name), timezone.now()
+
+    def told(later: dt.timedelta) -> tuple[frozenset[str] | None, int]:
+        assert read_host(fake, name, now + later)
+        host = Host.objects.get(name=name)
+        assert host.equipment["at"] == (now + later).isoformat()
+        return equipment.cpu_features(host), equipment.pages_bytes(host)
+
+    minute = dt.timedelta(minutes=1)
+    before, _ = told(0 * minute)
+    fake.parts.features = frozenset({"avx2"})
+    fake.parts.hugepages = {GIB: 2}
+    assert told(minute) == (before, 2 * GIB)
+    assert told(SELDOM - minute) == (before, 2 * GIB)
+    assert told(SELDOM) == ({"avx2"}, 2 * GIB)
+    # Another libvirt, QEMU or CPU may give guests something else: it is asked at once.
+    fake.parts.features = frozenset({"avx512f"})
+    kept = Host.objects.get(name=name).equipment
+    Host.objects.filter(name=name).update(equipment={**kept, "versions": ["1", "1", "old"]})
+    assert told(SELDOM + minute) == ({"avx512f"}, 2 * GIB)
+
+
+def test_a_part_that_could_not_be_read_is_asked_for_again(plant: Plant, pool: FakePool) -> None:
+    name = plant.hosts[0].name
+    fake, now = pool.host(name), timezone.now()
+    fake.parts.unread = {"gpus": "the list was interrupted", "pages": "busy"}
+    read_host(fake, name, now)
+    kept = Host.objects.get(name=name).equipment
+    assert kept["unread"] == fake.parts.unread
+    assert due_parts(kept, kept["versions"], now) == ("pages", "pools", "gpus")
+    fake.parts.unread = {}
+    read_host(fake, name, now + dt.timedelta(minutes=1))
+    after = Host.objects.get(name=name).equipment
+    assert (after["unread"], after["gpus"], after["pages"]) == ({}, [], [])
+    # It is no whole reading: that comes when it is due.
+    assert after["seldom_at"] == kept["seldom_at"]
+    assert due_parts(after, after["versions"], now) == OFTEN
+
+
+def test_a_host_that_is_not_connected_or_not_known_is_not_asked(
+    plant: Plant, pool: FakePool
+) -> None:
+    name = plant.hosts[0].name
+    stranger = pool.add_host("stranger")
+    assert read_host(stranger, "stranger", timezone.now()) is False
+    pool.host(name).kill()
+    try:
+        told = read_host(pool.host(name), name, timezone.now())
+    except HypervisorError:
+        told = False
+    assert (told, read_at(name)) == (False, None)
