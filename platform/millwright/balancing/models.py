@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .querysets import RuleQuerySet
+from .querysets import RecommendationQuerySet, RuleQuerySet
 
 MODES = (
     ("off", _("off")),
@@ -248,6 +248,8 @@ class Recommendation(models.Model):
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = RecommendationQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at", "-pk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Prefetch
+from django.db.models import Exists, OuterRef, Prefetch, Q
 
 from millwright.accounts.permissions import own_projects, sees_everything
 
@@ -28,3 +28,44 @@ class RuleQuerySet(models.QuerySet):
             "environment__name", "name"
         )
         return self.prefetch_related(Prefetch("machines", machines), "hosts")
+
+
+class RecommendationQuerySet(models.QuerySet):
+    #: what is not over: it waits for a person, or machines move
+    LIVE = ("open", "moving")
+
+    def leading(self) -> Self:
+        """One of each plan, its first move, and all that belong to none."""
+        first = self.model.objects.filter(plan=OuterRef("plan"), pk__lt=OuterRef("pk"))
+        return self.filter(Q(plan=None) | ~Exists(first))
+
+    def live(self) -> Self:
+        """What waits for a person comes first, then what is under way; of each the newest first."""
+        # "open" comes after "moving" and "moved" in the alphabet.
+        return self.filter(self._going()).order_by("-state", "-created_at", "-pk")
+
+    def ended(self) -> Self:
+        return self.filter(~Q(state__in=self.LIVE), Q(plan=None) | ~Q(plan__state="active"))
+
+    def _going(self) -> Q:
+        # Of a plan under way the first machine may have been moved and measured already.
+        return Q(state__in=self.LIVE) | Q(plan__state="active")
+
+    def became(self, state: str) -> Self:
+        """Those in this state, and plans with a move in it."""
+        plans = self.model.objects.filter(plan=OuterRef("plan"), state=state)
+        return self.filter(Q(state=state) | Q(Exists(plans)))
+
+    def about(self, text: str) -> Self:
+        """Those whose machine, or a host, or a machine of the same plan has the text in its name."""
+        word = text.rpartition("/")[0] if "/" in text else text
+        there = Q(machine__environment__name__icontains=word)
+        there |= Q(source__name__icontains=text) | Q(destination__name__icontains=text)
+        plans = self.model.objects.filter(there, plan=OuterRef("plan"))
+        return self.filter(there | Q(Exists(plans)))
+
+    def with_names(self) -> Self:
+        """With what they name."""
+        return self.select_related(
+            "machine__environment", "source", "destination", "operation", "plan", "decided_by"
+        )

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Prefetch
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,6 +24,7 @@ from .filling import MOST_SPARE, HeatChange, heat_change
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
+from .querysets import RecommendationQuerySet
 
 #: Seconds between two rounds.
 EVERY_S = 300
@@ -270,11 +272,16 @@ def _begin(actor: Any, row: Recommendation, *, approved: bool) -> Recommendation
     return row
 
 
-def newest(limit: int = 50) -> Any:
-    """Recommendations, newest first, with what they name."""
-    return Recommendation.objects.select_related(
-        "machine__environment", "source", "destination", "operation", "plan", "decided_by"
-    )[:limit]
+def entries(*, whole: bool = True) -> RecommendationQuerySet:
+    """Recommendations with what they name, newest first; a plan as its first move with `plan.moves` read along.
+
+    `whole` False: each move of a plan for itself.
+    """
+    rows = Recommendation.objects.with_names()
+    if not whole:
+        return rows
+    moves = Prefetch("plan__moves", Recommendation.objects.with_names().order_by("pk"))
+    return rows.leading().prefetch_related(moves)
 
 
 def before_after(row: Recommendation | None = None) -> list[HeatChange]:

@@ -108,6 +108,7 @@ def _world(plant: Plant) -> list[str]:
         "/capacity/",
         f"/machines/{operation.machine_id}/place/",
         "/balancing/",
+        "/balancing/earlier/",
         "/balancing/calendar/",
         "/balancing/calendar/line/",
         "/wall/",

@@ -140,6 +140,7 @@ def test_no_page_overflows_or_complains(
         "/pool/mw0-h1/",
         "/pool/mw0-h1/drain/",
         "/balancing/",
+        "/balancing/earlier/",
         "/operations/",
         "/audit/",
         "/delegations/",

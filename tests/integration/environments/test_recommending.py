@@ -258,7 +258,7 @@ def test_the_pool_is_shown_before_and_after(
     assert told == client.get("/api/v1/recommendations/heat/").json()
     assert told[0]["before"]["cpu"] == source.before.cpu
     drain = client.get(f"/pool/{plant.hosts[0].name}/drain/").content.decode()
-    assert "when it is empty" in drain
+    assert "when the host is empty" in drain
     recommending.decide(plant.operator, row, approve=False)
     assert "after all moves that wait" not in client.get("/balancing/").content.decode()
 

@@ -17,9 +17,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
-from millwright.balancing import draining, recommending
-from millwright.balancing.filling import MOST_SPARE, heat_change
-from millwright.balancing.models import Balancer, Recommendation
+from millwright.balancing import draining
+from millwright.balancing.filling import heat_change
 from millwright.core.lifecycle import HostAdministration
 from millwright.core.topology import Topology
 from millwright.environments.models import Machine, domain_name
@@ -30,7 +29,6 @@ from millwright.portal.equipment import parts_of, read_at
 from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
-from . import calendar
 from .base import attempt
 
 #: capability → how to mend it where it is missing
@@ -197,49 +195,7 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "host": row,
         "plan": plan,
-        "changes": changes if plan.moves else [],
+        "changes": [change for change in changes if change.touched],
+        "others": sum(not change.touched for change in changes) if plan.moves else 0,
     }
     return render(request, "portal/host_drain.html", context)
-
-
-@login_required
-def balancing(request: HttpRequest) -> HttpResponse:
-    """What rounds decided and why; a person approves, rejects, and says what rounds do."""
-    if not may(request.user, "pool"):
-        raise PermissionDenied(_("Balancing is for those who keep the pool."))
-    if request.method == "POST":
-        user, verb = request.user, request.POST.get("verb", "")
-        if verb == "mode":
-            wanted = request.POST.get("mode", "")
-            number = request.POST.get("spare_hosts", "")
-            spare = int(number) if number.isdecimal() else None
-            attempt(
-                request,
-                lambda: recommending.set_mode(user, wanted, spare_hosts=spare),
-                _("Set."),
-            )
-        elif verb in ("approve", "reject"):
-            number = request.POST.get("pk", "")
-            row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
-            attempt(
-                request,
-                lambda: recommending.decide(user, row, approve=verb == "approve"),
-                _("Done."),
-            )
-        return redirect("portal:balancing")
-    rows = list(recommending.newest())
-    balancer = recommending.balancer()
-    number = request.GET.get("look", "")
-    look = next((row for row in rows if str(row.pk) == number), None)
-    waiting = any(row.state == "open" for row in rows)
-    context = {
-        "balancer": balancer,
-        "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
-        "modes": Balancer.MODES,
-        "spares": range(MOST_SPARE + 1),
-        "calendar": calendar.shown(),
-        "rows": rows,
-        "look": look,
-        "changes": recommending.before_after(look) if look or waiting else [],
-    }
-    return render(request, "portal/balancing.html", context)

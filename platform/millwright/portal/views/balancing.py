@@ -1,0 +1,97 @@
+"""What rounds decided: what waits for a person and is under way, what became of earlier moves, the pool after them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import may
+from millwright.balancing import recommending
+from millwright.balancing.filling import MOST_SPARE, HeatChange
+from millwright.balancing.models import Balancer, Recommendation
+
+from . import calendar
+from .base import Bounded, attempt
+
+#: Decisions on one page, and earlier ones below them.
+A_PAGE, EARLIER = 20, 10
+#: States of what has ended, by which the earlier moves are filtered.
+ENDED = ("moved", "failed", "rejected", "superseded", "shadow")
+
+
+def _change(request: HttpRequest) -> None:
+    user, verb = request.user, request.POST.get("verb", "")
+    if verb == "mode":
+        number = request.POST.get("spare_hosts", "")
+        spare = int(number) if number.isdecimal() else None
+        wanted = request.POST.get("mode", "")
+        attempt(request, lambda: recommending.set_mode(user, wanted, spare_hosts=spare), _("Set."))
+    elif verb in ("approve", "reject"):
+        number = request.POST.get("pk", "")
+        row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
+        attempt(
+            request,
+            lambda: recommending.decide(user, row, approve=verb == "approve"),
+            _("Done."),
+        )
+
+
+@login_required
+def balancing(request: HttpRequest) -> HttpResponse:
+    """What waits and what is under way; a person approves, rejects, and says what rounds do."""
+    if not may(request.user, "pool"):
+        raise PermissionDenied(_("Balancing is for those who keep the pool."))
+    if request.method == "POST":
+        _change(request)
+        return redirect("portal:balancing")
+    live = recommending.entries().live()
+    page = Paginator(live, A_PAGE).get_page(request.GET.get("page"))
+    balancer = recommending.balancer()
+    number = request.GET.get("look", "")
+    look = None
+    if number.isdecimal():
+        look = recommending.entries(whole=False).filter(pk=int(number[:18])).first()
+    changes: list[HeatChange] = []
+    if look is not None or Recommendation.objects.filter(state="open").exists():
+        changes = recommending.before_after(look)
+    touched = [row for row in changes if row.touched]
+    context = {
+        "balancer": balancer,
+        "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
+        "modes": Balancer.MODES,
+        "spares": range(MOST_SPARE + 1),
+        "calendar": calendar.shown(),
+        "page_obj": page,
+        "earlier": list(recommending.entries().ended()[:EARLIER]),
+        "look": look,
+        "changes": touched,
+        "others": len(changes) - len(touched),
+    }
+    return render(request, "portal/balancing.html", context)
+
+
+@login_required
+def earlier(request: HttpRequest) -> HttpResponse:
+    """What became of the moves that rounds decided, newest first; by state, machine and host."""
+    if not may(request.user, "pool"):
+        raise PermissionDenied(_("Balancing is for those who keep the pool."))
+    text, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
+    rows: Any = recommending.entries().ended()
+    if state in ENDED:
+        rows = rows.became(state)
+    if text:
+        rows = rows.about(text)
+    context = {
+        "page_obj": Bounded(rows, A_PAGE).get_page(request.GET.get("page")),
+        "text": text,
+        "state": state,
+        "states": [(name, words) for name, words in Recommendation.STATES if name in ENDED],
+        "filtered": bool(text or state in ENDED),
+    }
+    return render(request, "portal/balancing_earlier.html", context)
