@@ -163,7 +163,8 @@ class Figures:
 class BalanceState:
     """What one round tells the next. Give back what `Round.state` held; start with nothing.
 
-    `hot`: rounds for which a host has been above the threshold, `hot_memory` above that of memory;
+    `hot`: rounds for which a host has been above the threshold, `hot_memory` above that of memory, and
+    `hot_promised` by what it has promised of its memory;
     `imbalanced` and `imbalanced_memory`: rounds for which the pool has been uneven or a host above.
     `moved`: the round in which a machine last moved, and `left` the hosts that it left, each with the round.
     """
@@ -175,6 +176,7 @@ class BalanceState:
     left: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     hot_memory: Mapping[str, int] = field(default_factory=dict)
     imbalanced_memory: int = 0
+    hot_promised: Mapping[str, int] = field(default_factory=dict)
 
     def record(self, moves: tuple[Move, ...]) -> BalanceState:
         """The state once these moves (approved recommendations, a drain) have been made too."""

@@ -198,6 +198,16 @@ class Frame:
         self.ordinary = self._by_unit(
             np.array([0.0 if v.hugepage else active_bytes(v) / MIB for v in vms], np.float64)
         )
+        #: of that, what machines have told of, not what is thought of those that tell nothing
+        self.told = self._by_unit(
+            np.array(
+                [
+                    0.0 if v.hugepage or v.memory_active_bytes is None else active_bytes(v) / MIB
+                    for v in vms
+                ],
+                np.float64,
+            )
+        )
         self.ordinary_usable = np.maximum(self.capacity[1].astype(np.float64), 1.0)
         self.link = np.array([h.link_bytes_s for h in hosts], np.float64)
         self.carried = self._by_unit(np.array([self.bytes_of(v) for v in vms], np.float64))

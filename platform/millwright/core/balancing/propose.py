@@ -8,7 +8,7 @@ from millwright.core.placement.solver import Group, Problem, steps
 
 from .frame import Bools, Floats, Frame
 from .model import HostState, RuleKind
-from .score import Level, Strain, cost, cpu_strain, memory_strain
+from .score import Level, Strain, cost, memory_strain, promise_strain, strains
 from .state import State
 
 #: soft groups above this many machines are left to the exact check, as pairs grow with the square
@@ -28,8 +28,8 @@ def problem(
 ) -> tuple[Problem, list[int]]:
     """The pool for the solver, and which unit each of its machines is.
 
-    Beside the hard resources stand three soft ones: demand and peak in millicores, memory in use in MiB.
-    Prices are core-seconds. A moved machine counts on both hosts, so that the moves can be made in any order.
+    Beside the hard resources stand four soft ones: demand and peak in millicores, memory in use and promised
+    in MiB. Prices are core-seconds. A moved machine counts on both hosts, so that the moves can be made in any order.
     """
     frame = state.frame
     units = np.flatnonzero(state.at >= 0)
@@ -39,15 +39,18 @@ def problem(
     # A host that is overfull is the mending's affair: here it only takes nothing more.
     hard = np.maximum(frame.capacity, used)
     soft = np.maximum((frame.usable * 1000).astype(np.int64), 1)
-    memory = memory_strain(state, level)
+    memory, promised = memory_strain(state, level), promise_strain(state, level)
     room = memory.usable.astype(np.int64)
-    capacity = np.vstack([hard, soft * OVERSOLD, soft * OVERSOLD, room * OVERSOLD]).T
+    capacity = np.vstack(
+        [hard, soft * OVERSOLD, soft * OVERSOLD, room * OVERSOLD, room * OVERSOLD]
+    ).T
     safety = np.vstack(
         [
             hard,
             (soft * level.threshold).astype(np.int64),
             soft,
             (room * memory.threshold).astype(np.int64),
+            (room * promised.threshold).astype(np.int64),
         ]
     ).T
     demand = np.vstack(
@@ -56,14 +59,16 @@ def problem(
             np.round(frame.demand[units] * 1000).astype(np.int64),
             np.round(frame.peak[units] * 1000).astype(np.int64),
             np.round(frame.ordinary[units]).astype(np.int64),
+            frame.need[1, units],
         ]
     ).T
     rows = len(frame.resources)
-    load_weight = np.zeros(rows + 3)
+    load_weight = np.zeros(rows + 4)
     load_weight[rows] = horizon_s / 1000
     load_weight[rows + 1] = level.risk * horizon_s / 1000
     load_weight[rows + 2] = memory.price * horizon_s
-    even_weight = np.zeros(rows + 3)
+    load_weight[rows + 3] = promised.price * horizon_s
+    even_weight = np.zeros(rows + 4)
     even_weight[rows] = level.even * float(frame.usable.mean()) * horizon_s * OVERSOLD**2
     even_weight[rows + 2] = memory.even * horizon_s * OVERSOLD**2
     position = {int(unit): index for index, unit in enumerate(units)}
@@ -81,7 +86,7 @@ def problem(
         demand=demand,
         home=at,
         safety=safety,
-        transient=np.array([True] * rows + [False, False, False]),
+        transient=np.array([True] * rows + [False] * 4),
         load_weight=load_weight,
         even_weight=even_weight if even_weight.any() else None,
         groups=_groups(frame, position),
@@ -168,8 +173,9 @@ def exchanges(
     Only pairs whose both machines may move, that fit crosswise and at once (each host holds both
     while they pass), and that are worth more than `least` and the margin.
     """
-    strains = cpu_strain(state, level), memory_strain(state, level)
-    ratio = np.maximum(*(each.ratio() / each.threshold for each in strains))
+    looked_at = strains(state, level)
+    # What is only promised is much alike everywhere in a full plant, and tells nothing of where to look.
+    ratio = np.max([each.ratio() / each.threshold for each in looked_at[:2]], axis=0)
     open_hosts = _open_hosts(state, ratio)
     found: list[tuple[int, int]] = []
     used: set[int] = set()
@@ -182,9 +188,11 @@ def exchanges(
                 if one in used or not state.fits(one)[there]:
                     continue
                 for other in theirs:
-                    if other in used or all(each.want[other] >= each.want[one] for each in strains):
+                    if other in used or all(
+                        each.want[other] >= each.want[one] for each in looked_at
+                    ):
                         continue
-                    gain = _exchange_gain(state, one, other, level, horizon_s, strains)
+                    gain = _exchange_gain(state, one, other, level, horizon_s, looked_at)
                     if (
                         gain > least
                         and (best is None or gain > best[0] + 1e-9)
@@ -205,8 +213,9 @@ def exchange_gains(
     Gain (core-seconds, above `least`), the machine of the fuller host, the one of the emptier. Whether
     they find room is not asked.
     """
-    strains = cpu_strain(state, level), memory_strain(state, level)
-    ratio = np.maximum(*(each.ratio() / each.threshold for each in strains))
+    looked_at = strains(state, level)
+    # What is only promised is much alike everywhere in a full plant, and tells nothing of where to look.
+    ratio = np.max([each.ratio() / each.threshold for each in looked_at[:2]], axis=0)
     hosts = _open_hosts(state, ratio)
     found = []
     for here in hosts[:ENDS]:
@@ -215,9 +224,9 @@ def exchange_gains(
             theirs = [u for u in np.flatnonzero(state.at == there).tolist() if u in other_of]
             for one in mine:
                 for other in theirs:
-                    if all(each.want[other] >= each.want[one] for each in strains):
+                    if all(each.want[other] >= each.want[one] for each in looked_at):
                         continue
-                    gain = _exchange_gain(state, one, other, level, horizon_s, strains)
+                    gain = _exchange_gain(state, one, other, level, horizon_s, looked_at)
                     if gain > least:
                         found.append((gain, one, other))
     return sorted(found, key=lambda entry: (-entry[0], *entry[1:]))
@@ -238,14 +247,14 @@ def _exchange_gain(
     other: int,
     level: Level,
     horizon_s: float,
-    strains: tuple[Strain, ...],
+    looked_at: tuple[Strain, ...],
 ) -> float:
     """Benefit less cost (with the margin) of both moves together, in core-seconds."""
     frame = state.frame
     here, there = int(state.at[one]), int(state.at[other])
     pair = np.array([here, there])
     gained = 0.0
-    for each in strains:
+    for each in looked_at:
         shift = each.want[one] - each.want[other]
         usable, now = each.usable[pair], each.load[pair]
         then = now + np.array([-shift, shift])

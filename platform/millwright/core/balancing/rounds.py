@@ -39,6 +39,7 @@ from .score import (
     effect,
     figures,
     memory_strain,
+    promise_strain,
     seconds,
     worth,
 )
@@ -56,6 +57,7 @@ class Making:
     before: BalanceState
     hot: dict[int, int]
     hot_memory: dict[int, int]
+    hot_promised: dict[int, int]
     modes: list[Mode]
     moves: list[Move] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -126,6 +128,9 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
     before = figures(table, level, live)
     hot = _hot(cpu_strain(table, level), frame, live, old.hot)
     memory = _hot(memory_strain(table, level), frame, live, old.hot_memory) if level.memory else {}
+    promised = (
+        _hot(promise_strain(table, level), frame, live, old.hot_promised) if level.promised else {}
+    )
     uneven = _Uneven(
         before.imbalance > level.imbalance, before.memory_imbalance > level.memory_imbalance
     )
@@ -136,7 +141,7 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
         imbalanced_memory=old.imbalanced_memory + 1 if memory or uneven.memory else 0,
     )
     broken = violations(resolved)
-    making = Making(frame, table, level, following, hot, memory, modes(frame))
+    making = Making(frame, table, level, following, hot, memory, promised, modes(frame))
     if settings.moves_running:
         text = f"{settings.moves_running} moves are running; the next round decides"
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
@@ -171,6 +176,7 @@ def _decide(making: Making, uneven: _Uneven) -> None:
         for host, rounds in hot.items()
         if rounds >= patience
     }
+    ahead = {host for host, rounds in making.hot_promised.items() if rounds >= patience}
     even = (level.even > 0 and uneven.cpu and counted.imbalanced >= patience) or (
         level.memory_even > 0 and uneven.memory and counted.imbalanced_memory >= patience
     )
@@ -183,8 +189,10 @@ def _decide(making: Making, uneven: _Uneven) -> None:
         begun = len(making.moves)
         mend(making, mode, room)
         left = room - (len(making.moves) - begun)
-        if level.balances and left > 0 and (sustained or even):
-            _improve(making, mode, left, sustained, even)
+        # Mending has emptied some of them.
+        sustained |= _full(making)
+        if level.balances and left > 0 and (sustained or ahead or even):
+            _improve(making, mode, left, sustained, ahead, even)
         if mode is not Mode.SHADOW:
             budget -= len(making.moves) - begun
     if not level.balances:
@@ -194,7 +202,9 @@ def _decide(making: Making, uneven: _Uneven) -> None:
             f"{_crowded(making, sustained)}, and no move that is allowed is worth its cost and risk"
         )
         making.refused.append(Refusal("", (Code.NO_GAIN,), text))
-    if (making.hot or making.hot_memory or uneven.cpu or uneven.memory) and not (sustained or even):
+    # A host that had promised too much for long is not told to wait.
+    acted = sustained or even or any(move.why is Why.MEMORY for move in making.moves)
+    if (making.hot or making.hot_memory or uneven.cpu or uneven.memory) and not acted:
         longest = max(
             *(0, *making.hot.values(), *making.hot_memory.values()),
             counted.imbalanced if level.even else 0,
@@ -203,6 +213,18 @@ def _decide(making: Making, uneven: _Uneven) -> None:
         if longest:
             text = f"the imbalance has lasted {longest} of {patience} rounds"
             making.refused.append(Refusal("", (Code.NOT_SUSTAINED,), text))
+
+
+def _full(making: Making) -> set[int]:
+    """Hosts that are acted upon at once: who shares CPUs waits, but who finds no memory is killed.
+
+    What guests have not told of is no reason for haste.
+    """
+    frame, state = making.frame, making.state
+    placed = np.flatnonzero(state.at >= 0)
+    used = np.bincount(state.at[placed], frame.told[placed], len(frame.hosts))
+    ratio = used / frame.ordinary_usable
+    return {host for host in making.hot_memory if ratio[host] > making.level.memory_full}
 
 
 def _crowded(making: Making, sustained: set[int]) -> str:
@@ -217,10 +239,12 @@ def _crowded(making: Making, sustained: set[int]) -> str:
     return "; ".join(told) or "uneven"
 
 
-def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even: bool) -> None:
+def _improve(
+    making: Making, mode: Mode, budget: int, sustained: set[int], ahead: set[int], even: bool
+) -> None:
     frame, state, level = making.frame, making.state, making.level
     horizon = frame.plant.settings.horizon_s
-    candidates = _candidates(making, mode, sustained, even)
+    candidates = _candidates(making, mode, sustained, ahead, even)
     if not candidates:
         return
     least = level.least * horizon / 60.0
@@ -261,22 +285,28 @@ def _improve(making: Making, mode: Mode, budget: int, sustained: set[int], even:
                 continue
             _exchange(making, one, other, mode)
             made.extend([(one, -1), (other, -1)])
-    if not made and budget >= LEGS:
-        # No single move helps.
-        others = _candidates(making, mode, sustained, True, silent=True)
+    if not made and budget >= LEGS and (sustained or even):
+        # No single move helps. What is only promised is worth no more than one.
+        others = _candidates(making, mode, sustained, ahead, True, silent=True)
         close_circle(making, candidates, others, mode, least)
     _take_back(making, [(unit, source) for unit, source in made if source >= 0])
 
 
 def _candidates(
-    making: Making, mode: Mode, sustained: set[int], even: bool, *, silent: bool = False
+    making: Making,
+    mode: Mode,
+    sustained: set[int],
+    ahead: set[int],
+    even: bool,
+    *,
+    silent: bool = False,
 ) -> set[int]:
     frame, state = making.frame, making.state
     found, cooled = set(), []
     for unit, place in enumerate(state.at.tolist()):
         if place < 0 or making.modes[unit] is not mode or unit in making.touched:
             continue
-        if not even and place not in sustained:
+        if not even and place not in sustained and place not in ahead:
             continue
         if frame.hosts[place].state in (HostState.DOWN, HostState.SUSPECT):
             continue
@@ -285,7 +315,8 @@ def _candidates(
         if unit in frame.tied:
             continue
         if cooling(frame, unit, making.before):
-            cooled.append(unit)
+            if even or place in sustained:
+                cooled.append(unit)
             continue
         found.add(unit)
     for unit in () if silent else cooled:
@@ -335,6 +366,8 @@ def _reason(
     frame, level = making.frame, making.level
     here, there = frame.host_names[source], frame.host_names[target]
     hot = (making.hot_memory if of_memory else making.hot).get(source, 0)
+    if of_memory and not hot and source in making.hot_promised:
+        return Why.MEMORY, _ahead(making, unit, source, target)
     why = Why.EVEN if not hot else Why.MEMORY if of_memory else Why.CONTENTION
     if of_memory:
         what, threshold = "memory", level.memory_threshold
@@ -362,6 +395,21 @@ def _reason(
     )
 
 
+def _ahead(making: Making, unit: int, source: int, target: int) -> str:
+    """The reason of a move for what hosts have promised of their memory, ahead of need."""
+    frame, level = making.frame, making.level
+    strain = promise_strain(making.state, level)
+    want = float(strain.want[unit])
+    (here, there), room = strain.load[[source, target]], strain.usable[[source, target]]
+    return (
+        f"{frame.host_names[source]} has promised more than {level.memory_threshold:.0%} of its memory for "
+        f"{making.hot_promised[source]} rounds, and would be full if guests took what is theirs; "
+        f"{frame.name_of(unit)} takes {want / 1024:.1f} GiB of it to {frame.host_names[target]}: "
+        f"{here / room[0]:.0%} → {(here - want) / room[0]:.0%} here, "
+        f"{there / room[1]:.0%} → {(there + want) / room[1]:.0%} there"
+    )
+
+
 def _finish(
     making: Making,
     broken: tuple[Violation, ...],
@@ -381,6 +429,7 @@ def _finish(
         old,
         hot={names[host]: count for host, count in making.hot.items()},
         hot_memory={names[host]: count for host, count in making.hot_memory.items()},
+        hot_promised={names[host]: count for host, count in making.hot_promised.items()},
         moved=moved,
         left={
             name: {host: number for host, number in hosts.items() if old.number - number <= rounds}

@@ -41,15 +41,22 @@ class Level:
     #: as `even` and `imbalance`, of memory
     memory_even: float = 0.0
     memory_imbalance: float = 1.0
+    #: worth of memory promised above `memory_threshold`, as a share of that of memory in use
+    promised: float = 0.0
+
+    @property
+    def memory_full(self) -> float:
+        """Memory in use above this is acted upon at once: half of what was left at the threshold is gone."""
+        return (1.0 + self.memory_threshold) / 2
 
 
 #: 1 is the most conservative, 5 the most aggressive; the middle one is the default.
 LEVELS: dict[int, Level] = {
     1: Level("mend only", False, 0.95, 0.0, 1.0, 0.5, 2.0, 1.0),
     2: Level("conservative", True, 0.95, 0.0, 1.0, 0.7, 1.0, 0.75, 0.97, 0.5),
-    3: Level("moderate", True, 0.88, 0.0, 1.0, 0.5, 0.5, 0.5, 0.93, 1.0),
-    4: Level("eager", True, 0.85, 0.05, 0.15, 0.1, 0.25, 0.35, 0.9, 1.0, 0.05, 0.2),
-    5: Level("aggressive", True, 0.80, 0.15, 0.08, 0.1, 0.1, 0.25, 0.85, 1.0, 0.15, 0.12),
+    3: Level("moderate", True, 0.88, 0.0, 1.0, 0.5, 0.5, 0.5, 0.93, 1.0, promised=0.25),
+    4: Level("eager", True, 0.85, 0.05, 0.15, 0.1, 0.25, 0.35, 0.9, 1.0, 0.05, 0.2, 0.25),
+    5: Level("aggressive", True, 0.80, 0.15, 0.08, 0.1, 0.1, 0.25, 0.85, 1.0, 0.15, 0.12, 0.25),
 }
 
 #: cores that a migration keeps busy, both ends together (QEMU sends at most with one thread an end)
@@ -145,6 +152,30 @@ def memory_strain(state: State, level: Level) -> Strain:
     )
 
 
+def promise_strain(state: State, level: Level) -> Strain:
+    """Ordinary memory promised, in MiB: what would be in use if every guest took all that is its.
+
+    It is priced beside what is in use, by a share of that price: the room was there for it when the machine
+    came, but a guest may take it from one minute to the next, and a move takes longer than that.
+    """
+    frame = state.frame
+    used = memory_strain(state, level)
+    return Strain(
+        (frame.capacity[1] - state.free[1]).astype(np.float64),
+        frame.need[1].astype(np.float64),
+        frame.ordinary_usable,
+        level.memory_threshold,
+        level.promised * used.price,
+        0.0,
+    )
+
+
+def strains(state: State, level: Level) -> tuple[Strain, ...]:
+    """What balancing looks at: CPUs, memory in use, memory promised (where the level asks for it)."""
+    found = cpu_strain(state, level), memory_strain(state, level)
+    return (*found, promise_strain(state, level)) if level.promised else found
+
+
 def figures(state: State, level: Level, live: Bools) -> Figures:
     """How the pool stands; only live hosts count."""
     frame = state.frame
@@ -202,6 +233,8 @@ def worth(state: State, unit: int, level: Level, horizon_s: float) -> Worth:
     peak, usable = frame.peak[unit], frame.usable
     there, cpu = cpu_strain(state, level).relief(unit, source)
     _, memory = memory_strain(state, level).relief(unit, source)
+    if level.promised:
+        memory = memory + promise_strain(state, level).relief(unit, source)[1]
     lasting = np.maximum(0.0, horizon_s - seconds(frame, unit, source))
     soft = state.soft_price(unit)
     benefit = (cpu + memory) * lasting - (soft - soft[source]) * horizon_s

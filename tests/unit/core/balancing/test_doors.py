@@ -146,7 +146,9 @@ def test_an_overcommitted_host_is_relieved_of_what_suffices() -> None:
         vm(f"v{i}", "h1", 0.1, memory, memory_active_bytes=GIB)
         for i, memory in enumerate((16, 12, 8, 4))
     ]
-    start = plant([host("h1"), host("h2")], vms)
+    # What is left has promised all that the host has; making that less has patience.
+    patient = Settings(mode=Mode.AUTOMATIC, sustain_rounds=2)
+    start = plant([host("h1"), host("h2")], vms, settings=patient)
     made = balance(start)
     assert [(move.vm, move.why) for move in made.moves] == [("v2", Why.OVERCOMMIT)]
     assert not violations(after(start, made.moves))

@@ -63,6 +63,8 @@ def test_from_the_second_level_on_memory_alone_is_a_reason(level: int, moves: in
 
 def test_it_has_to_last_and_is_counted_apart_from_cpus() -> None:
     start = replace(crowded(), settings=Settings(mode=Mode.AUTOMATIC, sustain_rounds=3))
+    # Above the threshold and not yet full: 30.5 of 32 GiB.
+    start = replace(start, vms=(vm("v0", "h1", 8, 6), *start.vms[1:]))
     first = balance(start, BalanceState(hot={"h1": 9}, imbalanced=9))
     assert not first.moves
     assert (first.state.hot, first.state.hot_memory) == ({}, {"h1": 1})
@@ -71,6 +73,67 @@ def test_it_has_to_last_and_is_counted_apart_from_cpus() -> None:
     assert balance(start, balance(start, first.state).state).moves
     rested = replace(start, vms=tuple(replace(row, memory_active_bytes=0) for row in start.vms))
     assert balance(rested, first.state).state.hot_memory == {}
+
+
+def promising(level: int = 3, **more: object) -> Plant:
+    """Four machines to which all of the memory of h1 was promised, and that use half of it."""
+    settings = Settings(mode=Mode.AUTOMATIC, level=level)
+    vms = [vm(f"v{n}", "h1", 8, 4, **more) for n in range(4)]
+    return Plant((host("h1"), host("h2")), (*vms, vm("w", "h2", 4, 1)), settings=settings)
+
+
+@pytest.mark.parametrize(("level", "moves"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1)])
+def test_what_was_promised_is_made_less_ahead_of_need(level: int, moves: int) -> None:
+    start = promising(level)
+    first = balance(start)
+    assert not first.moves
+    assert first.state.hot_memory == {}
+    made = balance(start, first.state)
+    assert len([move for move in made.moves if "has promised" in move.text]) == moves
+    for move in made.moves[:moves]:
+        assert move.why is Why.MEMORY
+        threshold = f"{LEVELS[level].memory_threshold:.0%}"
+        assert f"h1 has promised more than {threshold} of its memory for 2 rounds" in move.text
+        assert "8.0 GiB of it to h2: 100% → 75% here, 12% → 38% there" in move.text
+        assert move.effect.net > 0
+        assert made.state.hot_promised == {"h1": 2}
+    end = after(start, made.moves)
+    assert not balance(end, made.state).moves
+    # All of them take what is theirs, and nothing lacks.
+    full = replace(end, vms=tuple(replace(v, memory_active_bytes=v.memory_bytes) for v in end.vms))
+    assert (max(memory_loads(full).values()) < 0.8) is bool(moves)
+
+
+def test_what_is_only_promised_is_worth_a_quarter_of_what_is_used() -> None:
+    # A quarter of the 2.24 GiB above the threshold, in cores of a host with 8 for 32 GiB, over half an hour.
+    rise = 0.25 * (32 - 0.93 * 32) * 8 / 32 * 1800
+    rested = promising(disruption=rise - 150)
+    state = balance(rested).state
+    assert not balance(rested, state).moves
+    assert balance(promising(), state).moves
+
+
+def test_where_all_hosts_have_promised_much_nothing_is_moved_and_nothing_said() -> None:
+    vms = tuple(vm(f"v{n}", f"h{n % 2 + 1}", 8, 2) for n in range(8))
+    settings = Settings(mode=Mode.AUTOMATIC, sustain_rounds=1)
+    made = balance(Plant((host("h1"), host("h2")), vms, settings=settings))
+    assert made.state.hot_promised == {"h1": 1, "h2": 1}
+    assert not made.moves
+    assert not made.refused
+
+
+@pytest.mark.parametrize(("used", "moves"), [(8.0, 1), (7.6, 0)])
+def test_a_host_that_is_nearly_full_is_not_waited_for(used: float, moves: int) -> None:
+    # Level 2 acts above 97 %, and above 98.5 % at once.
+    start = replace(crowded(2), settings=Settings(mode=Mode.AUTOMATIC, level=2, sustain_rounds=9))
+    start = replace(start, vms=(vm("v0", "h1", 8, used), *start.vms[1:]))
+    made = balance(start)
+    assert made.state.hot_memory == {"h1": 1}
+    assert len(made.moves) == moves
+    unknown = tuple(replace(row, memory_active_bytes=None) for row in start.vms)
+    told = balance(replace(start, vms=unknown))
+    assert told.state.hot_memory == {"h1": 1}
+    assert not told.moves
 
 
 def test_a_move_that_costs_more_than_it_brings_is_not_made() -> None:
@@ -133,5 +196,5 @@ def test_a_day_of_memory_is_balanced_without_ping_pong(seed: int) -> None:
         for rule in (none, own, lambda memory, of: proxmox(memory, of, 0.1))
     )
     assert 0 < ours["moves"] <= 0.6 * other["moves"]
-    assert ours["lack"] <= 0.2 * idle["lack"]
-    assert ours["back"] == 0
+    assert idle["lack"] > 0
+    assert ours["lack"] == ours["back"] == 0
