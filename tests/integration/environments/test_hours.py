@@ -62,15 +62,27 @@ def test_shares_follow_the_shift_on_the_hosts_before_anything_moves(
 
 def test_a_rush_order_is_on_top_until_friday(plant: Plant, shifts: list[Machine]) -> None:
     rush = {"name": "rush", "vms": [str(shifts[1])], "until": "2026-05-08T12:00", "priority": 9}
-    hours.set_calendar(plant.operator, [*SHIFTS, rush | {"reservation": 2}])
+    hours.set_calendar(plant.operator, [*SHIFTS, rush | {"reservation": 1}])
 
     def of(moment: dt.datetime) -> tuple[int, float]:
         vm = next(vm for vm in read_plant(moment).vms if vm.name == str(shifts[1]))
         return vm.priority, vm.cpu_reservation
 
-    assert of(NOON) == (9, 2)
-    assert of(NOON + dt.timedelta(days=4, minutes=-1)) == (9, 2)
-    assert of(NOON + dt.timedelta(days=4)) == (0, 0)
+    # By day the other one's pool has nine times the shares; the rush order comes first all the same.
+    recommending.set_mode(plant.operator, "recommend")
+    given = Given()
+    assert entitling.apply_round(given, NOON) == 2
+    assert given.shares[shifts[1].pk].cpu_weight > 2 * given.shares[shifts[0].pk].cpu_weight
+    assert of(NOON) == (9, 1)
+    assert of(NOON + dt.timedelta(days=4, minutes=-1)) == (9, 1)
+    after = NOON + dt.timedelta(days=4)
+    assert of(after) == (0, 0)
+    for minute in range(1, 9):
+        for machine in shifts:
+            at = after - dt.timedelta(minutes=minute)
+            DemandSample.objects.create(machine=machine, at=at, cpu_ratio=3.0)
+    assert entitling.apply_round(given, after) == 2
+    assert given.shares[shifts[0].pk].cpu_weight > 2 * given.shares[shifts[1].pk].cpu_weight
 
 
 def test_quiet_hours_hold_rounds_back(plant: Plant, crowded: list[Machine]) -> None:

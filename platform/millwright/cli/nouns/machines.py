@@ -83,7 +83,11 @@ def explain(environment: str, name: str | None, form: str) -> None:
 @click.option(
     "--memory-minimum", type=int, help="MiB that the balloon leaves it; 0 leaves its memory alone."
 )
-@click.option("--priority", type=int, help="Higher ones start first after a host's loss.")
+@click.option(
+    "--priority",
+    type=int,
+    help="Higher ones get CPUs first where they lack, and start first after a host's loss.",
+)
 @click.option("--pool", help='Its resource pool; "" takes it out of one.')
 @click.option(
     "--after",

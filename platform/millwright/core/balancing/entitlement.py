@@ -7,15 +7,24 @@ from dataclasses import dataclass
 
 from .model import HostState, Plant, Vm
 
+#: part of its equal share that a machine keeps however much more important others are
+KEPT = 0.1
+#: so many priorities are told apart from the top; those below count as one
+MOST_TIERS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One child of a division: it gets at least `floor`, at most `ceiling` (cores)."""
+    """One child of a division: it gets at least `floor`, at most `ceiling` (cores).
+
+    `wanted`: what it would take with nobody more important before it; `ceiling` may hold that back.
+    """
 
     name: str
     floor: float
     ceiling: float
     shares: float
+    wanted: float = 0.0
 
 
 def demand_of(vm: Vm) -> float:
@@ -74,49 +83,106 @@ def loads(plant: Plant) -> dict[str, float]:
 
 
 def entitlements(plant: Plant) -> Mapping[str, float]:
-    """Cores of the shared CPUs for each placed machine, over the pool as a whole."""
-    capacity = sum(
-        host.cpus - host.cpus_aside for host in plant.hosts if host.state is not HostState.DOWN
-    )
-    result: dict[str, float] = {}
-    pools = {pool.name: pool for pool in plant.pools}
-    children: dict[str, list[str]] = {}
-    for pool in plant.pools:
-        children.setdefault(pool.parent, []).append(pool.name)
-    members: dict[str, list[Claim]] = {}
-    for vm in plant.vms:
-        if vm.host is not None:
-            want = demand_of(vm)
-            claim = Claim(f"vm {vm.name}", min(vm.cpu_reservation, want), want, vm.shares)
-            members.setdefault(vm.pool, []).append(claim)
-    known: dict[str, tuple[float, float]] = {}
+    """Cores of the shared CPUs for each placed machine, over the pool as a whole.
 
-    def bounds(name: str) -> tuple[float, float]:
-        if name in known:
-            return known[name]
-        pool = pools[name]
-        inner = [bounds(child) for child in children.get(name, ())]
-        inner += [(claim.floor, claim.ceiling) for claim in members.get(name, ())]
-        floor = max(pool.reservation, sum(low for low, _ in inner))
-        ceiling = sum(high for _, high in inner)
-        if pool.limit is not None:
-            ceiling = min(ceiling, pool.limit)
-        # What a pool has reserved and does not want is left to the others.
-        known[name] = min(floor, ceiling), ceiling
-        return known[name]
-
-    def divide(name: str, amount: float) -> None:
-        claims = [
-            Claim(f"pool {child}", *bounds(child), pools[child].shares)
-            for child in children.get(name, ())
-        ]
-        claims += members.get(name, [])
-        for key, value in water_fill(amount, claims).items():
-            word, inner = key.split(" ", 1)
-            if word == "vm":
-                result[inner] = value
+    Where there is not enough for all, the more important come first, tier after tier of `Vm.priority`,
+    each up to what it wants and its own and its pools' limits allow. Nobody is starved by that: a
+    machine keeps its reservation, a pool its own, and of what would be its part if all were equally
+    important everybody keeps `KEPT`.
+    """
+    tree = _Tree(plant)
+    base, of_pools = tree.divide({})
+    tiers = sorted({vm.priority for vm in tree.vms}, reverse=True)
+    if len(tiers) < 2 or all(base[name] >= want - 1e-9 for name, want in tree.wants.items()):
+        return base
+    # What lies below the last tier that is told apart shares it.
+    tiers = [*tiers[: MOST_TIERS - 1], tiers[-1]] if len(tiers) > MOST_TIERS else tiers
+    kept = {
+        vm.name: max(
+            min(vm.cpu_reservation, tree.wants[vm.name], base[vm.name]), KEPT * base[vm.name]
+        )
+        for vm in tree.vms
+    }
+    held: dict[str, tuple[float, float]] = {}
+    done: dict[str, float] = {}
+    for tier in tiers:
+        for vm in tree.vms:
+            name = vm.name
+            if name in done:
+                held[name] = done[name], done[name]
+            elif vm.priority < tier:
+                held[name] = kept[name], kept[name]
             else:
-                divide(inner, value)
+                held[name] = kept[name], tree.wants[name]
+        given, _ = tree.divide(held, of_pools)
+        done |= {vm.name: given[vm.name] for vm in tree.vms if vm.priority >= tier}
+    return done
 
-    divide("", capacity)
-    return result
+
+class _Tree:
+    """Pools and the machines in them, divided from the top."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.capacity = float(
+            sum(
+                host.cpus - host.cpus_aside
+                for host in plant.hosts
+                if host.state is not HostState.DOWN
+            )
+        )
+        self.vms = [vm for vm in plant.vms if vm.host is not None]
+        self.wants = {vm.name: demand_of(vm) for vm in self.vms}
+        self._pools = {pool.name: pool for pool in plant.pools}
+        self._children: dict[str, list[str]] = {}
+        for pool in plant.pools:
+            self._children.setdefault(pool.parent, []).append(pool.name)
+        self._members: dict[str, list[Vm]] = {}
+        for vm in self.vms:
+            self._members.setdefault(vm.pool, []).append(vm)
+        #: every pool after the one above it, the whole ("") first
+        self._order = [""]
+        for name in self._order:
+            self._order += self._children.get(name, ())
+
+    def divide(
+        self, held: Mapping[str, tuple[float, float]], most: Mapping[str, float] | None = None
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Cores for each machine and for each pool.
+
+        `held`: what a machine gets at least and at most, where that is not its reservation and what it
+        wants. `most`: what is kept of each pool's reservation, where there is not enough for all of them.
+        """
+        claims: dict[str, list[Claim]] = {}
+        for name in reversed(self._order):
+            found = [self._claim(vm, held) for vm in self._members.get(name, ())]
+            found += [
+                self._claim_of_pool(child, claims[child], most)
+                for child in self._children.get(name, ())
+            ]
+            claims[name] = found
+        result: dict[str, float] = {}
+        amounts = {"": self.capacity}
+        for name in self._order:
+            for key, value in water_fill(amounts[name], claims[name]).items():
+                word, inner = key.split(" ", 1)
+                (result if word == "vm" else amounts)[inner] = value
+        return result, amounts
+
+    def _claim(self, vm: Vm, held: Mapping[str, tuple[float, float]]) -> Claim:
+        want = self.wants[vm.name]
+        floor, ceiling = held.get(vm.name, (min(vm.cpu_reservation, want), want))
+        return Claim(f"vm {vm.name}", floor, ceiling, vm.shares, want)
+
+    def _claim_of_pool(
+        self, name: str, inner: list[Claim], most: Mapping[str, float] | None
+    ) -> Claim:
+        pool = self._pools[name]
+        wanted = sum(claim.wanted for claim in inner)
+        ceiling = sum(claim.ceiling for claim in inner)
+        if pool.limit is not None:
+            wanted, ceiling = min(wanted, pool.limit), min(ceiling, pool.limit)
+        # What a pool has reserved and does not want is left to the others; what it wants later, when
+        # less important machines come, is kept for it.
+        reserved = pool.reservation if most is None else min(pool.reservation, most[name])
+        floor = min(max(reserved, sum(claim.floor for claim in inner)), wanted)
+        return Claim(f"pool {name}", floor, max(floor, ceiling), pool.shares, wanted)

@@ -65,6 +65,8 @@ MIGRATION_CORES = 1.0
 DOUBLE_GIB = 0.005
 #: a guest that writes faster than this share of the link is throttled to it
 CONVERGES = 0.8
+#: how much dearer each level of priority above 0 makes a move, and how many times as dear at most
+PRIORITY_PRICE, MOST_PRICE = 0.25, 3.0
 #: worth of evenness when a machine is placed, where nothing has to move for it
 PLACE_EVEN = 0.1
 
@@ -79,12 +81,16 @@ def seconds(frame: Frame, unit: int, source: int, share: float = 1.0) -> Floats:
 
 
 def cost(frame: Frame, unit: int, source: int) -> Floats:
-    """Core-seconds that the migration takes: CPU at both ends, memory twice, the guest slowed down."""
+    """Core-seconds that the migration takes: CPU at both ends, memory twice, the guest slowed down.
+
+    What is important is disturbed last: its moves count for more than they take.
+    """
     time = seconds(frame, unit, source)
     band = np.minimum(frame.link, frame.link[source])
     slowed = np.minimum(1.0, frame.dirty[unit] / band) * frame.demand[unit]
     held = DOUBLE_GIB * frame.carried[unit] / 2**30
-    total: Floats = time * (MIGRATION_CORES + slowed + held) + frame.disruption[unit]
+    important = min(MOST_PRICE, 1.0 + PRIORITY_PRICE * max(0, int(frame.priority[unit])))
+    total: Floats = important * (time * (MIGRATION_CORES + slowed + held) + frame.disruption[unit])
     return total
 
 
