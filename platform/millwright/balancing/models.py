@@ -276,6 +276,8 @@ class HostRecovery(models.Model):
     confirmed_by = models.CharField(max_length=10, blank=True, choices=CONFIRMED)
     #: a person has stated that the host cannot return with its machines: autonomous ones start too
     gone = models.BooleanField(default=False)
+    #: controllers that begin with initial values though there is a copy of what they retained: a person's word, for `reason`
+    initial_values = models.JSONField(default=list)
     fencing = models.ForeignKey(
         "environments.Operation", models.SET_NULL, null=True, related_name="+"
     )

@@ -8,6 +8,7 @@ goes on after any interruption, and plans anew when a start failed or the room h
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,16 +132,19 @@ def start(
     confirm_off: bool = False,
     fence: bool = False,
     gone: bool = False,
+    initial_values: Sequence[str] = (),
     reason: str = "",
 ) -> HostRecovery:
     """Start a lost host's machines elsewhere, once it is known to be off.
 
     `confirm_off`: a person has made sure. `fence`: its fence agent shall. `gone`: a person states that
-    the host cannot return with its machines, so that autonomous ones may start too.
+    the host cannot return with its machines, so that autonomous ones may start too. `initial_values`:
+    controllers (as `str(machine)`) that are rebuilt without the copy of what they retained; it wants a `reason`.
 
     Raises:
         PermissionRefused: for those who keep the pool.
-        ValidationError: the host is not lost, nobody confirms, or no fence agent is configured.
+        ValidationError: the host is not lost, nobody confirms, or no fence agent is configured; initial values for
+            a machine that is not rebuilt here, or without a reason.
     """
     require(actor, "pool")
     host = Host.objects.select_for_update().get(pk=host.pk)
@@ -170,6 +174,7 @@ def start(
                 % {"host": host}
             }
         )
+    chosen = _initial(host, initial_values, reason, gone=gone)
     if host.administration == HostAdministration.SCHEDULABLE:
         # Should it return, it takes nothing before somebody has looked at it.
         administer_host(actor, host, HostAdministration.CORDONED, reason or "host lost")
@@ -185,6 +190,7 @@ def start(
         reason=reason[:300],
         confirmed_by="person" if confirm_off else "",
         gone=gone,
+        initial_values=chosen,
         fencing=fencing,
     )
     record(
@@ -195,9 +201,47 @@ def start(
         confirmed_off=confirm_off,
         fence=fence,
         gone=gone,
+        initial_values=chosen,
         reason=reason,
     )
     return row
+
+
+def _initial(host: Host, names: Sequence[str], reason: str, *, gone: bool) -> list[str]:
+    """The controllers for which a person chose initial values in place of a copy, each once."""
+    chosen = sorted(set(names))
+    if not chosen:
+        return []
+    if not reason.strip():
+        raise ValidationError(
+            {
+                "reason": _("say why %(machines)s begins with initial values")
+                % {"machines": ", ".join(chosen)}
+            }
+        )
+    rows = machines_on_hosts().filter(host=host).select_related("template_version")
+    there = {str(row): row for row in rows if takes_programs(row.template_version.spec)}
+    kept = {start.machine for start in preview(host, gone=gone).starts if not start.rebuild}
+    for name in chosen:
+        if name not in there:
+            raise ValidationError(
+                {
+                    "initial_values": _(
+                        "%(machine)s: no controller on %(host)s; there are: %(known)s"
+                    )
+                    % {"machine": name, "host": host, "known": ", ".join(sorted(there)) or "–"}
+                }
+            )
+        if name in kept:
+            raise ValidationError(
+                {
+                    "initial_values": _(
+                        "%(machine)s: it goes on from its shared disk and is not rebuilt"
+                    )
+                    % {"machine": name}
+                }
+            )
+    return chosen
 
 
 @transaction.atomic
@@ -272,6 +316,11 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
 def _begin(row: HostRecovery, machine: Machine, destination: str, program: str | None) -> None:
     # It is seen again before its retained values are given back.
     lost = lost_at(machine)
+    initial = (
+        {"by": str(row.requested_by or ""), "reason": row.reason}
+        if str(machine) in row.initial_values
+        else None
+    )
     with transaction.atomic():
         operation = enqueue(
             OperationKind.RECOVER,
@@ -282,6 +331,7 @@ def _begin(row: HostRecovery, machine: Machine, destination: str, program: str |
             destination=destination,
             **({"program_version": program} if program else {}),
             **({"lost_at": lost.isoformat()} if lost else {}),
+            **({"initial_values": initial} if initial else {}),
         )
         Operation.objects.filter(pk=operation.pk).update(host=row.host)
         record(
@@ -291,6 +341,7 @@ def _begin(row: HostRecovery, machine: Machine, destination: str, program: str |
             project=machine.environment.project,
             source=row.host.name,
             destination=destination,
+            initial_values=initial is not None,
         )
 
 

@@ -258,6 +258,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "it has retained values of its own: they stay",
         _("it has retained values of its own: they stay"),
     ),
+    (
+        "%(person)s chose initial values: %(why)s",
+        _("%(person)s chose initial values: %(why)s"),
+    ),
     ("this template retains nothing", _("this template retains nothing")),
     ("its disk has its retained values", _("its disk has its retained values")),
     ("it goes on with its retained values", _("it goes on with its retained values")),

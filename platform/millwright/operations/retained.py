@@ -87,6 +87,10 @@ def _give(context: Context) -> str:
         return "this template retains nothing"
     if machine.image.disk is None or (move is not None and move.shared_storage):
         return "its disk has its retained values"
+    if chosen := context.operation.payload.get("initial_values"):
+        note = {"outcome": "initial", "by": chosen["by"], "why": chosen["reason"], "refused": []}
+        store.retained_outcome(context.operation.id, note)
+        return f"{chosen['by']} chose initial values: {chosen['reason']}"
     refused: list[str] = []
     late: Mapping[str, Any] = {}
     end = context.ports.clock.now() + OFFERED_S

@@ -188,10 +188,12 @@ class RetainedStore:
         payload = Operation.objects.values_list("payload", flat=True).get(pk=operation_id)
         lost_at = parse_datetime(str(payload.get("lost_at", "")))
         offers = []
-        for row in retained.usable(machine):
+        rows = retained.usable(machine)
+        symbols = retained.described(machine, rows, payload.get("program_version"))
+        for row in rows:
             bundle, wrong = b"", ""
             try:
-                files = retained.package(row, payload.get("program_version"))
+                files = retained.package(row, symbols.get(row.layout_hash))
                 bundle = pack("retain", machine.domain_name, str(row.scan), files, self._key)
             except RetainedError as error:
                 wrong = str(error)

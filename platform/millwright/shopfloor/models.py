@@ -6,6 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.db.models.fields.json import KT
 from django.utils.translation import gettext_lazy as _
 
 from .certificates import fingerprint_of
@@ -64,6 +65,12 @@ class ProgramVersion(models.Model):
     bundle_sha256 = models.CharField(max_length=64, blank=True)
     bundle_size = models.PositiveIntegerField(default=0)
     symbols = models.JSONField(default=dict)
+    #: of what its controller retains, from the symbols: kept by the database, so that nobody reads those to find it
+    layout_hash = models.GeneratedField(
+        expression=KT("symbols__layout_hash"),
+        output_field=models.CharField(max_length=64, null=True),
+        db_persist=True,
+    )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

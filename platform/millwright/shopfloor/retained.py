@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from industrial.runtime.retained import (
@@ -30,7 +31,17 @@ from millwright.environments.sizes import takes_programs
 
 from .models import ProgramVersion, RetainedCopy
 
-__all__ = ["KEPT", "MOST_BYTES", "Asked", "before_loss_s", "due", "keep", "package", "usable"]
+__all__ = [
+    "KEPT",
+    "MOST_BYTES",
+    "Asked",
+    "before_loss_s",
+    "described",
+    "due",
+    "keep",
+    "package",
+    "usable",
+]
 
 #: Copies of each machine: one is used, the others stand in for it where it is damaged. Beside them stays the newest of
 #: the placements before, since a rebuild may have made no use of it.
@@ -136,8 +147,35 @@ def usable(machine: Machine) -> list[RetainedCopy]:
     )
 
 
-def package(row: RetainedCopy, program_version: str | None) -> dict[str, bytes]:
-    """Files of the package that gives a copy back: the values, and their variables where the program has another layout.
+def described(
+    machine: Machine, rows: list[RetainedCopy], program_version: str | None
+) -> dict[str, dict[str, Any]]:
+    """Variables of the copies' layouts that the program which comes has not: layout → symbols. Two queries.
+
+    They are those of the newest version with that layout which the machine ever ran.
+    """
+    wanted = {row.layout_hash for row in rows}
+    ran = Q(deployments__machine=machine)
+    known = ProgramVersion.objects.filter(
+        ran | Q(pk=program_version) if program_version else ran, layout_hash__in=wanted
+    )
+    found: dict[str, UUID] = {}
+    layouts = known.order_by("created_at").values_list("pk", "layout_hash").distinct()
+    for pk, layout in layouts:
+        found[layout] = pk
+    for pk, layout in layouts:
+        if str(pk) == str(program_version):
+            found.pop(layout, None)
+    symbols = ProgramVersion.objects.filter(pk__in=found.values()).values_list(
+        "layout_hash", "symbols"
+    )
+    return {layout: each for layout, each in symbols if each}
+
+
+def package(row: RetainedCopy, symbols: dict[str, Any] | None) -> dict[str, bytes]:
+    """Files of the package that gives a copy back: the values, and their variables (`described`).
+
+    The values were checked whole before they were kept; that they are still the same is told by their SHA-256.
 
     Raises:
         RetainedError: what is kept is damaged.
@@ -146,14 +184,9 @@ def package(row: RetainedCopy, program_version: str | None) -> dict[str, bytes]:
     found = hashlib.sha256(data).hexdigest()
     if found != row.sha256:
         raise RetainedError(f"the kept copy is damaged: SHA-256 {found}, not {row.sha256}")
-    read_retained(data)
     files = {VALUES: data}
-    versions = ProgramVersion.objects.filter(symbols__layout_hash=row.layout_hash)
-    if not (program_version and versions.filter(pk=program_version).exists()):
-        ran = versions.filter(deployments__machine=row.machine_id).order_by("-created_at")
-        symbols = ran.values_list("symbols", flat=True).first()
-        if symbols:
-            files[SYMBOLS] = json.dumps(symbols, sort_keys=True).encode()
+    if symbols:
+        files[SYMBOLS] = json.dumps(symbols, sort_keys=True).encode()
     return files
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from millwright.audit.models import AuditEntry
 from millwright.balancing import entitling, recovering
 from millwright.balancing.models import HostRecovery
+from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import Machine, Move, Operation
 from millwright.inventory.actions import validate_policy
 from millwright.inventory.models import Host
@@ -142,6 +143,43 @@ def test_the_program_that_ran_last_goes_along(
     recovering.start(plant.operator, lost, confirm_off=True)
     recovering.recovery_round()
     assert [row.payload["program_version"] for row in _recovers()] == [str(versions[1].pk)]
+
+
+def test_initial_values_are_for_controllers_that_are_rebuilt_and_want_a_reason(
+    plant: Plant, lost: Host, machines: list[Machine], client: Client
+) -> None:
+    client.force_login(plant.operator)
+    path, name = f"/api/v1/hosts/{lost.name}/recover/", str(machines[1])
+
+    def refused(**changes: Any) -> str:
+        body = {"confirm_off": True, "reason": "burnt", "initial_values": [name]} | changes
+        answer = client.post(path, body, content_type="application/json")
+        assert answer.status_code == 400, answer.content
+        assert not HostRecovery.objects.exists()
+        return answer.content.decode()
+
+    for outputs in ({}, {"modbus": 502}):
+        for version in TemplateVersion.objects.all():
+            version.spec = version.spec | {"outputs": outputs}
+            version.save()
+        if not outputs:
+            assert f"{name}: no controller on {lost}" in refused()
+    assert f"say why {name} begins with initial values" in refused(reason=" ")
+    assert "nobody/vplc: no controller" in refused(initial_values=["nobody/vplc"])
+    for host in plant.hosts:
+        policy = Host.objects.get(pk=host.pk).policy | {"shared_storage": "san"}
+        Host.objects.filter(pk=host.pk).update(policy=policy)
+    assert "its shared disk" in refused()
+    Host.objects.filter(pk=lost.pk).update(policy=lost.policy)
+    body = {"confirm_off": True, "reason": "burnt", "initial_values": [name, name], "gone": True}
+    answer = client.post(path, body, content_type="application/json")
+    assert (answer.status_code, answer.json()["initial_values"]) == (202, [name])
+    assert recovering.recovery_round() == 2
+    told = {row.machine: row.payload.get("initial_values") for row in _recovers()}
+    assert told == {
+        machines[0]: None,
+        machines[1]: {"by": str(plant.operator), "reason": "burnt"},
+    }
 
 
 def test_what_starts_after_another_waits_for_it(

@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
 from millwright.balancing import recovering
+from millwright.balancing.models import HostRecovery
 from millwright.catalog.models import TemplateVersion
 from millwright.environments import actions
 from millwright.environments.models import Environment, Machine, Operation
@@ -290,6 +291,49 @@ def test_a_damaged_copy_is_named_and_it_is_rebuilt_with_initial_values(
     page = client.get(f"/operations/{operation.pk}/").content.decode()
     assert "it began with initial values" in page
     assert "the kept copy is damaged" in page
+
+
+def test_a_person_chooses_initial_values_with_a_reason_and_the_copy_is_left(
+    works: Works, client: Client
+) -> None:
+    machine = _running_with_a_copy(works)
+    host = works.lose(machine, 3.0)
+    client.force_login(works.plant.operator)
+    path = f"/pool/{host.name}/recover/"
+    # The copy is what is taken where nobody says anything: the box is there, and not ticked.
+    box = client.get(path).content.decode().split('name="initial_values"')[1].split(">")[0]
+    assert 'value="press-1/vplc"' in box
+    assert "checked" not in box
+    chosen = {"how": "person", "initial_values": "press-1/vplc"}
+    client.post(path, chosen)
+    assert "say why press-1/vplc begins with initial values" in client.get(path).content.decode()
+    assert not HostRecovery.objects.exists()
+    client.post(path, chosen | {"reason": "the batch was thrown away"})
+    row = HostRecovery.objects.get()
+    assert row.initial_values == ["press-1/vplc"]
+    assert "it begins with initial values, as was chosen" in client.get(path).content.decode()
+    assert recovering.recovery_round() == 1
+    operation = works.run(Operation.objects.get(kind="recover"))
+    assert operation.state == "succeeded", operation.error
+    there = Machine.objects.get().host
+    assert there is not None
+    assert works.guests[there.name].seen() == 1
+    kept = operation.result["retained"]
+    assert (kept["outcome"], kept["why"]) == ("initial", "the batch was thrown away")
+    assert (kept["by"], kept["result"]) == (str(works.plant.operator), "none")
+    # What was not used is there for a person who thinks better of it.
+    assert RetainedCopy.objects.filter(generation=1).count() == 1
+    entry = AuditEntry.objects.get(action="recovery.start")
+    assert (entry.actor, entry.details["initial_values"]) == (
+        works.plant.operator,
+        ["press-1/vplc"],
+    )
+    assert entry.reason == "the batch was thrown away"
+    entry = AuditEntry.objects.get(action="machine.retained")
+    assert (entry.details["outcome"], entry.details["why"]) == ("initial", kept["why"])
+    for page in (path, f"/operations/{operation.pk}/"):
+        words = client.get(page).content.decode()
+        assert f"{works.plant.operator} chose initial values: the batch was thrown away" in words
 
 
 def test_without_a_copy_the_page_says_so_before(works: Works, client: Client) -> None:

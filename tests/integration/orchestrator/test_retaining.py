@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -442,6 +443,49 @@ def test_variables_go_along_where_the_program_has_another_layout(
     assert parts(new) == ["retain.bin"]
     Deployment.objects.create(machine=machine, program_version=old, state="replaced")
     assert parts(new) == ["retain.bin", "symbols.json"]
+
+
+def test_copies_are_offered_with_a_fixed_number_of_queries_and_no_symbols_are_searched(
+    machine: Machine,
+    plant: Plant,
+    store: DjangoStore,
+    django_assert_num_queries: Any,
+    django_assert_max_num_queries: Any,
+) -> None:
+    program = Program.objects.create(project=plant.project, name="press")
+    layouts = [str(n) * 64 for n in range(1, 4)]
+    for n, layout in enumerate(layouts):
+        keep(n, 60 * n, layout=layout)
+        # Every version twice: the one that this machine ran, and one that it did not.
+        for half in (0, 1):
+            version = ProgramVersion.objects.create(
+                program=program, number=2 * n + half, files={}, state="ready", uploaded_by=plant.engineer,
+                symbols={"layout_hash": layout, "symbols": [], "half": half},
+            )  # fmt: skip
+            if half == 0:
+                Deployment.objects.create(
+                    machine=machine, program_version=version, state="replaced"
+                )
+    comes = ProgramVersion.objects.get(number=5)
+    assert comes.layout_hash == layouts[2]
+    operation = _recovers(machine, program_version=str(comes.pk))
+    # Machine, operation, copies; which layouts there are, and those that are sent along.
+    with django_assert_num_queries(5) as seen:
+        offers = store.retained_offers(operation.pk, machine.pk)
+    told = [unpack(row.bundle, [store._key.public_key()]).files for row in offers]
+    assert [sorted(files) for files in told] == [
+        ["retain.bin"],
+        ["retain.bin", "symbols.json"],
+        ["retain.bin", "symbols.json"],
+    ]
+    for files, layout in zip(told[1:], reversed(layouts[:2]), strict=True):
+        symbols = json.loads(files["symbols.json"])
+        assert (symbols["layout_hash"], symbols["half"]) == (layout, 0)
+    looked = [query["sql"] for query in seen.captured_queries if "program" in query["sql"]]
+    assert not [sql for sql in looked if "JSON" in sql.upper() or "->" in sql]
+    RetainedCopy.objects.exclude(scan=120).delete()
+    with django_assert_max_num_queries(5):
+        assert len(store.retained_offers(operation.pk, machine.pk)) == 1
 
 
 def test_damage_in_the_database_is_named(machine: Machine, store: DjangoStore) -> None:

@@ -28,12 +28,17 @@ class BlockerOutput(serializers.Serializer):
 class RecoverInput(ReasonInput):
     """Either `confirm_off` (a person has made sure that it has no power) or `fence` (its agent shall).
 
-    `gone`: it cannot return with its machines, so that autonomous ones start elsewhere too.
+    `gone`: it cannot return with its machines, so that autonomous ones start elsewhere too. `initial_values`:
+    controllers ("environment/machine") that are rebuilt with initial values although there is a copy of what they
+    retained; it wants a `reason`.
     """
 
     confirm_off = serializers.BooleanField(default=False)
     fence = serializers.BooleanField(default=False)
     gone = serializers.BooleanField(default=False)
+    initial_values = serializers.ListField(
+        child=serializers.CharField(max_length=120), default=list, max_length=1000
+    )
 
 
 class PlannedStartOutput(serializers.Serializer):
@@ -58,7 +63,8 @@ class RecoveryPlanOutput(serializers.Serializer):
 
 
 class RetainedOutcomeOutput(serializers.Serializer):
-    """What a rebuilt controller got. `outcome`: given (the copy of `as_of`), own (it had values itself), none, refused.
+    """What a rebuilt controller got. `outcome`: given (the copy of `as_of`), own (it had values itself), none, refused,
+    initial (a person, `by`, chose initial values, and `why`).
 
     `result` is what the controller made of it: kept, migrated (by name, `lost` could not be), lost or none (initial values).
     """
@@ -75,6 +81,8 @@ class RetainedOutcomeOutput(serializers.Serializer):
     start = serializers.CharField(required=False)
     result = serializers.CharField(required=False)
     lost = serializers.ListField(child=serializers.CharField(), required=False)
+    by = serializers.CharField(required=False)
+    why = serializers.CharField(required=False)
 
 
 class RecoveredOutput(serializers.Serializer):
@@ -99,6 +107,7 @@ _STARTS = Prefetch(
 class HostRecoverySerializer(serializers.ModelSerializer):
     machines = serializers.SerializerMethodField()
     host = serializers.CharField(source="host.name", read_only=True)
+    initial_values = serializers.ListField(child=serializers.CharField(), read_only=True)
     confirmed_by = serializers.ChoiceField(HostRecovery.CONFIRMED, allow_blank=True, read_only=True)
 
     class Meta:
@@ -109,6 +118,7 @@ class HostRecoverySerializer(serializers.ModelSerializer):
             "state",
             "confirmed_by",
             "gone",
+            "initial_values",
             "reason",
             "fencing",
             "blockers",

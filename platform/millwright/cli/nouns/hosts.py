@@ -187,6 +187,13 @@ def heat(form: str) -> None:
 @click.option(
     "--gone", is_flag=True, help="It cannot return with its machines: autonomous ones too."
 )
+@click.option(
+    "--initial-values",
+    "initial",
+    multiple=True,
+    metavar="ENVIRONMENT/MACHINE",
+    help="Rebuild this controller without the copy of what it retained; wants --reason. May be given again.",
+)
 @click.option("--stop", is_flag=True, help="Start nothing more of the recovery that is under way.")
 @click.option("--reason", default="")
 @format_option
@@ -196,6 +203,7 @@ def recover(
     confirm_off: bool,
     fence: bool,
     gone: bool,
+    initial: tuple[str, ...],
     stop: bool,
     reason: str,
     form: str,
@@ -222,6 +230,8 @@ def recover(
         return
     if confirm_off or fence:
         body = {"confirm_off": confirm_off, "fence": fence, "gone": gone, "reason": reason}
+        if initial:
+            body["initial_values"] = list(initial)
         show_one(api.post(f"hosts/{name}/recover/", body), form)
         return
     rows = api.rows("recoveries/", host__name=name)
@@ -245,6 +255,8 @@ def _retained(started: dict[str, Any]) -> str:
         loss = kept.get("before_loss_s")
         before = "" if loss is None else f", {loss:.0f} s before the host was lost"
         return f", retained values of {kept['as_of']}{before}"
+    if kept.get("outcome") == "initial":
+        return f", with initial values as {kept['by']} chose: {kept['why']}"
     words = {"own": ", with retained values of its own"}
     return words.get(kept["outcome"], ", with initial values") if "outcome" in kept else ""
 

@@ -40,6 +40,7 @@ def recover(request: HttpRequest, name: str) -> HttpResponse:
                     confirm_off=request.POST.get("how") == "person",
                     fence=request.POST.get("how") == "fence",
                     gone="gone" in request.POST,
+                    initial_values=request.POST.getlist("initial_values"),
                     reason=reason,
                 ),
                 _("Its machines start elsewhere."),
