@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,14 +63,25 @@ def under_way() -> int:
     return MovePlan.objects.filter(state="active").count()
 
 
-def supersede() -> None:
-    """What waits for a person is no longer wanted."""
-    MovePlan.objects.filter(state="open").update(state="superseded", ended_at=timezone.now())
+def renew(plan: MovePlan, circle: Circle) -> None:
+    """A later round wants the same plan: its numbers and the order of its steps are those of now."""
+    plan.text, plan.seconds = circle.text, circle.seconds
+    plan.steps = [_step(leg) for leg in circle.legs]
+    plan.save(update_fields=("text", "seconds", "steps"))
 
 
 @transaction.atomic
-def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") -> Recommendation:
+def decide(
+    actor: Any,
+    row: Recommendation,
+    *,
+    approve: bool,
+    reason: str = "",
+    check: Callable[[Recommendation], None],
+) -> Recommendation:
     """Approve the whole plan that a recommended move is part of, or reject it; one under way is stopped.
+
+    `check`: raises where the move is not any more what the person saw.
 
     Raises:
         PermissionRefused: balancing is for those who keep the pool.
@@ -89,6 +100,7 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
             {"state": _("it was decided already: %(state)s") % {"state": plan.state}}
         )
     if approve:
+        check(next(each for each in rows if each.pk == row.pk))
         for each in rows:
             if each.machine.host_id != each.source_id:
                 raise ValidationError({"machine": _("the machine has moved meanwhile")})
@@ -100,7 +112,8 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
     plan.save()
     verb = "approve" if approve else "reject"
     record(actor, f"recommendation.{verb}", row, steps=_told(plan), reason=reason)
-    plan.moves.update(state="moving" if approve else "rejected", decided_by=actor)
+    ended = {} if approve else {"ended_at": timezone.now(), "note": reason[:300]}
+    plan.moves.update(state="moving" if approve else "rejected", decided_by=actor, **ended)
     return Recommendation.objects.get(pk=row.pk)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .querysets import RecommendationQuerySet, RuleQuerySet
@@ -247,7 +248,16 @@ class Recommendation(models.Model):
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    #: of the round that wanted it first; later ones that want the same keep the row
+    created_at = models.DateTimeField(default=timezone.now)
+    #: of the last round that wanted it
+    wanted_at = models.DateTimeField(null=True, db_index=True)
+    #: when it was rejected, or no longer wanted, and why
+    ended_at = models.DateTimeField(null=True)
+    note = models.CharField(max_length=300, blank=True)
+    #: counts how often its numbers changed so much that who had seen them has to look again; `seen`: the effect then
+    revision = models.PositiveIntegerField(default=1)
+    seen = models.JSONField(default=dict)
 
     objects = RecommendationQuerySet.as_manager()
 

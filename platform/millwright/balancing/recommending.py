@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import BalanceState, Mode, Move, Plant, Why, balance, order
+from millwright.core.balancing import BalanceState, Mode, Move, Plant, Round, Why, balance, order
+from millwright.environments.models import Machine
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
@@ -25,6 +27,7 @@ from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
 from .querysets import RecommendationQuerySet
+from .wishes import Wishes, drop, undecided, wish
 
 #: Seconds between two rounds.
 EVERY_S = 300
@@ -63,8 +66,7 @@ def set_mode(
     row.mode, row.level = mode, level or row.level
     row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
     if mode == Mode.OFF:
-        circling.supersede()
-        Recommendation.objects.filter(state="open").update(state="superseded")
+        drop(_("balancing was switched off"), timezone.now())
     row.save(update_fields=("mode", "level", "spare_hosts"))
     record(
         actor,
@@ -83,6 +85,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
     now = now or timezone.now()
     row = balancer()
     if row.mode == Mode.OFF and not anything_balances(row):
+        # A pool's or a machine's own mode may have been the last.
+        drop(_("balancing was switched off"), now)
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
@@ -104,42 +108,18 @@ def balance_round(now: dt.datetime | None = None) -> int:
     waited = waited_on(named, now) if named else {}
     machines = {str(machine): machine for machine in machines_on_hosts()}
     with transaction.atomic():
-        # What the last round wanted and this one does not say again is over. Plans, their moves and the balancer's
-        # row are locked in this order wherever more than one of them is.
-        circling.supersede()
+        # Plans, their moves and the balancer's row are locked in this order wherever more than one of them is.
+        wishes = Wishes(now, row.last_round)
         if circling.under_way() != plans:
             # A person approved one meanwhile: the next round decides with it.
             transaction.set_rollback(True)
             return 0
-        Recommendation.objects.filter(state="open").update(state="superseded")
-        halved = {move.circle for move in made.moves if move.circle and move.vm not in machines}
-        kept = [move for move in made.moves if move.vm in machines and move.circle not in halved]
-        rows = [
-            Recommendation.objects.create(
-                machine=machines[move.vm],
-                source=hosts[move.source],
-                destination=hosts[move.target],
-                why=str(move.why),
-                text=move.text,
-                seconds=move.seconds,
-                effect=asdict(move.effect)
-                | {"net": move.effect.net}
-                | {
-                    "waited": round(
-                        sum(waited.get(hosts[name].pk, 0.0) for name in (move.source, move.target)),
-                        4,
-                    )
-                },
-                mode=str(move.mode),
-                state="shadow" if move.mode is Mode.SHADOW else "open",
-            )
-            for move in kept
-        ]
-        for circle in made.circles:
-            if circle.number in halved:
-                continue
-            pairs = zip(kept, rows, strict=True)
-            circling.note_plan(circle, [r for m, r in pairs if m.circle == circle.number], now)
+        rows = []
+        if undecided(made.refused):
+            wishes.carry_on(machines)
+        else:
+            rows = _kept(wishes, made, machines, hosts, waited)
+            wishes.end(made.moves, made.refused, machines)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
         told = row.state
         following = _without(asdict(made.state), told, waiting)
@@ -153,9 +133,9 @@ def balance_round(now: dt.datetime | None = None) -> int:
             continue
         if _waits(item, ready):
             # Nothing is decided while moves run; the round after them decides anew.
-            item.state = "superseded"
+            item.state, item.ended_at = "superseded", now
             item.actual = {"error": _("it waits for other moves; a later round decides anew")}
-            item.save(update_fields=("state", "actual"))
+            item.save(update_fields=("state", "actual", "ended_at"))
         elif item.mode == Mode.AUTOMATIC:
             _begin(None, item, approved=False)
     if refused := {str(item.machine) for item in rows if item.actual.get("error")} - waiting:
@@ -165,6 +145,42 @@ def balance_round(now: dt.datetime | None = None) -> int:
             kept.state = _without(kept.state, told, refused)
             kept.save(update_fields=("state",))
     return len(rows)
+
+
+def _kept(
+    wishes: Wishes,
+    made: Round,
+    machines: Mapping[str, Machine],
+    hosts: Mapping[str, Host],
+    waited: Mapping[Any, float],
+) -> list[Recommendation]:
+    """The rows of a round's moves. What a person approved while the round was made is on its way already."""
+    names = {move.vm for move in made.moves}
+    begun = Recommendation.objects.filter(state="moving", machine__in=machines.values())
+    gone = names - set(machines) | {
+        str(row.machine) for row in begun.select_related("machine__environment")
+    }
+    halved = {move.circle for move in made.moves if move.circle and move.vm in gone}
+    rows = []
+    together: dict[int, list[Recommendation]] = defaultdict(list)
+    for move in made.moves:
+        if move.vm in gone or move.circle in halved:
+            continue
+        here, there = hosts[move.source], hosts[move.target]
+        effect = asdict(move.effect) | {
+            "net": move.effect.net,
+            "waited": round(waited.get(here.pk, 0.0) + waited.get(there.pk, 0.0), 4),
+        }
+        wanted = wish(move, machines[move.vm], here, there, effect)
+        if move.circle:
+            together[move.circle].append(wanted)
+        else:
+            rows.append(wishes.keep(wanted))
+    for circle in made.circles:
+        if circle.number in together:
+            rows += wishes.keep_together(circle, together[circle.number])
+    # What a person has said no to is no decision of this round.
+    return [row for row in rows if row.state != "rejected"]
 
 
 def _ready(plant: Plant, moves: Sequence[Move]) -> set[str]:
@@ -203,16 +219,36 @@ def anything_balances(row: Balancer) -> bool:
 
 
 @transaction.atomic
-def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") -> Recommendation:
+def decide(
+    actor: Any,
+    row: Recommendation,
+    *,
+    approve: bool,
+    reason: str = "",
+    revision: int | None = None,
+) -> Recommendation:
     """Approve a recommended move, which begins at once, or reject it; with all others of its plan.
+
+    `revision`: that of the numbers which the person saw; nothing: he takes them as they are now.
 
     Raises:
         PermissionRefused: balancing is for those who keep the pool.
-        ValidationError: it was decided already, or the machine may not move now; it waits on.
+        ValidationError: it was decided already, has materially changed since the person saw it, or the machine
+            may not move now; it waits on.
     """
     require(actor, "pool")
+
+    def check(now: Recommendation) -> None:
+        if revision is not None and now.revision != revision:
+            raise ValidationError(
+                {
+                    "revision": _("it has changed since you looked; now: %(text)s")
+                    % {"text": now.text}
+                }
+            )
+
     if row.plan_id is not None:
-        decided = circling.decide(actor, row, approve=approve, reason=reason)
+        decided = circling.decide(actor, row, approve=approve, reason=reason, check=check)
         if approve:
             _remember(decided.plan.moves.select_related("machine__environment", "source"))
         return decided
@@ -221,6 +257,8 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
         raise ValidationError(
             {"state": _("it was decided already: %(state)s") % {"state": row.state}}
         )
+    if approve:
+        check(row)
     if row.machine.host_id != row.source_id:
         raise ValidationError({"machine": _("the machine has moved meanwhile")})
     row.decided_by = actor
@@ -230,8 +268,8 @@ def decide(actor: Any, row: Recommendation, *, approve: bool, reason: str = "") 
         begun = _begin(actor, row, approved=True)
         _remember([begun])
         return begun
-    row.state = "rejected"
-    row.save(update_fields=("state", "decided_by"))
+    row.state, row.ended_at, row.note = "rejected", timezone.now(), reason[:300]
+    row.save(update_fields=("state", "decided_by", "ended_at", "note"))
     return row
 
 
@@ -267,8 +305,9 @@ def _begin(actor: Any, row: Recommendation, *, approved: bool) -> Recommendation
         if actor is not None:
             raise
         # Busy or forbidden at this moment: the next round asks anew.
-        row.state, row.actual = "superseded", {"error": "; ".join(error.messages)[:300]}
-    row.save(update_fields=("state", "operation", "decided_by", "actual"))
+        row.state, row.ended_at = "superseded", timezone.now()
+        row.actual = {"error": "; ".join(error.messages)[:300]}
+    row.save(update_fields=("state", "operation", "decided_by", "actual", "ended_at"))
     return row
 
 

@@ -41,6 +41,9 @@ class MovePlanSerializer(serializers.ModelSerializer):
 
 
 class RecommendationSerializer(serializers.ModelSerializer):
+    """`created_at`: the round that wanted it first, `wanted_at` the last one; `note`: why it is wanted no longer.
+    `revision` counts how often its numbers have materially changed meanwhile."""
+
     machine = serializers.CharField(source="machine.__str__", read_only=True)
     source = serializers.CharField(source="source.name", read_only=True)
     destination = serializers.CharField(source="destination.name", read_only=True)
@@ -63,8 +66,18 @@ class RecommendationSerializer(serializers.ModelSerializer):
             "operation",
             "plan",
             "created_at",
+            "wanted_at",
+            "ended_at",
+            "note",
+            "revision",
         )
         read_only_fields = fields
+
+
+class ApproveInput(ReasonInput):
+    """`revision`: of the numbers that were seen; a move that has materially changed since is not begun."""
+
+    revision = serializers.IntegerField(required=False, min_value=1)
 
 
 class ModeInput(ReasonInput):
@@ -113,23 +126,24 @@ class RecommendationViewSet(Readable):
     cursor_ordering = ("-created_at", "pk")
     ordering_fields = ("created_at",)
 
-    def _decide(self, request: HttpRequest, *, approve: bool) -> Response:
-        row = recommending.decide(
-            request.user, self.get_object(), approve=approve, reason=_reason(request)
-        )
-        return Response(RecommendationSerializer(row).data)
-
-    @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
+    @extend_schema(request=ApproveInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: HttpRequest, pk: str) -> Response:
         """Begin the move; one that is part of a plan with all others of it."""
-        return self._decide(request, approve=True)
+        data = ApproveInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = self.get_object()
+        row = recommending.decide(request.user, row, approve=True, **data.validated_data)
+        return Response(RecommendationSerializer(row).data)
 
     @extend_schema(request=ReasonInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])
     def reject(self, request: HttpRequest, pk: str) -> Response:
         """Do without it; of a plan under way, begin no further step."""
-        return self._decide(request, approve=False)
+        row = recommending.decide(
+            request.user, self.get_object(), approve=False, reason=_reason(request)
+        )
+        return Response(RecommendationSerializer(row).data)
 
     @extend_schema(
         operation_id="recommendations_heat_of", responses={200: HeatChangeOutput(many=True)}

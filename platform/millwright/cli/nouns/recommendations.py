@@ -25,15 +25,22 @@ def list_recommendations(state: str | None, limit: int, form: str) -> None:
     """List them, newest first, with their reasons."""
     found = Api.from_settings().rows("recommendations/", **({"state": state} if state else {}))
     rows = [row for row, _ in zip(found, range(limit), strict=False)]
-    show_rows(rows, ("id", "machine", "source", "destination", "state", "text"), form)
+    fields = ("id", "machine", "source", "destination", "state", "created_at", "revision", "text")
+    show_rows(rows, fields, form)
 
 
 @recommendation.command()
 @click.argument("number", type=int)
 @click.option("--reason", default="")
-def approve(number: int, reason: str) -> None:
+@click.option(
+    "--revision",
+    type=click.IntRange(1),
+    help="That of the list: a move whose numbers have materially changed since is not begun.",
+)
+def approve(number: int, reason: str, revision: int | None) -> None:
     """Begin a recommended move; one that is part of a plan with all its steps."""
-    row = Api.from_settings().post(f"recommendations/{number}/approve/", {"reason": reason})
+    body: dict[str, Any] = {"reason": reason} | ({"revision": revision} if revision else {})
+    row = Api.from_settings().post(f"recommendations/{number}/approve/", body)
     if plan := row.get("plan"):
         for place, step in enumerate(plan["steps"], 1):
             aside = ", for a while" if step["aside"] else ""

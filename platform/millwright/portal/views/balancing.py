@@ -35,9 +35,15 @@ def _change(request: HttpRequest) -> None:
     elif verb in ("approve", "reject"):
         number = request.POST.get("pk", "")
         row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
+        seen = request.POST.get("revision", "")
         attempt(
             request,
-            lambda: recommending.decide(user, row, approve=verb == "approve"),
+            lambda: recommending.decide(
+                user,
+                row,
+                approve=verb == "approve",
+                revision=int(seen[:9]) if seen.isdecimal() else None,
+            ),
             _("Done."),
         )
 
