@@ -289,3 +289,12 @@ STEPS = {
     "Retained values": _("Retained values"),
     "What became of retained values": _("What became of retained values"),
 }
+
+#: Parts of the price of a machine's being on a host, in core-seconds, as the balancer names them.
+PRICE_PARTS = {
+    "contention": _("waiting for CPUs"),
+    "risk": _("waiting on a bad day"),
+    "even_cpu": _("uneven use of CPUs"),
+    "even_memory": _("uneven use of memory"),
+    "soft_rules": _("soft rules not kept"),
+}

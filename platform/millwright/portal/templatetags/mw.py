@@ -16,7 +16,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from millwright.environments.reasons import said
-from millwright.portal.words import ACTIONS, CAUSE_WORDS, NETWORK_STATES, STEPS, VERBS, WORDS
+from millwright.portal.words import (
+    ACTIONS,
+    CAUSE_WORDS,
+    NETWORK_STATES,
+    PRICE_PARTS,
+    STEPS,
+    VERBS,
+    WORDS,
+)
 
 register = template.Library()
 
@@ -185,6 +193,28 @@ def action_word(value: object) -> str:
 
 
 register.filter("said", said)
+
+
+@register.filter
+def stands_against(row: Any) -> str:
+    """What stands in a machine's way, `{"machine", "why"}`: its name before a reason that does not begin with it."""
+    name = row["machine"] if isinstance(row, dict) else row.machine
+    why = row["why"] if isinstance(row, dict) else row.why
+    return said(why) if not name or why.startswith(name) else f"{name}: {said(why)}"
+
+
+@register.filter
+def price_parts(parts: dict[str, float]) -> str:
+    """What a price in core-seconds is made of; parts that are nothing are left out."""
+    return ", ".join(
+        f"{PRICE_PARTS.get(name, name)} {value:g}" for name, value in parts.items() if value
+    )
+
+
+@register.filter
+def environment_of(machine: object) -> str:
+    """The environment's name of "environment/machine"."""
+    return str(machine).partition("/")[0]
 
 
 @register.filter

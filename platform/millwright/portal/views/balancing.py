@@ -17,7 +17,7 @@ from millwright.balancing.filling import MOST_SPARE, HeatChange
 from millwright.balancing.models import Balancer, Recommendation
 
 from . import calendar
-from .base import Bounded, attempt
+from .base import WORDS, Bounded, attempt
 
 #: Decisions on one page, and earlier ones below them.
 A_PAGE, EARLIER = 20, 10
@@ -31,7 +31,12 @@ def _change(request: HttpRequest) -> None:
         number = request.POST.get("spare_hosts", "")
         spare = int(number) if number.isdecimal() else None
         wanted = request.POST.get("mode", "")
-        attempt(request, lambda: recommending.set_mode(user, wanted, spare_hosts=spare), _("Set."))
+        attempt(
+            request,
+            lambda: recommending.set_mode(user, wanted, spare_hosts=spare),
+            _("Set."),
+            WORDS,
+        )
     elif verb in ("approve", "reject"):
         number = request.POST.get("pk", "")
         row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
@@ -45,6 +50,7 @@ def _change(request: HttpRequest) -> None:
                 revision=int(seen[:9]) if seen.isdecimal() else None,
             ),
             _("Done."),
+            WORDS,
         )
 
 

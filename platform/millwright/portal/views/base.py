@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy
 from django.views.generic import ListView
 
 from millwright.accounts.permissions import PermissionRefused
@@ -21,10 +22,10 @@ from millwright.core.lifecycle import LifecycleError
 def error_lines(
     error: ValidationError, words: Mapping[str, Any] = MappingProxyType({})
 ) -> list[str]:
-    """A validation error as lines "field: rule"; `words`: what people read for a field's name."""
+    """A validation error as lines "field: rule"; `words`: what people read for a field's name, "" for a rule that names it."""
     if hasattr(error, "error_dict"):
         return [
-            f"{words.get(field, field)}: {text}"
+            f"{words.get(field, field)}: {text}" if words.get(field, field) else text
             for field, texts in error.message_dict.items()
             for text in texts
         ]
@@ -37,8 +38,33 @@ def refused(form: Any, error: ValidationError) -> None:
         form.add_error(field if field in form.fields else None, texts)
 
 
-def attempt(request: HttpRequest, change: Callable[[], Any], done: str = "") -> Any:
+#: Fields of the balancer's actions as people read them; what is "" is named by the rule itself.
+WORDS: Mapping[str, Any] = {
+    "host": "",
+    "hosts": "",
+    "state": "",
+    "machine": "",
+    "destination": "",
+    "confirm_off": "",
+    "fence": "",
+    "approve": "",
+    "initial_values": "",
+    "reason": gettext_lazy("Reason"),
+    "mode": gettext_lazy("Mode"),
+    "spare_hosts": gettext_lazy("Hosts that may die"),
+    "work_minutes": gettext_lazy("Minutes"),
+}
+
+
+def attempt(
+    request: HttpRequest,
+    change: Callable[[], Any],
+    done: str = "",
+    words: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """Run a change; success and refusal become messages. Returns the result, or None when refused.
+
+    `words`: what people read for a field's name in a refusal, as `error_lines` has it.
 
     Raises:
         PermissionDenied: the person may not (a page of its own, not a message).
@@ -48,7 +74,7 @@ def attempt(request: HttpRequest, change: Callable[[], Any], done: str = "") -> 
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from None
     except ValidationError as error:
-        messages.error(request, "\n".join(error_lines(error)))
+        messages.error(request, "\n".join(error_lines(error, words)))
         return None
     except LifecycleError as error:
         messages.error(request, str(error))

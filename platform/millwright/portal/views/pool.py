@@ -29,7 +29,7 @@ from millwright.portal.equipment import parts_of, read_at
 from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
-from .base import attempt
+from .base import WORDS, attempt
 
 #: capability → how to mend it where it is missing
 MEND = {
@@ -188,14 +188,18 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
             request,
             lambda: draining.start(request.user, row, approve=approve, reason=reason),
             _("It is being drained."),
+            WORDS,
         )
-        return redirect("portal:host" if begun else "portal:host_drain", name)
+        if begun:
+            return redirect("portal:host", name)
     plan = draining.preview(row)
     changes = heat_change({move.machine: move.destination for move in plan.moves})
     context = {
         "host": row,
+        "given": request.POST,
         "plan": plan,
         "changes": [change for change in changes if change.touched],
         "others": sum(not change.touched for change in changes) if plan.moves else 0,
     }
-    return render(request, "portal/host_drain.html", context)
+    status = 422 if request.method == "POST" else 200
+    return render(request, "portal/host_drain.html", context, status=status)

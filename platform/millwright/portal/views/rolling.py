@@ -18,7 +18,7 @@ from millwright.balancing import rolling
 from millwright.balancing.models import RollingDrain
 from millwright.inventory.models import Host
 
-from .base import attempt, error_lines
+from .base import WORDS, attempt, error_lines
 
 VERBS = {
     "pause": rolling.pause,
@@ -84,7 +84,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 return redirect("portal:rolling_drain", made.pk)
             plan = rolling.preview(chosen, minutes or 0)
         except ValidationError as error:
-            errors = error_lines(error)
+            errors = error_lines(error, WORDS)
     hosts = Host.objects.annotate(count=Count("machines")).order_by("name")
     numbers = {name: at for at, name in enumerate(chosen, 1)}
     context = {
@@ -134,5 +134,5 @@ def act(request: HttpRequest, pk: int) -> HttpResponse:
     change = VERBS.get(request.POST.get("verb", ""))
     if change is not None:
         reason = request.POST.get("reason", "")[:300]
-        attempt(request, lambda: change(request.user, row, reason), _("Done."))
+        attempt(request, lambda: change(request.user, row, reason), _("Done."), WORDS)
     return redirect("portal:rolling_drain", pk)

@@ -1,0 +1,137 @@
+"""Pages of those who keep the pool: what is refused keeps what was typed and says so at its field, in words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.utils import timezone
+from millwright.balancing.models import HostDrain, HostRecovery
+from millwright.environments import actions
+from millwright.environments.models import Machine, Operation
+from millwright.inventory.models import Host
+
+from tests.support.plant import Plant, signed_in
+
+
+@pytest.fixture
+def machine(plant: Plant) -> Machine:
+    made = actions.create_request(plant.engineer, **plant.request_fields("press"))
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Operation.objects.update(state="succeeded")
+    Machine.objects.update(host=plant.hosts[0], observed="running", observed_at=timezone.now())
+    return Machine.objects.get()
+
+
+def test_a_refused_entitlement_keeps_what_was_typed_with_each_reason_at_its_field(
+    plant: Plant, machine: Machine
+) -> None:
+    caller, url = signed_in(plant.operator), f"/machines/{machine.pk}/place/"
+    form = {
+        "shares": "many",
+        "cpu_reservation": "0,5",
+        "cpu_limit": "",
+        "memory_minimum_mib": "a lot",
+        "priority": "7",
+        "balance_mode": "shadow",
+        "reason": "rush order",
+    }
+    answer = caller.post(url, form)
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    for name in ("cpu_reservation", "priority", "reason", "shares", "memory_minimum_mib"):
+        assert re.search(rf'id="{name}"[^>]* value="{form[name]}"', page), name
+    assert 'value="shadow" selected' in page
+    for name, text in (("shares", "many"), ("memory_minimum_mib", "a lot")):
+        assert re.search(rf'id="{name}-wrong"><div>&#x27;{text}&#x27; is no number', page), name
+    # A rule of the action stands at its field, too.
+    wrong = form | {"shares": "500", "memory_minimum_mib": "", "cpu_limit": "99"}
+    page = caller.post(url, wrong).content.decode()
+    assert re.search(r'id="cpu_limit-wrong"><div>99[.0]*: from', page)
+    page = caller.post(url, wrong | {"cpu_limit": "1", "after": "nobody/vplc"}).content.decode()
+    assert re.search(r'id="after-wrong"><div>no machine is named', page)
+    machine.refresh_from_db()
+    assert (machine.priority, machine.balance_mode) == (0, "")
+    assert caller.post(url, wrong | {"cpu_limit": "1"}).status_code == 302
+    machine.refresh_from_db()
+    assert (machine.priority, machine.balance_mode, machine.shares) == (7, "shadow", 500)
+
+
+def test_why_here_says_it_in_words_and_page_by_page(plant: Plant, machine: Machine) -> None:
+    for number in range(60):
+        Host.objects.create(name=f"more-h{number:02}", uri=f"fake://more-h{number}", health="down")
+    caller, url = signed_in(plant.operator), f"/machines/{machine.pk}/place/"
+    page = caller.get(url).content.decode()
+    for code in ("host_state", "even_cpu", "even_memory", "soft_rules"):
+        assert code not in page, code
+    assert "cannot take it" in page
+    assert "the host is down" in page
+    assert "1 to 25 of 62" in page
+    seen = [
+        set(re.findall(r"more-h\d\d", caller.get(url, {"page": number}).content.decode()))
+        for number in (1, 2, 3)
+    ]
+    assert len(set.union(*seen)) == sum(map(len, seen)) == 60
+
+
+def test_a_refused_recovery_keeps_what_was_typed_and_the_sum_is_told_before(
+    plant: Plant, machine: Machine
+) -> None:
+    host = plant.hosts[0]
+    Host.objects.filter(pk=host.pk).update(health="down", policy=host.policy | {"shared_cpus": "0"})
+    Host.objects.filter(pk=plant.hosts[1].pk).update(
+        topology={"cpus": [{"id": 0}, {"id": 1}]}, policy=plant.hosts[0].policy
+    )
+    Machine.objects.update(observed="unknown", recovery="recoverable")
+    Machine.objects.update(retained_as_of=timezone.now())
+    caller, url = signed_in(plant.operator), f"/pool/{host.name}/recover/"
+    page = caller.get(url).content.decode()
+    # What comes of it and what is asked stand before the list.
+    assert page.index("What would come of it") < page.index("Start its machines elsewhere")
+    assert page.index("Start its machines elsewhere") < page.index("What starts where")
+    assert "1 machine starts elsewhere" in page
+    assert "1 controller begins with initial values" not in page
+    assert "In the list below a controller may be told" in page
+    form = {"how": "fence", "gone": "on", "reason": "power supply burnt"}
+    answer = caller.post(url, form | {"initial_values": "press/vplc"})
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert 'value="power supply burnt"' in page
+    assert re.search(r'name="gone" checked', page)
+    assert re.search(r'value="press/vplc" form="recover" checked', page)
+    assert "has no fence agent in its policy" in page
+    assert "fence: " not in page
+    assert not HostRecovery.objects.exists()
+    Machine.objects.update(retained_as_of=None)
+    assert "1 controller begins with initial values" in caller.get(url).content.decode()
+    assert caller.post(url, {"how": "person"}).status_code == 302
+
+
+def test_a_refused_drain_keeps_what_was_typed(plant: Plant, machine: Machine) -> None:
+    Machine.objects.update(movability="never")
+    caller, url = signed_in(plant.operator), f"/pool/{plant.hosts[0].name}/drain/"
+    answer = caller.post(url, {"reason": "fan"})
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert "It cannot be drained now" in page
+    assert "/environments/press/" in page
+    assert "host: " not in page
+    assert not HostDrain.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("why", "shown"),
+    [
+        ("press/vplc never moves: its policy forbids it", "press/vplc never moves"),
+        ("connection refused", "press/vplc: connection refused"),
+    ],
+)
+def test_what_stands_in_the_way_names_its_machine_once(
+    plant: Plant, machine: Machine, why: str, shown: str
+) -> None:
+    rows = [{"machine": "press/vplc", "why": why}]
+    HostDrain.objects.create(host=plant.hosts[0], blockers=rows)
+    HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person", blockers=rows)
+    caller = signed_in(plant.operator)
+    for path in (f"/pool/{plant.hosts[0].name}/", f"/pool/{plant.hosts[1].name}/recover/"):
+        assert f"<li>{shown}" in caller.get(path).content.decode(), path
