@@ -151,6 +151,52 @@ def test_all_steps_are_seen_and_approved_as_one_and_carried_out_in_order(
     assert verbs.count() == 2
 
 
+@pytest.fixture
+def uneven(crossed: dict[str, Machine]) -> dict[str, Machine]:
+    """Room for all; the first host is crowded, and no move is worth it unless the idle machine comes for the busy."""
+    Host.objects.update(memory_bytes=66 * GIB)
+    Host.objects.filter(name="mw0-h3").update(administration="cordoned")
+    for word, cpus in (("busy", 1.7), ("stays1", 1.3), ("idle", 0.6), ("stays2", 0.7)):
+        DemandSample.objects.filter(machine=crossed[word]).update(cpu_ratio=cpus)
+    return crossed
+
+
+def test_machines_that_change_places_are_seen_approved_and_carried_out_as_one(
+    plant: Plant, uneven: dict[str, Machine], client: Client
+) -> None:
+    recommending.set_mode(plant.operator, "recommend", level=5)
+    plan = _decided(plant, "recommend")
+    steps = {(step["machine"], step["target"], step["aside"]) for step in plan.steps}
+    assert steps == {("one/vplc", "mw0-h2", False), ("two/vplc", "mw0-h1", False)}
+    client.force_login(plant.operator)
+    page = client.get("/balancing/").content.decode()
+    assert page.count("Approve all steps") == 1
+    assert "one/vplc goes to mw0-h2 and two/vplc comes from there" in page
+    row = plan.moves.first()
+    assert row is not None
+    told = client.get(f"/api/v1/recommendations/{row.pk}/").json()["plan"]
+    assert len(told["steps"]) == 2
+    client.post("/balancing/", {"verb": "approve", "pk": row.pk})
+    # Where one fits beside the other both may go at once.
+    while circling.plan_round():
+        _ended()
+    plan.refresh_from_db()
+    assert (plan.state, plan.approved) == ("done", True)
+    for word, host in (("busy", "mw0-h2"), ("idle", "mw0-h1")):
+        assert Machine.objects.get(pk=uneven[word].pk).host.name == host
+
+
+def test_half_of_an_exchange_is_not_approved(plant: Plant, uneven: dict[str, Machine]) -> None:
+    recommending.set_mode(plant.operator, "recommend", level=5)
+    plan = _decided(plant, "recommend")
+    one, other = plan.moves.order_by("pk")
+    recommending.decide(plant.operator, one, approve=False)
+    with pytest.raises(ValidationError, match="already"):
+        recommending.decide(plant.operator, other, approve=True)
+    assert {row.state for row in plan.moves.all()} == {"rejected"}
+    assert (circling.plan_round(), _begun()) == (0, [])
+
+
 def test_a_crash_in_the_middle_leaves_a_plan_that_is_continued(
     plant: Plant, crossed: dict[str, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
-"""A move that is worth it and finds no room: another machine comes in exchange, over a third host if need be.
+"""Machines that change places: for evenness, or since a move that is worth it finds no room otherwise.
 
-Such a circle is decided as a whole: only where an order of its moves is known in which every hard rule
+In the second case one of them goes over a third host if need be. Either is a circle, decided as a whole
+and approved as a whole, since half of it was nobody's wish: only where an order of its moves is known in which every hard rule
 holds at every moment, and where it is worth the migration more that it may cost.
 """
 
@@ -63,6 +64,26 @@ def close_circle(
             _note(making, {one: there, other: here}, mode, schedule)
             return True
     return False
+
+
+def exchange(making: Making, one: int, other: int, mode: Mode) -> bool:
+    """Have two machines change places that have room for it; whether it was decided.
+
+    What it is worth was asked before (`propose.exchanges`).
+    """
+    state = making.state
+    here, there = int(state.at[one]), int(state.at[other])
+    # Machines that have to stay together could be parted by the one of their steps that fails.
+    if any(len(state.frame.units[unit]) > 1 for unit in (one, other)):
+        return False
+    if not _fit_crosswise(state, one, other):
+        return False
+    tasks = [Task(one, there), Task(other, here)]
+    schedule = arrange(state, tasks, Limits(), search=False, eager=False)
+    if schedule.dropped:
+        return False
+    _note(making, {one: there, other: here}, mode, schedule)
+    return True
 
 
 def _worth_it(

@@ -24,7 +24,7 @@ from .answers import (
 )
 from .calendar import at
 from .check import violations
-from .circles import LEGS, close_circle
+from .circles import LEGS, close_circle, exchange
 from .failure import verdict
 from .frame import Bools, Frame
 from .mend import mend, untouchable
@@ -283,8 +283,8 @@ def _improve(
         ):
             if (one, int(state.at[other])) in barred or (other, int(state.at[one])) in barred:
                 continue
-            _exchange(making, one, other, mode)
-            made.extend([(one, -1), (other, -1)])
+            if exchange(making, one, other, mode):
+                made.extend([(one, -1), (other, -1)])
     if not made and budget >= LEGS and (sustained or even):
         # No single move helps. What is only promised is worth no more than one.
         others = _candidates(making, mode, sustained, ahead, True, silent=True)
@@ -325,24 +325,6 @@ def _candidates(
             Refusal(name, (Code.COOLDOWN,), f"{name} moved a short time ago and rests")
         )
     return found
-
-
-def _exchange(making: Making, one: int, other: int, mode: Mode) -> None:
-    state = making.state
-    here, there = int(state.at[one]), int(state.at[other])
-    names = making.frame.host_names
-    for unit, source, target in ((one, here, there), (other, there, here)):
-        value = effect(
-            state,
-            unit,
-            target,
-            worth(state, unit, making.level, making.frame.plant.settings.horizon_s),
-        )
-        partner = making.frame.name_of(other if unit == one else one)
-        text = (
-            f"changes places with {partner}: {names[source]} and {names[target]} both end more even"
-        )
-        making.add(unit, target, Why.EVEN, text, mode, value)
 
 
 def _take_back(making: Making, made: list[tuple[int, int]]) -> None:
