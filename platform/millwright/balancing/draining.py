@@ -73,7 +73,7 @@ def preview(host: Host) -> DrainPlan:
 
 def _planned(host: Host, plant: Plant) -> tuple[DrainPlan, tuple[Move, ...]]:
     """The plan as people read it, and its moves as the balancer orders them."""
-    if why := _not_answering(host):
+    if why := not_answering(host):
         # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
         return DrainPlan((), (Blocker("", why),), 0.0), ()
     answer = plan_drain(plant, [host.name])
@@ -90,7 +90,7 @@ def _planned(host: Host, plant: Plant) -> tuple[DrainPlan, tuple[Move, ...]]:
     return DrainPlan(moves, rows, answer.seconds), answer.moves
 
 
-def _not_answering(host: Host) -> str:
+def not_answering(host: Host) -> str:
     """Why nothing leaves a host that does not answer; "" if it does."""
     if host.health == HostHealth.UP:
         return ""

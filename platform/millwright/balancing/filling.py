@@ -11,12 +11,14 @@ from django.utils.translation import gettext as _
 
 from millwright.catalog.models import TemplateVersion
 from millwright.core.balancing import Capacity, HostState, Plant, Vm, capacity, failure_capacity
+from millwright.core.balancing.capacity import MOST
 from millwright.core.lifecycle import ServiceClass
-from millwright.environments.sizes import size_of, sizes_of
+from millwright.environments.sizes import requires_of, size_of, sizes_of
 from millwright.inventory.models import Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
 from .measuring import used_on
+from .parts import Held, machine, with_room
 from .plant import read_plant
 
 #: Bounds of what is asked: hosts that may die, and new machines a day.
@@ -126,19 +128,24 @@ def fits(
 ) -> Capacity:
     """How many more of a template's size fit, so that any `spare` hosts may still die.
 
+    What is asked of hosts is what a placement asks: disk, storage pool, hugepages, CPU features and cards too.
+    No cell is: of a machine of a cell only hosts that reach it take any.
+
     Raises:
         ValidationError: no such template or size, or out of bounds.
     """
     version = check(template, size, growth=growth, spare=spare)
-    wanted = size_of(version.spec, size)
+    wanted, kind = size_of(version.spec, size), ServiceClass(version.spec["class"])
+    takes = Held(None, wanted.memory_bytes, wanted.disk_bytes, requires_of(version.spec))
     vm = Vm(
         name="one more",
         vcpus=wanted.vcpus,
         memory_bytes=wanted.memory_bytes + OVERHEAD_BYTES,
-        service_class=ServiceClass(version.spec["class"]),
+        service_class=kind,
         cores=wanted.realtime_cores,
     )
-    return capacity(plant or read_plant(), vm, growth, spare)
+    pool = with_room(plant or read_plant(), takes, MOST, realtime=kind is ServiceClass.REALTIME)
+    return capacity(pool, replace(vm, **machine(takes)), growth, spare)
 
 
 def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:

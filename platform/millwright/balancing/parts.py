@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millwright.catalog.models import TemplateVersion
-from millwright.core.balancing import Gpu
+from millwright.core.balancing import Gpu, Plant
+from millwright.core.lifecycle import ServiceClass
 from millwright.core.placement import StartedCpu
 from millwright.environments.sizes import DEFAULT_POOL, Requires, requires_of
 from millwright.inventory import equipment
@@ -25,6 +26,9 @@ from millwright.inventory.snapshot import OVERHEAD_BYTES
 DIRTY_LIFE = dt.timedelta(days=1)
 #: Of a machine that does not run, or of which nobody has asked yet.
 NO_CPU = StartedCpu()
+#: What of a host's row says what it has told.
+_TOLD = ("name", "equipment", "disk_bytes", "disk_free_bytes", "accel", "capabilities", "policy")
+_OTHERS = frozenset(str(kind) for kind in ServiceClass if kind is not ServiceClass.REALTIME)
 #: How a card of any model is asked for.
 ANY_CARD = "any"
 
@@ -144,6 +148,49 @@ def machine(held: Held) -> dict[str, Any]:
     if cpu.passthrough and cpu.model:
         fields["cpu_model"] = cpu.model
     return fields
+
+
+def with_room(plant: Plant, held: Held, copies: int, *, realtime: bool = False) -> Plant:
+    """The plant for a question about so many more of a machine: what hosts have not told suffices for all of them.
+
+    `realtime`: hosts that cannot keep time, and do not say that they try, take none of these. One query.
+    """
+    rows = {row.name: row for row in HostRow.objects.only(*_TOLD)}
+    needs = held.needs
+    inside: dict[str | None, int] = defaultdict(int)
+    for vm in plant.vms:
+        inside[vm.host] += vm.disks.get(DEFAULT_POOL, 0)
+    hosts = []
+    for host in plant.hosts:
+        row = rows.get(host.name)
+        if row is None:
+            hosts.append(host)
+            continue
+        changes: dict[str, Any] = {}
+        pool = needs.storage_pool
+        if pool != DEFAULT_POOL and equipment.storage_free(row) is None:
+            whole = host.storage.get(pool, 0) + held.disk_bytes * copies
+            changes["storage"] = {**host.storage, pool: whole}
+        elif pool == DEFAULT_POOL and not row.disk_bytes:
+            # A placement takes a disk of unknown size for what it says is free.
+            whole = inside[host.name] + row.disk_free_bytes
+            changes["storage"] = {**host.storage, pool: whole}
+        if (size := needs.hugepage_bytes) and equipment.pages(row) is None:
+            count, name = -(-held.memory_bytes // size) * copies, page_name(size)
+            changes["hugepages"] = {**host.hugepages, name: host.hugepages.get(name, 0) + count}
+            changes["memory_bytes"] = host.memory_bytes + count * size
+        if equipment.cpu_features(row) is None:
+            changes["cpu_features"] = host.cpu_features | needs.cpu_features
+        if realtime and not _keeps_time(row):
+            changes["classes"] = _OTHERS
+        hosts.append(replace(host, **changes) if changes else host)
+    return replace(plant, hosts=tuple(hosts))
+
+
+def _keeps_time(row: HostRow) -> bool:
+    """As a placement asks of those that want a core of their own (`core.placement.filters.keeps_time`)."""
+    fifo = row.capabilities.get("fifo", {}).get("verdict") == "yes"
+    return bool(row.policy.get("best_effort", False)) or (row.accel == "kvm" and fifo)
 
 
 def dirty_bytes_s(traits: Mapping[str, Any], now: dt.datetime) -> float:

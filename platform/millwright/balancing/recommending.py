@@ -63,6 +63,8 @@ def set_mode(
     if spare_hosts is not None and not 0 <= spare_hosts <= MOST_SPARE:
         text = _("%(value)s: from 0 to %(high)s") % {"value": spare_hosts, "high": MOST_SPARE}
         raise ValidationError({"spare_hosts": text})
+    if spare_hosts is not None and spare_hosts != row.spare_hosts:
+        _check_spare(spare_hosts)
     row.mode, row.level = mode, level or row.level
     row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
     if mode == Mode.OFF:
@@ -78,6 +80,17 @@ def set_mode(
         reason=reason,
     )
     return row
+
+
+def _check_spare(wanted: int) -> None:
+    """Somebody must be left to start what dies."""
+    hosts = Host.objects.count()
+    if wanted and wanted >= hosts:
+        text = _(
+            "%(value)s: at most %(high)s: of the pool's %(hosts)s hosts one at least must be left "
+            "to start the machines of the others"
+        ) % {"value": wanted, "high": max(hosts - 1, 0), "hosts": hosts}
+        raise ValidationError({"spare_hosts": text})
 
 
 def balance_round(now: dt.datetime | None = None) -> int:

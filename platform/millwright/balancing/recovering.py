@@ -8,8 +8,9 @@ goes on after any interruption, and plans anew when a start failed or the room h
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -19,8 +20,10 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
+from millwright.core.balancing import Plant, Vm
 from millwright.core.balancing import recover as plan_recovery
 from millwright.core.lifecycle import (
+    EnvironmentState,
     HostAdministration,
     HostHealth,
     MachineDesired,
@@ -83,7 +86,8 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
     """What would start where if the host were confirmed off. Changes nothing."""
     rows = machines_on_hosts().filter(host=host).select_related("template_version")
     machines = {str(row): row for row in rows}
-    answer = plan_recovery(read_plant(), [host.name], [host.name] if gone else [])
+    plant = _with_absent(read_plant(), machines)
+    answer = plan_recovery(plant, [host.name], [host.name] if gone else [])
     shared = dict(Host.objects.values_list("name", "policy__shared_storage"))
     waiting = {row.vm: row.text for row in answer.waiting}
     for name, machine in machines.items():
@@ -91,6 +95,15 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
             waiting[name] = _("%(machine)s is to be %(state)s: it waits for its host") % {
                 "machine": name,
                 "state": machine.desired,
+            }
+    left = {row.vm: row.text for row in answer.left}
+    after = {vm.name: vm.after for vm in plant.vms}
+    for row in sorted(answer.restarts, key=lambda row: row.wave):
+        # The balancer knows of none that a person has switched off: what starts after it waits with it.
+        if off := [name for name in after[row.vm] if name in waiting or name in left]:
+            left[row.vm] = _("%(machine)s starts after %(others)s, which cannot be started") % {
+                "machine": row.vm,
+                "others": ", ".join(off),
             }
 
     def planned(name: str, target: str, wave: int) -> PlannedStart:
@@ -112,10 +125,41 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
         tuple(
             planned(row.vm, row.target, row.wave)
             for row in answer.restarts
-            if row.vm in machines and row.vm not in waiting
+            if row.vm in machines and row.vm not in waiting and row.vm not in left
         ),
         tuple(Left(name, why) for name, why in sorted(waiting.items()) if name in machines),
-        tuple(Left(row.vm, row.text) for row in answer.left if row.vm not in waiting),
+        tuple(Left(name, why) for name, why in left.items() if name not in waiting),
+    )
+
+
+def _with_absent(plant: Plant, machines: Mapping[str, Machine]) -> Plant:
+    """The plant with what these machines start after and what holds no place on any host. One query.
+
+    A machine that was removed is gone for good: nobody waits for it.
+    """
+    here = {vm.name for vm in plant.vms}
+    names = {row.pk: name for name, row in machines.items()}
+    wanted: dict[str, list[str]] = defaultdict(list)
+    rows = (
+        Machine.after.through.objects.filter(from_machine_id__in=names)
+        .exclude(to_machine__environment__state=EnvironmentState.REMOVED)
+        .values_list("from_machine_id", "to_machine__environment__name", "to_machine__name")
+    )
+    for machine, environment, name in rows:
+        if (other := f"{environment}/{name}") not in here:
+            wanted[names[machine]].append(other)
+    if not wanted:
+        return plant
+    absent = sorted({name for others in wanted.values() for name in others})
+    return replace(
+        plant,
+        vms=(
+            *(
+                replace(vm, after=(*vm.after, *wanted[vm.name])) if vm.name in wanted else vm
+                for vm in plant.vms
+            ),
+            *(Vm(name, vcpus=1, memory_bytes=0) for name in absent),
+        ),
     )
 
 

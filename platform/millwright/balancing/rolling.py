@@ -71,9 +71,9 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
     told = {row.hosts[0]: row for row in answer.drains}
     rows = []
     for host in hosts:
-        row = told.get(host.name)
-        if row is None:
-            away = _("%(host)s is down") % {"host": host.name}
+        row = told[host.name]
+        if away := draining.not_answering(host):
+            # Once, not for each of its machines.
             rows.append(HostPlan(host.name, 0, 0.0, False, (away,)))
             continue
         rows.append(

@@ -126,6 +126,19 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
             "%(machine)s is on %(host)s, which does not answer at the moment: nothing moves from there"
         ),
     ),
+    # What waits when a host is lost.
+    (
+        "%(machine)s starts after %(others)s, which cannot be started",
+        _("%(machine)s starts after %(others)s, which cannot be started"),
+    ),
+    (
+        "%(machine)s starts after %(name)s, whose host %(host)s is down",
+        _("%(machine)s starts after %(name)s, whose host %(host)s is down"),
+    ),
+    (
+        "%(machine)s starts after %(name)s, which has no host",
+        _("%(machine)s starts after %(name)s, which has no host"),
+    ),
     (
         "%(machine)s never moves: its policy forbids it",
         _("%(machine)s never moves: its policy forbids it"),

@@ -14,8 +14,10 @@ from django.utils.http import http_date
 from millwright.audit.actions import record
 from millwright.balancing import filling, pictures
 from millwright.balancing.models import Picture
+from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import DemandSample, Machine
-from millwright.inventory.models import Host
+from millwright.environments.placement import preview
+from millwright.inventory.models import CpuClaim, Host
 
 from tests.integration.environments.test_draining import machines
 from tests.support.plant import Plant
@@ -197,3 +199,112 @@ def test_a_size_that_is_offered_no_more_is_forgotten(
     Picture.objects.create(name="fits nothing/small 0", asked_at=timezone.now())
     assert pictures.picture_round() == 2
     assert {row.name for row in Picture.objects.all()} == {"heat", "losses"}
+
+
+def _catalogue(**requires: Any) -> tuple[str, str]:
+    """The template asks for this of its hosts, and for no core of its own."""
+    version = TemplateVersion.objects.get()
+    shared = [{"role": "shared"}, {"role": "shared"}]
+    size = {"name": "small", "vcpus": shared, "memory_bytes": 2**30, "disk_bytes": 2**31}
+    version.spec = version.spec | {"class": "shared", "sizes": [size], "requires": requires}
+    version.save()
+    return version.template.name, "small"
+
+
+def _accepted(kind: tuple[str, str]) -> set[str]:
+    """Hosts that a placement takes now."""
+    version = TemplateVersion.objects.get(template__name=kind[0])
+    plan = preview(version.spec, kind[1], cell="", strict=False)
+    return {verdict.host for verdict in plan.verdicts if verdict.accepted}
+
+
+def test_no_more_fit_than_disks_hold(plant: Plant, machines: list[Machine]) -> None:
+    kind = _catalogue()
+    first, second = (host.name for host in plant.hosts)
+    Host.objects.update(disk_bytes=100 * 2**30, disk_free_bytes=5 * 2**30)
+    Host.objects.filter(name=first).update(disk_free_bytes=2**31 - 1)
+    answer = filling.fits(*kind, growth=0.5)
+    assert (answer.per_host, answer.days_left) == ({second: 2}, 4)
+    assert answer.limited_by == {"storage pool default": 2}
+    assert _accepted(kind) == {second}
+    for whole in (100 * 2**30, 0):
+        Host.objects.update(disk_bytes=whole, disk_free_bytes=0)
+        assert filling.fits(*kind).fits == 0
+        assert not _accepted(kind)
+
+
+@pytest.mark.parametrize(
+    ("requires", "has", "number"),
+    [
+        ({"hugepages": "1G"}, {"pages": [(2**30, 5)]}, 5),
+        ({"hugepages": "1G"}, {"pages": []}, 0),
+        ({"hugepages": "1G"}, {}, None),
+        ({"storage_pool": "fast"}, {"pools": [("fast", 7 * 2**30)]}, 3),
+        ({"storage_pool": "fast"}, {"pools": [("slow", 7 * 2**30)]}, 0),
+        ({"storage_pool": "fast"}, {}, None),
+        ({"cpu_features": ["avx2"]}, {"features": ["avx2", "fma"]}, None),
+        ({"cpu_features": ["avx2"]}, {"features": ["fma"]}, 0),
+        ({"cpu_features": ["avx2"]}, {}, None),
+        ({"gpu": {"count": 2}}, {"cards": 5}, 2),
+        ({"gpu": {"model": "10de:1eb8"}}, {"cards": 3}, 3),
+        ({"gpu": {"model": "10de:2222"}}, {"cards": 3}, 0),
+        ({"gpu": {}}, {}, None),
+        ({"gpu": {"count": 1}}, {}, 0),
+    ],
+)
+def test_no_more_fit_than_what_hosts_have_beside(
+    plant: Plant,
+    machines: list[Machine],
+    requires: dict[str, Any],
+    has: dict[str, Any],
+    number: int | None,
+) -> None:
+    """None: as many as of one that asks for nothing of the kind; what is not told keeps nobody away but of cards."""
+    first, second = plant.hosts
+    Host.objects.filter(pk=second.pk).update(administration="cordoned")
+    Machine.objects.update(host=second)
+    CpuClaim.objects.all().delete()
+    Host.objects.filter(pk=first.pk).update(disk_bytes=10**15, disk_free_bytes=10**14)
+    free = filling.fits(*_catalogue()).fits
+    assert free > 10
+    told: dict[str, Any] = {}
+    if "pages" in has:
+        told["pages"] = [
+            {"node": 0, "size_bytes": size, "total": count, "free": count}
+            for size, count in has["pages"]
+        ]
+    if "pools" in has:
+        told["pools"] = [
+            {"name": name, "kind": "dir", "active": True, "available_bytes": free_bytes}
+            for name, free_bytes in has["pools"]
+        ]
+    if "features" in has:
+        ways = {str(first.accel): has["features"]}
+        told["cpu"] = {"model": "Model", "vendor": "", "features": ways}
+    if "cards" in has:
+        told["gpus"] = [
+            {"address": f"0000:65:00.{index}", "model": "10de:1eb8", "companions": []}
+            | {"name": "", "driver": "", "iommu_group": index, "profiles": {}}
+            for index in range(has["cards"])
+        ]
+    Host.objects.filter(pk=first.pk).update(equipment=told)
+    kind = _catalogue(**requires)
+    fits = filling.fits(*kind).fits
+    if number is None:
+        assert fits >= free
+    else:
+        assert fits == number
+    assert bool(fits) == (first.name in _accepted(kind))
+
+
+def test_hosts_that_cannot_keep_time_take_none_that_need_it(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    kind = filling.kinds()[0]
+    for host in plant.hosts:
+        Host.objects.filter(pk=host.pk).update(accel="emulation")
+    assert filling.fits(*kind).fits > 0
+    for row in Host.objects.all():
+        Host.objects.filter(pk=row.pk).update(policy=row.policy | {"best_effort": False})
+    assert not _accepted(kind)
+    assert filling.fits(*kind).fits == 0

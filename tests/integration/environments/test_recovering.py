@@ -290,8 +290,51 @@ def test_older_copies_on_a_returned_host_are_ended_once(
 def test_the_number_of_queries_does_not_grow(
     plant: Plant, lost: Host, machines: list[Machine], django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         recovering.preview(lost)
+
+
+def test_what_starts_after_a_machine_that_does_not_run_is_told_so(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    """On another host that is down, on none, switched off by a person; not where it was removed."""
+    base, app = machines
+    app.after.add(base)
+    Machine.objects.filter(pk=base.pk).update(host=plant.hosts[1])
+    assert [row.machine for row in recovering.preview(lost).starts] == [str(app)]
+    Host.objects.filter(pk=plant.hosts[1].pk).update(health="down")
+    third = Host.objects.create(
+        name="mw0-h3",
+        uri="test:///h3",
+        health="up",
+        **{
+            field: getattr(lost, field)
+            for field in ("topology", "policy", "memory_bytes", "disk_bytes", "disk_free_bytes")
+        },
+    )
+
+    def why() -> str:
+        plan = recovering.preview(lost)
+        assert not plan.starts
+        (left,) = [row for row in plan.left if row.machine == str(app)]
+        return left.why
+
+    assert why() == f"{app} starts after {base}, whose host {plant.hosts[1].name} is down"
+    recovering.start(plant.operator, lost, confirm_off=True)
+    assert recovering.recovery_round() == 0
+    row = HostRecovery.objects.get()
+    assert row.state == "active"
+    assert "is down" in row.blockers[0]["why"]
+    Machine.objects.filter(pk=base.pk).update(host=None)
+    assert why() == f"{app} starts after {base}, which has no host"
+    Machine.objects.filter(pk=base.pk).update(host=lost, recovery="recoverable", desired="stopped")
+    assert why() == f"{app} starts after {base}, which cannot be started"
+    # Where it runs again, or is no more, nothing stands in the way.
+    Machine.objects.filter(pk=base.pk).update(host=third, desired="running")
+    assert recovering.preview(lost).starts[0].wave == 0
+    Machine.objects.filter(pk=base.pk).update(host=None)
+    type(base.environment).objects.filter(pk=base.environment_id).update(state="removed")
+    assert recovering.recovery_round() == 1
 
 
 def _agent(folder: Path, *, off: str = "exit 0", status: str = "exit 2") -> None:

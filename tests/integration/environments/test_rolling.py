@@ -125,6 +125,19 @@ def test_what_cannot_leave_is_waited_for_and_can_be_left_out(
     assert (row.state, row.note) == ("done", "")
 
 
+def test_a_host_that_does_not_answer_is_named_beforehand(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    first, second = plant.hosts
+    Host.objects.filter(pk=first.pk).update(health="suspect")
+    Host.objects.filter(pk=second.pk).update(health="down")
+    plan = rolling.preview([first.name, second.name])
+    assert [row.blockers for row in plan.hosts] == [
+        (f"{first.name} is suspect: machines leave only a host that answers",),
+        (f"{second.name} is down: machines leave only a host that answers",),
+    ]
+
+
 def test_a_host_taken_back_by_hand_pauses_it(plant: Plant, machines: list[Machine]) -> None:
     row = rolling.start(plant.operator, [plant.hosts[0].name], approve=True)
     rolling.rolling_round()

@@ -41,6 +41,34 @@ def tight(plant: Plant, machines: list[Machine]) -> list[Machine]:
     return machines
 
 
+def test_more_hosts_to_spare_than_leave_one_are_refused(
+    plant: Plant, tight: list[Machine], client: Client
+) -> None:
+    for wanted in (2, 3):
+        with pytest.raises(ValidationError, match=f"{wanted}: at most 1: of the pool's 2 hosts"):
+            recommending.set_mode(plant.operator, "off", spare_hosts=wanted)
+    client.force_login(plant.operator)
+    asked = {"verb": "mode", "mode": "shadow", "spare_hosts": "3"}
+    page = client.post("/balancing/", asked, follow=True)
+    assert "at most 1" in page.content.decode()
+    # What was said when there were more hosts does not keep anybody from saying something else.
+    Balancer.objects.update(spare_hosts=3)
+    assert recommending.set_mode(plant.operator, "shadow", spare_hosts=3).mode == "shadow"
+
+
+def test_no_placement_is_taken_where_as_many_may_die_as_live(
+    plant: Plant, tight: list[Machine]
+) -> None:
+    Host.objects.update(memory_bytes=2**35)
+    recommending.set_mode(plant.operator, "off", spare_hosts=1)
+    assert actions.submit_request(plant.engineer, _request(plant, "three")).state == "submitted"
+    # As after one of three hosts was given away, and another died.
+    Balancer.objects.update(spare_hosts=2)
+    Host.objects.filter(pk=plant.hosts[0].pk).update(health="down")
+    with pytest.raises(ValidationError, match="would find no room if mw0-h2 died"):
+        actions.submit_request(plant.engineer, _request(plant, "four"))
+
+
 def _request(plant: Plant, name: str) -> Any:
     return actions.create_request(plant.engineer, **plant.request_fields(name))
 

@@ -39,6 +39,7 @@ class Code(StrEnum):
     COOLDOWN = "cooldown"
     NO_HOST = "no_host"
     SOURCE_DOWN = "source_down"
+    SOURCE_SUSPECT = "source_suspect"
     AUTONOMOUS = "autonomous"
     UNPROTECTED = "unprotected"
     DEPENDENCY = "dependency"

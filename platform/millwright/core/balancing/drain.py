@@ -22,7 +22,7 @@ def drain(plant: Plant, hosts: Iterable[str], limits: Limits | None = None) -> D
     """Moves that empty the hosts, spread over the others, and everything that stands in the way.
 
     Machines that move by a person's word are planned and marked; those that never move, or only in
-    a window that is closed, block. Raises KeyError for an unknown host.
+    a window that is closed, block; so does a host that does not answer. Raises KeyError for an unknown host.
     """
     frame = Frame(plant)
     return drain_state(State(frame), [frame.host_index[name] for name in hosts], limits or Limits())
@@ -36,15 +36,11 @@ def rolling_drain(
 ) -> RollingDrain:
     """Drain one host after another, each worked on for `work_s` and taken back before the next.
 
-    A host that cannot be drained is left out and named. Machines stay where the last drain put them.
+    A host that cannot be drained, one that does not answer included, is left out and named. Machines stay where the last drain put them.
     """
     frame = Frame(plant)
     state = State(frame)
-    order = [
-        frame.host_index[name]
-        for name in (hosts if hosts is not None else frame.host_names)
-        if frame.hosts[frame.host_index[name]].state is not HostState.DOWN
-    ]
+    order = [frame.host_index[name] for name in (hosts if hosts is not None else frame.host_names)]
     drains, blocked, total = [], [], 0.0
     for host in order:
         answer = drain_state(state, [host], limits or Limits())
@@ -70,12 +66,17 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
     blockers: list[Refusal] = []
     done: list[tuple[int, int, int, Move]] = []
     units = np.flatnonzero(np.isin(state.at, hosts)).tolist()
+    # One that holds nobody cannot be made ready for work either.
+    blockers.extend(
+        Refusal("", *why)
+        for host in hosts
+        if (why := _not_answering(frame, host)) and not (state.at == host).any()
+    )
     for unit in _hardest_first(state, units):
         source = int(state.at[unit])
         refusal = may_leave(frame, unit)
-        if frame.hosts[source].state is HostState.DOWN:
-            text = f"{frame.host_names[source]} is down: its machines are recovered, not moved"
-            refusal = Refusal(frame.name_of(unit), (Code.SOURCE_DOWN,), text)
+        if why := _not_answering(frame, source):
+            refusal = Refusal(frame.name_of(unit), *why)
         if refusal is not None:
             blockers.append(refusal)
             continue
@@ -108,6 +109,17 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
     moves = tuple(move for _, _, _, move in done if move.vm not in stuck)
     names = tuple(frame.host_names[host] for host in hosts)
     return Drain(names, moves, tuple(blockers), schedule.makespan_s)
+
+
+def _not_answering(frame: Frame, host: int) -> tuple[tuple[Code, ...], str] | None:
+    """Why nothing can be asked to leave; a suspect host comes back or is down soon."""
+    name, state = frame.host_names[host], frame.hosts[host].state
+    if state is HostState.DOWN:
+        return (Code.SOURCE_DOWN,), f"{name} is down: its machines are recovered, not moved"
+    if state is HostState.SUSPECT:
+        text = f"{name} does not answer at the moment: nothing moves from there"
+        return (Code.SOURCE_SUSPECT,), text
+    return None
 
 
 def _hardest_first(state: State, units: list[int]) -> list[int]:

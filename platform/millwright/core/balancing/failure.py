@@ -27,7 +27,7 @@ def failure_capacity(
     """Try every set of k live hosts (or, with `domains`, of k failure domains) as lost.
 
     Machines that live stay where they are; the lost ones are placed largest first, then with one
-    step of repair. Where there are more than `sets` sets, those of the fullest hosts are tried and
+    step of repair. With k or fewer places alive all of them are lost, and whoever is protected. Where there are more than `sets` sets, those of the fullest hosts are tried and
     `complete` is False. Raises ValueError for k below 1.
     """
     if k < 1:
@@ -52,12 +52,16 @@ def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) ->
     """As `failure_capacity`, from a state that is left as it was."""
     frame = state.frame
     places = _places(frame, domains=domains)
-    number = comb(len(places), k) if k <= len(places) else 0
+    if not places:
+        return _nobody_lives(frame, state, k)
+    # As many as live are all that can die: whoever asks for more is not told of room that nobody gives.
+    lost = min(k, len(places))
+    number = comb(len(places), lost)
     if number > sets:
-        places = _fullest(state, places, k, sets)
+        places = _fullest(state, places, lost, sets)
     trial = Trial(state)
     broken, checked = [], 0
-    for chosen in _sets(places, k, sets):
+    for chosen in _sets(places, lost, sets):
         hosts = sorted({host for place in chosen for host in place})
         checked += 1
         left = trial.lose(hosts)
@@ -65,6 +69,17 @@ def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) ->
             names = tuple(frame.host_names[host] for host in hosts)
             broken.append(Broken(names, tuple(left)))
     return FailureVerdict(k, not broken, tuple(broken), checked, number <= sets)
+
+
+def _nobody_lives(frame: Frame, state: State, k: int) -> FailureVerdict:
+    """No host is left that could take anybody: every protected machine on a host is lost already."""
+    left = tuple(
+        Refusal(name, (Code.NO_HOST, Code.HOST_STATE), f"{name} finds no host: none is alive")
+        for unit in np.flatnonzero(state.at >= 0).tolist()
+        if any(frame.vms[member].protected for member in frame.units[unit])
+        for name in frame.names_of(unit)
+    )
+    return FailureVerdict(k, not left, (Broken((), left),) if left else (), 1, complete=True)
 
 
 class Spare:
@@ -88,7 +103,11 @@ class Spare:
             state.free[row] -= copies * frame.need[row, self._unit]
         trial.copies = (self._unit, copies)
         places = _places(frame, domains=False)
-        if k <= len(places) and comb(len(places), k) > self._limit:
+        if not places:
+            # Nobody is alive, and nothing is placed: what cannot restart is told by `verdict`.
+            return not copies.any()
+        k = min(k, len(places))
+        if comb(len(places), k) > self._limit:
             places = _fullest(state, places, k, self._limit)
         again = self._witness
         if again is not None and set(again) <= set(places) and self._breaks(again):
@@ -302,6 +321,8 @@ def spare_refusals(broken: Iterable[Broken]) -> tuple[Refusal, ...]:
     found: dict[str, Refusal] = {}
     for entry in broken:
         for refusal in entry.left:
-            text = f"{refusal.text} if {', '.join(entry.hosts)} died"
+            text = (
+                f"{refusal.text} if {', '.join(entry.hosts)} died" if entry.hosts else refusal.text
+            )
             found.setdefault(refusal.vm, Refusal(refusal.vm, (Code.SPARE, *refusal.codes), text))
     return tuple(found.values())

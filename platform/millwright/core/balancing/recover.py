@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,8 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
 
     `gone`: lost hosts of which a person has stated that they cannot return with their machines; only
     from these are autonomous machines started elsewhere, for their host would start them again by
-    itself. Higher priorities are placed first; a machine starts after those that it depends on.
+    itself. Higher priorities are placed first; a machine starts after those that it depends on, and not
+    at all while one of them stands on another host that is down, or on none.
     Raises KeyError for an unknown host.
     """
     away = set(gone)
@@ -111,22 +113,25 @@ def _in_waves(
     """Waves by dependency; a machine whose dependency stays down is left, with its name."""
     machines = {vm.name: vm for vm in plant.vms}
     dead = {refusal.vm for refusal in (*waiting, *left)}
+    down = {host.name for host in frame.hosts if host.state is HostState.DOWN}
+    running = {vm.name for vm in plant.vms if vm.host is not None and vm.host not in down}
+    known = machines.keys()
+
+    def up(name: str) -> bool:
+        """By now? An unknown name holds nobody up."""
+        return name in done or name in running or name not in known
+
     local = frame.local_disks
     restarts: list[Restart] = []
     todo = sorted(placed, key=lambda name: (-urgency[name], name))
     done: set[str] = set()
     wave = 0
     while todo:
-        ready = [n for n in todo if all(_up(o, machines, placed, done) for o in machines[n].after)]
-        ready = [n for n in ready if not set(machines[n].after) & dead]
+        ready = [n for n in todo if all(up(o) and o not in dead for o in machines[n].after)]
         if not ready:
             for name in todo:
-                missing = [
-                    o
-                    for o in machines[name].after
-                    if o in dead or not _up(o, machines, placed, done)
-                ]
-                text = f"{name} starts after {', '.join(missing)}, which cannot be started"
+                missing = [o for o in machines[name].after if o in dead or not up(o)]
+                text = _waits(name, [machines[o] for o in missing], placed.keys() | dead)
                 left.append(Refusal(name, (Code.DEPENDENCY,), text))
             break
         for name in ready:
@@ -151,11 +156,15 @@ def _in_waves(
     return tuple(restarts), tuple(waiting), tuple(left)
 
 
-def _up(
-    name: str,
-    machines: dict[str, Vm],
-    placed: dict[str, tuple[int, int, int | None]],
-    done: set[str],
-) -> bool:
-    """Does the machine run by now? One that lives all along does; an unknown name holds nobody up."""
-    return name in done or name not in machines or (name not in placed)
+def _waits(name: str, missing: list[Vm], victims: AbstractSet[str]) -> str:
+    """Why a machine is not started: what it starts after, and what of that holds it up."""
+    away = [
+        f"{vm.name}, which has no host"
+        if vm.host is None
+        else f"{vm.name}, whose host {vm.host} is down"
+        for vm in missing
+        if vm.name not in victims
+    ]
+    if away:
+        return f"{name} starts after {' and '.join(away)}"
+    return f"{name} starts after {', '.join(vm.name for vm in missing)}, which cannot be started"

@@ -54,7 +54,8 @@ class Room:
 def doubtful(room: Room, k: int) -> Ints | None:
     """Hosts whose death may leave somebody without room, as far as sums tell; nothing: any k may be among them.
 
-    Empty: any k hosts may die. With k above 1 there is no list between: empty, or nothing.
+    Empty: any k hosts may die. With k above 1 there is no list between: empty, or nothing. With k or fewer
+    hosts alive all die together, and nobody is left to take what is protected.
 
     Raises ValueError for k below 1.
     """
@@ -62,6 +63,7 @@ def doubtful(room: Room, k: int) -> Ints | None:
         raise ValueError(f"k: {k}: must be at least 1")
     live = np.flatnonzero(room.live)
     if len(live) <= k:
+        # Sums know nothing of machines on hosts that are gone; whether anybody is lost is counted by name.
         return None
     lack = np.zeros(len(room.live), np.bool_)
     for have, lost in _conditions(room, k):
