@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.balancing import Entry, Plant, Pool, SnapshotError, Vm, at, read_plant
+from millwright.core.balancing.bounds import BOUNDS as MODEL
 from millwright.core.balancing.calendar import YEARS, bounds, holds, moment, next_change
 from millwright.core.lifecycle import Movability
 from millwright.environments.models import Machine
@@ -31,7 +32,7 @@ from .models import Balancer, ResourcePool
 
 #: Lines that a calendar has at most, and what people may set, as for machines and pools.
 MOST_LINES = 200
-BOUNDS = {"shares": (1, 100_000), "priority": (-1000, 1000), "reservation": (0, 1e6)}
+BOUNDS = {name: MODEL[name] for name in ("shares", "priority")} | {"reservation": (0, 1e6)}
 BOUNDS["limit"] = BOUNDS["reservation"]
 
 
@@ -246,4 +247,4 @@ def known(lines: Sequence[dict[str, Any]]) -> tuple[Entry, ...]:
 def _entries(lines: list[Any], vms: list[str], pools: list[str]) -> tuple[Entry, ...]:
     machines = [{"name": name, "vcpus": 1, "memory_bytes": 1} for name in vms]
     plant = {"hosts": [], "vms": machines, "pools": [{"name": name} for name in pools]}
-    return read_plant(plant | {"calendar": lines}).calendar
+    return read_plant(plant | {"calendar": lines}, strict=False).calendar

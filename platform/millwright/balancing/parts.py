@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from millwright.catalog.models import TemplateVersion
-from millwright.core.balancing import Gpu, Plant
+from millwright.core.balancing import Gpu, Plant, within
 from millwright.core.lifecycle import ServiceClass
 from millwright.core.placement import StartedCpu
 from millwright.environments.sizes import DEFAULT_POOL, Requires, requires_of
@@ -92,9 +92,9 @@ class Parts:
             "cpu_features": self._wanted if has is None else has,
         }
         if (nics := equipment.nic_bytes_s(row)) is not None:
-            fields["nic_bytes_s"] = nics
+            fields["nic_bytes_s"] = within("nic_bytes_s", nics)
         if (link := equipment.link_bytes_s(row)) is not None:
-            fields["link_bytes_s"] = link
+            fields["link_bytes_s"] = within("link_bytes_s", link)
         return fields
 
     def _hugepages(self, row: HostRow) -> tuple[dict[str, int], int]:

@@ -15,12 +15,12 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import Mode
+from millwright.core.balancing import BOUNDS, MOST_DEPTH, Mode
 
 from .models import Balancer, ResourcePool
 
 #: Bounds of what people set.
-MOST_SHARES, MOST_CPUS = 100_000, 100_000.0
+MOST_SHARES, MOST_CPUS = int(BOUNDS["shares"][1]), 100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,13 @@ def _check(draft: PoolDraft, row: ResourcePool | None) -> ResourcePool | None:
             wrong("parent", _("no pool is named %(name)r") % {"name": draft.parent})
         elif row is not None and row.pk in _upwards(parent.pk, above):
             wrong("parent", _("%(name)s lies below it") % {"name": draft.parent})
+        elif (
+            # A tree that is deeper already may stay as it is.
+            (row is None or row.parent_id != parent.pk)
+            and len(_upwards(parent.pk, above)) + _levels(row, above) > MOST_DEPTH
+        ):
+            text = _("%(name)s: pools lie at most %(most)s deep")
+            wrong("parent", text % {"name": draft.parent, "most": MOST_DEPTH})
     if not 1 <= draft.shares <= MOST_SHARES:
         text = _("%(value)s: from %(low)s to %(high)s")
         wrong("shares", text % {"value": draft.shares, "low": 1, "high": MOST_SHARES})
@@ -173,3 +180,11 @@ def _upwards(pk: int, above: dict[int, int | None]) -> set[int]:
         found.add(at)
         at = above[at]
     return found
+
+
+def _levels(row: ResourcePool | None, above: dict[int, int | None]) -> int:
+    """How many levels the pool and those below it take; one that is new takes its own."""
+    levels, found = 1, {row.pk} if row is not None else set()
+    while found := {pk for pk, parent in above.items() if parent in found}:
+        levels += 1
+    return levels

@@ -31,6 +31,12 @@ _POLICY = {
     # {"agent": "fence_…", "options": {…}}: how its power is taken away when it is lost
     "fence",
 }
+#: least and greatest: bytes, and shared CPUs that are promised for each that there is
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "memory_reserved_bytes": (0, 2**60),
+    "memory_limit_bytes": (0, 2**60),
+    "overcommit_ratio": (0.01, 1000),
+}
 
 
 def ensure_site(name: str = "plant") -> Site:
@@ -71,6 +77,18 @@ def validate_policy(policy: dict[str, Any]) -> None:
                 "policy": f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(_POLICY))}"
             }
         )
+    for key, (low, high) in _BOUNDS.items():
+        value = policy.get(key)
+        if value is None:
+            continue
+        whole = key != "overcommit_ratio"
+        right = isinstance(value, int) or (isinstance(value, float) and not whole)
+        # Of what is no number nothing is between: so neither.
+        if not right or isinstance(value, bool) or not low <= value <= high:
+            wanted = "a whole number" if whole else "a number"
+            raise ValidationError(
+                {f"policy.{key}": f"{value!r:.80}: {wanted} from {low} to {high} is wanted"}
+            )
     lists = {}
     for key in ("cpus", "housekeeping_cpus", "realtime_cpus", "shared_cpus"):
         try:

@@ -15,7 +15,7 @@ from millwright.balancing import entitling, pooling, recommending
 from millwright.balancing.models import Recommendation, ResourcePool
 from millwright.balancing.plant import read_plant
 from millwright.balancing.pooling import PoolDraft
-from millwright.core.balancing import Mode, entitlements
+from millwright.core.balancing import MOST_DEPTH, Mode, entitlements
 from millwright.environments.models import Machine
 
 from tests.integration.environments.test_draining import machines
@@ -69,6 +69,22 @@ def test_a_tree_without_circles_and_nothing_removed_that_holds_something(
     last = AuditEntry.objects.filter(action="machine.entitlement").latest("pk")
     assert last.details["before"] == {"pool": "cae"}
     assert AuditEntry.objects.filter(action__startswith="pool.").count() == 3
+
+
+def test_a_tree_has_a_greatest_depth(plant: Plant) -> None:
+    above = ""
+    for level in range(MOST_DEPTH):
+        above = pooling.save_pool(plant.operator, PoolDraft(f"p{level}", parent=above)).name
+    with pytest.raises(ValidationError, match="at most 32 deep"):
+        pooling.save_pool(plant.operator, PoolDraft("lower", parent=above))
+    pair = pooling.save_pool(plant.operator, PoolDraft("pair"))
+    pooling.save_pool(plant.operator, PoolDraft("child", parent="pair"))
+    with pytest.raises(ValidationError, match="at most 32 deep"):
+        pooling.save_pool(plant.operator, PoolDraft("pair", parent=f"p{MOST_DEPTH - 2}"), pair)
+    pooling.save_pool(plant.operator, PoolDraft("pair", parent=f"p{MOST_DEPTH - 3}"), pair)
+    # Its parent stays, so its shares may change however deep it lies.
+    last = ResourcePool.objects.get(name="child")
+    pooling.save_pool(plant.operator, PoolDraft("child", parent="pair", shares=7), last)
 
 
 def test_rounds_go_by_the_mode_of_each_pool(plant: Plant, crowded: list[Machine]) -> None:

@@ -387,3 +387,24 @@ def test_a_policy_of_fencing_that_cannot_be_is_refused(fence: dict[str, Any], fi
         validate_policy({"fence": fence})
     assert list(told.value.message_dict) == [field]
     validate_policy({"fence": {"agent": "fence_x", "options": {"ip": "10.0.0.9"}}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("overcommit_ratio", float("nan")),
+        ("overcommit_ratio", 0),
+        ("overcommit_ratio", "8"),
+        ("memory_reserved_bytes", -1),
+        ("memory_reserved_bytes", True),
+        ("memory_limit_bytes", 10**30),
+        ("memory_limit_bytes", 1.5),
+    ],
+)
+def test_a_number_of_a_policy_has_a_least_and_a_greatest(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as told:
+        validate_policy({field: value})
+    assert list(told.value.message_dict) == [f"policy.{field}"]
+    validate_policy(
+        {"overcommit_ratio": 1.5, "memory_reserved_bytes": 0, "memory_limit_bytes": None}
+    )

@@ -1,6 +1,7 @@
 """The balancer on a file: each command as a person types it, its JSON, and its words for mistakes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,176 @@ def test_a_snapshot_that_is_wrong_is_named(tmp_path: Path) -> None:
         result = run("plan", path)
         assert isinstance(result.exception, CliError)
         assert told in str(result.exception)
+
+
+def told(result: Result) -> str:
+    """Words of a refusal, which is never a traceback."""
+    assert isinstance(result.exception, CliError), result.exception
+    return str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "deeper in each other than a snapshot has"),
+        ('{"hosts":' + "[" * 100_000 + "]" * 100_000 + "}", "deeper in each other"),
+        ('{"hosts": [], "hosts": [], "vms": []}', "'hosts': stands twice in one object"),
+        ("1" * 5000, "4300"),
+        ('{"hosts": [], "vms": [{"name": "\\u001b[31mx"}]}', "without control characters"),
+        ("", "Expecting value"),
+    ],
+)
+def test_what_is_no_snapshot_is_said_in_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text, encoding="utf-8")
+    for command in (("plan", path), ("balance", "--snapshot", path)):
+        assert words in told(run(*command))
+    state = tmp_path / "good.json"
+    state.write_text('{"hosts": [], "vms": []}', encoding="utf-8")
+    assert words in told(run("balance", "--snapshot", state, "--state", path))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "plant.json"
+    path.write_text('\ufeff{"hosts": [], "vms": []}', encoding="utf-8")
+    assert run("plan", path).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"moved": [1]}, "state.moved: [1]: an object of numbers is wanted"),
+        ({"hot": 3}, "state.hot: 3: an object of numbers is wanted"),
+        ([], "state: []: an object is wanted"),
+    ],
+)
+def test_a_state_that_is_none_is_named(plant: Path, tmp_path: Path, state: Any, words: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps(state), encoding="utf-8")
+    assert words in told(run("balance", "--snapshot", plant, "--state", path))
+    assert json.loads(path.read_text(encoding="utf-8")) == state
+
+
+def test_where_the_state_goes_is_asked_before_the_work(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millwright.core.balancing.balance", lambda *_: pytest.fail("worked"))
+    missing = tmp_path / "gone" / "state.json"
+    assert "no such folder" in told(run("balance", "--snapshot", plant, "--state", missing))
+    able = os.access
+    monkeypatch.setattr("os.access", lambda path, how: path != tmp_path and able(path, how))
+    words = told(run("balance", "--snapshot", plant, "--state", tmp_path / "state.json"))
+    assert "must be writable" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("capacity", "--like", "plc", "--growth", "nan"), "--growth: nan: must be from 0"),
+        (("capacity", "--like", "plc", "--growth", "inf"), "--growth: inf: must be from 0"),
+        (("capacity", "--like", "plc", "--growth", "-1"), "--growth: -1: must be from 0"),
+        (("drain", "--rolling", "--work", "nan"), "--work: nan: must be from 0 to"),
+        (("drain", "--rolling", "--work", "-1"), "--work: -1: must be from 0 to"),
+        (("drain", "h1", "--now", "noon"), "--now: 'noon': a time like"),
+        (("capacity", "--like", "plc", "--now", "noon"), "--now: 'noon': a time like"),
+        (("recover", "h1", "--now", "noon"), "--now: 'noon': a time like"),
+    ],
+)
+def test_numbers_of_the_command_line_have_bounds(
+    plant: Path, words: tuple[str, ...], refusal: str
+) -> None:
+    assert refusal in told(run(*words, "--snapshot", plant))
+
+
+def changed(plant: Path, **changes: Any) -> Path:
+    """The plant with other lists or settings."""
+    data = json.loads(plant.read_text(encoding="utf-8"))
+    path = plant.with_name("changed.json")
+    path.write_text(json.dumps(data | changes), encoding="utf-8")
+    return path
+
+
+def test_a_plan_that_cannot_be_carried_out_ends_with_1_and_the_reason(plant: Path) -> None:
+    large = {"name": "large", "vcpus": 1, "memory_bytes": 99 * GIB}
+    homeless = changed(plant, vms=[large])
+    result = run("plan", homeless)
+    assert result.exit_code == 1, result.output
+    assert "not: large has no place" in result.output
+    assert answer("plan", homeless)["ok"] is False
+    # Each fits somewhere, but without one of the three hosts not all of them do.
+    vms = [
+        {"name": f"v{i}", "vcpus": 1, "memory_bytes": 20 * GIB}
+        | ({"host": f"h{i}"} if i < 3 else {})
+        for i in (1, 2, 3)
+    ]
+    short = changed(plant, vms=vms, settings={"spare_hosts": 1})
+    result = run("plan", short)
+    assert "place v3 on h3" in result.output
+    assert result.exit_code == 1, result.output
+    assert "no place is left for" in result.output
+    assert "1 hosts shall be to spare" in result.output
+    said = answer("plan", short)
+    assert said["ok"] is False
+    assert said["reasons"]
+    assert run("plan", changed(plant, vms=vms, settings={"spare_hosts": 0})).exit_code == 0
+
+
+def test_a_drain_in_a_window_is_asked_of_its_time(plant: Path) -> None:
+    vms = [
+        {"name": "plc", "vcpus": 1, "memory_bytes": GIB, "host": "h2", "movability": "window"},
+        {"name": "new", "vcpus": 1, "memory_bytes": GIB},
+    ]
+    line = {"name": "night", "vms": ["plc"], "start": "22:00", "end": "23:00", "window": True}
+    path = changed(plant, vms=vms, calendar=[line])
+    for when, code in (
+        ((), 1),
+        (("--now", "2026-05-04T21:59"), 1),
+        (("--now", "2026-05-04T22:00"), 0),
+    ):
+        result = run("drain", "h2", "--snapshot", path, *when)
+        assert result.exit_code == code, result.output
+    assert "none is open" in run("drain", "h2", "--snapshot", path).output
+
+
+def test_capacity_and_recovery_go_by_the_time_too(plant: Path) -> None:
+    vms = [
+        {"name": name, "vcpus": 1, "memory_bytes": GIB, "host": "h1"}
+        for name in ("first", "second")
+    ]
+    line = {"name": "rush", "vms": ["second"], "start": "22:00", "end": "23:00", "priority": 9}
+    path = changed(plant, vms=vms, calendar=[line])
+    order = [
+        [entry["vm"] for entry in answer("recover", "h1", "--snapshot", path, *when)["restarts"]]
+        for when in ((), ("--now", "2026-05-04T22:30"))
+    ]
+    assert order == [["first", "second"], ["second", "first"]]
+    kept = {"name": "kept", "vms": ["first"], "start": "22:00", "end": "23:00", "reservation": 1}
+    path = changed(plant, vms=vms, calendar=[kept])
+    fits = [
+        answer("capacity", "--snapshot", path, "--like", "first", *when)["fits"]
+        for when in ((), ("--now", "2026-05-04T22:30"))
+    ]
+    # What has a core reserved for it fits as often as there are cores left: 8 on each of three, one is taken.
+    assert fits[1] == 23
+    assert fits[0] > 23
+
+
+def test_a_drain_says_which_moves_need_an_approval(plant: Path) -> None:
+    vms = [
+        {"name": name, "vcpus": 1, "memory_bytes": GIB, "host": "h2", "movability": how}
+        for name, how in (("plc", "approval"), ("cae", "free"))
+    ]
+    path = changed(plant, vms=vms)
+    result = run("drain", "h2", "--snapshot", path)
+    assert result.exit_code == 3, result.output
+    assert "h2 can be emptied with the approval of plc; 2 moves" in result.output
+    said = answer("drain", "h2", "--snapshot", path)
+    assert said["approvals"] == ["plc"]
+    assert {leg["vm"]: leg["approval"] for leg in said["legs"]} == {"plc": True, "cae": False}
+    assert run("drain", "h2", "--snapshot", path, "--approved").exit_code == 0
+    rolling = run("drain", "--rolling", "--snapshot", path)
+    assert rolling.exit_code == 3, rolling.output
+    assert "with the approval of plc" in rolling.output
+    assert run("drain", "--rolling", "--snapshot", path, "--approved").exit_code == 0
+    assert "Exit codes" in run("drain", "--help").output
+    assert "Exit codes" in run("plan", "--help").output

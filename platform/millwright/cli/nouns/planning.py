@@ -1,33 +1,37 @@
-"""`millwright plan SNAPSHOT`, `balance`, `drain`, `capacity`, `recover`: the balancer on a file, without a portal."""
+"""`millwright plan SNAPSHOT`, `balance`, `drain`, `capacity`, `recover`: the balancer on a file or on the plant as it
+runs; nothing is changed."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from millwright.cli.errors import CliError
+from millwright.cli.nouns import snapshots
 from millwright.cli.output import format_option, show_json, show_rows
 from millwright.core import balancing as core
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MOVES = ("vm", "source", "target", "mode", "why", "seconds", "net", "text")
 _REFUSALS = ("vm", "codes", "text")
-_LEGS = ("start_s", "end_s", "vm", "source", "target", "detour")
+#: exit code of what can be done once somebody agrees
+NEEDS_APPROVAL = 3
+_LEGS = ("start_s", "end_s", "vm", "source", "target", "detour", "approval")
+#: where to stop a plan of years of work
+_MOST_GROWTH = 1e6
 
 
 def snapshot_option(function: F) -> F:
     """`--snapshot FILE`, and `-` for standard input."""
     return click.option(
         "--snapshot",
-        required=True,
         type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-        help="Plant as JSON; - reads standard input.",
+        help="Plant as JSON; - reads standard input. Without it the running plant is asked.",
     )(function)
 
 
@@ -63,7 +67,9 @@ def now_option(function: F) -> F:
 @click.option("--lasting", is_flag=True, help="Take an imbalance as one that has lasted.")
 @now_option
 @format_option
-def balance(snapshot: str, state: Path | None, lasting: bool, now: str | None, form: str) -> None:
+def balance(
+    snapshot: str | None, state: Path | None, lasting: bool, now: str | None, form: str
+) -> None:
     """One balancing round: which machines move, why, and what it brings. Moves nothing.
 
     An imbalance is acted upon when it has lasted for `settings.sustain_rounds`: give --state for
@@ -71,10 +77,11 @@ def balance(snapshot: str, state: Path | None, lasting: bool, now: str | None, f
 
     Example: millwright balance --snapshot plant.json --lasting
     """
-    plant = _read(snapshot)
-    made = core.balance(_lasting(plant) if lasting else plant, _state(state), _moment(now))
+    moment, before = snapshots.moment(now), snapshots.read_state(state)
+    plant = snapshots.read(snapshot)
+    made = core.balance(_lasting(plant) if lasting else plant, before, moment)
     if state is not None:
-        state.write_text(json.dumps(asdict(made.state), indent=2) + "\n", encoding="utf-8")
+        snapshots.write_state(state, made.state)
     if form == "json":
         show_json(asdict(made) | {"moves": _moves(made.moves)})
         return
@@ -88,30 +95,44 @@ def balance(snapshot: str, state: Path | None, lasting: bool, now: str | None, f
 @click.option("--rolling", is_flag=True, help="One host after another; without HOSTS, every host.")
 @click.option(
     "--work",
-    type=click.FloatRange(min=0),
+    type=float,
     default=1800.0,
     show_default=True,
     help="Seconds of work on each host of a rolling drain.",
 )
+@click.option(
+    "--approved", is_flag=True, help="Whoever decides has agreed to the moves that need a word."
+)
+@now_option
 @format_option
 @click.pass_context
 def drain(
     context: click.Context,
     hosts: tuple[str, ...],
-    snapshot: str,
+    snapshot: str | None,
     per_host: int,
     at_once: int,
     rolling: bool,
     work: float,
+    approved: bool,
+    now: str | None,
     form: str,
 ) -> None:
     """How HOSTS would be emptied, how long it takes, and what cannot leave. Moves nothing.
 
-    Ends with 1 when something cannot leave.
+    Windows are read by the plant's own clock: give --now to ask of another time, when one opens, say.
+    With a file and no --now, windows of its calendar count as closed.
 
-    Example: millwright drain host-3 --snapshot plant.json
+    \b
+    Exit codes: 0 it can be emptied; 1 something cannot leave, or the question is wrong;
+                3 it can be emptied with an approval (0 with --approved)
+
+    \b
+    Example: millwright drain host-3 --now 2026-05-04T22:00
+             millwright drain host-3 --snapshot plant.json
     """
-    plant = _read(snapshot)
+    snapshots.number("--work", work, "work_s")
+    plant = _plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
     limits = core.Limits(per_host, at_once)
     if rolling:
@@ -123,9 +144,11 @@ def drain(
             for turn in turns.drains:
                 word = f"{len(turn.moves)} moves" if turn.possible else "cannot be emptied"
                 click.echo(f"{', '.join(turn.hosts)}: {word}, {turn.seconds:.0f} s")
+                _tell_approvals(turn.moves)
                 _tell_refusals(turn.blockers)
             click.echo(f"in all {turns.seconds:.0f} s; blocked: {', '.join(turns.blocked) or '-'}")
-        context.exit(1 if turns.blocked else 0)
+        waits = any(_approvals(turn.moves) for turn in turns.drains) and not approved
+        context.exit(1 if turns.blocked else NEEDS_APPROVAL if waits else 0)
     if not hosts:
         raise click.UsageError("name at least one host, or give --rolling")
     made = core.drain(plant, hosts, limits)
@@ -135,9 +158,12 @@ def drain(
     else:
         show_rows(row["legs"], _LEGS, form)
         _tell_refusals((*made.blockers, *(core.Refusal(**entry) for entry in row["dropped"])))
-        word = "can be emptied" if made.possible else "cannot be emptied"
-        click.echo(f"{', '.join(hosts)} {word}; {len(made.moves)} moves, {row['seconds']:.0f} s")
-    context.exit(0 if made.possible and not row["dropped"] else 1)
+        click.echo(
+            f"{', '.join(hosts)} {_verdict(row)}; {len(made.moves)} moves, {row['seconds']:.0f} s"
+        )
+    if not made.possible or row["dropped"]:
+        context.exit(1)
+    context.exit(NEEDS_APPROVAL if row["approvals"] and not approved else 0)
 
 
 @click.command()
@@ -150,16 +176,23 @@ def drain(
 )
 @click.option(
     "--growth",
-    type=click.FloatRange(min=0),
+    type=float,
     default=0.0,
     help="New machines a day (for days left).",
 )
 @click.option(
     "--spare", type=click.IntRange(min=0), default=0, help="Hosts that may die at once afterwards."
 )
+@now_option
 @format_option
 def capacity(
-    snapshot: str, like: str | None, template: Path | None, growth: float, spare: int, form: str
+    snapshot: str | None,
+    like: str | None,
+    template: Path | None,
+    growth: float,
+    spare: int,
+    now: str | None,
+    form: str,
 ) -> None:
     """How many more machines fit, what runs out first, and what one more host would bring.
 
@@ -167,12 +200,15 @@ def capacity(
     """
     if (like is None) == (template is None):
         raise click.UsageError("give either --like or --template")
-    plant = _read(snapshot)
+    if not (math.isfinite(growth) and 0 <= growth <= _MOST_GROWTH):
+        raise CliError(f"--growth: {growth:g}: must be from 0 to {_MOST_GROWTH:g} machines a day")
+    snapshots.number("--spare", spare, "spare_hosts")
+    plant = _plant(snapshot, now)
     if like is not None:
         _known("--like", [like], (vm.name for vm in plant.vms))
         wanted = next(vm for vm in plant.vms if vm.name == like)
     else:
-        wanted = _template(template or Path())
+        wanted = snapshots.read_template(template or Path())
     made = core.capacity(plant, wanted, growth, spare)
     if form == "json":
         show_json(asdict(made))
@@ -196,10 +232,16 @@ def capacity(
     metavar="HOST",
     help="A lost host that cannot come back: autonomous machines leave it too. May be repeated.",
 )
+@now_option
 @format_option
 @click.pass_context
 def recover(
-    context: click.Context, hosts: tuple[str, ...], snapshot: str, gone: tuple[str, ...], form: str
+    context: click.Context,
+    hosts: tuple[str, ...],
+    snapshot: str | None,
+    gone: tuple[str, ...],
+    now: str | None,
+    form: str,
 ) -> None:
     """Where and in which order the machines of lost HOSTS would start again. Starts nothing.
 
@@ -207,7 +249,7 @@ def recover(
 
     Example: millwright recover host-3 --snapshot plant.json
     """
-    plant = _read(snapshot)
+    plant = _plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
     _known("--gone", gone, hosts)
     made = core.recover(plant, hosts, gone)
@@ -220,11 +262,12 @@ def recover(
     context.exit(1 if made.left else 0)
 
 
-def plan_offline(snapshot: str, now: str | None, form: str) -> None:
-    """Place what has no host, then one round as if the imbalance had lasted, then the order of moves."""
-    read = _read(snapshot)
-    moment = _moment(now)
-    plant = _lasting(core.at(read, moment) if moment else read)
+def plan_offline(snapshot: str | None, now: str | None, form: str) -> bool:
+    """Place what has no host, then one round as if the imbalance had lasted, then the order of moves.
+
+    Whether every machine has a place, and as many hosts may die as the settings want.
+    """
+    plant = _lasting(_plant(snapshot, now))
     homeless = [vm for vm in plant.vms if vm.host is None]
     placed = core.admit(plant, homeless, plant.settings.spare_hosts)
     homes = {entry.vm: entry for entry in placed.placed}
@@ -245,13 +288,15 @@ def plan_offline(snapshot: str, now: str | None, form: str) -> None:
     if form == "json":
         show_json(
             {
+                "ok": placed.ok,
+                "reasons": _unplaced(placed),
                 "placed": [_placed(entry) for entry in placed.placed],
                 "spare": asdict(placed.spare) if placed.spare else None,
                 "round": asdict(made) | {"moves": _moves(made.moves)},
                 "schedule": asdict(schedule),
             }
         )
-        return
+        return placed.ok
     for entry in placed.placed:
         click.echo(f"place {entry.vm} on {entry.host or 'no host'}")
         for answer in entry.answers if entry.host is None else ():
@@ -259,47 +304,31 @@ def plan_offline(snapshot: str, now: str | None, form: str) -> None:
     _tell_round(made)
     if schedule.legs:
         click.echo(f"order of moves, {schedule.makespan_s:.0f} s:")
-        show_rows((_leg(leg) for leg in schedule.legs), _LEGS, form)
+        show_rows((_leg(leg, made.moves) for leg in schedule.legs), _LEGS, form)
     _tell_refusals(schedule.dropped)
+    for text in _unplaced(placed):
+        click.echo(f"not: {text}")
+    return placed.ok
 
 
-def _read(path: str) -> core.Plant:
-    try:
-        with click.open_file(path, encoding="utf-8") as file:
-            return core.read_plant(json.load(file))
-    except (core.SnapshotError, ValueError) as error:
-        raise CliError(f"{path}: {error}") from error
+def _unplaced(placed: core.Admission) -> list[str]:
+    """Why the plan is not to be carried out; nothing: it may be."""
+    found = [f"{entry.vm} has no place" for entry in placed.placed if not entry.host]
+    if placed.spare is not None and not placed.spare.ok:
+        found += [
+            f"without {', '.join(entry.hosts)} no place is left for "
+            f"{', '.join(refusal.vm for refusal in entry.left)}, "
+            f"and {placed.spare.k} hosts shall be to spare"
+            for entry in placed.spare.broken[:3]
+        ] or [f"{placed.spare.k} hosts to spare: there are not so many"]
+    return found
 
 
-def _template(path: Path) -> core.Vm:
-    """One machine from JSON, read with the rules of a snapshot."""
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(row, Mapping):
-            row = {"name": "template", **row, "host": None, "node": None}
-            row = {key: value for key, value in row.items() if key not in ("pool", "after")}
-        return core.read_plant({"hosts": [], "vms": [row]}).vms[0]
-    except (core.SnapshotError, ValueError) as error:
-        raise CliError(f"{path}: {error}") from error
-
-
-def _state(path: Path | None) -> core.BalanceState | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return core.BalanceState(**row)
-    except (TypeError, ValueError) as error:
-        raise CliError(f"--state {path}: not the state of a round: {error}") from error
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise CliError(f"--now: {text!r}: a time like 2026-05-04T06:00 is wanted") from None
+def _plant(snapshot: str | None, now: str | None) -> core.Plant:
+    """The plant as its calendar has it at the time that was given."""
+    moment = snapshots.moment(now)
+    plant = snapshots.read(snapshot)
+    return core.at(plant, moment) if moment else plant
 
 
 def _lasting(plant: core.Plant) -> core.Plant:
@@ -320,8 +349,29 @@ def _moves(moves: Iterable[core.Move]) -> list[dict[str, Any]]:
     ]
 
 
-def _leg(leg: core.Leg) -> dict[str, Any]:
-    return asdict(leg) | {"start_s": round(leg.start_s, 1), "end_s": round(leg.end_s, 1)}
+def _leg(leg: core.Leg, moves: Iterable[core.Move]) -> dict[str, Any]:
+    return asdict(leg) | {
+        "start_s": round(leg.start_s, 1),
+        "end_s": round(leg.end_s, 1),
+        "approval": leg.vm in _approvals(moves),
+    }
+
+
+def _approvals(moves: Iterable[core.Move]) -> list[str]:
+    """Machines that move by a person's word alone."""
+    return sorted({move.vm for move in moves if move.approval})
+
+
+def _tell_approvals(moves: Iterable[core.Move]) -> None:
+    if names := _approvals(moves):
+        click.echo(f"  with the approval of {', '.join(names)}")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if not row["possible"] or row["dropped"]:
+        return "cannot be emptied"
+    names = ", ".join(row["approvals"])
+    return f"can be emptied with the approval of {names}" if names else "can be emptied"
 
 
 def _placed(entry: core.Placed) -> dict[str, Any]:
@@ -338,8 +388,9 @@ def _drain_row(plant: core.Plant, made: core.Drain, limits: core.Limits) -> dict
         "hosts": made.hosts,
         "possible": made.possible,
         "seconds": made.seconds,
+        "approvals": _approvals(made.moves),
         "moves": _moves(made.moves),
-        "legs": [_leg(leg) for leg in schedule.legs],
+        "legs": [_leg(leg, made.moves) for leg in schedule.legs],
         "dropped": [asdict(entry) for entry in schedule.dropped],
         "blockers": [asdict(entry) for entry in made.blockers],
     }

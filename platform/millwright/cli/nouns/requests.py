@@ -227,7 +227,9 @@ def withdraw(name: str) -> None:
 )
 @click.option("--name", default="plan-preview", help="Name it would have.")
 @format_option
+@click.pass_context
 def plan(
+    context: click.Context,
     snapshot: str | None,
     now: str | None,
     project: str | None,
@@ -244,6 +246,10 @@ def plan(
     host are placed, then what should move is listed with reasons and in an order that breaks no rule.
 
     \b
+    Exit codes: 0 it can be carried out; 1 a machine of the SNAPSHOT has no place, fewer hosts would be
+                to spare than its settings want, or the question is wrong
+
+    \b
     Example: millwright plan --project line-1 --template vplc --size small --cell line1
              millwright plan plant.json --format json
     """
@@ -256,8 +262,7 @@ def plan(
                 raise click.UsageError(f"{option} asks the portal; it cannot be used with SNAPSHOT")
         from millwright.cli.nouns.planning import plan_offline
 
-        plan_offline(snapshot, now, form)
-        return
+        context.exit(0 if plan_offline(snapshot, now, form) else 1)
     for option, value in asked.items():
         if not value:
             raise click.UsageError(f"give {option}, or a SNAPSHOT to plan without a portal")

@@ -33,6 +33,7 @@ from .answers import (
     Why,
 )
 from .apply import Allotment, allotments
+from .bounds import BOUNDS, MOST_DEPTH, within
 from .calendar import at, next_window
 from .capacity import capacity
 from .check import after, barred, unkept, verify, violations
@@ -61,14 +62,16 @@ from .model import (
 )
 from .order import order, replan
 from .policy import mode_of
-from .read import read_plant, write_plant
+from .read import read_plant, read_state, write_plant
 from .recover import recover
 from .rounds import balance
 from .score import LEVELS, Level, memory_loads
 from .sums import Room, Sort, doubtful
 
 __all__ = [
+    "BOUNDS",
     "LEVELS",
+    "MOST_DEPTH",
     "Admission",
     "Allotment",
     "BalanceState",
@@ -139,6 +142,7 @@ __all__ = [
     "order",
     "page_bytes",
     "read_plant",
+    "read_state",
     "recover",
     "replan",
     "rolling_drain",
@@ -146,5 +150,6 @@ __all__ = [
     "verify",
     "violations",
     "water_fill",
+    "within",
     "write_plant",
 ]

@@ -11,7 +11,16 @@ class SnapshotError(BalancingError):
     """A snapshot that cannot be used; names the field, its value and the rule."""
 
     def __init__(self, field: str, value: object, rule: str) -> None:
-        super().__init__(f"{field}: {value!r}: {rule}")
+        shown = _shown(value)
+        super().__init__(f"{field}: {shown if len(shown) <= 120 else shown[:117] + '...'}: {rule}")
         self.field = field
         self.value = value
         self.rule = rule
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits has no text, nor has what lies thousands deep in itself.
+        return f"a {type(value).__name__} too large to be shown"

@@ -6,10 +6,14 @@ import dataclasses
 import math
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from .answers import BalanceState
+from .bounds import BOUNDS, MOST_DEPTH
 from .calendar import minutes, moment
 from .conflicts import conflicts
 from .errors import SnapshotError
@@ -17,21 +21,36 @@ from .frame import page_bytes
 from .model import Entry, Host, Plant, Pool, Rule, Settings, StoragePool, Vm
 
 T = TypeVar("T")
+_KINDS = {bool: "true or false", str: "a text"}
 _POSITIVE = {"memory_bytes", "vcpus", "shares", "link_bytes_s", "horizon_s", "minimum"}
+#: larger integers have no float
+_LARGEST = 1e300
+#: where the bounds alone would not say what they mean
+_RULES = {
+    "days": "0 (Monday) to 6 (Sunday) is wanted",
+    "level": "must be 1 (conservative) to 5 (aggressive)",
+}
+#: control characters, halves of characters, ends of lines; and what turns the direction of writing
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def read_plant(data: object) -> Plant:
+def read_plant(data: object, *, strict: bool = True) -> Plant:
     """Turn decoded JSON into a plant.
 
+    `strict`: refuse, too, what is out of bounds or senseless: signs that cannot be seen, a line of the calendar
+    that ends before it begins. Without, lines that a calendar has kept are read, whatever rules have come since.
     Raises SnapshotError naming field, value and rule.
     """
+    if strict:
+        _check_values(data)
     if not isinstance(data, Mapping):
         raise SnapshotError("snapshot", data, "an object with hosts and vms is wanted")
     known = {"hosts", "vms", "pools", "rules", "storage", "calendar", "settings"}
     for key in data:
         if key not in known:
             raise SnapshotError(
-                str(key), data[key], f"unknown; known are {', '.join(sorted(known))}"
+                _name(str(key)), data[key], f"unknown; known are {', '.join(sorted(known))}"
             )
     plant = Plant(
         hosts=_many(Host, data, "hosts"),
@@ -45,7 +64,18 @@ def read_plant(data: object) -> Plant:
     _check_names(plant)
     _check_hosts(plant)
     _check_calendar(plant)
+    if strict:
+        _check_sense(plant)
     return plant
+
+
+def read_state(data: object) -> BalanceState:
+    """Turn decoded JSON into what a round has told the next.
+
+    Raises SnapshotError naming field, value and rule.
+    """
+    _check_values(data, "state")
+    return _one(BalanceState, data, "state")
 
 
 def write_plant(plant: Plant) -> dict[str, Any]:
@@ -77,34 +107,43 @@ def _one(kind: type[T], row: object, where: str) -> T:
     for key in row:
         if key not in hints:
             raise SnapshotError(
-                f"{where}.{key}", row[key], f"unknown; known are {', '.join(hints)}"
+                f"{where}.{_name(str(key))}", row[key], f"unknown; known are {', '.join(hints)}"
             )
     values: dict[str, Any] = {}
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # T is always one of ours
         name = f"{where}.{entry.name}"
         if entry.name in row:
-            values[entry.name] = _value(hints[entry.name], row[entry.name], name)
+            values[entry.name] = _value(hints[entry.name], row[entry.name], name, entry.name)
         elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
             raise SnapshotError(name, None, "is required")
     return kind(**values)
 
 
-def _value(hint: Any, value: Any, name: str) -> Any:
+def _value(hint: Any, value: Any, name: str, field: str) -> Any:
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is Mapping:
         inner = typing.get_args(hint)[1]
+        nested = typing.get_origin(inner) is Mapping
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise SnapshotError(name, value, "an object of numbers is wanted")
-        return {key: _number(inner, entry, f"{name}.{key}") for key, entry in value.items()}
+            what = "objects" if nested else "numbers"
+            raise SnapshotError(name, value, f"an object of {what} is wanted")
+        return {
+            key: _value(inner, entry, f"{name}.{key}", field)
+            if nested
+            else _number(inner, entry, f"{name}.{key}", field)
+            for key, entry in value.items()
+        }
     if typing.get_origin(hint) is tuple and typing.get_args(hint)[0] is not str:
         inner = typing.get_args(hint)[0]
         if not isinstance(value, list):
             raise SnapshotError(name, value, "a list is wanted")
         if inner is int:
-            return tuple(_number(int, entry, f"{name}[{i}]") for i, entry in enumerate(value))
+            return tuple(
+                _number(int, entry, f"{name}[{i}]", field) for i, entry in enumerate(value)
+            )
         return tuple(_one(inner, entry, f"{name}[{i}]") for i, entry in enumerate(value))
     if typing.get_origin(hint) in (tuple, frozenset):
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
@@ -115,24 +154,71 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             raise SnapshotError(name, value, f"one of {', '.join(hint)} is wanted")
         return hint(value)
     if hint in (int, float):
-        return _number(hint, value, name)
+        return _number(hint, value, name, field)
     if not isinstance(value, hint):
-        raise SnapshotError(name, value, f"{hint.__name__} is wanted")
+        raise SnapshotError(name, value, f"{_KINDS.get(hint, hint.__name__)} is wanted")
     return value
 
 
-def _number(hint: Any, value: Any, name: str) -> int | float:
+def _check_values(data: object, where: str = "") -> None:
+    """Numbers within the table's bounds, texts without what cannot be seen, wherever they stand.
+
+    Such a text would pass for another one, or write over a terminal. Kinds are left to who reads the fields.
+    """
+    left: list[tuple[str, str, object]] = [(where, "", data)]
+    while left:
+        where, field, value = left.pop()
+        inner: list[tuple[str, str, object]] = []
+        if isinstance(value, str):
+            if any(unicodedata.category(sign) in _UNSEEN or sign in _TURNING for sign in value):
+                raise SnapshotError(
+                    where or "snapshot", value, "must be without control characters"
+                )
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(where, field, value)
+        elif isinstance(value, list):
+            # Objects of a list have fields of their own; numbers of one are all of its field.
+            inner = [
+                (f"{where}[{index}]", "" if isinstance(entry, Mapping) else field, entry)
+                for index, entry in enumerate(value)
+            ]
+        elif isinstance(value, Mapping):
+            for key, entry in value.items():
+                name = f"{where}.{_name(str(key))}".lstrip(".")
+                inner += [
+                    (name, "", str(key)),
+                    (name, field or (key if key in BOUNDS else ""), entry),
+                ]
+        left += reversed(inner)
+
+
+def _check_number(where: str, field: str, value: float) -> None:
+    low, high = BOUNDS.get(field, (-math.inf, math.inf))
+    # Integers are compared as such: the largest have no float. What is no number is between none.
+    if not low <= value <= high:
+        rule = f"must be from {_plain_number(low)} to {_plain_number(high)}"
+        raise SnapshotError(where, value, _RULES.get(field, rule))
+
+
+def _name(field: str) -> str:
+    """A field's name as it can be told: it came with the file, like the values."""
+    plain = field.encode("unicode_escape").decode("ascii") if not field.isprintable() else field
+    return plain if len(plain) <= 80 else f"{plain[:77]}..."
+
+
+def _number(hint: Any, value: Any, name: str, field: str) -> int | float:
     wanted = int if hint is int else (int, float)
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise SnapshotError(name, value, f"{'an integer' if hint is int else 'a number'} is wanted")
-    field = name.rsplit(".", 1)[-1]
-    if not math.isfinite(value) or (value < 0 and field != "priority"):
+    if not abs(value) <= _LARGEST or (value < 0 and field != "priority"):
         raise SnapshotError(name, value, "must be finite and not negative")
     if field in _POSITIVE and value == 0:
         raise SnapshotError(name, value, "must be above 0")
-    if field == "level" and not 1 <= value <= 5:
-        raise SnapshotError(name, value, "must be 1 (conservative) to 5 (aggressive)")
     return typing.cast("int | float", hint(value))
+
+
+def _plain_number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def _check_names(plant: Plant) -> None:
@@ -153,6 +239,7 @@ def _check_names(plant: Plant) -> None:
                 )
             seen.add(row.name)
     hosts = {host.name for host in plant.hosts}
+    nodes = {host.name: max(1, len(host.nodes)) for host in plant.hosts}
     vms = {vm.name for vm in plant.vms}
     parents = {pool.name: pool.parent for pool in plant.pools}
     for vm in plant.vms:
@@ -164,12 +251,39 @@ def _check_names(plant: Plant) -> None:
             raise SnapshotError(f"vm {vm.name}.cores", vm.cores, f"more than its {vm.vcpus} vCPUs")
         if vm.cpu_limit is not None and vm.cpu_limit < vm.cpu_reservation:
             raise SnapshotError(f"vm {vm.name}.cpu_limit", vm.cpu_limit, "below its reservation")
+        if vm.memory_minimum_bytes is not None and vm.memory_minimum_bytes > vm.memory_bytes:
+            raise SnapshotError(
+                f"vm {vm.name}.memory_minimum_bytes",
+                vm.memory_minimum_bytes,
+                f"above its memory of {vm.memory_bytes} bytes",
+            )
+        if vm.node is not None and vm.host is not None and vm.node >= nodes[vm.host]:
+            raise SnapshotError(
+                f"vm {vm.name}.node", vm.node, f"{vm.host} has {nodes[vm.host]}, counted from 0"
+            )
         for other in vm.after:
             if other not in vms:
                 raise SnapshotError(f"vm {vm.name}.after", other, "no such vm")
         if vm.hugepage:
             _page(f"vm {vm.name}.hugepage", vm.hugepage)
     _check_order({vm.name: vm.after for vm in plant.vms})
+    _check_pools(plant, parents)
+    for rule in plant.rules:
+        for known, names, word in ((vms, rule.vms, "vm"), (hosts, rule.hosts, "host")):
+            for missing in [entry for entry in names if entry not in known]:
+                raise SnapshotError(f"rule {rule.name}", missing, f"no such {word}")
+    for conflict in conflicts(plant):
+        raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
+
+
+def _check_pools(plant: Plant, parents: Mapping[str, str]) -> None:
+    for pool in plant.pools:
+        if pool.limit is not None and pool.reservation > pool.limit:
+            raise SnapshotError(
+                f"pool {pool.name}.reservation",
+                pool.reservation,
+                f"above its limit of {pool.limit:g}",
+            )
     for name, parent in parents.items():
         if parent and parent not in parents:
             raise SnapshotError(f"pool {name}.parent", parent, "no such pool")
@@ -178,13 +292,11 @@ def _check_names(plant: Plant) -> None:
             if parent in seen:
                 raise SnapshotError(f"pool {name}.parent", parents[name], "the tree has a circle")
             seen.add(parent)
-            parent = parents[parent]
-    for rule in plant.rules:
-        for known, names, word in ((vms, rule.vms, "vm"), (hosts, rule.hosts, "host")):
-            for missing in [entry for entry in names if entry not in known]:
-                raise SnapshotError(f"rule {rule.name}", missing, f"no such {word}")
-    for conflict in conflicts(plant):
-        raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
+            if len(seen) > MOST_DEPTH:
+                raise SnapshotError(
+                    f"pool {name}.parent", parents[name], f"more than {MOST_DEPTH} pools deep"
+                )
+            parent = parents.get(parent, "")
 
 
 def _page(field: str, size: str) -> None:
@@ -252,7 +364,7 @@ def _check_calendar(plant: Plant) -> None:
                 raise SnapshotError(where, missing, f"no such {word}")
         for day in entry.days:
             if day > 6:
-                raise SnapshotError(f"{where}.days", day, "0 (Monday) to 6 (Sunday) is wanted")
+                raise SnapshotError(f"{where}.days", day, _RULES["days"])
         for field in ("start", "end"):
             if getattr(entry, field):
                 minutes(getattr(entry, field), f"{where}.{field}")
@@ -261,3 +373,24 @@ def _check_calendar(plant: Plant) -> None:
                 moment(getattr(entry, field), None, f"{where}.{field}")
         if not (entry.pools or entry.vms or entry.labels):
             raise SnapshotError(where, "", "names neither pools nor vms nor labels")
+
+
+def _check_sense(plant: Plant) -> None:
+    for entry in plant.calendar:
+        where = f"calendar {entry.name}"
+        if entry.since and entry.until and _backwards(entry.since, entry.until):
+            raise SnapshotError(
+                f"{where}.until", entry.until, f"must be after its since, {entry.since}"
+            )
+        if None not in (entry.reservation, entry.limit) and entry.reservation > entry.limit:  # type: ignore[operator]  # neither is None
+            raise SnapshotError(
+                f"{where}.reservation", entry.reservation, f"above its limit of {entry.limit:g}"
+            )
+
+
+def _backwards(since: str, until: str) -> bool:
+    begin, end = moment(since), moment(until)
+    if (begin.tzinfo is None) != (end.tzinfo is None):
+        # The plant's own zone is not known here; no two are further apart than this.
+        return begin.replace(tzinfo=None) - end.replace(tzinfo=None) > timedelta(days=1)
+    return end <= begin
