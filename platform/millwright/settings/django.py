@@ -219,6 +219,7 @@ LANGUAGES = [
 ]
 LOCALE_PATHS = [Path(__file__).parents[1] / "locale"]
 USE_I18N = True
+FORMAT_MODULE_PATH = ["millwright.settings.formats"]
 USE_TZ = True
 TIME_ZONE = _settings.time_zone
 

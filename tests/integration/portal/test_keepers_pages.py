@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.formats import date_format
 from millwright.balancing.models import HostDrain, HostRecovery
 from millwright.environments import actions
 from millwright.environments.models import Machine, Operation
@@ -135,3 +137,60 @@ def test_what_stands_in_the_way_names_its_machine_once(
     caller = signed_in(plant.operator)
     for path in (f"/pool/{plant.hosts[0].name}/", f"/pool/{plant.hosts[1].name}/recover/"):
         assert f"<li>{shown}" in caller.get(path).content.decode(), path
+
+
+def test_hosts_of_a_large_pool_are_found_and_their_cpus_stand_folded(plant: Plant) -> None:
+    many = {"cpus": [{"id": number} for number in range(32)]}
+    for number in range(30):
+        Host.objects.create(
+            name=f"rack-{number:02}",
+            uri=f"fake://rack-{number}",
+            topology=many,
+            policy={"housekeeping_cpus": "0", "realtime_cpus": "8-31", "shared_cpus": "1-7"},
+            health="down" if number == 7 else "up",
+            administration="cordoned" if number == 9 else "schedulable",
+        )
+    caller = signed_in(plant.operator)
+
+    def named(**query: str) -> list[str]:
+        page = caller.get("/pool/", query).content.decode()
+        return re.findall(r'<h2 class="card-title" id="h-\d+"><a href="/pool/([^/]+)/', page)
+
+    assert len(named()) == 24
+    assert named(page="2") == [f"rack-{number}" for number in range(22, 30)]
+    assert named(q="ck-2") == [f"rack-{number}" for number in range(20, 30)]
+    assert named(state="attention") == ["rack-07"]
+    assert named(state="closed") == ["rack-09"]
+    page = caller.get("/pool/", {"q": "nowhere"}).content.decode()
+    assert "No host is like that" in page
+    page = caller.get("/pool/").content.decode()
+    # What has few CPUs shows them at once.
+    assert page.count('<details class="mt-3" open>') == 2
+    assert page.count('<details class="mt-3">') == 22
+    assert "32 in all, 0 of 24 for realtime taken" in page
+
+
+def test_a_pool_without_hosts_leads_to_the_first_one(plant: Plant) -> None:
+    Host.objects.all().delete()
+    page = signed_in(plant.operator).get("/pool/").content.decode()
+    assert re.search(r'empty-action"><a class="btn btn-primary" href="/pool/new/"', page)
+
+
+def test_what_cannot_be_counted_is_said_at_its_field(plant: Plant) -> None:
+    asked = {"kind": "vplc/small", "growth": "many", "spare": "1"}
+    page = signed_in(plant.operator).get("/capacity/", asked).content.decode()
+    assert re.search(r'id="growth-wrong">&#x27;many&#x27; is no number', page)
+    assert 'value="many"' in page
+    for spare in ("x", "9", "\u00b2"):
+        answer = signed_in(plant.operator).get("/capacity/", asked | {"growth": "", "spare": spare})
+        assert answer.status_code == 200
+        assert 'role="alert"' in answer.content.decode()
+    page = signed_in(plant.operator).get("/capacity/", asked | {"growth": "2"}).content.decode()
+    assert "What runs out first" in page
+
+
+def test_a_date_in_english_is_the_same_for_everybody() -> None:
+    at = dt.datetime(2026, 5, 8, 15, 4, tzinfo=dt.UTC)
+    with translation.override("en"), timezone.override(dt.UTC):
+        assert date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT") == "2026-05-08 15:04"
+        assert date_format(timezone.localtime(at), "DATETIME_FORMAT") == "8 May 2026, 15:04"

@@ -19,6 +19,7 @@ from millwright.environments.reasons import said
 from millwright.portal.words import (
     ACTIONS,
     CAUSE_WORDS,
+    LACKS,
     NETWORK_STATES,
     PRICE_PARTS,
     STEPS,
@@ -201,6 +202,12 @@ def stands_against(row: Any) -> str:
     name = row["machine"] if isinstance(row, dict) else row.machine
     why = row["why"] if isinstance(row, dict) else row.why
     return said(why) if not name or why.startswith(name) else f"{name}: {said(why)}"
+
+
+@register.filter
+def lack(code: object) -> str:
+    """What runs out, in words."""
+    return str(LACKS.get(str(code), str(code).replace("_", " ")))
 
 
 @register.filter

@@ -46,19 +46,23 @@ def capacity(request: HttpRequest) -> HttpResponse:
         "spares": [str(number) for number in range(filling.MOST_SPARE + 1)],
         "fits": None,
         "errors": [],
+        "wrong": {},
     }
     if asked:
         template, _slash, size = asked.partition("/")
         try:
             growth = float((context["growth"] or "0").replace(",", "."))
-            spare = int(context["spare"])
         except ValueError:
-            context["errors"] = [_("Growth and hosts to spare are numbers.")]
+            text = _("%(value)r is no number") % {"value": context["growth"]}
+            context["wrong"] = {"growth": [text]}
         else:
+            spare = int(context["spare"]) if context["spare"].isdecimal() else -1
             try:
                 context["fits"] = pictures.fits(template, size, growth=growth, spare=spare)
             except ValidationError as error:
-                context["errors"] = error.messages
+                told = error.message_dict
+                context["wrong"] = {"growth": told.pop("growth", [])}
+                context["errors"] = [text for texts in told.values() for text in texts]
     answers = (heat, losses, context["fits"])
     context["computing"] = any(row is not None and row.computing for row in answers)
     return render(request, "portal/capacity.html", context)

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.permissions import may, sees_everything
 from millwright.balancing import draining
 from millwright.balancing.filling import heat_change
-from millwright.core.lifecycle import HostAdministration
+from millwright.core.lifecycle import HostAdministration, HostHealth
 from millwright.core.topology import Topology
 from millwright.environments.models import Machine, domain_name
 from millwright.inventory import actions
@@ -87,13 +87,31 @@ def _cpus(
     return rows
 
 
+def _in_words(topology: Topology, owners: Mapping[int, tuple[int, str]]) -> str:
+    """How many CPUs there are of each kind: enough to compare hosts."""
+    own = [cpu.id for cpu in topology.cpus if str(topology.role(cpu.id)) == "realtime"]
+    words = [_("%(count)s in all") % {"count": len(topology.cpus)}]
+    if own:
+        facts = {"taken": sum(cpu in owners for cpu in own), "own": len(own)}
+        words.append(_("%(taken)s of %(own)s for realtime taken") % facts)
+    return ", ".join(words)
+
+
 @login_required
 def pool(request: HttpRequest) -> HttpResponse:
     """All hosts, page by page: what stands on a page is read for its hosts alone.
 
     Everyone who signed in sees states; names of others' machines need a plant-wide role.
     """
-    page = Paginator(Host.objects.order_by("name"), HOSTS_A_PAGE).get_page(request.GET.get("page"))
+    text, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
+    wanted = Host.objects.order_by("name")
+    if text:
+        wanted = wanted.filter(name__icontains=text)
+    if state == "attention":
+        wanted = wanted.exclude(health=HostHealth.UP)
+    elif state == "closed":
+        wanted = wanted.exclude(administration=HostAdministration.SCHEDULABLE)
+    page = Paginator(wanted, HOSTS_A_PAGE).get_page(request.GET.get("page"))
     rows = list(page.object_list)
     free = {host.name: host for host in snapshot(rows).hosts}
     owners = _owners(rows)
@@ -104,6 +122,7 @@ def pool(request: HttpRequest) -> HttpResponse:
         {
             "row": host,
             "cpus": _cpus(free[host.name].topology, owners[host.pk], names=sees_all),
+            "cpus_in_words": _in_words(free[host.name].topology, owners[host.pk]),
             "free": free[host.name],
             "machines": machines.get(host.pk, 0),
             "missing": [
@@ -117,6 +136,9 @@ def pool(request: HttpRequest) -> HttpResponse:
     context = {
         "hosts": hosts,
         "page_obj": page,
+        "text": text,
+        "state": state,
+        "searched": bool(text or state),
         "cells": cells_on(rows),
         "sees_all": sees_all,
         "can_balance": may(request.user, "pool"),
