@@ -33,6 +33,7 @@ from millwright.core.lifecycle import (
     ServiceClass,
 )
 from millwright.core.placement import StartedCpu as Cpu
+from millwright.core.placement import most_vcpus
 from millwright.core.sla.intervals import Interval
 from millwright.core.topology import CpuRole
 from millwright.environments.models import DemandSample, Machine, Move, StartedCpu
@@ -40,7 +41,12 @@ from millwright.environments.placement import cpu_of
 from millwright.environments.sizes import Requires
 from millwright.inventory.models import Cell
 from millwright.inventory.models import Host as HostRow
-from millwright.inventory.snapshot import DEFAULT_RESERVED_BYTES, OVERHEAD_BYTES, topology_of
+from millwright.inventory.snapshot import (
+    DEFAULT_RESERVED_BYTES,
+    OVERHEAD_BYTES,
+    overcommit_ratio,
+    topology_of,
+)
 
 from .hours import laid
 from .models import Balancer, PlacementRule, ResourcePool
@@ -250,8 +256,10 @@ def _host(
     aside = int(row.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
     return Host(
         name=row.name,
-        # A CPU that keeps house and is shared as well counts, as it does for a placement.
-        cpus=float(roles["shared"]) * float(row.policy.get("overcommit_ratio", 1.0)),
+        # A CPU that keeps house and is shared as well counts, as it does for a placement. It has its own time and
+        # no more, however many vCPUs its owner lets promise on it.
+        cpus=float(roles["shared"]),
+        most_vcpus=most_vcpus(roles["shared"], overcommit_ratio(row.policy)),
         cores=roles.get(str(CpuRole.REALTIME), 0),
         housekeeping=roles.get(str(CpuRole.HOUSEKEEPING), 0),
         state=host_state(row),

@@ -79,8 +79,8 @@ def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Plac
     return replace(plan, chosen=None), first
 
 
-#: What a machine wants, as sums have it: MiB of memory, cores, millicores reserved, MiB of disk.
-Wants = tuple[int, int, int, int]
+#: What a machine wants, as sums have it: MiB of memory, cores, millicores reserved, MiB of disk, shared vCPUs.
+Wants = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,7 @@ class _Pool:
     @cached_property
     def _cpus(self) -> list[int]:
         """Millicores that each host shares, as rounds count them."""
-        nothing: tuple[dict[str, Any], int] = ({}, 0)
-        return [
-            int(
-                len(host.topology.shared)
-                * float(self._told_of.get(host.name, nothing)[0].get("overcommit_ratio", 1.0))
-                * 1000
-                + 1e-6
-            )
-            for host in self._hosts
-        ]
+        return [len(host.topology.shared) * 1000 for host in self._hosts]
 
     @cached_property
     def _needs(self) -> Collection[int]:
@@ -175,6 +166,7 @@ class _Pool:
                 "realtime_cores",
                 "cpu_reservation",
                 "disk_bytes",
+                "vcpus",
                 "cell__slug",
                 "protected",
                 "started_cpu",
@@ -187,13 +179,13 @@ class _Pool:
             _Guests(
                 index[host],
                 number,
-                _wants(memory, cores, share, disk),
+                _wants(memory, cores, share, disk, vcpus),
                 cell or "",
                 protected,
                 cpu,
                 version in self._needs,
             )
-            for host, memory, cores, share, disk, cell, protected, cpu, version, number in rows
+            for host, memory, cores, share, disk, vcpus, cell, protected, cpu, version, number in rows
             if host in index
         ]
 
@@ -218,13 +210,14 @@ class _Pool:
             "machines__realtime_cores",
             "machines__cpu_reservation",
             "machines__disk_bytes",
+            "machines__vcpus",
         )
-        for rule, kind, key, env, name, host, protected, memory, cores, share, disk in rows:
+        for rule, kind, key, env, name, host, protected, memory, cores, share, disk, vcpus in rows:
             kinds[rule] = kind
             members[rule].add(key)
             keys[f"{env}/{name}"] = key
             if host in self._index and protected:
-                about[key] = (self._index[host], _wants(memory, cores, share, disk))
+                about[key] = (self._index[host], _wants(memory, cores, share, disk, vcpus))
         strange = {key for rule, kind in kinds.items() if kind != "apart" for key in members[rule]}
         peers: Counter[int] = Counter()
         for inside in members.values():
@@ -246,6 +239,7 @@ class _Pool:
             vm.cores,
             _millicores(vm.cpu_reservation),
             -(-vm.disks.get(DEFAULT_POOL, 0) // MIB),
+            vm.vcpus - vm.cores,
         )
         free[:, here] -= own
         cell = next((label[5:] for label in vm.requires if label.startswith("cell:")), "")
@@ -312,6 +306,7 @@ class _Pool:
                     host.disk_free_bytes // MIB if disk else 2**40
                     for host, disk in zip(self._hosts, known, strict=True)
                 ],
+                [host.most_vcpus - host.shared_vcpus for host in self._hosts],
             ],
             np.int64,
         )
@@ -349,25 +344,28 @@ class _Pool:
         return replace(
             host,
             cores=int(self._free[1, number]) + sum(row.cores for row in inside),
+            most_vcpus=int(self._free[4, number]) + sum(row.vcpus - row.cores for row in inside),
             cpus_aside=max(spent, 0) / 1000,
             memory_aside_bytes=max(memory, 0),
         )
 
 
 def _sort(rows: Iterable[_Guests], size: int) -> Sort:
-    count, most = np.zeros(size, np.int64), np.zeros(4, np.int64)
+    count, most = np.zeros(size, np.int64), np.zeros(5, np.int64)
     for guests in rows:
         count[guests.host] += guests.count
         most = np.maximum(most, guests.wants)
     return Sort(count, most)
 
 
-def _wants(memory: int, cores: int, reservation: float, disk: int) -> Wants:
+def _wants(memory: int, cores: int, reservation: float, disk: int, vcpus: int) -> Wants:
     return (
         -(-(memory + OVERHEAD_BYTES) // MIB),
         cores,
         _millicores(reservation),
         -(-disk // MIB),
+        # Those with a core of their own count as well: whether each has got one is not read here.
+        vcpus,
     )
 
 

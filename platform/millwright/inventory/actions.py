@@ -68,7 +68,7 @@ def _validate_fence(fence: Any) -> None:
 
 
 def validate_policy(policy: dict[str, Any]) -> None:
-    """Raise `ValidationError` for unknown keys, unreadable CPU lists, and fencing that cannot be."""
+    """Raise `ValidationError` for unknown keys, unreadable CPU lists and ratios, and fencing that cannot be."""
     if policy.get("fence"):
         _validate_fence(policy["fence"])
     if unknown := set(policy) - _POLICY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db.models import Count, Sum
@@ -13,7 +13,7 @@ from millwright.core.lifecycle import (
     HostAdministration,
     HostHealth,
 )
-from millwright.core.placement import Card, HostSnapshot, Snapshot
+from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 
 from .equipment import cards, cpu_features, cpu_model, pages, pages_aside, pages_bytes, storage_free
@@ -57,6 +57,12 @@ def topology_of(host: Host) -> Topology:
         format_cpu_list(parse_cpu_list(policy.get(key, "")) & there) for key in _ROLES
     )
     return Topology.build(cpus, housekeeping=housekeeping, realtime=realtime, shared=shared)
+
+
+def overcommit_ratio(policy: Mapping[str, Any]) -> float:
+    """vCPUs per shared CPU that the host's owner allows: the one place where nothing said gets its meaning."""
+    told = policy.get("overcommit_ratio")
+    return OVERCOMMIT_RATIO if told is None else float(told)
 
 
 class Kinds:
@@ -106,18 +112,14 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
         for row in placed.values("host").annotate(
             memory=Sum("memory_bytes"),
             vcpus=Sum("vcpus"),
-            cores=Sum("realtime_cores"),
             count=Count("pk"),
         )
     }
-    coming = arriving.values_list(
-        "destination", "machine__memory_bytes", "machine__vcpus", "machine__realtime_cores"
-    )
-    for host_id, memory, vcpus, cores in coming:
-        row = promised.setdefault(host_id, {"memory": 0, "vcpus": 0, "cores": 0, "count": 0})
+    coming = arriving.values_list("destination", "machine__memory_bytes", "machine__vcpus")
+    for host_id, memory, vcpus in coming:
+        row = promised.setdefault(host_id, {"memory": 0, "vcpus": 0, "count": 0})
         row["memory"] += memory
         row["vcpus"] += vcpus
-        row["cores"] += cores
         row["count"] += 1
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     hosts = list(hosts)
@@ -196,14 +198,15 @@ def _host(
         + promised.get("count", 0) * OVERHEAD_BYTES,
         disk_free_bytes=host.disk_free_bytes,
         claimed_cpus=frozenset(claims),
-        shared_vcpus=promised.get("vcpus", 0) - promised.get("cores", 0),
+        # A control vCPU for which there was no core of its own runs on these too.
+        shared_vcpus=promised.get("vcpus", 0) - len(claims),
         capabilities={
             kind: probe.get("verdict") == "yes" for kind, probe in host.capabilities.items()
         },
         best_effort=bool(host.policy.get("best_effort", False)),
         accel=host.accel,
         cells=frozenset(host.policy["cells"]) if "cells" in host.policy else cells,
-        overcommit_ratio=float(host.policy.get("overcommit_ratio", 8.0)),
+        overcommit_ratio=overcommit_ratio(host.policy),
         labels=host.labels,
         hugepages_free=_pages_free(host, paged),
         cpu_model=cpu_model(host),

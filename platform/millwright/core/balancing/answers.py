@@ -25,6 +25,7 @@ class Code(StrEnum):
     MEMORY = "memory"
     HUGEPAGES = "hugepages"
     CORES = "cores"
+    VCPUS = "vcpus"
     NUMA = "numa"
     NIC = "nic"
     APART = "apart"
@@ -54,6 +55,7 @@ class Code(StrEnum):
 #: What hosts lack, for people; other codes are words already.
 _LACKS = {
     Code.CORES: "no core of its own is free",
+    Code.VCPUS: "as many vCPUs are promised as its owner allows",
     Code.MEMORY: "not enough memory",
     Code.HUGEPAGES: "not enough hugepages",
     Code.CPU_RESERVATION: "not enough CPU to reserve",

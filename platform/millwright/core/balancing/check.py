@@ -83,6 +83,8 @@ def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
     compare("memory", sum(v.memory_bytes for v in vms if not v.hugepage), ordinary)
     compare("cores", sum(v.cores for v in vms), host.cores)
     compare("nic", sum(v.nic_bytes_s for v in vms), host.nic_bytes_s)
+    if host.most_vcpus is not None:
+        compare("vcpus", sum(v.vcpus - v.cores for v in vms), host.most_vcpus)
     for size in {v.hugepage for v in vms if v.hugepage}:
         used = sum(pages_of(v) for v in vms if v.hugepage == size)
         compare("hugepages", used, host.hugepages.get(size, 0))

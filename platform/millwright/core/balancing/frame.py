@@ -29,6 +29,8 @@ Bools = NDArray[np.bool_]
 Number = TypeVar("Number", np.int64, np.float64)
 
 MIB = 2**20
+#: vCPUs that a host takes to which nobody has set a limit
+UNLIMITED = 2**31
 CODES: tuple[Code, ...] = tuple(Code)
 BIT: dict[Code, int] = {code: 1 << index for index, code in enumerate(CODES)}
 _RANK = [Movability.NEVER, Movability.WINDOW, Movability.APPROVAL, Movability.FREE]
@@ -146,6 +148,8 @@ class Frame:
         kinds = sorted({key for vm in self.vms for key in vm.devices})
         self.page_sizes = sizes
         self.local_disks = frozenset(disks)
+        # Most plants of snapshots have no such limit, and every row is looked at for every move.
+        limited = any(host.most_vcpus is not None for host in self.hosts)
         self.resources = (
             Resource("cpu reservation", Code.CPU_RESERVATION, "millicores"),
             Resource("memory", Code.MEMORY, "MiB"),
@@ -154,6 +158,7 @@ class Frame:
             *(Resource(f"hugepages of {size}", Code.HUGEPAGES, "pages") for size in sizes),
             *(Resource(f"storage pool {name}", Code.STORAGE, "MiB") for name in disks),
             *(Resource(f"device {kind}", Code.DEVICES, "pieces") for kind in kinds),
+            *([Resource("vCPUs of the shared CPUs", Code.VCPUS, "vCPUs")] if limited else []),
         )
         hosts, vms = self.hosts, self.vms
         rows = [
@@ -164,6 +169,7 @@ class Frame:
             *([h.hugepages.get(size, 0) for h in hosts] for size in sizes),
             *([h.storage.get(name, 0) // MIB for h in hosts] for name in disks),
             *([h.devices.get(kind, 0) for h in hosts] for kind in kinds),
+            *([[UNLIMITED if h.most_vcpus is None else h.most_vcpus for h in hosts]] * limited),
         ]
         self.capacity = np.maximum(np.array(rows, np.int64).reshape(len(rows), len(hosts)), 0)
         wants = [
@@ -174,6 +180,7 @@ class Frame:
             *([pages_of(v) if v.hugepage == size else 0 for v in vms] for size in sizes),
             *([-(-v.disks.get(name, 0) // MIB) for v in vms] for name in disks),
             *([v.devices.get(kind, 0) for v in vms] for kind in kinds),
+            *([[v.vcpus - v.cores for v in vms]] * limited),
         ]
         self.need = self._by_unit(np.array(wants, np.int64).reshape(len(wants), len(vms)))
         most = self.capacity.max(axis=1, keepdims=True, initial=0)

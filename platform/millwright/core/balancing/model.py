@@ -81,6 +81,8 @@ class Host:
     labels: frozenset[str] = frozenset()
     #: network over which machines migrate
     link_bytes_s: float = 125e6
+    #: vCPUs that may be promised on the shared CPUs; nothing: any number
+    most_vcpus: int | None = None
     #: set aside for the host itself
     cpus_aside: float = 0.0
     memory_aside_bytes: int = 0

@@ -1,10 +1,19 @@
 """From a snapshot of the pool to a plan with reasons. Pure: the same snapshot gives the same plan."""
 
-from .model import Card, HostSnapshot, MachineWant, Snapshot, StartedCpu
+from .model import (
+    OVERCOMMIT_RATIO,
+    Card,
+    HostSnapshot,
+    MachineWant,
+    Snapshot,
+    StartedCpu,
+    most_vcpus,
+)
 from .place import HostVerdict, Placement, place
 from .reasons import Reason, ReasonCode
 
 __all__ = [
+    "OVERCOMMIT_RATIO",
     "Card",
     "HostSnapshot",
     "HostVerdict",
@@ -14,5 +23,6 @@ __all__ = [
     "ReasonCode",
     "Snapshot",
     "StartedCpu",
+    "most_vcpus",
     "place",
 ]

@@ -174,10 +174,10 @@ def keeps_time(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 def has_shared_cpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
     cpus = len(host.topology.shared)
-    floating = want.vcpus - (
-        len(want.control_vcpus) if want.service_class is ServiceClass.REALTIME else 0
-    )
-    limit = int(cpus * host.overcommit_ratio)
+    floating = want.vcpus
+    if want.service_class is ServiceClass.REALTIME:
+        floating -= min(len(want.control_vcpus), len(host.topology.realtime - host.claimed_cpus))
+    limit = host.most_vcpus
     if cpus == 0 or host.shared_vcpus + floating > limit:
         return Reason(
             ReasonCode.NO_CPU,

@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
 from millwright.core.topology import Topology
 
+#: vCPUs per shared CPU where a host's owner says nothing
+OVERCOMMIT_RATIO = 8.0
+
+
+def most_vcpus(shared_cpus: int, ratio: float) -> int:
+    """vCPUs that may be promised on so many shared CPUs. No promise of time: of that there is what the CPUs have."""
+    return int(shared_cpus * ratio + 1e-9)
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -54,7 +62,7 @@ class HostSnapshot:
     accel: str = "emulation"
     cells: frozenset[str] = frozenset()
     #: vCPUs per shared CPU that the host's owner allows
-    overcommit_ratio: float = 8.0
+    overcommit_ratio: float = OVERCOMMIT_RATIO
     labels: Mapping[str, str] = field(default_factory=dict)
     #: The following is None where the host has not told it: not known, and nobody is kept away by that.
     #: pages per size in bytes that neither run nor are promised
@@ -66,6 +74,11 @@ class HostSnapshot:
     storage_free: Mapping[str, int] | None = None
     #: cards that nobody has claimed
     cards_free: tuple[Card, ...] | None = None
+
+    @property
+    def most_vcpus(self) -> int:
+        """vCPUs that may be promised on its shared CPUs."""
+        return most_vcpus(len(self.topology.shared), self.overcommit_ratio)
 
     @property
     def memory_free_bytes(self) -> int:

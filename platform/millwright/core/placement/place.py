@@ -147,7 +147,7 @@ def _score(
 ) -> dict[str, float]:
     """Parts between 0 and 1, larger is better."""
     memory_after = host.memory_free_bytes - want.ordinary_bytes
-    shared = max(1.0, len(host.topology.shared) * host.overcommit_ratio)
+    shared = max(1, host.most_vcpus)
     cores = len(host.topology.realtime)
     needs_core = want.service_class is ServiceClass.REALTIME and bool(want.control_vcpus)
     return {

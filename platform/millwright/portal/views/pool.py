@@ -165,8 +165,16 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
             row.capabilities.items(), key=lambda item: (item[1].get("verdict") == "yes", item[0])
         )
     ]
+    seen = snapshot([row]).hosts[0]
     context = {
         "host": row,
+        "vcpus": {
+            "promised": seen.shared_vcpus,
+            "most": seen.most_vcpus,
+            "cpus": len(seen.topology.shared),
+            "ratio": seen.overcommit_ratio,
+            "told": row.policy.get("overcommit_ratio") is not None,
+        },
         "cpus": _cpus(topology_of(row), _owners([row])[row.pk], names=True),
         "probes": probes,
         "networks": networks_of(row),

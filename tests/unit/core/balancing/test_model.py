@@ -19,11 +19,17 @@ from millwright.core.balancing import (
     Settings,
     StoragePool,
     Vm,
+    Why,
     admit,
+    after,
     balance,
     capacity,
+    drain,
     entitlements,
     explain,
+    failure_capacity,
+    recover,
+    violations,
 )
 from millwright.core.lifecycle import ServiceClass
 
@@ -48,6 +54,8 @@ CARD = Gpu("a16", {"a16-2q": 4, "a16-4q": 2})
         # Cores that keep house are nobody's.
         ({"cores": 4}, {"cores": 0, "housekeeping": 8}, {"cores": 4}, Code.CORES),
         ({"cores": 4, "nodes": (Node(4),)}, {"cores": 4, "nodes": (Node(2), Node(2))}, {"cores": 4}, Code.NUMA),
+        ({}, {"most_vcpus": 3}, {}, Code.VCPUS),
+        ({"most_vcpus": 4}, {"most_vcpus": 3}, {}, Code.VCPUS),
         ({}, {"cpus": 2}, {"cpu_reservation": 4}, Code.CPU_RESERVATION),
         ({}, {"cpus_aside": 6}, {"cpu_reservation": 4}, Code.CPU_RESERVATION),
         ({}, {"memory_bytes": GIB}, {}, Code.MEMORY),
@@ -254,3 +262,43 @@ def test_only_the_bolder_levels_even_out_what_is_not_crowded(level: int, moves: 
     made = balance(Plant((host("h1"), host("h2")), vms, settings=settings))
     assert len(made.moves) == moves
     assert all("carries more than its share" in move.text for move in made.moves)
+
+
+def test_vcpus_that_may_be_promised_hold_for_every_door_and_are_no_time() -> None:
+    """Two vCPUs for each of two CPUs: a limit on who comes, while what they share is the time of two CPUs."""
+    hosts = tuple(host(name, cpus=2, most_vcpus=4) for name in ("h1", "h2"))
+    busy = [
+        vm(f"v{n}", "h1", vcpus=2, demand_short=1.0, demand_long=1.0, demand_peak=1.0)
+        for n in (1, 2)
+    ]
+    start = Plant(hosts, tuple(busy), settings=Settings(mode=Mode.AUTOMATIC, sustain_rounds=1))
+    assert sum(entitlements(start).values()) == pytest.approx(2.0)
+    made = balance(start)
+    assert made.before.highest == pytest.approx(1.0)
+    assert [move.target for move in made.moves] == ["h2"]
+    beside = replace(start, vms=(*busy, vm("w", "h2", vcpus=3)))
+    assert not balance(beside).moves
+    assert capacity(start, vm("copy", vcpus=2)).fits == 2
+    assert capacity(start, vm("copy", vcpus=2)).limited_by == {"vCPUs of the shared CPUs": 2}
+    assert failure_capacity(start, 1).ok
+    assert not failure_capacity(beside, 1).ok
+    assert not drain(beside, ["h1"]).possible
+    assert recover(beside, ["h1"]).left
+    # A core of its own is none of the shared ones.
+    own = vm("own", vcpus=3, cores=1, service_class=ServiceClass.REALTIME)
+    cored = tuple(replace(each, cores=1) for each in hosts)
+    (placed,) = admit(replace(start, hosts=cored), [own]).placed
+    assert placed.host == "h2"
+
+
+def test_a_host_whose_owner_lets_fewer_come_is_relieved() -> None:
+    hosts = (host("h1", most_vcpus=7), host("h2"))
+    start = Plant(
+        hosts,
+        (vm("a", "h1"), vm("b", "h1")),
+        settings=Settings(mode=Mode.AUTOMATIC, sustain_rounds=1),
+    )
+    assert [entry.kind for entry in violations(start)] == ["vcpus"]
+    made = balance(start)
+    assert [(move.target, move.why) for move in made.moves] == [("h2", Why.OVERCOMMIT)]
+    assert not violations(after(start, made.moves))
