@@ -11,6 +11,10 @@ MIB = 2**20
 PAGES = {"2M": 2 * MIB, "1G": 1024 * MIB}
 
 
+#: A network of 800 Gbit/s.
+MOST_BYTES_S = 100 * 10**9
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,7 +75,8 @@ class Requires(_Strict):
     """What its host must have: it is placed, moved and recovered to no other.
 
     `hugepages`: size of the pages that back all its memory. `cpu_features`: libvirt's names. `storage_pool`: the
-    pool that holds its disk, on every host where it is to run.
+    pool that holds its disk, on every host where it is to run. `bandwidth_bytes_s`: what each of its networks needs
+    of the host's NICs, bytes per second.
     """
 
     hugepages: Literal["", "2M", "1G"] = ""
@@ -80,6 +85,9 @@ class Requires(_Strict):
     ] = []
     storage_pool: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
     gpu: Gpu | None = None
+    bandwidth_bytes_s: dict[
+        Literal["cell", "management"], Annotated[int, Field(ge=0, le=MOST_BYTES_S)]
+    ] = {}
 
     @model_validator(mode="after")
     def _each_feature_once(self) -> Requires:
@@ -103,6 +111,8 @@ class Template(_Strict):
     sizes: Annotated[list[Size], Field(min_length=1)]
     devices: Devices = Devices()
     requires: Requires = Requires()
+    #: what users of such a machine suffer from a move, in core-seconds: balancing counts it as its cost
+    disruption: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
     image: ImageRecipe
     boot: Boot = Boot()
     identity: Literal["none", "smbios"] = "none"
@@ -132,6 +142,12 @@ class Template(_Strict):
                 raise ValueError(
                     f"sizes.{size.name}.memory_bytes: {size.memory_bytes} is not a whole number of"
                     f" pages of {self.requires.hugepages}"
+                )
+        for network in self.requires.bandwidth_bytes_s:
+            if network not in self.devices.nics:
+                raise ValueError(
+                    f"requires.bandwidth_bytes_s.{network}: the machine has no such network; devices.nics:"
+                    f" {', '.join(self.devices.nics) or 'none'}"
                 )
         if self.health.probe == "http" and "health" not in self.outputs:
             raise ValueError("outputs: probe http needs the output health, the port that it asks")

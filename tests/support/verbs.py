@@ -197,6 +197,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"tags": ["north"]},
         _row(DONE, NO, NO, DONE, NO, HIDDEN),
     ),
+    "environment-disruption": (
+        "environments/one/disruption/",
+        {"disruption": 600},
+        _row(NO, NO, DONE, DONE, NO, HIDDEN),
+    ),
     "environment-access": (
         "environments/one/access/",
         {},

@@ -35,6 +35,9 @@ class WhyHere:
     text: str
     holds: tuple[str, ...]
     hosts: tuple[HostSays, ...]
+    #: what its users suffer from a move, in core-seconds, and whether its environment says so (else its template)
+    disruption: float = 0.0
+    disruption_own: bool = False
 
 
 def why_here(machine: Machine) -> WhyHere:
@@ -64,6 +67,13 @@ def why_here(machine: Machine) -> WhyHere:
     order = sorted(
         rows, key=lambda row: (not row.here, not row.accepted, row.score or 0.0, row.host)
     )
+    suffered = next(vm.disruption for vm in plant.vms if vm.name == name)
     return WhyHere(
-        name, answer.host, answer.text, tuple(hold.text for hold in answer.holds), tuple(order)
+        name,
+        answer.host,
+        answer.text,
+        tuple(hold.text for hold in answer.holds),
+        tuple(order),
+        suffered,
+        machine.environment.disruption is not None,
     )

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.db.models import Q
+
 from millwright.catalog.models import TemplateVersion
 from millwright.core.balancing import Gpu, Plant, within
 from millwright.core.lifecycle import ServiceClass
 from millwright.core.placement import StartedCpu
-from millwright.environments.sizes import DEFAULT_POOL, Requires, requires_of
+from millwright.environments.sizes import DEFAULT_POOL, Requires, disruption_of, requires_of
 from millwright.inventory import equipment
 from millwright.inventory.models import Host as HostRow
 from millwright.inventory.snapshot import OVERHEAD_BYTES
@@ -47,9 +49,19 @@ class Held:
 
 def needs_by_version() -> dict[int, Requires]:
     """What machines of each template version need that not every host has. One query."""
-    rows = TemplateVersion.objects.filter(spec__has_key="requires").values_list("pk", "spec")
-    found = {pk: requires_of(spec) for pk, spec in rows}
-    return {pk: needs for pk, needs in found.items() if needs}
+    return told_by_version()[0]
+
+
+def told_by_version() -> tuple[dict[int, Requires], dict[int, float]]:
+    """As `needs_by_version`, and what users of such machines suffer from a move, in core-seconds. One query."""
+    asked = Q(spec__has_key="requires") | Q(spec__has_key="disruption")
+    rows = list(TemplateVersion.objects.filter(asked).values_list("pk", "spec"))
+    needs = {pk: requires_of(spec) for pk, spec in rows}
+    suffered = {pk: disruption_of(spec) for pk, spec in rows}
+    return (
+        {pk: wants for pk, wants in needs.items() if wants},
+        {pk: weight for pk, weight in suffered.items() if weight},
+    )
 
 
 class Parts:
@@ -61,6 +73,7 @@ class Parts:
         self._paged: dict[str | None, int] = defaultdict(int)
         self._all_pages: dict[int, int] = defaultdict(int)
         self._all_disks: dict[str, int] = defaultdict(int)
+        self._all_bandwidth = 0
         wanted: set[str] = set()
         seen: set[StartedCpu] = set()
         for held in machines:
@@ -72,6 +85,7 @@ class Parts:
                 self._paged[held.host] += 1
             self._disks[held.host][needs.storage_pool] += held.disk_bytes
             self._all_disks[needs.storage_pool] += held.disk_bytes
+            self._all_bandwidth += needs.nic_bytes_s
             wanted |= needs.cpu_features
             if held.cpu not in seen:
                 seen.add(held.cpu)
@@ -93,6 +107,9 @@ class Parts:
         }
         if (nics := equipment.nic_bytes_s(row)) is not None:
             fields["nic_bytes_s"] = within("nic_bytes_s", nics)
+        elif self._all_bandwidth:
+            # Not known: enough for everybody who reserves any.
+            fields["nic_bytes_s"] = within("nic_bytes_s", float(self._all_bandwidth))
         if (link := equipment.link_bytes_s(row)) is not None:
             fields["link_bytes_s"] = within("link_bytes_s", link)
         return fields
@@ -145,6 +162,8 @@ def machine(held: Held) -> dict[str, Any]:
         fields["disks"] = {needs.storage_pool: held.disk_bytes}
     if needs.gpus:
         fields["gpus"] = {needs.gpu_model or ANY_CARD: needs.gpus}
+    if needs.nic_bytes_s:
+        fields["nic_bytes_s"] = float(needs.nic_bytes_s)
     if cpu.passthrough and cpu.model:
         fields["cpu_model"] = cpu.model
     return fields

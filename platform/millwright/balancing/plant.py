@@ -50,7 +50,7 @@ from millwright.inventory.snapshot import (
 
 from .hours import laid
 from .models import Balancer, PlacementRule, ResourcePool
-from .parts import NO_CPU, Held, Parts, dirty_bytes_s, needs_by_version
+from .parts import NO_CPU, Held, Parts, dirty_bytes_s, needs_by_version, told_by_version
 from .parts import machine as machine_parts
 
 #: Demand is averaged over the last ten minutes and the last hour.
@@ -82,6 +82,7 @@ _MACHINE = (
     "balance_mode",
     "protected",
     "recovery",
+    "environment__disruption",
     "template_version_id",
     "disk_bytes",
     "observed",
@@ -130,7 +131,7 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
     hosts = list(HostRow.objects.only(*_HOST))
     # A machine on a lost host does not run: where it is started again any CPU will do.
     lost = {row.name for row in hosts if row.health == HostHealth.DOWN}
-    needs = needs_by_version()
+    needs, suffered = told_by_version()
     asked = any(row[-2] is not None for row in machines)
     cpus = {row.pk: cpu_of(row) for row in StartedCpu.objects.all()} if asked else {}
     held = [_held(row, needs, cpus, lost) for row in machines]
@@ -146,6 +147,7 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
                 window_open=row[1] in open_windows,
                 after=after.get(row[0], ()),
                 dirty_bytes_s=dirty_bytes_s(row[-1], now),
+                disruption=_disruption(row, suffered),
                 # A shared disk stays where it is; of a local one what was found written is copied.
                 copied_bytes=0 if takes.host in shared else int(row[-1].get("disk_bytes", 0)),
             )
@@ -356,6 +358,12 @@ def _vm(row: tuple[Any, ...], takes: Held, demand: Demand, **more: Any) -> Vm:
     }
     # One object of two dozen fields each: to make it anew with some changed would take as long again.
     return Vm(**(fields | machine_parts(takes) | more))
+
+
+def _disruption(row: tuple[Any, ...], suffered: Mapping[int, float]) -> float:
+    """What its users suffer from a move: as said for the environment, else by its template."""
+    own = row[_MACHINE.index("environment__disruption")]
+    return float(suffered.get(row[-5], 0.0) if own is None else own)
 
 
 def _required(cell: str | None, takes: Held) -> frozenset[str]:

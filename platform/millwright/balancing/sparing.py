@@ -251,7 +251,8 @@ class _Pool:
             peers[host] = number
         odd[[*sorted(ruled.odd), *(guests.host for guests in lost if guests.needy)]] = True
         # Rules may speak already of a machine that is about to be placed; and it may need what few hosts have.
-        needy = vm.hugepage or vm.gpus or vm.cpu_features or vm.disks.keys() - {DEFAULT_POOL}
+        needy = vm.hugepage or vm.gpus or vm.cpu_features or vm.nic_bytes_s
+        needy = needy or vm.disks.keys() - {DEFAULT_POOL}
         if vm.name in ruled.keys or needy:
             odd[here] = True
         return Room(

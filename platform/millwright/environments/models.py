@@ -119,6 +119,8 @@ class Environment(models.Model):
     state_since = models.DateTimeField(auto_now_add=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     lease_ending = models.BooleanField(default=False)
+    #: what users of its machines suffer from a move, in core-seconds; nothing: what their templates say
+    disruption = models.FloatField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = EnvironmentQuerySet.as_manager()

@@ -21,7 +21,7 @@ from millwright.core.lifecycle import (
 from millwright.inventory.models import Host
 
 from .enqueue import enqueue
-from .models import Machine, Operation
+from .models import Environment, Machine, Operation
 
 
 def in_window(machine: Machine) -> bool:
@@ -39,6 +39,10 @@ def _by_calendar(machine: Machine) -> tuple[Movability, bool]:
     from millwright.balancing.hours import of_machine
 
     return of_machine(machine)
+
+
+#: The most that a move may count against a machine, core-seconds: beyond all that balancing ever gains.
+MOST_DISRUPTION = 1_000_000.0
 
 
 def why_not_movable(machine: Machine, *, approved: bool) -> str:
@@ -150,6 +154,41 @@ def set_movability(actor: Any, machine: Machine, movability: str, reason: str = 
         reason=reason,
     )
     return machine
+
+
+@transaction.atomic
+def set_disruption(
+    actor: Any, environment: Environment, disruption: float | None, reason: str = ""
+) -> Environment:
+    """Say what users of an environment's machines suffer from a move, in core-seconds; None: as their templates say.
+
+    Who may say what moves them may say this: its project's administrators and the pool's keepers.
+
+    Raises:
+        ValidationError: out of bounds.
+    """
+    if not may(actor, "administer", environment.project):
+        require(actor, "pool")
+    if disruption is not None and not 0 <= disruption <= MOST_DISRUPTION:
+        raise ValidationError(
+            {
+                "disruption": _("%(value)s: 0 to %(most)s core-seconds, or empty")
+                % {"value": disruption, "most": f"{MOST_DISRUPTION:.0f}"}
+            }
+        )
+    before = environment.disruption
+    environment.disruption = disruption
+    environment.save(update_fields=("disruption",))
+    record(
+        actor,
+        "environment.disruption",
+        environment,
+        project=environment.project,
+        before=before,
+        after=disruption,
+        reason=reason,
+    )
+    return environment
 
 
 @transaction.atomic

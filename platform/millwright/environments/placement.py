@@ -37,6 +37,7 @@ def want_for(
         storage_pool="" if needs.storage_pool == DEFAULT_POOL else needs.storage_pool,
         gpus=needs.gpus,
         gpu_model=needs.gpu_model,
+        nic_bytes_s=needs.nic_bytes_s,
         started=started,
     )
 

@@ -101,6 +101,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("graphics cards: %(wanted)s wanted, %(free)s free of %(kind)s"),
     ),
     (
+        "network bandwidth: %(wanted)s Mbit/s wanted, %(free)s Mbit/s free",
+        _("network bandwidth: %(wanted)s Mbit/s wanted, %(free)s Mbit/s free"),
+    ),
+    (
         "the host has not told yet which graphics cards it has",
         _("the host has not told yet which graphics cards it has"),
     ),

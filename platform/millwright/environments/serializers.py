@@ -212,6 +212,7 @@ class EnvironmentSerializer(PlainSerializer):
             "state_since",
             "lease_until",
             "lease_ending",
+            "disruption",
             "created_at",
             "tags",
             "machines",

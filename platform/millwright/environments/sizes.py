@@ -32,6 +32,11 @@ def takes_programs(spec: dict[str, Any]) -> bool:
     return isinstance(outputs, dict) and "modbus" in outputs
 
 
+def disruption_of(spec: dict[str, Any]) -> float:
+    """What users of such a machine suffer from a move, in core-seconds; 0 where its template says nothing."""
+    return float(spec.get("disruption") or 0.0)
+
+
 def has_screen(spec: dict[str, Any]) -> bool:
     """Whether machines of this template have a graphics card; realtime ones never have."""
     devices = spec.get("devices")
@@ -44,6 +49,7 @@ class Requires:
     """What a machine of a template needs of its host beside CPUs, memory and a cell.
 
     `hugepage_bytes`: size of the pages behind its memory, 0: ordinary ones. `gpu_model`: "" for any card.
+    `nic_bytes_s`: what it reserves of the host's NICs, over all its networks, bytes per second.
     """
 
     hugepage_bytes: int = 0
@@ -51,6 +57,7 @@ class Requires:
     storage_pool: str = DEFAULT_POOL
     gpus: int = 0
     gpu_model: str = ""
+    nic_bytes_s: int = 0
 
     def __bool__(self) -> bool:
         """Whether it needs anything that not every host has."""
@@ -69,6 +76,7 @@ def requires_of(spec: dict[str, Any]) -> Requires:
         storage_pool=str(asked.get("storage_pool") or DEFAULT_POOL),
         gpus=int(gpu.get("count", 1)) if gpu else 0,
         gpu_model=str(gpu.get("model") or "") if gpu else "",
+        nic_bytes_s=sum(int(value) for value in (asked.get("bandwidth_bytes_s") or {}).values()),
     )
 
 

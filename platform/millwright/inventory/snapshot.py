@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
@@ -16,7 +17,16 @@ from millwright.core.lifecycle import (
 from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 
-from .equipment import cards, cpu_features, cpu_model, pages, pages_aside, pages_bytes, storage_free
+from .equipment import (
+    cards,
+    cpu_features,
+    cpu_model,
+    nic_bytes_s,
+    pages,
+    pages_aside,
+    pages_bytes,
+    storage_free,
+)
 from .models import Cell, CpuClaim, DeviceClaim, Host
 
 #: Kept back on each host for the system itself where the policy says nothing.
@@ -89,8 +99,8 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
     """Hosts with their claims and promises: five queries, whatever the size of the pool.
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
-    in place of the whole pool; four queries. Where hosts have hugepages there are at most three more, and
-    one more where they have cards to give.
+    in place of the whole pool; four queries. Where hosts have hugepages or tell the speed of their NICs there are at
+    most three more, and one more where they have cards to give.
     """
     from millwright.environments.models import Machine, Move
 
@@ -123,7 +133,8 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
         row["count"] += 1
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     hosts = list(hosts)
-    paged = _paged(placed, arriving) if any(pages_bytes(host) for host in hosts) else {}
+    told = any(pages_bytes(host) or nic_bytes_s(host) for host in hosts)
+    needs = _needs(placed, arriving) if told else _Needs()
     given, kinds = _given(hosts), Kinds()
     return Snapshot(
         tuple(
@@ -133,35 +144,62 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
                 claims[host.pk],
                 promised.get(host.pk, {}),
                 cells,
-                paged.get(host.pk, {}),
+                needs.paged.get(host.pk, {}),
                 given[host.pk],
+                needs.bandwidth.get(host.pk, 0),
             )
             for host in hosts
         )
     )
 
 
-def _paged(placed: Any, arriving: Any) -> dict[int, dict[int, int]]:
-    """Host → page size → bytes of machines whose memory lies in such pages."""
+@dataclass(slots=True)
+class _Needs:
+    """Of each host what machines there were promised: bytes that lie in pages by their size, and of its NICs bytes/s."""
+
+    paged: dict[int, dict[int, int]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(int))
+    )
+    bandwidth: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def _needs(placed: Any, arriving: Any) -> _Needs:
+    """Three queries at most."""
     from millwright.catalog.models import TemplateVersion
     from millwright.environments.sizes import requires_of
 
-    asked = TemplateVersion.objects.filter(spec__requires__hugepages__in=("2M", "1G"))
-    sizes = {pk: requires_of(spec).hugepage_bytes for pk, spec in asked.values_list("pk", "spec")}
-    found: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    if not sizes:
+    asked = TemplateVersion.objects.filter(
+        Q(spec__requires__hugepages__in=("2M", "1G"))
+        | Q(spec__requires__has_key="bandwidth_bytes_s")
+    )
+    told = {pk: requires_of(spec) for pk, spec in asked.values_list("pk", "spec")}
+    wants = {pk: row for pk, row in told.items() if row.hugepage_bytes or row.nic_bytes_s}
+    found = _Needs()
+    if not wants:
         return found
     rows = [
-        *placed.filter(template_version__in=sizes).values_list(
+        *placed.filter(template_version__in=wants).values_list(
             "host", "template_version", "memory_bytes"
         ),
-        *arriving.filter(machine__template_version__in=sizes).values_list(
+        *arriving.filter(machine__template_version__in=wants).values_list(
             "destination", "machine__template_version", "machine__memory_bytes"
         ),
     ]
     for host, version, memory in rows:
-        found[host][sizes[version]] += memory
+        if size := wants[version].hugepage_bytes:
+            found.paged[host][size] += memory
+        found.bandwidth[host] += wants[version].nic_bytes_s
     return found
+
+
+def bandwidth_reserved(host: Host) -> int:
+    """What machines on a host, or on their way there, have reserved of its NICs, bytes per second."""
+    from millwright.environments.models import Machine, Move
+
+    states = [str(state) for state in OCCUPYING_ENVIRONMENT_STATES]
+    placed = Machine.objects.filter(host=host, environment__state__in=states).order_by()
+    arriving = Move.objects.filter(state="prepared", destination=host)
+    return _needs(placed, arriving).bandwidth.get(host.pk, 0)
 
 
 def _given(hosts: Collection[Host]) -> dict[int, set[str]]:
@@ -182,7 +220,9 @@ def _host(
     cells: frozenset[str],
     paged: dict[int, int],
     given: set[str],
+    bandwidth: int,
 ) -> HostSnapshot:
+    nics = nic_bytes_s(host)
     reserved = int(host.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
     return HostSnapshot(
         name=host.name,
@@ -213,6 +253,7 @@ def _host(
         cpu_features=cpu_features(host),
         storage_free=storage_free(host),
         cards_free=_cards_free(host, given),
+        nic_free_bytes_s=None if nics is None else nics - bandwidth,
     )
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 
 from millwright.inventory import equipment
 from millwright.inventory.models import Host
+from millwright.inventory.snapshot import bandwidth_reserved
 from millwright.portal.templatetags.mw import binary_size
 
 
@@ -43,7 +44,10 @@ def parts_of(host: Host) -> list[Part]:
         "cpu": (_("CPU model"), _("templates may ask for features; running machines keep theirs")),
         "pages": (_("Huge pages"), _("memory of machines whose template asks for it")),
         "pools": (_("Storage pools"), _("disks of machines, and images")),
-        "nics": (_("Network cards"), _("how fast a migration may be")),
+        "nics": (
+            _("Network cards"),
+            _("how fast a migration may be; bandwidth that templates reserve"),
+        ),
         "gpus": (_("Graphics cards"), _("given whole to machines whose template asks for one")),
     }
     found = []
@@ -120,8 +124,12 @@ def _pools(host: Host, told: list[dict[str, Any]], title: str, good_for: str) ->
 
 def _nics(host: Host, told: list[dict[str, Any]], title: str, good_for: str) -> Part:
     lines = tuple(f"{row['name']}: {_speed(row)}" for row in told)
-    mend = ""
-    if not equipment.nic_bytes_s(host):
+    mend, carried, reserved = "", equipment.nic_bytes_s(host), bandwidth_reserved(host)
+    if reserved:
+        words = _("reserved by machines: %(reserved)s of %(all)s Mbit/s")
+        whole = "?" if carried is None else f"{carried * 8 / 1e6:g}"
+        lines = (*lines, words % {"reserved": f"{reserved * 8 / 1e6:g}", "all": whole})
+    if not carried:
         mend = _(
             "No network card tells its speed: 1 Gbit/s is assumed for migrations. See ethtool NAME."
         )

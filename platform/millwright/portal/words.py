@@ -184,6 +184,7 @@ ACTIONS = {
     "machine.move": _("moved machine"),
     "machine.entitlement": _("set what a machine is promised"),
     "machine.movability": _("said what may move a machine"),
+    "environment.disruption": _("said what users suffer from a move"),
     "mapping.set": _("mapped registers"),
     "operation.answer": _("answered an operation"),
     "operation.cancel": _("cancelled operation"),

@@ -256,6 +256,16 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
     assert shell.json(plant.operator, *none)["after"] == []
     mode = ("machine", "entitlement", "one", "--balance-mode", "off")
     assert shell.json(plant.operator, *mode)["balance_mode"] == "off"
+    said = shell(plant.operator, "env", "disruption", "one", "600", "--reason", "coating")
+    assert "one: 600 core-seconds" in said.output
+    why = shell(plant.operator, "machine", "explain", "one").output
+    assert "a move counts 600 core-seconds for its users, says its environment" in why
+    wrong = shell(plant.operator, "env", "disruption", "one", "much")
+    assert "'much': a number of core-seconds, or the word template" in wrong.output + str(
+        wrong.exception
+    )
+    said = shell(plant.operator, "env", "disruption", "one", "template")
+    assert "one: as its templates say" in said.output
     plan = shell.json(plant.operator, "host", "drain", "mw0-h1", "--dry-run")
     assert plan["possible"]
     Host.objects.filter(name="mw0-h1").update(health="down")

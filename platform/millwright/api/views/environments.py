@@ -45,6 +45,14 @@ class MoveInput(ReasonInput):
     host = serializers.CharField(required=False, allow_null=True, default=None, max_length=63)
 
 
+class DisruptionInput(ReasonInput):
+    """What users of the environment's machines suffer from a move, in core-seconds; null: as their templates say."""
+
+    disruption = serializers.FloatField(
+        allow_null=True, min_value=0, max_value=moving.MOST_DISRUPTION
+    )
+
+
 class MovabilityInput(ReasonInput):
     movability = serializers.ChoiceField([(str(word), str(word)) for word in Movability])
 
@@ -154,6 +162,17 @@ class EnvironmentViewSet(ProjectRows):
             EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data
         )
 
+    @extend_schema(request=DisruptionInput, responses={200: EnvironmentSerializer})
+    @action(detail=True, methods=["post"])
+    def disruption(self, request: HttpRequest, name: str) -> Response:
+        """Say what users of its machines suffer from a move, in core-seconds: balancing counts it as the move's cost."""
+        data = DisruptionInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = moving.set_disruption(request.user, self.get_object(), **data.validated_data)
+        return Response(
+            EnvironmentSerializer(Environment.objects.with_machines().get(pk=row.pk)).data
+        )
+
     @extend_schema(request=None, responses={200: AccessOutput(many=True)})
     @action(detail=True, methods=["post"])
     def access(self, request: HttpRequest, name: str) -> Response:
@@ -245,11 +264,16 @@ class HostSaysOutput(serializers.Serializer):
 
 
 class WhyHereOutput(serializers.Serializer):
+    """`disruption`: what its users suffer from a move, in core-seconds; `disruption_own`: said for its environment, else
+    by its template."""
+
     machine = serializers.CharField()
     host = serializers.CharField(allow_null=True)
     text = serializers.CharField()
     holds = serializers.ListField(child=serializers.CharField())
     hosts = HostSaysOutput(many=True)
+    disruption = serializers.FloatField()
+    disruption_own = serializers.BooleanField()
 
 
 class EntitlementInput(ReasonInput):

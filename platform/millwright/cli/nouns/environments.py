@@ -91,6 +91,31 @@ _power_command("restart", "Restart its machines.")
 
 @env.command()
 @click.argument("name")
+@click.argument("core_seconds", metavar="CORE-SECONDS|template")
+@click.option("--reason", default="")
+def disruption(name: str, core_seconds: str, reason: str) -> None:
+    """Say what its users suffer from a move: balancing counts it as the move's cost. "template": as that says.
+
+    Example: millwright env disruption line-1-test 600 --reason "a film is being coated"
+    """
+    try:
+        wanted = None if core_seconds == "template" else float(core_seconds)
+    except ValueError:
+        raise CliError(
+            f"{core_seconds!r}: a number of core-seconds, or the word template"
+        ) from None
+    body = {"disruption": wanted, "reason": reason}
+    row = Api.from_settings().post(f"environments/{name}/disruption/", body)
+    told = (
+        "as its templates say"
+        if row["disruption"] is None
+        else f"{row['disruption']:g} core-seconds"
+    )
+    click.echo(f"{row['name']}: {told}")
+
+
+@env.command()
+@click.argument("name")
 @click.option("--reason", default="")
 @click.option("--wait", is_flag=True)
 @click.option("--yes", is_flag=True, help="Really: its disks are removed.")

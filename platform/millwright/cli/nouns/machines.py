@@ -71,6 +71,9 @@ def explain(environment: str, name: str | None, form: str) -> None:
     click.echo(answer["text"])
     for hold in answer["holds"]:
         click.echo(f"held: {hold}")
+    if answer["disruption"]:
+        who = "its environment" if answer["disruption_own"] else "its template"
+        click.echo(f"a move counts {answer['disruption']:g} core-seconds for its users, says {who}")
     show_rows(answer["hosts"], ("host", "here", "accepted", "score", "codes", "texts"), form)
 
 

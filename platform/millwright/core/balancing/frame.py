@@ -1,7 +1,7 @@
 """A plant turned into arrays once, so that every question after that is cheap.
 
 Machines that a hard rule keeps together and that are together form one *unit*; everything below
-counts units. Amounts are whole numbers (millicores, MiB, KiB/s, pages, pieces): needs are rounded up
+counts units. Amounts are whole numbers (millicores, MiB, bytes/s, pages, pieces): needs are rounded up
 and what hosts have is rounded down.
 """
 
@@ -154,7 +154,7 @@ class Frame:
             Resource("cpu reservation", Code.CPU_RESERVATION, "millicores"),
             Resource("memory", Code.MEMORY, "MiB"),
             Resource("dedicated cores", Code.CORES, "cores"),
-            Resource("network", Code.NIC, "KiB/s"),
+            Resource("network", Code.NIC, "bytes/s"),
             *(Resource(f"hugepages of {size}", Code.HUGEPAGES, "pages") for size in sizes),
             *(Resource(f"storage pool {name}", Code.STORAGE, "MiB") for name in disks),
             *(Resource(f"device {kind}", Code.DEVICES, "pieces") for kind in kinds),
@@ -165,7 +165,7 @@ class Frame:
             [int((h.cpus - h.cpus_aside) * 1000 + 1e-6) for h in hosts],
             [(h.memory_bytes - h.memory_aside_bytes - _paged(h)) // MIB for h in hosts],
             [h.cores for h in hosts],
-            [int(h.nic_bytes_s) // 1024 for h in hosts],
+            [int(h.nic_bytes_s) for h in hosts],
             *([h.hugepages.get(size, 0) for h in hosts] for size in sizes),
             *([h.storage.get(name, 0) // MIB for h in hosts] for name in disks),
             *([h.devices.get(kind, 0) for h in hosts] for kind in kinds),
@@ -176,7 +176,7 @@ class Frame:
             [math.ceil(v.cpu_reservation * 1000 - 1e-6) for v in vms],
             [0 if v.hugepage else -(-v.memory_bytes // MIB) for v in vms],
             [v.cores for v in vms],
-            [-(-int(v.nic_bytes_s) // 1024) for v in vms],
+            [math.ceil(v.nic_bytes_s) for v in vms],
             *([pages_of(v) if v.hugepage == size else 0 for v in vms] for size in sizes),
             *([-(-v.disks.get(name, 0) // MIB) for v in vms] for name in disks),
             *([v.devices.get(kind, 0) for v in vms] for kind in kinds),

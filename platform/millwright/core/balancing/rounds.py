@@ -93,6 +93,8 @@ class Making:
         source = int(self.state.at[unit])
         time = float(seconds(frame, unit, source)[target])
         approval = frame.moves[unit] is Movability.APPROVAL
+        if suffered := float(frame.disruption[unit]):
+            text += f"; {suffered:.0f} core-seconds of its cost are what its users suffer"
         for member in frame.units[unit]:
             node = self.state.node_for(unit, member, target)
             self.moves.append(

@@ -142,6 +142,18 @@ def has_gpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
     return None
 
 
+def has_bandwidth(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    free = host.nic_free_bytes_s
+    if not want.nic_bytes_s or free is None or want.nic_bytes_s <= free:
+        return None
+    return Reason(
+        ReasonCode.NO_BANDWIDTH,
+        f"network bandwidth: {want.nic_bytes_s * 8 / 1e6:g} Mbit/s wanted, {max(0.0, free) * 8 / 1e6:g} Mbit/s free",
+        want.nic_bytes_s,
+        free,
+    )
+
+
 def has_realtime_cores(host: HostSnapshot, want: MachineWant) -> Reason | None:
     """Strict wants, and hosts without best effort, need whole free cores."""
     if want.service_class is not ServiceClass.REALTIME or not want.control_vcpus:
@@ -202,4 +214,5 @@ FILTERS: tuple[Filter, ...] = (
     has_cpu_features,
     has_the_cpu_it_runs_with,
     has_gpus,
+    has_bandwidth,
 )

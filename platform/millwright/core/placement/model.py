@@ -74,6 +74,8 @@ class HostSnapshot:
     storage_free: Mapping[str, int] | None = None
     #: cards that nobody has claimed
     cards_free: tuple[Card, ...] | None = None
+    #: what nobody has reserved of the NICs, bytes per second
+    nic_free_bytes_s: float | None = None
 
     @property
     def most_vcpus(self) -> int:
@@ -108,6 +110,8 @@ class MachineWant:
     #: cards that it is given whole, of this model or ("") any
     gpus: int = 0
     gpu_model: str = ""
+    #: what it reserves of the host's NICs, bytes per second
+    nic_bytes_s: int = 0
     #: what it runs with now; nothing: it is started where it is placed
     started: StartedCpu | None = None
 

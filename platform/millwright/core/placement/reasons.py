@@ -24,6 +24,7 @@ class ReasonCode(StrEnum):
     OTHER_CPU = "other_cpu"
     NO_STORAGE_POOL = "no_storage_pool"
     NO_GPU = "no_gpu"
+    NO_BANDWIDTH = "no_bandwidth"
 
 
 @dataclass(frozen=True, slots=True)

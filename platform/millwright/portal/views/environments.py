@@ -135,6 +135,8 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
         "spans": TREND_SPANS,
         "can_operate": may(request.user, "operate", project),
         "can_move": keeper,
+        # As typed: no thousands' marks in a field.
+        "disruption": "" if environment.disruption is None else f"{environment.disruption:g}",
         "can_say_what_moves": keeper or may(request.user, "administer", project),
         "movabilities": MOVABILITY,
         "hosts": Host.objects.order_by("name").values_list("name", flat=True) if keeper else [],
@@ -246,6 +248,21 @@ def _move(request: HttpRequest, environment: Environment, verb: str, reason: str
     )
 
 
+def _disruption(request: HttpRequest, environment: Environment, reason: str) -> None:
+    """Say what users suffer from a move; an empty field: as the templates say."""
+    text = request.POST.get("disruption", "").strip().replace(",", ".")
+    try:
+        wanted = float(text) if text else None
+    except ValueError:
+        messages.error(request, _("%(value)r is no number") % {"value": text})
+        return
+    attempt(
+        request,
+        lambda: moving.set_disruption(request.user, environment, wanted, reason),
+        _("Set."),
+    )
+
+
 @login_required
 @require_POST
 def act(request: HttpRequest, name: str) -> HttpResponse:
@@ -261,6 +278,8 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
         )
     elif verb in ("move", "movability"):
         _move(request, environment, verb, reason)
+    elif verb == "disruption":
+        _disruption(request, environment, reason)
     elif verb == "remove":
         if request.POST.get("confirm") != environment.name:
             messages.error(
