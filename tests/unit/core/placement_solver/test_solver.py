@@ -17,12 +17,14 @@ from millwright.core.placement.solver import (
     Problem,
     ProblemError,
     Solution,
+    Tuning,
     check,
     solve,
     steps,
 )
 from millwright.core.placement.solver import tables as tb
 from millwright.core.placement.solver.settle import recall
+from millwright.core.placement.solver.tuning import TRIED, bound, choose
 
 
 def random_problem(seed: int, **changes: Any) -> Problem:
@@ -69,23 +71,44 @@ def test_no_plan_breaks_a_rule_and_the_running_price_is_the_checkers(seed: int) 
     problem = random_problem(seed).validate()
     before = check(problem, problem.home)
     assert before.feasible, before.violations
-    from millwright.core.placement.solver.solve import FIRM, Tuning, _Search
+    from millwright.core.placement.solver.solve import _Search
 
-    search = _Search(problem, seed, 2, (Tuning(), FIRM))
+    search = _Search(problem, seed, 2, TRIED[:2])
     search.rounds(60_000)
     for track in search.tracks:
         now = check(problem, track.state.at)
         assert now.feasible, now.violations
         assert now.cost == pytest.approx(float(track.state.cost[0]), rel=1e-9, abs=1e-6)
-        assert check(problem, track.best).cost == pytest.approx(track.best_cost, rel=1e-9)
-        assert check(problem, track.best).feasible
+        assert check(problem, track.best.at).cost == pytest.approx(track.best.cost, rel=1e-9)
+        assert check(problem, track.best.at).feasible
     assert search.result().cost <= before.cost
 
 
-def test_the_same_seed_gives_the_same_plan_with_two_threads() -> None:
-    first, second = (solve(random_problem(3), rounds=40_000, seed=9, threads=2) for _ in range(2))
+@pytest.mark.parametrize("rounds", [40_000, 700_000])  # without trials, and with them
+def test_the_same_seed_gives_the_same_plan_with_two_threads(rounds: int) -> None:
+    first, second = (solve(random_problem(3), rounds=rounds, seed=9, threads=2) for _ in range(2))
     assert first.assignment.tolist() == second.assignment.tolist()
     assert first.moves
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_assignment_is_below_the_bound(seed: int) -> None:
+    problem = random_problem(seed).validate()
+    least = bound(tb.build(problem))
+    found = solve(problem, rounds=600_000, seed=seed, threads=2)
+    assert check(problem, found.assignment).feasible
+    assert least <= found.cost <= check(problem, problem.home).cost
+
+
+def test_the_way_that_did_best_goes_on_with_what_may_still_beat_it() -> None:
+    plain, firm, cool, early = TRIED
+    # Hosts that overflow were far ahead: both of their kind.
+    assert choose([(plain, 12), (firm, 30), (cool, 40), (early, 15)], 10) == (plain, early)
+    # Capacity as a rule was ahead, and the other too far from the bound to follow.
+    assert choose([(plain, 30), (firm, 14), (cool, 12), (early, 40)], 10) == (cool, firm)
+    # Nearly as good: both kinds.
+    assert choose([(plain, 14.9), (firm, 20), (cool, 14), (early, 15)], 10) == (cool, plain)
+    assert choose([(plain, 14), (firm, 14.3), (cool, 20), (early, 15)], 10) == (plain, firm)
 
 
 def test_an_answer_does_not_wait_for_what_is_still_being_compiled(
@@ -102,7 +125,7 @@ def test_an_answer_does_not_wait_for_what_is_still_being_compiled(
     monkeypatch.setattr(searching, "ready", compiling)
     ticks = itertools.count()
     problem = random_problem(3)
-    found = solve(problem, 100, seed=9, tuning=searching.Tuning(), clock=lambda: float(next(ticks)))
+    found = solve(problem, 100, seed=9, tuning=Tuning(), clock=lambda: float(next(ticks)))
     assert not has_ended.is_set()
     may_end.set()
     assert has_ended.wait(60)

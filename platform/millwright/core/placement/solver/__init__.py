@@ -6,8 +6,9 @@ See docs/subsystems/balancer.md.
 from .check import Verdict, Violation, check
 from .errors import ProblemError, SolverError
 from .problem import UNPLACED, Balance, Checked, Group, Problem
-from .solve import Solution, Tuning, solve
+from .solve import Solution, solve
 from .steps import Prices, Step, steps
+from .tuning import Tuning
 
 __all__ = [
     "UNPLACED",

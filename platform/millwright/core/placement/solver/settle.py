@@ -7,6 +7,9 @@ import numpy as np
 from . import tables as tb
 from .problem import UNPLACED, Checked
 
+#: Pairs of a machine and a host that `relieve` may look at in one call.
+_ASKED = 20_000_000
+
 
 def settle(known: Checked, tables: tb.Tables, state: tb.State) -> int:
     """Place machines without a host, move those that must not stay, relieve overfull hosts.
@@ -44,10 +47,15 @@ def ready(tables: tb.Tables, state: tb.State, walls: tb.Walls) -> None:
 
 
 def relieve(tables: tb.Tables, state: tb.State) -> None:
-    """Send machines away from overfull hosts, the cheapest first, as far as there is room elsewhere."""
+    """Send machines away from overfull hosts, the cheapest first, as far as there is room elsewhere.
+
+    Every host is asked about every machine of these; in a large pool only the first of them are
+    relieved in one call, so that it ends within about a second.
+    """
     from . import kernel  # compiled code is loaded only where it is needed
 
     overfull = np.flatnonzero((state.free < 0).any(axis=1))
+    overfull = overfull[: max(1, _ASKED // max(1, len(tables.home)))]
     kernel.settle(tables, state, np.zeros(0, np.int64), overfull)
 
 

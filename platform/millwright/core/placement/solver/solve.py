@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from .check import check, price
 from .errors import ProblemError
 from .problem import UNPLACED, Checked, Ints, Problem
 from .settle import ready, recall, relieve, settle
+from .tuning import COOL, LAST_FROM, LAST_FROM_SOFT, TRIAL, TRIED, Tuning, bound, choose, soft
 
 #: Proposals between two looks at the clock.
 CHUNK = 20_000
@@ -25,39 +26,8 @@ _BESIDE_COMPILING = 16
 PATIENCE = 0.01
 #: Share of the time after which an assignment that still overflows is given up for the best one.
 GIVE_UP = 0.93
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """How one thread anneals. The defaults were chosen on a few public ROADEF instances.
-
-    For most of the time hosts may overflow at a price, which lets big machines pass each other; the
-    price rises until nothing overflows any more, and the rest is annealed with capacity as a rule.
-    """
-
-    #: first temperature: this quantile of sampled price rises, times `hot`
-    quantile: float = 0.5
-    hot: float = 20.0
-    #: over the first temperature: that at which capacity becomes a hard rule, and the last one
-    warm: float = 0.01
-    cold: float = 0.00002
-    #: overflow prices, in those of `tables.walls`: at first, and how many times that at last
-    steep: float = 3.0
-    steeper: float = 300.0
-    #: shares of the time from which the prices rise, and from which capacity is a hard rule
-    rise_from: float = 0.3
-    hard_from: float = 0.85
-    #: share of proposals that exchange two machines, and those of like size among them
-    swaps: float = 0.5
-    near: float = 0.4
-    #: a machine twice as big is proposed 2**so much as often
-    big: float = 0.5
-    #: share of proposals that send a machine home
-    homing: float = 0.2
-
-
-#: Capacity is a rule all along: better where machines are small beside what is free on the hosts.
-FIRM = Tuning(hot=0.5, warm=1.0, cold=5e-7, hard_from=0.0, near=0.0, big=0.0, homing=0.1)
+#: So long a track that is in the middle of a chunk is waited for when the time is over.
+GRACE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +76,8 @@ def solve(
     Give either ``budget_seconds`` (wall time, the kernel's compilation on its first use included)
     or ``rounds`` (proposals per thread): only with rounds the same seed gives the same plan.
 
-    Threads take turns at two ways to anneal (`Tuning`, `FIRM`) unless one is given; the best result
-    counts. Raises `ProblemError` for a problem that is not well formed.
+    Unless one is given, ways to anneal (`tuning`) are tried on the problem itself for a short while; the
+    best go on, and at last every thread goes on coolly from the best that was met. Raises `ProblemError` for a problem that is not well formed.
     """
     started = clock()
     if (budget_seconds is None) == (rounds is None):
@@ -115,7 +85,7 @@ def solve(
     if threads < 1:
         raise ProblemError("threads", threads, "must be at least 1")
     known = problem if isinstance(problem, Checked) else problem.validate()
-    search = _Search(known, seed, threads, (tuning,) if tuning else (Tuning(), FIRM))
+    search = _Search(known, seed, threads, (tuning,) if tuning else ())
     if budget_seconds is not None:
         search.until(started + budget_seconds, clock)
     else:
@@ -123,24 +93,33 @@ def solve(
     return search.result()
 
 
-def _homeless(at: NDArray[np.int32]) -> int:
+def _homeless(at: NDArray[np.integer]) -> int:
     return int((at == UNPLACED).sum())
 
 
-class _Track:
-    """One thread's search: its state and the best assignment it has met."""
+class _Best(NamedTuple):
+    """The best assignment met. Replaced as a whole: whoever asks meanwhile gets a whole one."""
 
-    def __init__(self, search: _Search, state: tb.State, tuning: Tuning) -> None:
+    left: int  # machines without a host
+    cost: float
+    at: NDArray[np.int32]
+
+
+class _Track:
+    """One thread's search: its state and the best assignment that it has met in this phase."""
+
+    def __init__(self, search: _Search, state: tb.State) -> None:
         self.search = search
         self.state = state
-        self.tuning = tuning
-        self.walls = tb.walls(search.tables, search.start, search.rise, tuning.big)
-        self.best = state.at.copy()
-        self.best_cost = float(state.cost[0])
-        self.left = _homeless(state.at)
-        self.hard = False
-        self.begun = False
         self.chunks = 0
+        self.set_out(TRIED[0], search.best)
+
+    def set_out(self, tuning: Tuning, best: _Best) -> None:
+        """Begin a phase from where the state is; `best` is what counts if nothing better comes of it."""
+        self.tuning = tuning
+        self.walls = self.search.walls(tuning)
+        self.best = best
+        self.hard = False
 
     def go(self, share: float) -> None:
         """One chunk of proposals, `share` of the time being over."""
@@ -164,10 +143,9 @@ class _Track:
         )
         self.chunks += chunks
         cost, left = float(self.state.cost[0]), _homeless(self.state.at)
-        better = (left, cost) < (self.left, self.best_cost)
+        better = (left, cost) < self.best[:2]
         if better and not search.kernel.overflows(self.state, self.walls):
-            self.left, self.best_cost = left, cost
-            self.best[...] = self.state.at
+            self.best = _Best(left, cost, self.state.at.copy())
 
     def _temperature(self, share: float) -> float:
         """Falls steadily while hosts may overflow, and faster after that."""
@@ -193,8 +171,13 @@ class _Track:
         return not search.kernel.overflows(self.state, self.walls)
 
     def _return_to_best(self) -> None:
-        best = tb.state(self.search.tables, self.best.astype(np.int64), 1, self.best_cost)
-        tb.copy_into(best, self.state)
+        best = min(self.best, self.search.best, key=lambda found: found[:2])
+        best_state = tb.state(self.search.tables, best.at.astype(np.int64), 1, best.cost)
+        tb.copy_into(best_state, self.state)
+
+
+#: What runs a track through a part of the time; told from which share of the whole to which.
+_Run = Callable[[_Track, float, float], None]
 
 
 class _Search:
@@ -205,58 +188,140 @@ class _Search:
         self.known = known
         #: What ends the search is there.
         self.compiled = threading.Event()
+        self.tunings = tuple(tunings)
         self.tables = tb.build(known)
         self.start = tb.state(self.tables, known.home, seed, price(known, known.home))
         settle(known, self.tables, self.start)
-        self.rise = tb.typical_rise(self.tables, self.start, seed, tunings[0].quantile)
-        self.tracks = []
+        self.rise = tb.typical_rise(self.tables, self.start, seed, TRIED[0].quantile)
+        self._walls: dict[float, tb.Walls] = {}
         at, cost = self.start.at.astype(np.int64), float(self.start.cost[0])
-        for index in range(threads):
-            state = tb.state(self.tables, at, seed + index * 7919, cost)
-            self.tracks.append(_Track(self, state, tunings[index % len(tunings)]))
+        self.best = _Best(_homeless(at), cost, self.start.at.copy())
+        self.tracks = [
+            _Track(self, tb.state(self.tables, at, seed + index * 7919, cost))
+            for index in range(threads)
+        ]
+
+    def walls(self, tuning: Tuning) -> tb.Walls:
+        if tuning.big not in self._walls:
+            self._walls[tuning.big] = tb.walls(self.tables, self.start, self.rise, tuning.big)
+        return self._walls[tuning.big]
 
     def _compile(self) -> None:
         """Compile, or load, what ends the search: asked for first at its end, it would come too late."""
-        ready(self.tables, self.start, self.tracks[0].walls)
+        ready(self.tables, self.start, self.walls(TRIED[0]))
         self.compiled.set()
 
     def until(self, deadline: float, clock: Callable[[], float]) -> None:
+        # One thing is compiled at a time: what begins the search comes first. The search does not wait
+        # for the other (without it a track ends at the best that it had met); the interpreter does
+        # before it leaves, so that it is compiled only once.
+        walls = self.walls(TRIED[0])
+        self.kernel.anneal(self.tables, self.start, walls, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
+        self.kernel.overflows(self.start, walls)
+        threading.Thread(target=self._compile, name="compile").start()
         begun = clock()
         # The last look at the result takes a moment as well.
         span = (deadline - begun) * 0.98
 
-        def run(track: _Track) -> None:
-            while (share := (clock() - begun) / span if span > 0 else 1.0) < 1.0:
-                track.go(share)
-                if track is self.tracks[0] and not track.begun:
-                    # One thing is compiled at a time: what begins the search comes first. The search
-                    # does not wait for the other (without it a track ends at the best that it had
-                    # met); the interpreter does before it leaves, so that it is compiled only once.
-                    track.begun = True
-                    threading.Thread(target=self._compile, name="compile").start()
+        def run(track: _Track, since: float, to: float) -> None:
+            while (share := (clock() - begun) / span if span > 0 else 1.0) < to:
+                track.go(max(0.0, share - since) / (to - since))
 
-        self._spread(run)
+        self._run(run, lambda: deadline - clock())
 
     def rounds(self, rounds: int) -> None:
         self._compile()
         chunks = -(-rounds // CHUNK)
 
-        def run(track: _Track) -> None:
-            for index in range(chunks):
-                track.go((index + 1) / chunks)
+        def run(track: _Track, since: float, to: float) -> None:
+            first, end = round(since * chunks), round(to * chunks)
+            for index in range(first, end):
+                track.go((index + 1 - first) / (end - first))
 
-        self._spread(run)
+        self._run(run, None, brief=chunks * TRIAL < 1.0)
 
-    def _spread(self, run: Callable[[_Track], None]) -> None:
+    def _run(self, run: _Run, left: Callable[[], float] | None, *, brief: bool = False) -> None:
+        """All phases. `brief`: too short for a trial."""
         if not len(self.tables.movable):
             return
-        if len(self.tracks) == 1:
-            run(self.tracks[0])
+        number = len(self.tracks)
+        if self.tunings or brief:
+            usual = self.tunings or TRIED[:2]
+            self._phase(run, left, [usual[i % len(usual)] for i in range(number)], 0.0, 1.0)
             return
-        with ThreadPoolExecutor(len(self.tracks)) as pool:
-            list(pool.map(run, self.tracks))
+        trials: list[tuple[Tuning, _Best]] = []
+        since = 0.0
+        ways = list(TRIED)
+        # Whoever would be idle tries the first way once more.
+        ways += [TRIED[0]] * (-len(ways) % number)
+        for first in range(0, len(ways), number):
+            now = ways[first : first + number]
+            if not self._phase(run, left, now, since, since + TRIAL, fresh=self._start()):
+                return
+            trials += zip(now, [track.best for track in self.tracks], strict=True)
+            since += TRIAL
+        usual = TRIED[:2]
+        if self.compiled.is_set() and not self.best.left:
+            costs = [(tuning, found.cost) for tuning, found in trials]
+            usual = choose(costs, bound(self.tables))
+        now = [usual[i % 2] for i in range(number)]
+        last = LAST_FROM_SOFT if any(map(soft, now)) else LAST_FROM
+        if self._phase(run, left, now, since, last, fresh=self._start()):
+            self._phase(run, left, [COOL] * number, last, 1.0, fresh=self.best)
+
+    def _start(self) -> _Best:
+        return _Best(_homeless(self.start.at), float(self.start.cost[0]), self.start.at)
+
+    def _phase(
+        self, run: _Run, left: Callable[[], float] | None, tunings: Sequence[Tuning],
+        since: float, to: float, *, fresh: _Best | None = None,
+    ) -> bool:  # fmt: skip
+        """One part of the time, every track from `fresh` if given. Did every track end it?"""
+        if fresh is not None:
+            whence = tb.state(self.tables, fresh.at.astype(np.int64), 1, fresh.cost)
+            for track in self.tracks:
+                tb.copy_into(whence, track.state)
+        for track, tuning in zip(self.tracks, tunings, strict=True):
+            track.set_out(tuning, fresh or self.best)
+        ended = self._spread(lambda track: run(track, since, to), left)
+        self.best = min([self.best, *(track.best for track in self.tracks)], key=lambda b: b[:2])
+        return ended
+
+    def _spread(self, run: Callable[[_Track], None], left: Callable[[], float] | None) -> bool:
+        """Run every track in a thread of its own; not longer than `left` seconds, if that is given.
+
+        Did all of them end?
+
+        What ends a search can take long on a large pool. A track that is still at it when the time is
+        over leaves by itself soon after, and the best that it had met counts. The first chunk is waited for.
+        """
+        if left is None and len(self.tracks) == 1:
+            run(self.tracks[0])
+            return True
+        failed: list[BaseException] = []
+
+        def guarded(track: _Track) -> None:
+            try:
+                run(track)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [
+            threading.Thread(target=guarded, args=(track,), name="anneal") for track in self.tracks
+        ]
+        for thread in threads:
+            thread.start()
+        for thread, track in zip(threads, self.tracks, strict=True):
+            if left is None:
+                thread.join()
+                continue
+            while thread.is_alive() and (not track.chunks or left() > -GRACE_SECONDS):
+                thread.join(0.05)
+        if failed:
+            raise failed[0]
+        return not any(thread.is_alive() for thread in threads)
 
     def result(self) -> Solution:
-        best = min(self.tracks, key=lambda track: (track.left, track.best_cost))
+        best = self.best
         proposals = sum(track.chunks for track in self.tracks) * CHUNK
-        return Solution.of(self.known, best.best.astype(np.int64), proposals)
+        return Solution.of(self.known, best.at.astype(np.int64), proposals)
