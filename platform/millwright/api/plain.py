@@ -24,8 +24,8 @@ from rest_framework import fields, relations, serializers
 Reader = Callable[[Any], Any]
 #: Field that is no column → the columns that it is made of, and how.
 Made = dict[str, tuple[tuple[str, ...], Callable[..., Any]]]
-#: Field that lists rows of another table → those of all keys at once, by key.
-Gathered = dict[str, Callable[[Collection[Any]], dict[Any, list[Any]]]]
+#: Field that is made of another table's rows → what it is for all keys at once, by key; a list where a key is missing.
+Gathered = dict[str, Callable[[Collection[Any]], dict[Any, Any]]]
 
 
 class PlainSerializer(serializers.ModelSerializer):
@@ -50,7 +50,7 @@ class Shape:
 
     columns: tuple[str, ...]
     plain: tuple[tuple[str, str, Reader | None], ...]
-    gathered: tuple[tuple[str, Callable[[Collection[Any]], dict[Any, list[Any]]]], ...]
+    gathered: tuple[tuple[str, Callable[[Collection[Any]], dict[Any, Any]]], ...]
     made: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...]
     names: tuple[str, ...]
 

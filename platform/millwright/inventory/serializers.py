@@ -15,6 +15,7 @@ from millwright.api.plain import Gathered, PlainSerializer
 from millwright.environments.models import domain_name
 
 from .models import Cell, CpuClaim, Drift, Host
+from .snapshot import bandwidth_reserved
 
 _TIME = serializers.DateTimeField()
 
@@ -54,8 +55,14 @@ def _claims(hosts: Collection[Any]) -> dict[Any, list[Any]]:
 
 
 class HostSerializer(PlainSerializer):
-    gathered: ClassVar[Gathered] = {"cpu_claims": _claims}
+    gathered: ClassVar[Gathered] = {
+        "nic_reserved_bytes_s": bandwidth_reserved,
+        "cpu_claims": _claims,
+    }
     state = serializers.CharField(source="health", read_only=True)
+    nic_reserved_bytes_s = serializers.SerializerMethodField(
+        help_text="bandwidth that machines have reserved of its NICs, by their templates"
+    )
     cpu_claims = serializers.SerializerMethodField()
 
     class Meta:
@@ -78,9 +85,14 @@ class HostSerializer(PlainSerializer):
             "disk_bytes",
             "disk_free_bytes",
             "last_seen",
+            "nic_reserved_bytes_s",
             "cpu_claims",
         )
         read_only_fields = fields
+
+    def get_nic_reserved_bytes_s(self, host: Host) -> int:
+        """Bytes per second, over all its NICs."""
+        return bandwidth_reserved([host.pk])[host.pk]
 
     @extend_schema_field(ClaimSerializer(many=True))
     def get_cpu_claims(self, host: Host) -> list[dict[str, Any]]:

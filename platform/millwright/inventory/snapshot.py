@@ -192,14 +192,18 @@ def _needs(placed: Any, arriving: Any) -> _Needs:
     return found
 
 
-def bandwidth_reserved(host: Host) -> int:
-    """What machines on a host, or on their way there, have reserved of its NICs, bytes per second."""
+def bandwidth_reserved(hosts: Collection[int]) -> dict[int, int]:
+    """Of these hosts (by key) what machines there, or on their way there, have reserved of the NICs, bytes per second.
+
+    Three queries at most.
+    """
     from millwright.environments.models import Machine, Move
 
     states = [str(state) for state in OCCUPYING_ENVIRONMENT_STATES]
-    placed = Machine.objects.filter(host=host, environment__state__in=states).order_by()
-    arriving = Move.objects.filter(state="prepared", destination=host)
-    return _needs(placed, arriving).bandwidth.get(host.pk, 0)
+    placed = Machine.objects.filter(host__in=hosts, environment__state__in=states).order_by()
+    arriving = Move.objects.filter(state="prepared", destination__in=hosts)
+    found = _needs(placed, arriving).bandwidth
+    return {key: found.get(key, 0) for key in hosts}
 
 
 def _given(hosts: Collection[Host]) -> dict[int, set[str]]:

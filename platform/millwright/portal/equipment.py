@@ -124,7 +124,11 @@ def _pools(host: Host, told: list[dict[str, Any]], title: str, good_for: str) ->
 
 def _nics(host: Host, told: list[dict[str, Any]], title: str, good_for: str) -> Part:
     lines = tuple(f"{row['name']}: {_speed(row)}" for row in told)
-    mend, carried, reserved = "", equipment.nic_bytes_s(host), bandwidth_reserved(host)
+    mend, carried, reserved = (
+        "",
+        equipment.nic_bytes_s(host),
+        bandwidth_reserved([host.pk])[host.pk],
+    )
     if reserved:
         words = _("reserved by machines: %(reserved)s of %(all)s Mbit/s")
         whole = "?" if carried is None else f"{carried * 8 / 1e6:g}"

@@ -97,6 +97,10 @@ def test_no_host_is_given_more_than_its_cards_carry(
     client.force_login(plant.operator)
     page = client.get(f"/pool/{BOTH[0]}/").content.decode()
     assert "reserved by machines: 600 of 1000 Mbit/s" in page
+    rows = client.get("/api/v1/hosts/").json()["results"]
+    told_of = {row["name"]: row["nic_reserved_bytes_s"] for row in rows}
+    assert told_of == dict.fromkeys(BOTH, MOST)
+    assert client.get(f"/api/v1/hosts/{BOTH[0]}/").json()["nic_reserved_bytes_s"] == MOST
     # What has no cards whose speed is known keeps nobody away.
     pool.host(BOTH[1]).parts.nics = (NicFacts(name="eno1", up=True, speed_bits_s=None),)
     told(pool)
@@ -118,7 +122,7 @@ def test_one_that_is_on_its_way_counts_on_both_hosts(
     Move.objects.create(
         operation=operation, machine=machine, source=source, destination=other, generation=9
     )
-    assert [bandwidth_reserved(host) for host in (source, other)] == [MOST, MOST]
+    assert bandwidth_reserved([source.pk, other.pk]) == {source.pk: MOST, other.pk: MOST}
     free = {host.name: host.nic_free_bytes_s for host in snapshot().hosts}
     assert free == {source.name: GBIT - MOST, other.name: GBIT - MOST}
 
