@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 from millwright.catalog.models import TemplateVersion
-from millwright.core.balancing import Capacity, HostState, Plant, Vm, capacity, failure_capacity
+from millwright.core.balancing import (
+    Broken,
+    Capacity,
+    HostState,
+    Plant,
+    Vm,
+    capacity,
+    failure_capacity,
+)
 from millwright.core.balancing.capacity import MOST
 from millwright.core.lifecycle import ServiceClass
 from millwright.environments.sizes import requires_of, size_of, sizes_of
@@ -23,6 +31,8 @@ from .plant import read_plant
 
 #: Bounds of what is asked: hosts that may die, and new machines a day.
 MOST_SPARE, MOST_GROWTH = 3, 1000.0
+#: Sets of hosts that are tried, those that leave somebody that are told, and machines of one that are named.
+SETS, WORST, NAMED = 2_000, 50, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,33 @@ class Loss:
 
     host: str
     left: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Hosts that die at once, as `domain` where they stand in one: machines that would find no room, and how many
+    beside those that are named."""
+
+    hosts: tuple[str, ...]
+    left: tuple[str, ...]
+    more: int = 0
+    domain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The death of as many hosts as the pool keeps to spare (at least 1), and of each failure domain that is named.
+
+    `broken`: sets of hosts that leave somebody, of which `worst` are the worst; `complete`: every set was tried.
+    """
+
+    k: int
+    checked: int
+    complete: bool
+    broken: int
+    worst: tuple[Together, ...]
+    domains: int
+    domains_broken: tuple[Together, ...]
 
 
 def kinds() -> list[tuple[str, str]]:
@@ -184,3 +221,38 @@ def losses(plant: Plant | None = None) -> list[Loss]:
         for host in plant.hosts
         if host.state is not HostState.DOWN
     ]
+
+
+def together(plant: Plant | None = None) -> Losses:
+    """What the death of the pool's own number of hosts to spare would leave, and that of a failure domain (a rack)."""
+    plant = plant or read_plant()
+    k = max(1, plant.settings.spare_hosts)
+    told = failure_capacity(plant, k, sets=SETS)
+    domain = {host.name: host.domain for host in plant.hosts}
+    live = {host.domain for host in plant.hosts if host.domain and host.state is not HostState.DOWN}
+    lost = failure_capacity(plant, 1, domains=True).broken if live else ()
+    return Losses(
+        k,
+        told.checked,
+        told.complete,
+        len(told.broken),
+        _worst(told.broken),
+        len(live),
+        tuple(
+            replace(row, domain=domain[row.hosts[0]])
+            for row in _worst(row for row in lost if row.hosts and domain[row.hosts[0]])
+        ),
+    )
+
+
+def _worst(broken: Iterable[Broken]) -> tuple[Together, ...]:
+    """Those that leave most, the first of them; machines are named up to a number."""
+    rows = sorted(broken, key=lambda row: (-len(row.left), row.hosts))[:WORST]
+    return tuple(
+        Together(
+            row.hosts,
+            tuple(refusal.vm for refusal in row.left[:NAMED]),
+            max(len(row.left) - NAMED, 0),
+        )
+        for row in rows
+    )

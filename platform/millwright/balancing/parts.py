@@ -198,6 +198,8 @@ def with_room(plant: Plant, held: Held, copies: int, *, realtime: bool = False) 
             count, name = -(-held.memory_bytes // size) * copies, page_name(size)
             changes["hugepages"] = {**host.hugepages, name: host.hugepages.get(name, 0) + count}
             changes["memory_bytes"] = host.memory_bytes + count * size
+        if needs.nic_bytes_s and equipment.nic_bytes_s(row) is None:
+            changes["nic_bytes_s"] = host.nic_bytes_s + float(needs.nic_bytes_s) * copies
         if equipment.cpu_features(row) is None:
             changes["cpu_features"] = host.cpu_features | needs.cpu_features
         if realtime and not _keeps_time(row):

@@ -22,7 +22,7 @@ from millwright.audit.models import AuditEntry
 from millwright.core.balancing import Capacity, Plant
 from millwright.environments.models import Machine, StateTransition
 
-from . import filling
+from . import filling, measuring
 from .models import Picture
 from .plant import read_plant
 
@@ -40,7 +40,9 @@ YOUNGEST, TIMES = dt.timedelta(seconds=15), 5
 #: The time of the last question is written down at most so often.
 NOTED = dt.timedelta(minutes=10)
 #: Kept whether or not somebody asks.
-ALWAYS = ("heat", "losses")
+ALWAYS = ("heat", "losses", "together", "used")
+#: Hosts' load older than this tells a placement nothing.
+STALE = 3 * OLDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class Pictures:
             lambda body: [filling.Loss(host, tuple(left)) for host, left in body],
         )
 
+    def together(self) -> Kept[filling.Losses]:
+        """What would find no room if as many hosts died as the pool keeps to spare, or a failure domain."""
+        return self._of("together", lambda: filling.together(self._plant), _losses)
+
     def fits(
         self, template: str, size: str, *, growth: float = 0.0, spare: int = 0
     ) -> Kept[Capacity]:
@@ -119,6 +125,20 @@ class Pictures:
         if row.as_of is None:
             return Kept(None, None, row.error)
         return Kept(made(row.body), row.as_of, row.error)
+
+
+def used_lately(now: dt.datetime | None = None) -> dict[str, float]:
+    """By host the shared CPUs that its machines have used and waited for lately; who is not named used none, or
+    nobody has measured.
+
+    For placements, which must not wait: of a small plant its samples are asked, of a large one what the orchestrator
+    keeps. Three queries at most.
+    """
+    now = now or timezone.now()
+    if not Pictures().large:
+        return measuring.cpus_used_lately(now)
+    kept = Picture.objects.filter(name="used", as_of__gt=now - STALE)
+    return dict(kept.values_list("body", flat=True).first() or {})
 
 
 def picture_round(now: dt.datetime | None = None) -> int:
@@ -162,6 +182,17 @@ def picture_round(now: dt.datetime | None = None) -> int:
     return written
 
 
+def _losses(body: dict[str, Any]) -> filling.Losses:
+    rows = {
+        name: tuple(
+            filling.Together(**row | {"hosts": tuple(row["hosts"]), "left": tuple(row["left"])})
+            for row in body[name]
+        )
+        for name in ("worst", "domains_broken")
+    }
+    return filling.Losses(**body | rows)
+
+
 def _is_forgotten(row: Picture, now: dt.datetime) -> bool:
     return row.name not in ALWAYS and row.asked_at < now - FORGOTTEN
 
@@ -181,6 +212,10 @@ def _mark() -> str:
 
 
 def _computed(name: str, plant: Plant) -> Any:
+    if name == "used":
+        return measuring.cpus_used(plant)
+    if name == "together":
+        return asdict(filling.together(plant))
     if name == "heat":
         return [astuple(row) for row in filling.heat(plant)]
     if name == "losses":

@@ -33,14 +33,18 @@ class CpuAssignment:
 
 
 def free_cores(topology: Topology, claimed: Iterable[int]) -> list[frozenset[int]]:
-    """Whole realtime cores that nobody claims, grouped so that one NUMA node comes after another.
-
-    A core counts only if all its SMT siblings are realtime CPUs: a shared sibling would steal cycles.
-    """
+    """Whole realtime cores that nobody claims, grouped so that one NUMA node comes after another."""
     taken = set(claimed)
-    cores = {topology.core_of(cpu) for cpu in topology.realtime}
-    whole = [core for core in cores if core <= topology.realtime and not core & taken]
-    return sorted(whole, key=lambda core: (topology.cpu(min(core)).node, min(core)))
+    whole = [core for core in topology.whole_cores.values() if not core & taken]
+    nodes = {cpu.id: cpu.node for cpu in topology.cpus}
+    return sorted(whole, key=lambda core: (nodes[min(core)], min(core)))
+
+
+def count_free_cores(topology: Topology, claimed: Iterable[int]) -> int:
+    """How many `free_cores` there are, without naming them."""
+    taken = set(map(topology.first_of.get, claimed))
+    taken.discard(None)
+    return len(topology.whole_cores) - len(taken)
 
 
 def allocate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -75,6 +75,20 @@ class Topology:
     housekeeping: frozenset[int]
     realtime: frozenset[int]
     shared: frozenset[int]
+    #: cores that may be given whole, by their first CPU; and to each of their CPUs that first one. Made once:
+    #: every placement asks every host of its pool
+    whole_cores: Mapping[int, frozenset[int]] = field(init=False, repr=False, compare=False)
+    first_of: Mapping[int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        cores = {
+            cpu.siblings or frozenset({cpu.id}) for cpu in self.cpus if cpu.id in self.realtime
+        }
+        # A core counts only if all its SMT siblings are realtime CPUs: a shared sibling would steal cycles.
+        whole = {min(core): core for core in cores if core <= self.realtime}
+        object.__setattr__(self, "whole_cores", whole)
+        first = {cpu: lead for lead, core in whole.items() for cpu in core}
+        object.__setattr__(self, "first_of", first)
 
     @classmethod
     def build(

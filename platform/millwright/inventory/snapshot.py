@@ -95,12 +95,15 @@ class Kinds:
         return found
 
 
-def snapshot(only: Collection[Host] | None = None) -> Snapshot:
+def snapshot(
+    only: Collection[Host] | None = None, used: Mapping[str, float] | None = None
+) -> Snapshot:
     """Hosts with their claims and promises: five queries, whatever the size of the pool.
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
     in place of the whole pool; four queries. Where hosts have hugepages or tell the speed of their NICs there are at
-    most three more, and one more where they have cards to give.
+    most three more, and one more where they have cards to give. `used`: by host the shared CPUs that were used
+    lately, where that is known.
     """
     from millwright.environments.models import Machine, Move
 
@@ -147,6 +150,7 @@ def snapshot(only: Collection[Host] | None = None) -> Snapshot:
                 needs.paged.get(host.pk, {}),
                 given[host.pk],
                 needs.bandwidth.get(host.pk, 0),
+                None if used is None else used.get(host.name, 0.0),
             )
             for host in hosts
         )
@@ -225,6 +229,7 @@ def _host(
     paged: dict[int, int],
     given: set[str],
     bandwidth: int,
+    used: float | None,
 ) -> HostSnapshot:
     nics = nic_bytes_s(host)
     reserved = int(host.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
@@ -258,6 +263,7 @@ def _host(
         storage_free=storage_free(host),
         cards_free=_cards_free(host, given),
         nic_free_bytes_s=None if nics is None else nics - bandwidth,
+        used_ratio=None if used is None else used / max(1, len(topology.shared)),
     )
 
 

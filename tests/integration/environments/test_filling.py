@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.http import http_date
 from millwright.audit.actions import record
-from millwright.balancing import filling, pictures
+from millwright.balancing import filling, pictures, recommending
 from millwright.balancing.models import Picture
 from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import DemandSample, Machine
@@ -96,14 +96,14 @@ def test_of_a_large_pool_requests_read_what_the_orchestrator_keeps(
     monkeypatch.setattr(pictures, "SMALL", 0)
     client.force_login(plant.operator)
     page = client.get("/capacity/", asked).content.decode()
-    assert page.count("Being computed") == 3
+    assert page.count("Being computed") == 4
     assert 'hx-trigger="every 3s"' in page
     assert client.get("/api/v1/hosts/heat/").status_code == 202
     waiting = client.get("/api/v1/hosts/capacity/", wanted)
     assert (waiting.status_code, waiting.json()) == (202, {"computing": True})
 
     begun = timezone.now()
-    assert pictures.picture_round(begun) == 3
+    assert pictures.picture_round(begun) == 5
     monkeypatch.setattr(filling, "fits", None)
     monkeypatch.setattr(pictures, "read_plant", None)
     with django_assert_max_num_queries(20):
@@ -126,23 +126,23 @@ def test_what_is_kept_is_computed_again_when_something_changed_and_after_a_while
     template, size = filling.kinds()[0]
     begun = timezone.now()
     pictures.Pictures().fits(template, size, spare=1)
-    assert pictures.picture_round(begun) == 3
+    assert pictures.picture_round(begun) == 5
     soon = begun + pictures.YOUNGEST / 2
     later = begun + pictures.YOUNGEST
     assert pictures.picture_round(later) == 0
     Picture.objects.update(seconds=0.0)
     record(None, "host.cordon", plant.hosts[0])
     assert pictures.picture_round(soon) == 0
-    assert pictures.picture_round(later) == 3
+    assert pictures.picture_round(later) == 5
     # What takes long is not computed after each change.
     record(None, "host.uncordon", plant.hosts[0])
     Picture.objects.filter(name__startswith="fits").update(seconds=60.0)
     Picture.objects.exclude(name__startswith="fits").update(seconds=0.0)
-    assert pictures.picture_round(later + pictures.YOUNGEST) == 2
-    assert pictures.picture_round(later + pictures.OLDEST + pictures.YOUNGEST) == 3
+    assert pictures.picture_round(later + pictures.YOUNGEST) == 4
+    assert pictures.picture_round(later + pictures.OLDEST + pictures.YOUNGEST) == 5
     # A question that nobody asks any more is forgotten, and so is everything of a pool that became small.
     pictures.picture_round(begun + pictures.FORGOTTEN + dt.timedelta(hours=1))
-    assert {row.name for row in Picture.objects.all()} == {"heat", "losses"}
+    assert {row.name for row in Picture.objects.all()} == set(pictures.ALWAYS)
     monkeypatch.setattr(pictures, "SMALL", 500)
     assert pictures.picture_round() == 0
     assert not Picture.objects.exists()
@@ -163,8 +163,8 @@ def test_what_cannot_be_computed_is_said_and_tried_again_later(
     begun = timezone.now()
     with monkeypatch.context() as broken:
         broken.setattr(filling, "fits", fails)
-        # The other two are there; the third is not asked again at once.
-        assert pictures.picture_round(begun) == 2
+        # The others are there; that one is not asked again at once.
+        assert pictures.picture_round(begun) == 4
         assert pictures.picture_round(begun + pictures.YOUNGEST) == 0
         page = client.get(
             "/capacity/", {"kind": f"{template}/{size}", "spare": "1"}
@@ -179,7 +179,7 @@ def test_what_cannot_be_computed_is_said_and_tried_again_later(
         # Heat fails later on: what was known stays, with its time and the fault beside it.
         broken.setattr(filling, "heat", fails)
         later = begun + pictures.OLDEST
-        assert pictures.picture_round(later) == 1
+        assert pictures.picture_round(later) == 3
         page = client.get("/capacity/").content.decode()
         assert page.count("could not be computed") == 1
         assert plant.hosts[0].name in page
@@ -187,7 +187,7 @@ def test_what_cannot_be_computed_is_said_and_tried_again_later(
             begun.timestamp()
         )
     # Mended, the next try answers and nothing is said of the fault any more.
-    assert pictures.picture_round(begun + 2 * pictures.OLDEST) == 3
+    assert pictures.picture_round(begun + 2 * pictures.OLDEST) == 5
     assert client.get("/api/v1/hosts/capacity/", wanted).status_code == 200
     assert "could not be computed" not in client.get("/capacity/").content.decode()
 
@@ -197,8 +197,8 @@ def test_a_size_that_is_offered_no_more_is_forgotten(
 ) -> None:
     monkeypatch.setattr(pictures, "SMALL", 0)
     Picture.objects.create(name="fits nothing/small 0", asked_at=timezone.now())
-    assert pictures.picture_round() == 2
-    assert {row.name for row in Picture.objects.all()} == {"heat", "losses"}
+    assert pictures.picture_round() == 4
+    assert {row.name for row in Picture.objects.all()} == set(pictures.ALWAYS)
 
 
 def _catalogue(**requires: Any) -> tuple[str, str]:
@@ -245,6 +245,9 @@ def test_no_more_fit_than_disks_hold(plant: Plant, machines: list[Machine]) -> N
         ({"cpu_features": ["avx2"]}, {"features": ["avx2", "fma"]}, None),
         ({"cpu_features": ["avx2"]}, {"features": ["fma"]}, 0),
         ({"cpu_features": ["avx2"]}, {}, None),
+        ({"bandwidth_bytes_s": {"cell": 200_000_000}}, {"nic": 1.25e9}, 6),
+        ({"bandwidth_bytes_s": {"cell": 50_000_000}}, {"nic": 4e7}, 0),
+        ({"bandwidth_bytes_s": {"cell": 50_000_000}}, {}, None),
         ({"gpu": {"count": 2}}, {"cards": 5}, 2),
         ({"gpu": {"model": "10de:1eb8"}}, {"cards": 3}, 3),
         ({"gpu": {"model": "10de:2222"}}, {"cards": 3}, 0),
@@ -281,6 +284,9 @@ def test_no_more_fit_than_what_hosts_have_beside(
     if "features" in has:
         ways = {str(first.accel): has["features"]}
         told["cpu"] = {"model": "Model", "vendor": "", "features": ways}
+    if "nic" in has:
+        nic = {"name": "eth0", "up": True, "speed_bits_s": int(has["nic"] * 8)}
+        told["nics"] = [nic]
     if "cards" in has:
         told["gpus"] = [
             {"address": f"0000:65:00.{index}", "model": "10de:1eb8", "companions": []}
@@ -308,3 +314,64 @@ def test_hosts_that_cannot_keep_time_take_none_that_need_it(
         Host.objects.filter(pk=row.pk).update(policy=row.policy | {"best_effort": False})
     assert not _accepted(kind)
     assert filling.fits(*kind).fits == 0
+
+
+def test_the_death_of_as_many_hosts_as_are_kept_to_spare_is_shown(
+    plant: Plant, machines: list[Machine], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = plant.hosts
+    third = Host.objects.create(
+        name="mw0-h3",
+        uri="test:///h3",
+        health="up",
+        **{
+            field: getattr(Host.objects.get(pk=first.pk), field)
+            for field in ("topology", "policy", "memory_bytes", "disk_bytes", "disk_free_bytes")
+        },
+    )
+    Machine.objects.update(recovery="recoverable", movability="free")
+    client.force_login(plant.operator)
+    # One host to lose, and nobody has named racks: the list of hosts says it all.
+    assert "If several die at once" not in client.get("/capacity/").content.decode()
+    recommending.set_mode(plant.operator, "off", spare_hosts=2)
+    answer = filling.together()
+    assert (answer.k, answer.checked, answer.complete, answer.broken) == (2, 3, True, 0)
+    page = client.get("/capacity/").content.decode()
+    assert "2 hosts, any of them together: every protected machine restarts elsewhere" in page
+    # One of three has no room for anybody: the two others may die, but not at once.
+    Host.objects.filter(pk=third.pk).update(memory_bytes=1)
+    answer = filling.together()
+    assert [(row.hosts, set(row.left)) for row in answer.worst] == [
+        ((first.name, second.name), {str(machine) for machine in machines})
+    ]
+    page = client.get("/capacity/").content.decode()
+    assert f"{first.name}, {second.name}: " in page
+    assert "any of them together" not in page
+    monkeypatch.setattr(filling, "SETS", 1)
+    page = client.get("/capacity/").content.decode()
+    assert "Tried: the 1 sets of 2 hosts whose loss asks for the most, not all." in page
+    # Kept for a large plant: as it is computed.
+    computed = filling.together()
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    pictures.picture_round()
+    assert pictures.Pictures().together().value == computed
+
+
+def test_the_loss_of_a_rack_is_shown_where_racks_are_named(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    Machine.objects.update(recovery="recoverable", movability="free")
+    Host.objects.filter(pk=plant.hosts[0].pk).update(labels={"domain": "left"})
+    client.force_login(plant.operator)
+    page = client.get("/capacity/").content.decode()
+    assert "1 failure domain: every protected machine restarts elsewhere" in page
+    Host.objects.filter(pk=plant.hosts[1].pk).update(labels={"domain": "left"})
+    (row,) = filling.together().domains_broken
+    assert (row.domain, row.hosts) == ("left", tuple(host.name for host in plant.hosts))
+    assert set(row.left) == {str(machine) for machine in machines}
+    page = client.get("/capacity/").content.decode()
+    assert f"left ({plant.hosts[0].name}, {plant.hosts[1].name}): " in page
+    # Hosts without one stand in the list of single hosts.
+    Host.objects.update(labels={})
+    assert filling.together().domains == 0
+    assert "failure domain" not in client.get("/capacity/").content.decode()

@@ -5,6 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from millwright.core import pinning
 from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
 from millwright.core.placement import (
     Card,
@@ -15,6 +18,8 @@ from millwright.core.placement import (
     StartedCpu,
     place,
 )
+from millwright.core.placement.filters import FILTERS
+from millwright.core.placement.place import WEIGHTS
 from millwright.core.topology import Cpu, Topology
 
 GIB = 2**30
@@ -188,3 +193,133 @@ def test_a_machine_that_needs_no_core_leaves_realtime_hosts_alone() -> None:
     plan = place(Snapshot((host("h1"), host("h2", realtime=""))), shared)
     assert plan.chosen is not None
     assert plan.chosen.host == "h2"
+
+
+# -- load ------------------------------------------------------------------
+
+
+def shared(**changes: Any) -> MachineWant:
+    want = vplc(service_class=ServiceClass.SHARED, control_vcpus=())
+    return dataclasses.replace(want, **changes)
+
+
+def test_of_hosts_that_have_promised_alike_the_one_that_does_less_is_taken() -> None:
+    hosts = (host("h1", used_ratio=1.5), host("h2", used_ratio=0.4), host("h3", used_ratio=0.9))
+    plan = place(Snapshot(hosts), shared())
+    assert [verdict.host for verdict in plan.verdicts] == ["h2", "h3", "h1"]
+    assert [round(verdict.parts["used"], 2) for verdict in plan.verdicts] == [0.6, 0.1, -0.5]
+
+
+def test_a_hot_host_is_left_even_where_it_has_promised_nothing() -> None:
+    hot = host("h1", used_ratio=1.2)
+    loaded = host("h2", used_ratio=0.3, memory_promised_bytes=7 * GIB, shared_vcpus=5)
+    plan = place(Snapshot((hot, loaded)), shared(memory_bytes=GIB // 4))
+    assert plan.chosen is not None
+    assert plan.chosen.host == "h2"
+    # Nothing was measured of either: as before, by what is promised.
+    quiet = [replace(each, used_ratio=None) for each in (hot, loaded)]
+    plan = place(Snapshot(tuple(quiet)), shared(memory_bytes=GIB // 4))
+    assert plan.chosen is not None
+    assert plan.chosen.host == "h1"
+
+
+def test_a_class_that_is_honoured_goes_before_any_load() -> None:
+    able = {"accel": "kvm", "capabilities": {"fifo": True, "memory_lock": True}}
+    hot = host("h1", used_ratio=9.0, memory_promised_bytes=7 * GIB, shared_vcpus=6, **able)
+    idle = host("h2", used_ratio=0.0, claimed_cpus=frozenset({1}), **able)
+    plan = place(Snapshot((hot, idle)), vplc())
+    assert plan.chosen is not None
+    assert plan.chosen.host == "h1"
+
+
+@st.composite
+def _hosts(draw: st.DrawFn, name: str) -> HostSnapshot:
+    # Two sockets of two cores with two threads each; roles at will, so that cores may be half realtime.
+    cpus = [
+        Cpu(number, node=number // 4, siblings=frozenset({number, number ^ 1}))
+        for number in range(8)
+    ]
+    realtime = draw(st.sets(st.integers(2, 7)))
+    common = set(range(1, 8)) - realtime if draw(st.booleans()) else set()
+    topology = Topology.build(
+        cpus,
+        housekeeping="0",
+        realtime=",".join(map(str, realtime)),
+        shared=",".join(map(str, common)),
+    )
+    return HostSnapshot(
+        name=name,
+        health=draw(st.sampled_from([HostHealth.UP] * 5 + [HostHealth.DOWN])),
+        administration=draw(
+            st.sampled_from([HostAdministration.SCHEDULABLE] * 5 + [HostAdministration.DRAINING])
+        ),
+        topology=topology,
+        memory_bytes=8 * GIB,
+        memory_promised_bytes=draw(st.sampled_from([0, 4 * GIB, 8 * GIB])),
+        disk_free_bytes=draw(st.sampled_from([0, 50 * GIB])),
+        claimed_cpus=frozenset(draw(st.sets(st.integers(1, 7)))),
+        shared_vcpus=draw(st.integers(0, 20)),
+        capabilities=draw(
+            st.sampled_from([{}, {"fifo": True}, {"fifo": True, "memory_lock": True}])
+        ),
+        best_effort=draw(st.booleans()),
+        accel=draw(st.sampled_from(["kvm", "emulation"])),
+        cells=frozenset(draw(st.sampled_from([(), ("line1",)]))),
+        hugepages_free=draw(st.sampled_from([None, {}, {2**21: 999}])),
+        cpu_features=draw(st.sampled_from([None, frozenset(), frozenset({"avx2"})])),
+        storage_free=draw(st.sampled_from([None, {}, {"fast": 9 * GIB}])),
+        cards_free=draw(st.sampled_from([None, CARDS])),
+        nic_free_bytes_s=draw(st.sampled_from([None, 0.0, 1e9])),
+        used_ratio=draw(st.sampled_from([None, 0.0, 0.5, 3.0])),
+    )
+
+
+@st.composite
+def _wants(draw: st.DrawFn) -> MachineWant:
+    kind = draw(st.sampled_from(list(ServiceClass)))
+    return vplc(
+        service_class=kind,
+        control_vcpus=draw(st.sampled_from([(), (1,), (0, 1)])),
+        strict=draw(st.booleans()),
+        cell=draw(st.sampled_from(["", "line1"])),
+        hugepage_bytes=draw(st.sampled_from([0, 0, 2**21])),
+        cpu_features=draw(st.sampled_from([frozenset(), frozenset(), frozenset({"avx2"})])),
+        storage_pool=draw(st.sampled_from(["", "", "fast"])),
+        gpus=draw(st.sampled_from([0, 0, 1])),
+        nic_bytes_s=draw(st.sampled_from([0, 0, 10**8])),
+        started=draw(st.sampled_from([None, None, STARTED, KVM])),
+    )
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_every_host_is_judged_by_every_rule_and_gives_the_cpus_that_it_was_judged_by(
+    data: st.DataObject,
+) -> None:
+    """Counts decide, rules that cannot refuse are left out, verdicts are made later: to the same answers."""
+    hosts = [data.draw(_hosts(f"h{number}")) for number in range(data.draw(st.integers(1, 5)))]
+    want = data.draw(_wants())
+    plan = place(Snapshot(tuple(hosts)), want)
+    by_name = {each.name: each for each in hosts}
+    assert {verdict.host for verdict in plan.verdicts} == by_name.keys()
+    for verdict in plan.verdicts:
+        here = by_name[verdict.host]
+        reasons = [check(here, want) for check in FILTERS]
+        assert list(verdict.reasons) == [reason for reason in reasons if reason is not None]
+        free = pinning.free_cores(here.topology, here.claimed_cpus)
+        assert pinning.count_free_cores(here.topology, here.claimed_cpus) == len(free)
+        if not verdict.accepted:
+            assert verdict.assignment is None
+            continue
+        assert verdict.assignment is not None
+        said = [word for word in verdict.unmet if "no core of its own" in word]
+        lacking = len(verdict.assignment.unmet)
+        assert said == ([f"no core of its own for {lacking} control vCPU"] if lacking else [])
+        assert verdict.score == pytest.approx(
+            sum(WEIGHTS[name] * value for name, value in verdict.parts.items())
+        )
+    order = [(not row.accepted, -(row.score or 0.0), row.host) for row in plan.verdicts]
+    assert order == sorted(order)
+    taken = [row for row in plan.verdicts if row.accepted]
+    assert plan.chosen == (taken[0] if taken else None)
+    assert plan == place(Snapshot(tuple(reversed(hosts))), want)

@@ -13,6 +13,16 @@ from .reasons import Reason, ReasonCode
 Filter = Callable[[HostSnapshot, MachineWant], Reason | None]
 
 
+_CLOSED = {
+    HostAdministration.CORDONED: (
+        ReasonCode.HOST_CORDONED,
+        "the host is cordoned: it takes nothing new",
+    ),
+    HostAdministration.DRAINING: (ReasonCode.HOST_DRAINING, "the host is being drained"),
+    HostAdministration.MAINTENANCE: (ReasonCode.HOST_MAINTENANCE, "the host is in maintenance"),
+}
+
+
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.0f} MiB"
 
@@ -26,15 +36,7 @@ def alive(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 
 def administered(host: HostSnapshot, want: MachineWant) -> Reason | None:
-    codes = {
-        HostAdministration.CORDONED: (
-            ReasonCode.HOST_CORDONED,
-            "the host is cordoned: it takes nothing new",
-        ),
-        HostAdministration.DRAINING: (ReasonCode.HOST_DRAINING, "the host is being drained"),
-        HostAdministration.MAINTENANCE: (ReasonCode.HOST_MAINTENANCE, "the host is in maintenance"),
-    }
-    found = codes.get(host.administration)
+    found = _CLOSED.get(host.administration)
     return Reason(*found) if found else None
 
 
@@ -160,7 +162,7 @@ def has_realtime_cores(host: HostSnapshot, want: MachineWant) -> Reason | None:
         return None
     if host.best_effort and not want.strict:
         return None
-    free = len(pinning.free_cores(host.topology, host.claimed_cpus))
+    free = pinning.count_free_cores(host.topology, host.claimed_cpus)
     if free < len(want.control_vcpus):
         return Reason(
             ReasonCode.NO_REALTIME_CORE,
@@ -216,3 +218,22 @@ FILTERS: tuple[Filter, ...] = (
     has_gpus,
     has_bandwidth,
 )
+
+
+def filters_for(want: MachineWant) -> tuple[Filter, ...]:
+    """Those that may refuse a host for this want; the others pass all of them."""
+    realtime = want.service_class is ServiceClass.REALTIME
+    idle: set[Filter] = set()
+    for check, asked in (
+        (reaches_the_cell, want.cell),
+        (keeps_time, realtime),
+        (has_realtime_cores, realtime and want.control_vcpus),
+        (has_hugepages, want.hugepage_bytes),
+        (has_cpu_features, want.cpu_features),
+        (has_the_cpu_it_runs_with, want.started),
+        (has_gpus, want.gpus),
+        (has_bandwidth, want.nic_bytes_s),
+    ):
+        if not asked:
+            idle.add(check)
+    return tuple(check for check in FILTERS if check not in idle)

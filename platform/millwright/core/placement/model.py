@@ -76,6 +76,8 @@ class HostSnapshot:
     cards_free: tuple[Card, ...] | None = None
     #: what nobody has reserved of the NICs, bytes per second
     nic_free_bytes_s: float | None = None
+    #: CPUs used and waited for lately, as a part of the shared ones
+    used_ratio: float | None = None
 
     @property
     def most_vcpus(self) -> int:

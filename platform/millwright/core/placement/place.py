@@ -1,25 +1,35 @@
-"""Initial placement: filter, assign CPUs, score, choose; every host gets a verdict."""
+"""Initial placement: filter, score, choose; every host gets a verdict when somebody asks for it.
+
+A request waits for it, and a pool may have a thousand hosts: each is filtered and scored by counts, and which
+CPUs it would give, and all its reasons, are worked out for those verdicts that are read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
+from typing import overload
 
 from millwright.core import pinning
 from millwright.core.lifecycle import ServiceClass
 
-from .filters import FILTERS
+from .filters import FILTERS, filters_for
 from .model import HostSnapshot, MachineWant, Snapshot
 from .reasons import Reason
 
-#: Weight of each part of the score. Honouring the class outweighs everything else together.
+#: Weight of each part of the score. One part of the class that is not honoured (a quarter) outweighs everything
+#: else but what is not known; what hosts do outweighs what they have promised.
 WEIGHTS: Mapping[str, float] = {
-    "honoured": 100.0,
+    "honoured": 400.0,
     "known": 50.0,
+    "used": 30.0,
     "memory": 10.0,
     "cpu": 10.0,
     "spare_realtime": 5.0,
 }
+#: A host that wants so many times its shared CPUs is as bad as one that wants more.
+MOST_USED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +42,19 @@ class HostVerdict:
     parts: Mapping[str, float] = field(default_factory=dict)
     #: what of the class the host would not honour, in words
     unmet: tuple[str, ...] = ()
-    assignment: pinning.CpuAssignment | None = None
+    #: whose CPUs it would get
+    judged: tuple[HostSnapshot, MachineWant] | None = field(default=None, repr=False, compare=False)
     #: PCI addresses of the cards that it would get there, with what goes with them
     cards: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
         return not self.reasons
+
+    @property
+    def assignment(self) -> pinning.CpuAssignment | None:
+        """The CPUs that it would get there; worked out when asked for."""
+        return None if self.judged is None else _assigned(*self.judged)
 
     def as_dict(self) -> dict[str, object]:
         """For the database and the pages."""
@@ -57,7 +73,8 @@ class Placement:
 
     want: MachineWant
     chosen: HostVerdict | None
-    verdicts: tuple[HostVerdict, ...]
+    #: those that take it by score, then the others by name
+    verdicts: Sequence[HostVerdict]
     #: the pool as it was read for this plan
     pool: Snapshot | None = field(default=None, repr=False, compare=False)
 
@@ -77,21 +94,94 @@ class Placement:
         )
 
 
+#: A host that takes it: score (negative, so that the best sorts first), name, the host, parts of the score.
+_Taken = tuple[float, str, HostSnapshot, dict[str, float]]
+
+
+class Verdicts(Sequence[HostVerdict]):
+    """Every host's verdict in the order of a plan, each made when it is first read."""
+
+    def __init__(self, want: MachineWant, taken: list[_Taken], refused: list[HostSnapshot]) -> None:
+        self._want, self._taken, self._refused = want, taken, refused
+        self._made: dict[int, HostVerdict] = {}
+
+    def __len__(self) -> int:
+        return len(self._taken) + len(self._refused)
+
+    @overload
+    def __getitem__(self, index: int) -> HostVerdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[HostVerdict, ...]: ...
+    def __getitem__(self, index: int | slice) -> HostVerdict | tuple[HostVerdict, ...]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return tuple(self._at(place) for place in places)
+        return self._at(places)
+
+    def __iter__(self) -> Iterator[HostVerdict]:
+        return (self._at(place) for place in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of other collections that compare by what they hold
+
+    def _at(self, place: int) -> HostVerdict:
+        made = self._made.get(place)
+        if made is None:
+            best = len(self._taken)
+            made = (
+                _accepted(self._want, *self._taken[place])
+                if place < best
+                else _refused(self._refused[place - best], self._want)
+            )
+            self._made[place] = made
+        return made
+
+
 def place(snapshot: Snapshot, want: MachineWant) -> Placement:
     """Choose the best host. Ties go to the first name, so that the same snapshot gives the same plan."""
-    verdicts = [_judge(host, want) for host in sorted(snapshot.hosts, key=lambda host: host.name)]
-    accepted = [verdict for verdict in verdicts if verdict.accepted]
-    best = max(accepted, key=lambda verdict: verdict.score or 0.0, default=None)
-    ordered = sorted(
-        verdicts, key=lambda verdict: (not verdict.accepted, -(verdict.score or 0.0), verdict.host)
+    checks = filters_for(want)
+    asks = _asks_for_equipment(want)
+    # Parts come in the order of their weights.
+    weights = tuple(WEIGHTS.values())
+    taken: list[_Taken] = []
+    refused: list[HostSnapshot] = []
+    for host in snapshot.hosts:
+        for check in checks:
+            if check(host, want) is not None:
+                refused.append(host)
+                break
+        else:
+            parts = _score(host, want, len(_unknown(host, want)) if asks else 0)
+            total = sum(map(mul, weights, parts.values()))
+            taken.append((-total, host.name, host, parts))
+    taken.sort(key=lambda row: row[:2])
+    refused.sort(key=lambda host: host.name)
+    verdicts = Verdicts(want, taken, refused)
+    return Placement(want, verdicts[0] if taken else None, verdicts, snapshot)
+
+
+def _refused(host: HostSnapshot, want: MachineWant) -> HostVerdict:
+    """With every reason, not only the first."""
+    reasons = (check(host, want) for check in FILTERS)
+    return HostVerdict(host.name, tuple(reason for reason in reasons if reason is not None))
+
+
+def _accepted(
+    want: MachineWant, negative: float, name: str, host: HostSnapshot, parts: Mapping[str, float]
+) -> HostVerdict:
+    unmet = _unmet(host, want) if want.service_class is ServiceClass.REALTIME else ()
+    cards = tuple(
+        address
+        for card in want.fitting(host.cards_free or ())[: want.gpus]
+        for address in (card.address, *card.companions)
     )
-    return Placement(want, best, tuple(ordered), snapshot)
+    words = unmet + _unknown(host, want)
+    return HostVerdict(name, (), -negative, parts, words, (host, want), cards)
 
 
-def _judge(host: HostSnapshot, want: MachineWant) -> HostVerdict:
-    reasons = tuple(reason for check in FILTERS if (reason := check(host, want)) is not None)
-    if reasons:
-        return HostVerdict(host.name, reasons)
+def _assigned(host: HostSnapshot, want: MachineWant) -> pinning.CpuAssignment:
     realtime = want.service_class is ServiceClass.REALTIME
     wants = [
         pinning.VcpuWant(index, control=realtime and index in want.control_vcpus)
@@ -102,15 +192,12 @@ def _judge(host: HostSnapshot, want: MachineWant) -> HostVerdict:
     )
     if assignment is None:
         raise AssertionError("a filter let a host pass that the allocator refuses")
-    unmet = _unmet(host, want, assignment) if realtime else ()
-    parts = _score(host, want, assignment, unmet)
-    total = sum(WEIGHTS[name] * value for name, value in parts.items())
-    cards = tuple(
-        address
-        for card in want.fitting(host.cards_free or ())[: want.gpus]
-        for address in (card.address, *card.companions)
-    )
-    return HostVerdict(host.name, (), total, parts, unmet + _unknown(host, want), assignment, cards)
+    return assignment
+
+
+def _asks_for_equipment(want: MachineWant) -> bool:
+    """Whether a host may not have told whether it has what is wanted."""
+    return bool(want.hugepage_bytes or want.cpu_features or want.storage_pool)
 
 
 def _unknown(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
@@ -127,35 +214,43 @@ def _unknown(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
     )
 
 
-def _unmet(
-    host: HostSnapshot, want: MachineWant, assignment: pinning.CpuAssignment
-) -> tuple[str, ...]:
-    words = []
+def _coreless(host: HostSnapshot, want: MachineWant) -> int:
+    """Control vCPUs for which a host that takes it has no core of its own."""
+    if want.strict or not host.best_effort or not want.control_vcpus:
+        # There a filter has asked for all of them.
+        return 0
+    free = pinning.count_free_cores(host.topology, host.claimed_cpus)
+    return max(0, len(want.control_vcpus) - free)
+
+
+def _unmet(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
+    able, words = host.capabilities, []
     if host.accel != "kvm":
         words.append("emulated: timing is not promised")
-    if assignment.unmet:
-        words.append(f"no core of its own for {len(assignment.unmet)} control vCPU")
-    if not host.capabilities.get("fifo", False):
+    if without := _coreless(host, want):
+        words.append(f"no core of its own for {without} control vCPU")
+    if not able.get("fifo"):
         words.append("no FIFO priority")
-    if not host.capabilities.get("memory_lock", False):
+    if not able.get("memory_lock"):
         words.append("memory is not locked")
     return tuple(words)
 
 
-def _score(
-    host: HostSnapshot, want: MachineWant, assignment: pinning.CpuAssignment, unmet: tuple[str, ...]
-) -> dict[str, float]:
-    """Parts between 0 and 1, larger is better."""
-    memory_after = host.memory_free_bytes - want.ordinary_bytes
-    shared = max(1, host.most_vcpus)
+def _score(host: HostSnapshot, want: MachineWant, unknown: int) -> dict[str, float]:
+    """Parts of about 0 to 1, larger is better. `unknown`: what it needs and the host has not told."""
+    memory = host.memory_bytes
+    promised = (host.shared_vcpus + want.vcpus) / max(1, host.most_vcpus)
     cores = len(host.topology.realtime)
     needs_core = want.service_class is ServiceClass.REALTIME and bool(want.control_vcpus)
+    # Of a host of which nothing was measured lately no load is assumed.
+    used = host.used_ratio or 0.0
     return {
-        "honoured": 1.0 - min(1.0, 0.25 * len(unmet)) if needs_core else 1.0,
+        "honoured": 1.0 - min(1.0, 0.25 * len(_unmet(host, want))) if needs_core else 1.0,
         # Where it is known that all is there comes before where it is not.
-        "known": -0.25 * len(_unknown(host, want)),
-        "memory": memory_after / host.memory_bytes if host.memory_bytes else 0.0,
-        "cpu": 1.0 - min(1.0, (host.shared_vcpus + want.vcpus) / shared),
+        "known": -0.25 * unknown,
+        "used": 1.0 - (used if used < MOST_USED else MOST_USED),
+        "memory": (host.memory_free_bytes - want.ordinary_bytes) / memory if memory else 0.0,
+        "cpu": 1.0 - min(1.0, promised),
         # Machines that need no core leave hosts with many free ones to those that do.
         "spare_realtime": 0.0
         if needs_core or not cores

@@ -13,8 +13,8 @@ from millwright.accounts.permissions import may
 from millwright.balancing import filling
 from millwright.balancing.pictures import Pictures
 
-#: Hosts on one page, and machines of a loss that are named.
-HOSTS_A_PAGE, NAMED = 50, 20
+#: Hosts on one page.
+HOSTS_A_PAGE = 50
 
 
 @login_required
@@ -25,7 +25,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
     pictures = Pictures()
     kinds = [f"{template}/{size}" for template, size in filling.kinds()]
     asked = request.GET.get("kind", "")
-    heat, losses = pictures.heat(), pictures.losses()
+    heat, losses, together = pictures.heat(), pictures.losses(), pictures.together()
     left = [row for row in losses.value or () if row.left]
     context = {
         "heat": heat,
@@ -34,11 +34,16 @@ def capacity(request: HttpRequest) -> HttpResponse:
         ),
         "losses": losses,
         "broken": [
-            {"host": row.host, "left": row.left[:NAMED], "more": max(len(row.left) - NAMED, 0)}
+            {
+                "host": row.host,
+                "left": row.left[: filling.NAMED],
+                "more": max(len(row.left) - filling.NAMED, 0),
+            }
             for row in sorted(left, key=lambda row: (-len(row.left), row.host))[:HOSTS_A_PAGE]
         ],
         "broken_more": max(len(left) - HOSTS_A_PAGE, 0),
         "fine": len(losses.value or ()) - len(left),
+        "together": together,
         "kinds": kinds,
         "kind": asked,
         "growth": request.GET.get("growth", ""),
@@ -63,7 +68,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
                 told = error.message_dict
                 context["wrong"] = {"growth": told.pop("growth", [])}
                 context["errors"] = [text for texts in told.values() for text in texts]
-    answers = (heat, losses, context["fits"])
+    answers = (heat, losses, together, context["fits"])
     context["computing"] = any(row is not None and row.computing for row in answers)
     return render(request, "portal/capacity.html", context)
 

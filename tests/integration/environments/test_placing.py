@@ -1,0 +1,111 @@
+"""A new machine goes where there is room and where least is done: by what was measured lately, small plant or large."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from millwright.balancing import pictures
+from millwright.balancing.models import Picture
+from millwright.catalog.models import TemplateVersion
+from millwright.core.placement import Placement
+from millwright.environments.models import DemandSample, Machine
+from millwright.environments.placement import place_machine, preview
+from millwright.inventory.models import CpuClaim, Host
+
+from tests.integration.environments.test_draining import machines
+from tests.support.plant import Plant
+
+__all__ = ["machines"]
+
+
+def _plan() -> Placement:
+    spec = TemplateVersion.objects.get().spec
+    shared = [{"role": "shared"}, {"role": "shared"}]
+    size = {"name": "small", "vcpus": shared, "memory_bytes": 2**30, "disk_bytes": 2**31}
+    return preview(spec | {"class": "shared", "sizes": [size]}, "small", cell="", strict=False)
+
+
+def _used(plan: Placement) -> dict[str, float]:
+    return {verdict.host: round(verdict.parts["used"], 3) for verdict in plan.verdicts}
+
+
+@pytest.fixture
+def hot(plant: Plant, machines: list[Machine]) -> tuple[str, str]:
+    """Both hosts hold one machine of the same size; that of the first wants more CPUs than there are."""
+    first, second = plant.hosts
+    CpuClaim.objects.all().delete()
+    Machine.objects.update(service_class="shared", realtime_cores=0, cpu_assignment={})
+    Machine.objects.filter(pk=machines[1].pk).update(host=second)
+    now = timezone.now()
+    for minute in range(1, 9):
+        at = now - dt.timedelta(minutes=minute)
+        for machine, ratio in ((machines[0], 4.0), (machines[1], 0.25)):
+            DemandSample.objects.create(
+                machine=machine, at=at, cpu_ratio=ratio / 2, wait_ratio=ratio / 2
+            )
+    return first.name, second.name
+
+
+def test_a_new_machine_does_not_go_to_the_hottest_host(
+    plant: Plant, machines: list[Machine], hot: tuple[str, str]
+) -> None:
+    first, second = hot
+    plan = _plan()
+    assert plan.chosen is not None
+    assert plan.chosen.host == second
+    # Three shared CPUs each: four wanted of them, and a quarter of one.
+    assert _used(plan) == {first: round(1 - 4 / 3, 3), second: round(1 - 0.25 / 3, 3)}
+    shown: Any = plan.as_dict()["hosts"]
+    assert all("used" in row["parts"] for row in shown)
+    # What it works with on cores of its own is nobody else's.
+    claims = {"0": "3", "1": "4", "2": "5"}
+    Machine.objects.filter(pk=machines[0].pk).update(cpu_assignment={"claims": claims})
+    assert _used(_plan())[first] == round(1 - 1 / 3, 3)
+    # Long ago is not lately; equal again, they go by name.
+    DemandSample.objects.update(at=timezone.now() - dt.timedelta(minutes=20))
+    plan = _plan()
+    assert plan.chosen is not None
+    assert (plan.chosen.host, _used(plan)) == (first, {first: 1.0, second: 1.0})
+
+
+def test_a_machine_that_is_moved_or_started_goes_by_it_too(
+    plant: Plant, machines: list[Machine], hot: tuple[str, str]
+) -> None:
+    plan = place_machine(machines[1])
+    assert plan.chosen is not None
+    assert plan.chosen.host == hot[1]
+
+
+def test_of_a_large_plant_what_the_orchestrator_keeps_is_read(
+    plant: Plant,
+    machines: list[Machine],
+    hot: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: Any,
+) -> None:
+    asked = _used(_plan())
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    assert set(_used(_plan()).values()) == {1.0}
+    begun = timezone.now()
+    pictures.picture_round(begun)
+    DemandSample.objects.all().delete()
+    with django_assert_max_num_queries(8):
+        plan = _plan()
+    assert _used(plan) == asked
+    # What is kept of long ago tells nothing, and keeps nobody away.
+    Picture.objects.update(as_of=begun - pictures.STALE)
+    assert set(_used(_plan()).values()) == {1.0}
+
+
+def test_a_host_that_is_gone_or_new_does_no_harm(
+    plant: Plant, hot: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    pictures.picture_round()
+    Picture.objects.filter(name="used").update(body={"nobody": 3.0})
+    plan = _plan()
+    assert plan.chosen is not None
+    assert Host.objects.filter(name=plan.chosen.host).exists()
