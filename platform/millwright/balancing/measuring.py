@@ -19,6 +19,8 @@ from .plant import SHORT, machines_on_hosts, read_plant
 
 #: Moves that are looked at in one round.
 AT_ONCE = 100
+#: What shadow noted longer ago, while nobody measured, is not compared with what is now.
+NOTED_FOR = dt.timedelta(hours=6)
 
 
 def measure_round(now: dt.datetime | None = None) -> int:
@@ -39,18 +41,20 @@ def measure_round(now: dt.datetime | None = None) -> int:
         if row.operation.state == OperationState.SUCCEEDED
         and (row.operation.ended_at or now) <= now - SHORT
     ]
-    if done:
+    noted = _noted(now)
+    if done or noted:
         plant = read_plant(now)
         entitled, used = loads(plant), used_on(plant)
         memory: dict[str, float] = {}
+        both = [*done, *noted]
         waits = waited_on(
-            {row.source_id for row in done} | {row.destination_id for row in done}, now
+            {row.source_id for row in both} | {row.destination_id for row in both}, now
         )
-        for row in done:
+        for row in both:
             here, there = row.source.name, row.destination.name
             after = waits.get(row.source_id, 0.0) + waits.get(row.destination_id, 0.0)
             move = getattr(row.operation, "move", None)
-            row.state = "moved"
+            row.state = "moved" if row.state == "moving" else row.state
             row.actual = {
                 # What was expected is measured so, too.
                 "source": _rounded(entitled.get(here)),
@@ -68,8 +72,18 @@ def measure_round(now: dt.datetime | None = None) -> int:
                     "memory_source": _rounded(memory.get(here)),
                     "memory_target": _rounded(memory.get(there)),
                 }
-    Recommendation.objects.bulk_update([*failed, *done], ["state", "actual"])
-    return len(failed) + len(done)
+    Recommendation.objects.bulk_update([*failed, *done, *noted], ["state", "actual"])
+    return len(failed) + len(done) + len(noted)
+
+
+def _noted(now: dt.datetime) -> list[Recommendation]:
+    """Moves of shadow that would have ended as long ago as those that are measured: without them, how is it?"""
+    rows = Recommendation.objects.filter(
+        state="shadow", actual={}, created_at__lte=now - SHORT, created_at__gt=now - NOTED_FOR
+    ).select_related("operation", "source", "destination")[:AT_ONCE]
+    return [
+        row for row in rows if row.created_at + dt.timedelta(seconds=row.seconds) <= now - SHORT
+    ]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -174,6 +174,33 @@ class Balancer(models.Model):
         return f"{self.mode}, level {self.level}"
 
 
+class BalanceRound(models.Model):
+    """What a round did and why it did nothing more. The newest is kept in full, of older ones the numbers."""
+
+    at = models.DateTimeField(unique=True)
+    mode = models.CharField(max_length=10, choices=MODES)
+    level = models.PositiveSmallIntegerField()
+    #: moves that it decided
+    moves = models.PositiveIntegerField(default=0)
+    #: how the pool stood, and how after the moves: {"before", "after"}
+    figures = models.JSONField(default=dict)
+    #: of the newest: [{"machine": "" for the round, "code", "text"}], the first of them
+    refused = models.JSONField(default=list)
+    #: how many there were of each code
+    counts = models.JSONField(default=dict)
+    #: hard rules and amounts that did not hold: [{"kind", "subject", "text", "why", "mending"}]; of the newest
+    violations = models.JSONField(default=list)
+    broken = models.PositiveIntegerField(default=0)
+    #: where something is in shadow: {pool, "" for all: {"above": hosts, "foreseen": hosts above with the moves}}
+    shadow = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {self.moves}"
+
+
 class MovePlan(models.Model):
     """Moves that a round decided as one, since one by one they lead nowhere. Rounds carry it out."""
 

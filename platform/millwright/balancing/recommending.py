@@ -21,7 +21,7 @@ from millwright.environments.models import Machine
 from millwright.environments.moving import move_machine
 from millwright.inventory.models import Host
 
-from . import circling
+from . import circling, reporting
 from .filling import MOST_SPARE, HeatChange, heat_change
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
@@ -68,7 +68,7 @@ def set_mode(
     row.mode, row.level = mode, level or row.level
     row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
     if mode == Mode.OFF:
-        drop(_("balancing was switched off"), timezone.now())
+        drop("balancing was switched off", timezone.now())
     row.save(update_fields=("mode", "level", "spare_hosts"))
     record(
         actor,
@@ -99,7 +99,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     row = balancer()
     if row.mode == Mode.OFF and not anything_balances(row):
         # A pool's or a machine's own mode may have been the last.
-        drop(_("balancing was switched off"), now)
+        drop("balancing was switched off", now)
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
@@ -133,6 +133,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
         else:
             rows = _kept(wishes, made, machines, hosts, waited)
             wishes.end(made.moves, made.refused, machines)
+        told_of = replace(plant, settings=settings)
+        reporting.note(told_of, made, moves=len(rows), level=row.level, mode=row.mode, now=now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
         told = row.state
         following = _without(asdict(made.state), told, waiting)
@@ -219,6 +221,16 @@ def _without(state: dict[str, Any], before: dict[str, Any], names: set[str]) -> 
             if name in before.get(key, {}):
                 state[key][name] = before[key][name]
     return state
+
+
+def next_round() -> dt.datetime | None:
+    """When the next round is due; nothing: none is made."""
+    row = balancer()
+    if row.mode == Mode.OFF and not anything_balances(row):
+        return None
+    return (
+        timezone.now() if row.last_round is None else row.last_round + dt.timedelta(seconds=EVERY_S)
+    )
 
 
 def anything_balances(row: Balancer) -> bool:

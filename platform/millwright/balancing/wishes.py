@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q
-from django.utils.translation import gettext as _
 
 from millwright.core.balancing import Circle, Code, Move, Refusal
 from millwright.environments.models import Machine
@@ -115,7 +114,7 @@ class Wishes:
         Recommendation.objects.filter(pk__in=on).update(wanted_at=self._now)
         for pk in on:
             self._plans.pop(self._left.pop(pk).plan_id, None)
-        other = _("another machine of its plan is not there any more")
+        other = "another machine of its plan is not there any more"
         self._end({row.pk: gone.get(row.pk, other) for row in self._left.values()})
 
     def end(
@@ -132,13 +131,13 @@ class Wishes:
             if row.pk in reasons:
                 continue
             if move is not None and move.target != row.destination.name:
-                text = _("a later round wants it on %(host)s") % {"host": move.target}
+                text = f"a later round wants it on {move.target}"
             elif move is not None and str(move.mode) != row.mode:
-                text = _("another mode holds for it now: %(mode)s") % {"mode": move.mode}
+                text = f"another mode holds for it now: {move.mode}"
             elif move is not None:
-                text = _("a later round wants it with other moves than before")
+                text = "a later round wants it with other moves than before"
             else:
-                text = own.get(name) or of_round or _("what it was for is over")
+                text = own.get(name) or of_round or "what it was for is over"
             reasons[row.pk] = text
         self._end(reasons)
 
@@ -169,9 +168,9 @@ class Wishes:
         for row in self._left.values():
             machine = machines.get(str(row.machine))
             if machine is None:
-                found[row.pk] = _("the machine is on no host any more")
+                found[row.pk] = "the machine is on no host any more"
             elif machine.host_id != row.source_id:
-                found[row.pk] = _("the machine is on %(host)s now") % {"host": machine.host}
+                found[row.pk] = f"the machine is on {machine.host} now"
         return found
 
     def _end(self, reasons: Mapping[Any, str]) -> None:

@@ -41,6 +41,21 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("request %(name)s by %(who)s, approved by %(by)s"),
     ),
     ("policy", _("policy")),
+    # Why a round wants a move no longer.
+    ("the machine is on no host any more", _("the machine is on no host any more")),
+    ("the machine is on %(host)s now", _("the machine is on %(host)s now")),
+    ("a later round wants it on %(host)s", _("a later round wants it on %(host)s")),
+    ("another mode holds for it now: %(mode)s", _("another mode holds for it now: %(mode)s")),
+    (
+        "a later round wants it with other moves than before",
+        _("a later round wants it with other moves than before"),
+    ),
+    ("what it was for is over", _("what it was for is over")),
+    (
+        "another machine of its plan is not there any more",
+        _("another machine of its plan is not there any more"),
+    ),
+    ("balancing was switched off", _("balancing was switched off")),
     # Why a host cannot take a machine.
     ("the host is down", _("the host is down")),
     ("the host does not answer at the moment", _("the host does not answer at the moment")),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from millwright.accounts.models import Project
 from millwright.audit.actions import record
-from millwright.balancing import entitling
+from millwright.balancing import entitling, reporting
 from millwright.balancing.circling import plan_round
 from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
@@ -39,6 +39,7 @@ from millwright.operations.volumes import POOL
 from .forcing import forces_round
 from .hosts import Hosts
 from .traits import traits_round
+from .watcher import prune_samples
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,13 @@ def shares(hosts: Hosts, now: dt.datetime) -> int:
     )
 
 
+def forget_round(now: dt.datetime) -> int:
+    """What no balancing looks at any more, once an hour."""
+    if now.minute:
+        return 0
+    return prune_samples(now) + reporting.forget(now)
+
+
 def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
@@ -171,6 +179,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: plan_round(now),
         lambda: balance_round(now),
         lambda: measure_round(now),
+        lambda: forget_round(now),
         lambda: shares(hosts, now),
         lambda: traits_round(hosts, now),
         lambda: forces_round(now),

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from django.utils import timezone
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import User
+from millwright.balancing import recommending
+from millwright.balancing.models import PlacementRule
 from millwright.cli import client
 from millwright.cli.errors import CliError
 from millwright.environments import actions
@@ -241,6 +243,20 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
         "give the mode too"
         in shell(plant.operator, "recommendation", "mode", "--spare", "1").output
     )
+    assert "no round has been made yet" in shell(plant.operator, "recommendation", "round").output
+    assert shell.json(plant.operator, "recommendation", "shadow") == []
+    PlacementRule.objects.create(name="else", kind="on_hosts").machines.add(Machine.objects.get())
+    before = Machine.objects.values("movability", "service_class", "cpu_assignment").get()
+    Machine.objects.update(movability="never", service_class="shared", cpu_assignment={})
+    recommending.balance_round()
+    said = shell(plant.operator, "recommendation", "round").output
+    assert "shadow, level 3, 0 moves decided" in said
+    assert "rule else: on mw0-h1; not mended: " in said
+    assert "not mended: " in shell(plant.operator, "rule", "show", "else").output
+    [summed] = shell.json(plant.operator, "recommendation", "shadow")
+    assert (summed["pool"], summed["moves"]) == ("(all)", 0)
+    PlacementRule.objects.all().delete()
+    Machine.objects.update(**before)
     file = tmp_path / "shifts.json"
     line = {"name": "rush", "vms": ["one/vplc"], "until": "2030-05-08T12:00", "priority": 9}
     file.write_text(json.dumps([line]), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import permissions, serializers
 from rest_framework.decorators import action
@@ -9,9 +10,9 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
-from millwright.balancing import hours, recommending
+from millwright.balancing import hours, recommending, reporting
 from millwright.balancing.filling import MOST_SPARE
-from millwright.balancing.models import Balancer, MovePlan, Recommendation
+from millwright.balancing.models import Balancer, BalanceRound, MovePlan, Recommendation
 
 from .environments import ReasonInput, _reason
 from .plant import HeatOutput
@@ -106,6 +107,62 @@ class BalancerSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class RefusedOutput(serializers.Serializer):
+    """`machine`: empty when it is said of the whole round."""
+
+    machine = serializers.CharField(allow_blank=True)
+    code = serializers.CharField(allow_blank=True)
+    text = serializers.CharField()
+
+
+class NotHeldOutput(serializers.Serializer):
+    """A hard rule or an amount that did not hold. `why`: it is not mended, or `mending` by these moves."""
+
+    kind = serializers.CharField()
+    subject = serializers.CharField()
+    text = serializers.CharField()
+    why = serializers.CharField(allow_blank=True)
+    mending = serializers.BooleanField()
+
+
+class RoundSerializer(serializers.ModelSerializer):
+    """`counts`: refusals by code, `refused` the first of them; `broken`: how many do not hold, `violations` the first."""
+
+    refused = RefusedOutput(many=True, read_only=True)
+    violations = NotHeldOutput(many=True, read_only=True)
+
+    class Meta:
+        model = BalanceRound
+        fields = (
+            "at",
+            "mode",
+            "level",
+            "moves",
+            "figures",
+            "counts",
+            "refused",
+            "broken",
+            "violations",
+        )
+        read_only_fields = fields
+
+
+class RoundOutput(serializers.Serializer):
+    """Nothing before the first round."""
+
+    round = RoundSerializer(allow_null=True)
+    next_at = serializers.DateTimeField(allow_null=True)
+
+
+class ShadowSumOutput(serializers.Serializer):
+    """`pool`: empty for all. Minutes of hosts above the threshold in the last week: as it was, and as foreseen."""
+
+    pool = serializers.CharField(allow_blank=True)
+    moves = serializers.IntegerField()
+    above_minutes = serializers.IntegerField()
+    foreseen_minutes = serializers.IntegerField()
+
+
 class HeatChangeOutput(serializers.Serializer):
     """One host's ratios before and after; `touched`: machines leave or come."""
 
@@ -159,6 +216,23 @@ class RecommendationViewSet(Readable):
     def heat(self, request: HttpRequest) -> Response:
         """The pool's ratios now, and with every move made that waits for a person."""
         return Response(HeatChangeOutput(recommending.before_after(), many=True).data)
+
+    @extend_schema(responses={200: RoundOutput})
+    @action(
+        detail=False, methods=["get"], pagination_class=None, filter_backends=(), url_path="round"
+    )
+    def last_round(self, request: HttpRequest) -> Response:
+        """The last round: what it decided, and why it did nothing or no more."""
+        row = reporting.last()
+        told = {"round": row, "next_at": recommending.next_round()}
+        return Response(RoundOutput(told).data)
+
+    @extend_schema(responses={200: ShadowSumOutput(many=True)})
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
+    def shadow(self, request: HttpRequest) -> Response:
+        """What shadow would have done in the last week, for all and by resource pool."""
+        rows = reporting.shadow_sums(timezone.now())
+        return Response(ShadowSumOutput(rows, many=True).data)
 
     @extend_schema(request=CalendarInput, responses={200: CalendarOutput})
     @action(detail=False, methods=["get", "post"], pagination_class=None, filter_backends=())

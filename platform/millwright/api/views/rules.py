@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from millwright.accounts.permissions import may, sees_everything
 from millwright.api.bases import ProjectRows
-from millwright.balancing import ruling
+from millwright.balancing import reporting, ruling
 from millwright.balancing.models import PlacementRule
 
 from .environments import ReasonInput, _reason
@@ -25,16 +25,26 @@ class KeepersChange(permissions.BasePermission):
         return request.method in permissions.SAFE_METHODS or may(request.user, "pool")
 
 
+class BrokenOutput(serializers.Serializer):
+    """`why`: why the round does not mend it, or with `mending` the moves by which it does."""
+
+    text = serializers.CharField()
+    why = serializers.CharField(allow_blank=True)
+    mending = serializers.BooleanField()
+
+
 class RuleSerializer(serializers.ModelSerializer):
     """`machines`: as "environment/machine", those of one's projects; `others`: how many it names beside.
 
-    `gone`: hosts that it names and that have left the pool.
+    `gone`: hosts that it names and that have left the pool. `broken`: what the last round found of a rule that must
+    hold, and why it is not mended; for those who read the whole plant.
     """
 
     machines = serializers.SerializerMethodField()
     others = serializers.SerializerMethodField()
     hosts = serializers.SlugRelatedField("name", many=True, read_only=True)
     gone = serializers.ListField(child=serializers.CharField(), read_only=True)
+    broken = serializers.SerializerMethodField()
 
     class Meta:
         model = PlacementRule
@@ -45,6 +55,7 @@ class RuleSerializer(serializers.ModelSerializer):
             "others",
             "hosts",
             "gone",
+            "broken",
             "hard",
             "weight",
             "minimum",
@@ -67,6 +78,15 @@ class RuleSerializer(serializers.ModelSerializer):
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_machines(self, row: PlacementRule) -> list[str]:
         return self._seen(row)
+
+    @extend_schema_field(BrokenOutput(allow_null=True))
+    def get_broken(self, row: PlacementRule) -> dict[str, Any] | None:
+        if not row.enabled or not sees_everything(self.context["request"].user):
+            return None
+        if "broken_rules" not in self.context:
+            self.context["broken_rules"] = reporting.broken_rules(reporting.last())
+        entry = self.context["broken_rules"].get(row.name)
+        return entry and BrokenOutput(entry).data
 
     def get_others(self, row: PlacementRule) -> int:
         return len(row.machines.all()) - len(self._seen(row))

@@ -129,5 +129,45 @@ def heat(number: int | None, form: str) -> None:
     show_rows(words, ("host", "cpu", "memory", "cores"), form)
 
 
+@recommendation.command("round")
+@format_option
+def last_round(form: str) -> None:
+    """What the last round decided, and why it did nothing or no more."""
+    told = Api.from_settings().get("recommendations/round/")
+    row = told["round"]
+    if form == "json":
+        show_one(told, form)
+        return
+    if row is None:
+        click.echo("no round has been made yet")
+        return
+    click.echo(f"{row['at']}: {row['mode']}, level {row['level']}, {row['moves']} moves decided")
+    if told["next_at"]:
+        click.echo(f"next: {told['next_at']}")
+    if before := row["figures"].get("before"):
+        after = row["figures"]["after"]
+        click.echo(
+            f"unevenness {before['imbalance']:.2f} → {after['imbalance']:.2f}, fullest "
+            f"{before['highest_host']} {_percent(before['highest'])} → "
+            f"{after['highest_host']} {_percent(after['highest'])}"
+        )
+    for entry in row["violations"]:
+        lead = "being mended" if entry["mending"] else "not mended"
+        click.echo(f"{entry['text']}; {lead}: {entry['why'] or 'no move that is allowed does it'}")
+    for refusal in row["refused"]:
+        click.echo(refusal["text"])
+    if left := sum(row["counts"].values()) - len(row["refused"]):
+        click.echo(f"and {left} more")
+
+
+@recommendation.command()
+@format_option
+def shadow(form: str) -> None:
+    """What shadow would have done in the last week: moves, and host-minutes above the threshold."""
+    rows = Api.from_settings().get("recommendations/shadow/")
+    rows = [row | {"pool": row["pool"] or "(all)"} for row in rows]
+    show_rows(rows, ("pool", "moves", "above_minutes", "foreseen_minutes"), form)
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value * 100:.0f} %"

@@ -77,8 +77,12 @@ def show(name: str, form: str) -> None:
     """Show one rule, and what stands against it."""
     api = Api.from_settings()
     row = api.get(f"rules/{name}/")
-    show_one(row, form)
+    show_one(row, form, hide=() if form == "json" else ("broken",))
     if form != "json":
+        if broken := row.get("broken"):
+            lead = "being mended" if broken["mending"] else "not mended"
+            why = broken["why"] or "no move that is allowed does it"
+            click.echo(f"{broken['text']}; {lead}: {why}")
         _tell(api.post("rules/check/", {**{key: row[key] for key in FIELDS}, "current": name}))
 
 

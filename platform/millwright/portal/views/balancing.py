@@ -9,10 +9,11 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
-from millwright.balancing import recommending
+from millwright.balancing import recommending, reporting
 from millwright.balancing.filling import MOST_SPARE, HeatChange
 from millwright.balancing.models import Balancer, Recommendation
 
@@ -73,6 +74,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
     if look is not None or Recommendation.objects.filter(state="open").exists():
         changes = recommending.before_after(look)
     touched = [row for row in changes if row.touched]
+    told = reporting.last()
     context = {
         "balancer": balancer,
         "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
@@ -84,6 +86,9 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "look": look,
         "changes": touched,
         "others": len(changes) - len(touched),
+        "round": told,
+        "reasons": reporting.reasons(told),
+        "shadow": reporting.shadow_sums(timezone.now()),
     }
     return render(request, "portal/balancing.html", context)
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from millwright.accounts.permissions import may, sees_everything
-from millwright.balancing import ruling
+from millwright.balancing import reporting, ruling
 from millwright.balancing.models import PlacementRule
 from millwright.environments.models import Machine
 from millwright.inventory.models import Host
@@ -57,6 +57,8 @@ class Rules(Rows):
         if not sees_everything(user):
             own = set(user.memberships.values_list("project_id", flat=True))
         broken = ruling.broken_now(shown)
+        # Why names other projects' machines.
+        told = reporting.broken_rules(reporting.last()) if own is None else {}
         rows = []
         for row in shown:
             everything = list(row.machines.all())
@@ -68,6 +70,7 @@ class Rules(Rows):
                     "others": len(everything) - len(seen),
                     "hosts": row.hosts.all(),
                     "broken": row.pk in broken,
+                    "told": told.get(row.name) if row.pk in broken else None,
                 }
             )
         return {
