@@ -13,15 +13,18 @@ from .state import State
 if TYPE_CHECKING:
     from .order import Task
 
-#: legs started in trying, all sequences together; about a second
+#: legs started in trying, all sequences together; about half a second, and a sixth of that where nobody more may go
+#: over third hosts, which leaves less to look for
 WORK = 6_000_000
+FEW_WORK = 1_500_000
 #: more moves than this are left as the lists order them
 MOST_MOVES = 128
 #: third hosts that are looked at beside those that the moves touch: those with the most room
 THIRD_HOSTS = 12
 
-#: how much longer orders are accepted at first, as shares of the whole: one search with each
-HOT = (0.03, 0.1, 0.3)
+#: searches: with walls at first or not (see `sequence`), how much longer orders are accepted at first, as a share of
+#: the whole; each starts from the given order, the last from the best that was found
+SEARCHES = ((True, 0.1), (False, 0.05), (True, 0.05), (True, 0.1), (True, 0.02))
 
 #: A leg: which unit, and to which host.
 Script = list[tuple[int, int]]
@@ -74,10 +77,14 @@ def shorten(
             vias[index, hops[index]] = place[host]
             hops[index] += 1
     start = Sequence(np.array([number[unit] for unit, _ in script], np.int64), vias, hops)
-    steps = WORK // max(len(script), 1)
+    work = WORK if most > len(script) - len(tasks) else FEW_WORK
+    steps = work // max(len(script), 1)
     best, found = start, np.inf
-    for seed, hot in enumerate(HOT, 1):
-        one, last = shorter(problem, start, most, steps // len(HOT), enough, hot, seed)
+    for seed, (walled, hot) in enumerate(SEARCHES, 1):
+        begin = best if seed == len(SEARCHES) else start
+        one, last = shorter(
+            problem, begin, most, steps // len(SEARCHES), enough, hot, seed, walled=walled
+        )
         if last < found:
             best, found = one, last
     made = [0] * len(units)
