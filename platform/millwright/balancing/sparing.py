@@ -19,17 +19,21 @@ from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from millwright.core.balancing import (
+    RELATED_TRIES,
     FailureVerdict,
     Host,
     HostState,
     Plant,
     Room,
+    RuleKind,
     Sort,
     Vm,
     doubtful,
     failure_capacity,
+    least_tries,
     losses_of,
     page_bytes,
+    related_survive,
 )
 from millwright.core.lifecycle import HostHealth, ServiceClass
 from millwright.core.placement import HostSnapshot, HostVerdict, Placement, Snapshot
@@ -115,11 +119,16 @@ class _Pool:
         self._hosts: tuple[HostSnapshot, ...] = snapshot.hosts if snapshot else ()
         #: sums know the reservations that machines have, not those that the calendar gives them
         self._told = snapshot is not None and all("reservation" not in line for line in calendar)
+        self._bare: tuple[tuple[Host, ...], list[tuple[UUID, Vm]]] | None = None
 
     def with_it(self, vm: Vm, k: int) -> FailureVerdict | None:
         """May any k hosts die with the machine standing there? Nothing: sums say so already."""
         if self._told and vm.host in self._index:
-            found = doubtful(self._room(vm), k)
+            room = self._room(vm)
+            known = doubtful(replace(room, odd=np.zeros_like(room.odd)), k)
+            if known is not None and not len(known) and self._related(vm, k, room):
+                return None
+            found = doubtful(room, k)
             if found is not None and not len(found):
                 return None
             if found is not None and len(found) <= MOST_DOUBTFUL:
@@ -312,12 +321,47 @@ class _Pool:
             np.int64,
         )
 
+    def _related(self, vm: Vm, k: int, room: Room) -> bool:
+        """Whether machines of which sums tell nothing surely find a place, whichever k hosts die."""
+        number = int((room.odd & room.live).sum())
+        if not number:
+            return True
+        if number > MOST_DOUBTFUL or least_tries(number, k) > RELATED_TRIES:
+            return False
+        plant = self._around(vm, ())
+        meant = {
+            name for rule in plant.rules if rule.kind is not RuleKind.APART for name in rule.vms
+        } | self._needy
+        # As sums have it: a machine that is about to be placed is one of them if rules or needs make it one.
+        if bool(room.odd[self._index[str(vm.host)]]):
+            meant.add(vm.name)
+        on = {str(row.host) for row in plant.vms if row.name in meant}
+        return related_survive(plant, k, on)
+
+    @cached_property
+    def _needy(self) -> set[str]:
+        """Machines whose templates want what not every host has, by name. One query at most."""
+        if not self._needs:
+            return set()
+        rows = machines_on_hosts().filter(template_version__in=list(self._needs))
+        return {f"{env}/{name}" for env, name in rows.values_list("environment__name", "name")}
+
+    def _read(self, names: Collection[str]) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
+        """All hosts; the machines of these, of hard rules and with needs. Kept where no hosts are named."""
+        if not names and self._bare is not None:
+            return self._bare
+        rules = PlacementRule.objects.filter(enabled=True, hard=True).values_list("pk", flat=True)
+        asked = Q(placement_rules__in=list(rules)) | Q(template_version__in=list(self._needs))
+        if names:
+            asked |= Q(host__name__in=names)
+        found = read_some(machines_on_hosts().filter(asked).distinct())
+        if not names:
+            self._bare = found
+        return found
+
     def _around(self, vm: Vm, names: Collection[str]) -> Plant:
         """These hosts with their machines, those of hard rules and with needs, and the rest of the pool as amounts."""
-        rules = PlacementRule.objects.filter(enabled=True, hard=True).values_list("pk", flat=True)
-        asked = Q(host__name__in=names) | Q(placement_rules__in=list(rules))
-        asked |= Q(template_version__in=list(self._needs))
-        hosts, rows = read_some(machines_on_hosts().filter(asked).distinct())
+        hosts, rows = self._read(names)
         vms = [row for _key, row in rows if row.name != vm.name]
         listed: dict[str, list[Vm]] = defaultdict(list)
         for row in vms:

@@ -17,6 +17,7 @@ from millwright.balancing import recommending, sparing
 from millwright.balancing.models import Balancer, PlacementRule
 from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
+from millwright.core.balancing import related_survive
 from millwright.core.placement import HostVerdict, Placement
 from millwright.environments import actions, placement
 from millwright.environments.models import Environment, Machine, StartedCpu
@@ -232,7 +233,7 @@ def _pool(plant: Plant, dice: random.Random, hosts: int, per_host: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [1, 2, 3])
 def test_sums_and_the_whole_plant_say_the_same(
     plant: Plant, machines: list[Machine], seed: int, k: int
 ) -> None:
@@ -305,8 +306,11 @@ def test_hosts_in_doubt_are_looked_at_alone(
 
     monkeypatch.setattr(sparing, "losses_of", noted)
     plan = placement.place_machine(machine)
-    chosen, why = sparing.spared(plan, sparing.standing_machine(machine))
-    assert (chosen.chosen, why, asked) == (plan.chosen, "", [[where]])
+    # Told from the machines of rules alone, and where that does not tell from those of the host.
+    for told, looked_at in ((related_survive, []), (lambda *_: False, [[where]])):
+        monkeypatch.setattr(sparing, "related_survive", told)
+        chosen, why = sparing.spared(plan, sparing.standing_machine(machine))
+        assert (chosen.chosen, why, asked) == (plan.chosen, "", looked_at)
 
 
 def test_a_calendar_that_reserves_is_looked_at_in_the_whole_plant(

@@ -64,6 +64,8 @@ from .order import order, replan
 from .policy import mode_of
 from .read import read_plant, read_state, write_plant
 from .recover import recover
+from .related import TRIES as RELATED_TRIES
+from .related import least_tries, related_survive
 from .rounds import balance
 from .score import LEVELS, Level, memory_loads
 from .sums import Room, Sort, doubtful
@@ -72,6 +74,7 @@ __all__ = [
     "BOUNDS",
     "LEVELS",
     "MOST_DEPTH",
+    "RELATED_TRIES",
     "Admission",
     "Allotment",
     "BalanceState",
@@ -134,6 +137,7 @@ __all__ = [
     "entitlements",
     "explain",
     "failure_capacity",
+    "least_tries",
     "loads",
     "losses_of",
     "memory_loads",
@@ -144,6 +148,7 @@ __all__ = [
     "read_plant",
     "read_state",
     "recover",
+    "related_survive",
     "replan",
     "rolling_drain",
     "unkept",

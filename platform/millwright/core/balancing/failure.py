@@ -172,6 +172,10 @@ class Trial:
         self.protected = protected
         #: unplaced unit and how many copies of it each host holds beside its guests
         self.copies: tuple[int, Ints] | None = None
+        #: hosts whose room the last loss took; nothing: nobody asks, or it is not known
+        self._touched: set[int] | None = None
+        #: where units of the last loss went, in the order in which they did; nothing: nobody asks
+        self._where: dict[int, int] | None = None
         total = np.maximum(frame.capacity.max(axis=1, keepdims=True, initial=0), 1)
         self.size = (frame.need / total).max(axis=0)
         #: nothing but amounts and static rules decides where these may be
@@ -200,6 +204,21 @@ class Trial:
         """As `lose`: units without words why; one stands there as often as copies of it are left."""
         return self._lose(hosts, explained=False)[0]
 
+    def taken(self, hosts: Sequence[int]) -> set[int] | None:
+        """Where the protected machines of these hosts would go; nothing: not all of them find a place.
+
+        Nothing too where it took the solver to find it, which does not say where.
+        """
+        self._touched = set()
+        return None if self._lose(hosts, explained=False)[0] else self._touched
+
+    def places(self, hosts: Sequence[int]) -> dict[int, int] | None:
+        """Where each protected unit of these hosts would go, in that order; nothing: not all find a place."""
+        self._where = {}
+        left, _ = self._lose(hosts, explained=False)
+        where, self._where = self._where, None
+        return None if left else where
+
     def _lose(self, hosts: Sequence[int], *, explained: bool) -> tuple[list[int], list[Refusal]]:
         state, frame = self.state, self.frame
         lost = np.concatenate([self.guests[host] for host in hosts])
@@ -226,6 +245,9 @@ class Trial:
             for unit in left
             if explained
         ]
+        if self._touched is not None:
+            changed = (state.free != free).any(axis=0)
+            self._touched = set(np.flatnonzero(changed).tolist()) - set(hosts)
         self._undo(homes)
         state.closed, state.free = closed, free
         return left, refusals
@@ -239,6 +261,8 @@ class Trial:
         bases: dict[int, Bools] = {}
         free, need = state.free, frame.need
         left: list[int] = []
+        if self._where is not None:
+            self._where = {}
         kinds = np.where(self.plain[order], self.kind[order], -1 - order)
         ends = np.flatnonzero(np.diff(kinds, append=kinds[-1:] + 1)) + 1
         begin = 0
@@ -249,6 +273,8 @@ class Trial:
                 host = int(mask.argmax())
                 if mask[host]:
                     state.take(unit, host)
+                    if self._where is not None:
+                        self._where[unit] = host
                 else:
                     left.append(unit)
                 continue
@@ -263,6 +289,9 @@ class Trial:
             found = int(taken[-1]) if len(taken) else 0
             if found:
                 given = np.diff(taken, prepend=0)
+                if self._where is not None:
+                    hosts = np.repeat(np.arange(len(given)), given).tolist()
+                    self._where |= dict(zip(run[:found].tolist(), hosts, strict=True))
                 for row in frame.wanted[unit]:
                     free[row] -= given * need[row, unit]
             left.extend(run[found:].tolist())
@@ -312,6 +341,9 @@ class Trial:
             eligible=frame.allowed[frame.signature[plain]] & ~closed,
         )
         solution, _ = steps(problem, 0)
+        self._touched = None
+        if self._where is not None:
+            self._where |= dict(zip(plain, solution.assignment.tolist(), strict=True))
         stuck = [plain[index] for index in solution.unplaced]
         return stuck + [unit for unit in remaining if not self.plain[unit]]
 
