@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ import numpy as np
 from millwright.core.lifecycle import Recovery as Restarts
 
 from .answers import Code, Recovery, Refusal, Restart, in_words
+from .failure import Trial
 from .frame import Frame
 from .mend import summary
 from .model import HostState, Plant, Vm
@@ -68,8 +69,24 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
         victims,
         key=lambda u: (-max(urgency[n] for n in frame.names_of(u)), -float(size[u]), u),
     )
+    placed, left = _by_urgency(state, order, homes, plant.settings.horizon_s)
+    if left:
+        # Who comes first takes what suits it best, and the last finds nothing: all of them together may.
+        placed, left = _all_of_them(frame, victims) or (placed, left)
+    return Recovery(*_in_waves(frame, plant, placed, urgency, waiting, left))
+
+
+#: Machine: where it was, where it goes, and the NUMA node there.
+_Places = dict[str, tuple[int, int, int | None]]
+
+
+def _by_urgency(
+    state: State, order: Iterable[int], homes: Mapping[int, int], horizon_s: float
+) -> tuple[_Places, list[Refusal]]:
+    """Each unit in this order where it is cheapest; who finds no place, and why."""
+    frame = state.frame
     left: list[Refusal] = []
-    placed: dict[str, tuple[int, int, int | None]] = {}
+    placed: _Places = {}
     for unit in order:
         mask = state.fits(unit)
         if not mask.any():
@@ -79,13 +96,38 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
                 for name in frame.names_of(unit)
             )
             continue
-        price = place_price(state, unit, LEVELS[3], plant.settings.horizon_s)
-        target = int(np.argmin(np.where(mask, price, np.inf)))
-        for member in frame.units[unit]:
-            node = state.node_for(unit, member, target)
-            placed[frame.vms[member].name] = (homes[unit], target, node)
-        state.take(unit, target)
-    return Recovery(*_in_waves(frame, plant, placed, urgency, waiting, left))
+        price = place_price(state, unit, LEVELS[3], horizon_s)
+        _put(state, placed, unit, homes[unit], int(np.argmin(np.where(mask, price, np.inf))))
+    return placed, left
+
+
+def _put(state: State, placed: _Places, unit: int, home: int, target: int) -> None:
+    frame = state.frame
+    for member in frame.units[unit]:
+        node = state.node_for(unit, member, target)
+        placed[frame.vms[member].name] = (home, target, node)
+    state.take(unit, target)
+
+
+def _all_of_them(frame: Frame, victims: Iterable[int]) -> tuple[_Places, list[Refusal]] | None:
+    """A place for each as `failure_capacity` finds one, which said that there is; nothing: it finds none either."""
+    state = State(frame)
+    trial = Trial(state)
+    trial.protected[:] = False
+    trial.protected[list(victims)] = True
+    homes = {unit: int(state.at[unit]) for unit in victims}
+    where = trial.places(sorted(set(homes.values())))
+    if where is None:
+        return None
+    for unit in homes:
+        state.drop(unit)
+    placed: _Places = {}
+    for unit, target in where.items():
+        # Machines that wait for their host are still spoken of by rules here, and were not there.
+        if not state.fits(unit)[target]:
+            return None
+        _put(state, placed, unit, homes[unit], target)
+    return placed, []
 
 
 def _urgency(plant: Plant) -> dict[str, int]:
@@ -105,7 +147,7 @@ def _urgency(plant: Plant) -> dict[str, int]:
 def _in_waves(
     frame: Frame,
     plant: Plant,
-    placed: dict[str, tuple[int, int, int | None]],
+    placed: _Places,
     urgency: dict[str, int],
     waiting: list[Refusal],
     left: list[Refusal],

@@ -11,6 +11,7 @@ from millwright.core.balancing import (
     BalanceState,
     Code,
     Entry,
+    Gpu,
     Host,
     HostState,
     Limits,
@@ -549,3 +550,21 @@ def test_an_empty_pool_gives_empty_answers(hosts: list[Host], vms: list[Vm]) -> 
     assert capacity(start, vm("t", None, memory=8), 1.0).fits == 4 * len(hosts)
     assert not order(start, []).legs
     assert not violations(start)
+
+
+def test_where_a_host_may_die_everybody_finds_the_place_that_was_counted() -> None:
+    """Two small shares of cards come first and would take a card each; the third machine wants a whole one."""
+    cards = (Gpu("a16", {"a16-2q": 4}),)
+    hosts = (host("h0"), host("h1", gpus=cards), host("h2", gpus=cards))
+    wants = ({"a16-2q": 1}, {"a16-2q": 1}, {"a16": 1})
+    vms = [vm(f"v{n}", "h0", 0.1, gpus=each, priority=2 - n) for n, each in enumerate(wants)]
+    start = plant(hosts, vms)
+    assert failure_capacity(start, 1).ok
+    found = recover(start, ["h0"], gone=["h0"])
+    assert not found.left
+    assert len(found.restarts) == 3
+    places = {entry.vm: entry.target for entry in found.restarts}
+    assert places["v0"] == places["v1"] != places["v2"]
+    # Where not all can be had, those of higher priority come first as ever.
+    one = recover(replace(start, hosts=hosts[:2]), ["h0"], gone=["h0"])
+    assert [refusal.vm for refusal in one.left] == ["v2"]
