@@ -118,10 +118,16 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
     Machines go by `str(machine)`.
     """
     now = now or timezone.now()
+    plant, calendar = unlaid(now, now)
+    return bound(laid(plant, calendar, now))
+
+
+def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any]]]:
+    """As `read_plant`, without the calendar, and the calendar's lines. `at`: when windows of maintenance are open."""
     # Tuples, not objects: of 20,000 machines the objects alone would take longer than the query.
     machines = list(machines_on_hosts().select_related(None).values_list(*_MACHINE))
     demand = _demand(now)
-    open_windows = _open_windows(machines, now)
+    open_windows = _open_windows(machines, at)
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     pools = {pool.pk: pool for pool in ResourcePool.objects.all()}
     after = _after({row[0]: f"{row[2]}/{row[3]}" for row in machines})
@@ -169,7 +175,7 @@ def read_plant(now: dt.datetime | None = None) -> Plant:
             moves_running=Move.objects.filter(state="prepared").count(), spare_hosts=spare_hosts
         ),
     )
-    return _bound(laid(plant, calendar, now))
+    return plant, calendar
 
 
 def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
@@ -375,7 +381,7 @@ def _required(cell: str | None, takes: Held) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def _bound(plant: Plant) -> Plant:
+def bound(plant: Plant) -> Plant:
     """A card of its host cannot go along: whatever the calendar says, such a machine stays."""
     if not any(vm.gpus for vm in plant.vms):
         return plant

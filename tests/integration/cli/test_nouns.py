@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 from django.utils import timezone
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import User
-from millwright.balancing import recommending
-from millwright.balancing.models import PlacementRule
+from millwright.balancing import exporting, recommending
+from millwright.balancing.models import Balancer, PlacementRule
 from millwright.cli import client
 from millwright.cli.errors import CliError
+from millwright.core.balancing import read_plant
 from millwright.environments import actions
 from millwright.environments.models import Machine
 from millwright.hypervisor.fake import FakePool
@@ -296,6 +297,49 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
     assert set(fits["limited_by"]) == {"dedicated cores", "host state or rules"}
     why = shell(plant.operator, "machine", "explain", "one")
     assert "which is down" in why.output
+
+
+def test_the_running_plant_is_a_snapshot(shell: Shell, plant: Plant, tmp_path: Path) -> None:
+    made = actions.create_request(plant.engineer, **plant.request_fields("one"))
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
+    Machine.objects.update(host=plant.hosts[0], observed="running", movability="window")
+    recommending.set_mode(plant.operator, "shadow", level=4)
+    lines = [
+        {"name": "night", "vms": ["one/vplc"], "start": "22:00", "end": "23:00", "window": True},
+        {"name": "gone", "vms": ["nobody/vplc"], "mode": "off"},
+        {"name": "vain", "vms": ["one/vplc"], "since": "2027-01-01", "until": "2026-01-01"},
+    ]
+    Balancer.objects.update(calendar=lines)
+    # Who does not see the whole pool does not see machines of others by this way either.
+    refused = shell(plant.engineer, "pool", "snapshot")
+    assert isinstance(refused.exception, CliError)
+    told = shell(plant.operator, "pool", "snapshot")
+    assert told.exit_code == 0, told.exception
+    file = tmp_path / "plant.json"
+    file.write_text(told.output, encoding="utf-8")
+    data = json.loads(told.output)
+    assert [row["name"] for row in data["vms"]] == ["one/vplc"]
+    assert [row["name"] for row in data["calendar"]] == ["night"]
+    assert (data["settings"]["mode"], data["settings"]["level"]) == ("shadow", 4)
+    for source in (("--snapshot", str(file)), ()):
+        night = ("drain", "mw0-h1", "--now", "2026-05-04T22:00", *source)
+        assert shell(plant.operator, *night).exit_code == 0
+        noon = shell(plant.operator, "drain", "mw0-h1", "--now", "2026-05-04T12:00", *source)
+        assert noon.exit_code == 1
+        assert "none is open" in noon.output
+    assert shell(plant.operator, "plan", "--from-plant").exit_code == 0
+    assert isinstance(shell(plant.engineer, "balance").exception, CliError)
+    api = client.Api(shell._url, issue_token(None, plant.operator, "test")[1])
+    for wrong, words in (("noon", "a moment like"), ("9999-12-31", "a year from 2000")):
+        with pytest.raises(CliError, match=words):
+            api.get("hosts/snapshot/", at=wrong)
+    assert "calendar" not in api.get("hosts/snapshot/", at="now")
+
+
+def test_a_plant_that_a_snapshot_would_refuse_is_told_as_one_that_can_be_read(plant: Plant) -> None:
+    Host.objects.filter(name="mw0-h1").update(memory_bytes=0)
+    made = read_plant(exporting.snapshot())
+    assert {host.name: host.memory_bytes >= 1 for host in made.hosts}["mw0-h1"]
 
 
 def test_stations_from_the_shell(shell: Shell, plant: Plant) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +305,55 @@ def test_a_drain_says_which_moves_need_an_approval(plant: Path) -> None:
     assert run("drain", "--rolling", "--snapshot", path, "--approved").exit_code == 0
     assert "Exit codes" in run("drain", "--help").output
     assert "Exit codes" in run("plan", "--help").output
+
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = re.findall(
+    r"^\| `millwright (.*?)` \| (\d) \|",
+    (ROOT / "examples" / "balancing" / "README.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+def test_the_example_shows_every_command() -> None:
+    shown = {words.split()[0] for words, _code in EXAMPLES}
+    assert shown == {"plan", "balance", "drain", "capacity", "recover"}
+
+
+@pytest.mark.parametrize(("words", "code"), EXAMPLES)
+def test_commands_of_the_example_end_as_it_says(
+    words: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    result = run(*shlex.split(words))
+    assert result.exit_code == int(code), result.output
+    assert isinstance(result.exception, SystemExit | None), result.exception
+
+
+def test_without_a_file_the_running_plant_is_asked(
+    plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    class Portal:
+        def get(self, path: str, **query: str) -> Any:
+            assert path == "hosts/snapshot/"
+            asked.append(query)
+            return json.loads(plant.read_text(encoding="utf-8"))
+
+    monkeypatch.setattr("millwright.cli.client.Api.from_settings", Portal)
+    assert answer("drain", "h1")["possible"]
+    assert answer("balance", "--lasting")["moves"]
+    assert answer("capacity", "--like", "plc", "--now", "2026-05-04T22:00")["fits"] == 5
+    assert answer("recover", "h1")["restarts"]
+    assert answer("plan", "--from-plant")["placed"]
+    assert [query["at"] for query in asked] == ["now", "now", "2026-05-04T22:00", "now", "now"]
+    assert "either --from-plant or a SNAPSHOT" in run("plan", "--from-plant", plant).output
+
+
+def test_without_a_file_and_a_portal_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> None:
+        raise CliError("no token")
+
+    monkeypatch.setattr("millwright.cli.client.Api.from_settings", nobody)
+    assert told(run("drain", "h1")) == "no token; or give a snapshot of a plant"

@@ -21,7 +21,7 @@ from millwright.api.bases import PoolPermission, ProjectRows, Readable
 from millwright.api.plain import PlainSerializer
 from millwright.api.problems import problem
 from millwright.audit.models import AuditEntry
-from millwright.balancing import draining, recovering
+from millwright.balancing import draining, exporting, recovering
 from millwright.balancing.pictures import Pictures
 from millwright.catalog.actions import offer_template
 from millwright.catalog.models import TemplateVersion
@@ -111,6 +111,12 @@ class CapacityQuery(serializers.Serializer):
     size = serializers.CharField(max_length=32)
     growth = serializers.FloatField(required=False, default=0.0)
     spare = serializers.IntegerField(required=False, default=0)
+
+
+class SnapshotQuery(serializers.Serializer):
+    """`at`: "now", or a time like 2026-05-04T22:00, without a zone in the plant's own."""
+
+    at = serializers.CharField(max_length=48, required=False, default="")
 
 
 class CapacityOutput(serializers.Serializer):
@@ -226,6 +232,17 @@ class HostViewSet(Readable):
         if kept.value is None:
             return _nothing_kept(kept.error)
         return Response(CapacityOutput({**asdict(kept.value), "as_of": kept.as_of}).data)
+
+    @extend_schema(parameters=[SnapshotQuery], responses={200: OpenApiTypes.OBJECT})
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
+    def snapshot(self, request: HttpRequest) -> Response:
+        """The whole pool as the balancer's commands read it: hosts, machines, pools, rules, settings.
+
+        With `at` as the calendar and windows have it then; without, with the calendar's lines.
+        """
+        asked = SnapshotQuery(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        return Response(exporting.snapshot(exporting.moment_of(asked.validated_data["at"])))
 
     @extend_schema(
         responses={200: HeatOutput(many=True), 202: ComputingOutput, 503: OpenApiTypes.OBJECT}

@@ -73,13 +73,14 @@ def balance(
     """One balancing round: which machines move, why, and what it brings. Moves nothing.
 
     An imbalance is acted upon when it has lasted for `settings.sustain_rounds`: give --state for
-    rounds that follow each other, or --lasting.
+    rounds that follow each other, or --lasting. What the plant's own rounds decided:
+    millwright recommendation list.
 
     Example: millwright balance --snapshot plant.json --lasting
     """
-    moment, before = snapshots.moment(now), snapshots.read_state(state)
-    plant = snapshots.read(snapshot)
-    made = core.balance(_lasting(plant) if lasting else plant, before, moment)
+    before = snapshots.read_state(state)
+    plant = snapshots.plant(snapshot, now)
+    made = core.balance(_lasting(plant) if lasting else plant, before)
     if state is not None:
         snapshots.write_state(state, made.state)
     if form == "json":
@@ -132,7 +133,7 @@ def drain(
              millwright drain host-3 --snapshot plant.json
     """
     snapshots.number("--work", work, "work_s")
-    plant = _plant(snapshot, now)
+    plant = snapshots.plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
     limits = core.Limits(per_host, at_once)
     if rolling:
@@ -203,7 +204,7 @@ def capacity(
     if not (math.isfinite(growth) and 0 <= growth <= _MOST_GROWTH):
         raise CliError(f"--growth: {growth:g}: must be from 0 to {_MOST_GROWTH:g} machines a day")
     snapshots.number("--spare", spare, "spare_hosts")
-    plant = _plant(snapshot, now)
+    plant = snapshots.plant(snapshot, now)
     if like is not None:
         _known("--like", [like], (vm.name for vm in plant.vms))
         wanted = next(vm for vm in plant.vms if vm.name == like)
@@ -249,7 +250,7 @@ def recover(
 
     Example: millwright recover host-3 --snapshot plant.json
     """
-    plant = _plant(snapshot, now)
+    plant = snapshots.plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
     _known("--gone", gone, hosts)
     made = core.recover(plant, hosts, gone)
@@ -267,7 +268,7 @@ def plan_offline(snapshot: str | None, now: str | None, form: str) -> bool:
 
     Whether every machine has a place, and as many hosts may die as the settings want.
     """
-    plant = _lasting(_plant(snapshot, now))
+    plant = _lasting(snapshots.plant(snapshot, now))
     homeless = [vm for vm in plant.vms if vm.host is None]
     placed = core.admit(plant, homeless, plant.settings.spare_hosts)
     homes = {entry.vm: entry for entry in placed.placed}
@@ -322,13 +323,6 @@ def _unplaced(placed: core.Admission) -> list[str]:
             for entry in placed.spare.broken[:3]
         ] or [f"{placed.spare.k} hosts to spare: there are not so many"]
     return found
-
-
-def _plant(snapshot: str | None, now: str | None) -> core.Plant:
-    """The plant as its calendar has it at the time that was given."""
-    moment = snapshots.moment(now)
-    plant = snapshots.read(snapshot)
-    return core.at(plant, moment) if moment else plant
 
 
 def _lasting(plant: core.Plant) -> core.Plant:

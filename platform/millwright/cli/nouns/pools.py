@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from millwright.cli.client import Api
-from millwright.cli.output import format_option, show_one, show_rows
+from millwright.cli.output import format_option, show_json, show_one, show_rows
 
 MODES = ("off", "shadow", "recommend", "automatic")
 FIELDS = ("name", "parent", "shares", "cpu_reservation", "cpu_limit", "balance_mode")
@@ -63,3 +63,14 @@ def remove(name: str) -> None:
     """Remove a pool that holds nothing."""
     Api.from_settings().delete(f"pools/{name}/")
     click.echo(f"{name}: removed")
+
+
+@pool.command()
+def snapshot() -> None:
+    """The running plant as JSON: hosts, machines, resource pools, rules, calendar and settings.
+
+    For those who see the whole pool. `millwright plan`, `balance`, `drain`, `capacity` and `recover` read it.
+
+    Example: millwright pool snapshot > plant.json
+    """
+    show_json(Api.from_settings().get("hosts/snapshot/"))

@@ -217,7 +217,14 @@ def withdraw(name: str) -> None:
 @click.argument(
     "snapshot", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
-@click.option("--now", metavar="TIME", help="With SNAPSHOT: time by which its calendar holds.")
+@click.option(
+    "--from-plant", is_flag=True, help="Plan the running plant, as with a SNAPSHOT of it."
+)
+@click.option(
+    "--now",
+    metavar="TIME",
+    help="With SNAPSHOT or --from-plant: time by which its calendar holds.",
+)
 @click.option("--project")
 @click.option("--template")
 @click.option("--size")
@@ -231,6 +238,7 @@ def withdraw(name: str) -> None:
 def plan(
     context: click.Context,
     snapshot: str | None,
+    from_plant: bool,
     now: str | None,
     project: str | None,
     template: str | None,
@@ -242,11 +250,11 @@ def plan(
 ) -> None:
     """Where a machine would be placed now: every host with its verdict. Changes nothing.
 
-    With SNAPSHOT, a plant as JSON (- for standard input), no portal is asked: machines without a
-    host are placed, then what should move is listed with reasons and in an order that breaks no rule.
+    With SNAPSHOT, a plant as JSON (- for standard input), no portal is asked; with --from-plant it is
+    asked for its own (as `millwright pool snapshot` writes it). Machines without a host are placed, then what should move is listed with reasons and in an order that breaks no rule.
 
     \b
-    Exit codes: 0 it can be carried out; 1 a machine of the SNAPSHOT has no place, fewer hosts would be
+    Exit codes: 0 it can be carried out; 1 a machine has no place, fewer hosts would be
                 to spare than its settings want, or the question is wrong
 
     \b
@@ -254,20 +262,26 @@ def plan(
              millwright plan plant.json --format json
     """
     asked = {"--project": project, "--template": template, "--size": size}
-    if snapshot is not None:
+    if snapshot is not None and from_plant:
+        raise click.UsageError("give either --from-plant or a SNAPSHOT")
+    if snapshot is not None or from_plant:
         for option, value in (
             asked | {"--cell": cell, "--strict-realtime": strict_realtime}
         ).items():
             if value:
-                raise click.UsageError(f"{option} asks the portal; it cannot be used with SNAPSHOT")
+                raise click.UsageError(
+                    f"{option} asks the portal; it cannot be used with SNAPSHOT or --from-plant"
+                )
         from millwright.cli.nouns.planning import plan_offline
 
         context.exit(0 if plan_offline(snapshot, now, form) else 1)
     for option, value in asked.items():
         if not value:
-            raise click.UsageError(f"give {option}, or a SNAPSHOT to plan without a portal")
+            raise click.UsageError(
+                f"give {option}, or a SNAPSHOT to plan without a portal, or --from-plant"
+            )
     if now:
-        raise click.UsageError("--now is for a SNAPSHOT")
+        raise click.UsageError("--now is for a SNAPSHOT or --from-plant")
     body = {
         "name": name,
         "project": project,

@@ -40,21 +40,33 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read(path: str | None) -> core.Plant:
-    """The plant of a file (`-`: standard input); without one, of the portal that is asked now.
+def plant(path: str | None, now: str | None) -> core.Plant:
+    """The plant of a file (`-`: standard input), or without one as it runs, as its calendar has it at that time.
 
+    Without a time: a file without its calendar, the running plant as it is now.
     Raises CliError with field, value and rule.
     """
+    at = moment(now)
     if path is None:
-        try:
-            return core.read_plant(Api.from_settings().get(ADDRESS))
-        except core.SnapshotError as error:
-            raise CliError(f"the running plant: {error}") from error
+        return _running(now)
     try:
         with click.open_file(path, encoding="utf-8") as file:
-            return core.read_plant(decode(file.read()))
+            found = core.read_plant(decode(file.read()))
     except (core.SnapshotError, ValueError, OSError) as error:
         raise CliError(f"{path}: {error}") from error
+    return core.at(found, at) if at else found
+
+
+def _running(now: str | None) -> core.Plant:
+    try:
+        api = Api.from_settings()
+    except CliError as error:
+        raise CliError(f"{error}; or give a snapshot of a plant") from None
+    told = api.get(ADDRESS, at=now or "now")
+    try:
+        return core.read_plant(told, strict=False)
+    except core.SnapshotError as error:
+        raise CliError(f"the running plant: {error}") from error
 
 
 def read_template(path: Path) -> core.Vm:

@@ -34,6 +34,7 @@ BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "cores": (0, _MOST_CPUS),
     "housekeeping": (0, _MOST_CPUS),
     "vcpus": (1, _MOST_CPUS),
+    "most_vcpus": (0, 1_000_000_000),
     "cpu_reservation": (0, _MOST_CPUS),
     "cpu_limit": (0, _MOST_CPUS),
     "reservation": (0, _MOST_CPUS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -39,7 +40,7 @@ def read_plant(data: object, *, strict: bool = True) -> Plant:
     """Turn decoded JSON into a plant.
 
     `strict`: refuse, too, what is out of bounds or senseless: signs that cannot be seen, a line of the calendar
-    that ends before it begins. Without, lines that a calendar has kept are read, whatever rules have come since.
+    that ends before it begins, rules that cannot hold. Without, a plant is read as it runs, and lines that a calendar has kept are read, whatever rules have come since.
     Raises SnapshotError naming field, value and rule.
     """
     if strict:
@@ -79,11 +80,20 @@ def read_state(data: object) -> BalanceState:
 
 
 def write_plant(plant: Plant) -> dict[str, Any]:
-    """The plant as JSON values; `read_plant` gives it back."""
-    return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(plant)))
+    """The plant as JSON values, without what is as it is anyway; `read_plant` gives it back."""
+    return typing.cast("dict[str, Any]", _plain(plant))
 
 
 def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        # Not `asdict`: of 20,000 machines it would copy a million values to leave most of them out.
+        kind: type = type(value)
+        names, usual = _usual(kind)
+        return {
+            name: _plain(entry)
+            for name in names
+            if (entry := getattr(value, name)) != usual.get(name, _NEVER)
+        }
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, frozenset):
@@ -91,6 +101,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, StrEnum) else value
+
+
+_NEVER = object()
+
+
+@functools.cache
+def _usual(kind: type) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of its fields, and what those are that need not be given."""
+    usual = {}
+    for entry in dataclasses.fields(kind):
+        if entry.default is not dataclasses.MISSING:
+            usual[entry.name] = entry.default
+        elif entry.default_factory is not dataclasses.MISSING:
+            usual[entry.name] = entry.default_factory()
+    return tuple(entry.name for entry in dataclasses.fields(kind)), usual
 
 
 def _many(kind: type[T], data: Mapping[str, Any], key: str) -> tuple[T, ...]:
@@ -249,14 +274,6 @@ def _check_names(plant: Plant) -> None:
             raise SnapshotError(f"vm {vm.name}.pool", vm.pool, "no such pool")
         if vm.cores > vm.vcpus:
             raise SnapshotError(f"vm {vm.name}.cores", vm.cores, f"more than its {vm.vcpus} vCPUs")
-        if vm.cpu_limit is not None and vm.cpu_limit < vm.cpu_reservation:
-            raise SnapshotError(f"vm {vm.name}.cpu_limit", vm.cpu_limit, "below its reservation")
-        if vm.memory_minimum_bytes is not None and vm.memory_minimum_bytes > vm.memory_bytes:
-            raise SnapshotError(
-                f"vm {vm.name}.memory_minimum_bytes",
-                vm.memory_minimum_bytes,
-                f"above its memory of {vm.memory_bytes} bytes",
-            )
         if vm.node is not None and vm.host is not None and vm.node >= nodes[vm.host]:
             raise SnapshotError(
                 f"vm {vm.name}.node", vm.node, f"{vm.host} has {nodes[vm.host]}, counted from 0"
@@ -267,23 +284,14 @@ def _check_names(plant: Plant) -> None:
         if vm.hugepage:
             _page(f"vm {vm.name}.hugepage", vm.hugepage)
     _check_order({vm.name: vm.after for vm in plant.vms})
-    _check_pools(plant, parents)
+    _check_pools(parents)
     for rule in plant.rules:
         for known, names, word in ((vms, rule.vms, "vm"), (hosts, rule.hosts, "host")):
             for missing in [entry for entry in names if entry not in known]:
                 raise SnapshotError(f"rule {rule.name}", missing, f"no such {word}")
-    for conflict in conflicts(plant):
-        raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
 
 
-def _check_pools(plant: Plant, parents: Mapping[str, str]) -> None:
-    for pool in plant.pools:
-        if pool.limit is not None and pool.reservation > pool.limit:
-            raise SnapshotError(
-                f"pool {pool.name}.reservation",
-                pool.reservation,
-                f"above its limit of {pool.limit:g}",
-            )
+def _check_pools(parents: Mapping[str, str]) -> None:
     for name, parent in parents.items():
         if parent and parent not in parents:
             raise SnapshotError(f"pool {name}.parent", parent, "no such pool")
@@ -376,6 +384,24 @@ def _check_calendar(plant: Plant) -> None:
 
 
 def _check_sense(plant: Plant) -> None:
+    for vm in plant.vms:
+        if vm.cpu_limit is not None and vm.cpu_limit < vm.cpu_reservation:
+            raise SnapshotError(f"vm {vm.name}.cpu_limit", vm.cpu_limit, "below its reservation")
+        if vm.memory_minimum_bytes is not None and vm.memory_minimum_bytes > vm.memory_bytes:
+            raise SnapshotError(
+                f"vm {vm.name}.memory_minimum_bytes",
+                vm.memory_minimum_bytes,
+                f"above its memory of {vm.memory_bytes} bytes",
+            )
+    for pool in plant.pools:
+        if pool.limit is not None and pool.reservation > pool.limit:
+            raise SnapshotError(
+                f"pool {pool.name}.reservation",
+                pool.reservation,
+                f"above its limit of {pool.limit:g}",
+            )
+    for conflict in conflicts(plant):
+        raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
     for entry in plant.calendar:
         where = f"calendar {entry.name}"
         if entry.since and entry.until and _backwards(entry.since, entry.until):
