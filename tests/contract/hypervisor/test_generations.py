@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import libvirt
 import pytest
 from millwright.hypervisor import Capability, Conflict, DiskSpec, VolumeInfo
 from millwright.hypervisor.driver import LibvirtHypervisor
@@ -15,32 +15,27 @@ from tests.contract.hypervisor.subjects import MIB, Subject, source
 
 
 @pytest.fixture
-def image(subject: Subject, tmp_path: Path) -> str:
+def image(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A verified image; where nothing can be uploaded it is made as an upload leaves it."""
-    name, path = subject.volume("base"), tmp_path / "image.raw"
+    path = tmp_path / "image.raw"
     path.write_bytes(hashlib.sha256(b"seed").digest() * (MIB // 32))
-    host = subject.hypervisor
+    host, name = subject.hypervisor, subject.volume("base")
     if subject.can(Capability.UPLOAD):
         host.upload_volume(subject.pool, name, source(path))
-        return name
+        yield name
+        return
     assert isinstance(host, LibvirtHypervisor)
-    # libvirt's test driver has a pool of another name only, and starts one without the flags that we give.
-    host._call("ensure_pool", 10.0, lambda conn, _: _pool(conn, subject.pool))
+    # What libvirt's test driver has by itself: it is one for all tests of a process, and nothing is left in it.
+    monkeypatch.setattr(subject, "pool", "default-pool")
     for volume in (name, f"{name}.mw-ok.{source(path).sha256}"):
         xml = f"<volume><name>{volume}</name><capacity>{MIB}</capacity></volume>"
         host._call(
             "volume",
             10.0,
-            lambda conn, _, xml=xml: conn.storagePoolLookupByName(subject.pool).createXML(xml),
+            lambda conn, _, xml=xml: conn.storagePoolLookupByName("default-pool").createXML(xml),
         )
-    return name
-
-
-def _pool(conn: libvirt.virConnect, name: str) -> None:
-    if name not in [row.name() for row in conn.listAllStoragePools()]:
-        conn.storagePoolDefineXML(
-            f"<pool type='dir'><name>{name}</name><target><path>/{name}</path></target></pool>"
-        ).create()
+    yield name
+    subject.clean()
 
 
 def ensure(

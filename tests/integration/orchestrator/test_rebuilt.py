@@ -305,8 +305,8 @@ def test_a_person_chooses_initial_values_with_a_reason_and_the_copy_is_left(
     assert 'value="press-1/vplc"' in box
     assert "checked" not in box
     chosen = {"how": "person", "initial_values": "press-1/vplc"}
-    client.post(path, chosen)
-    assert "say why press-1/vplc begins with initial values" in client.get(path).content.decode()
+    refused = client.post(path, chosen).content.decode()
+    assert "say why press-1/vplc begins with initial values" in refused
     assert not HostRecovery.objects.exists()
     client.post(path, chosen | {"reason": "the batch was thrown away"})
     row = HostRecovery.objects.get()
