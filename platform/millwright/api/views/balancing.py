@@ -75,7 +75,7 @@ class RecommendationSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class ApproveInput(ReasonInput):
+class ApproveMoveInput(ReasonInput):
     """`revision`: of the numbers that were seen; a move that has materially changed since is not begun."""
 
     revision = serializers.IntegerField(required=False, min_value=1)
@@ -183,11 +183,11 @@ class RecommendationViewSet(Readable):
     cursor_ordering = ("-created_at", "pk")
     ordering_fields = ("created_at",)
 
-    @extend_schema(request=ApproveInput, responses={200: RecommendationSerializer})
+    @extend_schema(request=ApproveMoveInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: HttpRequest, pk: str) -> Response:
         """Begin the move; one that is part of a plan with all others of it."""
-        data = ApproveInput(data=request.data)
+        data = ApproveMoveInput(data=request.data)
         data.is_valid(raise_exception=True)
         row = self.get_object()
         row = recommending.decide(request.user, row, approve=True, **data.validated_data)
