@@ -317,7 +317,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many migrations at once, and the share of a link that one may take."""
+    """How many migrations at once. Of a host's own link each takes the part that `per_host` leaves it."""
 
     per_host: int = 2
     pool: int = 8
