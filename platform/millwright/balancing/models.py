@@ -161,6 +161,11 @@ class Balancer(models.Model):
     level = models.PositiveSmallIntegerField(default=3)
     #: hosts that may die at once with every protected machine restarted: kept by rounds and placements
     spare_hosts = models.PositiveSmallIntegerField(default=0)
+    #: moves that a round may decide, rounds that an imbalance lasts before it is acted upon, and rounds for which a
+    #: machine that moved stays
+    max_moves = models.PositiveSmallIntegerField(default=4)
+    sustain_rounds = models.PositiveSmallIntegerField(default=2)
+    cooldown_rounds = models.PositiveSmallIntegerField(default=6)
     #: what holds by shift or until a date, as a snapshot's `calendar` (see `hours`)
     calendar = models.JSONField(default=list)
     #: the lines before the last change, for "as it was"; nothing: they were never changed

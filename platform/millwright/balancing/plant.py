@@ -131,8 +131,8 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     pools = {pool.pk: pool for pool in ResourcePool.objects.all()}
     after = _after({row[0]: f"{row[2]}/{row[3]}" for row in machines})
-    told = Balancer.objects.filter(pk=1).values_list("calendar", "spare_hosts").first()
-    calendar, spare_hosts = told or ([], 0)
+    # One that was never told anything has what a new one has.
+    told = Balancer.objects.defer("state", "figures").filter(pk=1).first() or Balancer()
     roles: dict[str, dict[str, int]] = {}
     hosts = list(HostRow.objects.only(*_HOST))
     # A machine on a lost host does not run: where it is started again any CPU will do.
@@ -172,10 +172,14 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
         ),
         rules=tuple(rules_of({row[0] for row in machines})),
         settings=Settings(
-            moves_running=Move.objects.filter(state="prepared").count(), spare_hosts=spare_hosts
+            moves_running=Move.objects.filter(state="prepared").count(),
+            spare_hosts=told.spare_hosts,
+            max_moves=told.max_moves,
+            sustain_rounds=told.sustain_rounds,
+            cooldown_rounds=told.cooldown_rounds,
         ),
     )
-    return plant, calendar
+    return plant, told.calendar
 
 
 def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:

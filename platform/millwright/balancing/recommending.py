@@ -31,6 +31,14 @@ from .wishes import Wishes, drop, undecided, wish
 
 #: Seconds between two rounds.
 EVERY_S = 300
+#: Least and most of what rounds are told in numbers.
+BOUNDS = {
+    "level": (1, 5),
+    "spare_hosts": (0, MOST_SPARE),
+    "max_moves": (1, 50),
+    "sustain_rounds": (1, 24),
+    "cooldown_rounds": (0, 288),
+}
 
 
 def balancer() -> Balancer:
@@ -46,11 +54,19 @@ def set_mode(
     reason: str = "",
     *,
     spare_hosts: int | None = None,
+    max_moves: int | None = None,
+    sustain_rounds: int | None = None,
+    cooldown_rounds: int | None = None,
 ) -> Balancer:
     """Say what rounds do: nothing, note, recommend, move; and how finely (1 to 5).
 
     `spare_hosts`: hosts that may die at once with every protected machine restarted elsewhere; rounds and
-    placements keep that room. What is None stays.
+    placements keep that room. `max_moves`: that a round decides; `sustain_rounds`: that an imbalance lasts before
+    it is acted upon; `cooldown_rounds`: for which a machine that moved stays. What is None stays.
+
+    Raises:
+        PermissionRefused: balancing is for those who keep the pool.
+        ValidationError: no such mode, or a number out of `BOUNDS`.
     """
     require(actor, "pool")
     if mode not in set(Mode):
@@ -58,27 +74,31 @@ def set_mode(
             {"mode": _("%(value)r: one of %(known)s") % {"value": mode, "known": ", ".join(Mode)}}
         )
     row = balancer()
-    if level is not None and not 1 <= level <= 5:
-        raise ValidationError({"level": _("%(value)s: from 1 to 5") % {"value": level}})
-    if spare_hosts is not None and not 0 <= spare_hosts <= MOST_SPARE:
-        text = _("%(value)s: from 0 to %(high)s") % {"value": spare_hosts, "high": MOST_SPARE}
-        raise ValidationError({"spare_hosts": text})
+    given = {
+        "level": level,
+        "spare_hosts": spare_hosts,
+        "max_moves": max_moves,
+        "sustain_rounds": sustain_rounds,
+        "cooldown_rounds": cooldown_rounds,
+    }
+    wanted = {name: number for name, number in given.items() if number is not None}
+    for name, number in wanted.items():
+        low, high = BOUNDS[name]
+        if not low <= number <= high:
+            values = {"value": number, "low": low, "high": high}
+            raise ValidationError({name: _("%(value)s: from %(low)s to %(high)s") % values})
     if spare_hosts is not None and spare_hosts != row.spare_hosts:
         _check_spare(spare_hosts)
-    row.mode, row.level = mode, level or row.level
-    row.spare_hosts = row.spare_hosts if spare_hosts is None else spare_hosts
+    before = {"mode": row.mode} | {name: getattr(row, name) for name in BOUNDS}
+    row.mode = mode
+    for name, number in wanted.items():
+        setattr(row, name, number)
     if mode == Mode.OFF:
         drop("balancing was switched off", timezone.now())
-    row.save(update_fields=("mode", "level", "spare_hosts"))
-    record(
-        actor,
-        "balancer.mode",
-        row,
-        mode=mode,
-        level=row.level,
-        spare_hosts=row.spare_hosts,
-        reason=reason,
-    )
+    row.save(update_fields=("mode", *BOUNDS))
+    now = {"mode": row.mode} | {name: getattr(row, name) for name in BOUNDS}
+    changed = {name: value for name, value in before.items() if value != now[name]}
+    record(actor, "balancer.mode", row, **now, before=changed, reason=reason)
     return row
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import permissions, serializers
@@ -11,7 +13,6 @@ from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
 from millwright.balancing import hours, recommending, reporting
-from millwright.balancing.filling import MOST_SPARE
 from millwright.balancing.models import Balancer, BalanceRound, MovePlan, Recommendation
 
 from .environments import ReasonInput, _reason
@@ -81,12 +82,22 @@ class ApproveMoveInput(ReasonInput):
     revision = serializers.IntegerField(required=False, min_value=1)
 
 
+def _bounded(name: str) -> serializers.IntegerField:
+    low, high = recommending.BOUNDS[name]
+    return serializers.IntegerField(required=False, min_value=low, max_value=high)
+
+
 class ModeInput(ReasonInput):
-    """`level`: 1 mends broken rules only, 5 balances the finest. `spare_hosts`: that may die at once."""
+    """`level`: 1 mends broken rules only, 5 balances the finest. `spare_hosts`: that may die at once. `max_moves`: of
+    a round; `sustain_rounds`: that an imbalance lasts before it is acted upon; `cooldown_rounds`: for which a machine
+    that moved stays. A round is five minutes. What is left out stays."""
 
     mode = serializers.ChoiceField(Balancer.MODES)
-    level = serializers.IntegerField(required=False, min_value=1, max_value=5)
-    spare_hosts = serializers.IntegerField(required=False, min_value=0, max_value=MOST_SPARE)
+    level = _bounded("level")
+    spare_hosts = _bounded("spare_hosts")
+    max_moves = _bounded("max_moves")
+    sustain_rounds = _bounded("sustain_rounds")
+    cooldown_rounds = _bounded("cooldown_rounds")
 
 
 class CalendarInput(ReasonInput):
@@ -101,10 +112,27 @@ class CalendarOutput(serializers.Serializer):
 
 
 class BalancerSerializer(serializers.ModelSerializer):
+    """`next_round`: when it is due; null where none is made."""
+
+    next_round = serializers.SerializerMethodField()
+
     class Meta:
         model = Balancer
-        fields = ("mode", "level", "spare_hosts", "figures", "last_round")
+        fields = (
+            "mode",
+            "level",
+            "spare_hosts",
+            "max_moves",
+            "sustain_rounds",
+            "cooldown_rounds",
+            "figures",
+            "last_round",
+            "next_round",
+        )
         read_only_fields = fields
+
+    def get_next_round(self, row: Balancer) -> dt.datetime | None:
+        return recommending.next_round()
 
 
 class RefusedOutput(serializers.Serializer):

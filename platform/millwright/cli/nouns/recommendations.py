@@ -68,15 +68,41 @@ def reject(number: int, reason: str) -> None:
     type=click.IntRange(0, 3),
     help="Hosts that may die at once: rounds and placements keep the room.",
 )
+@click.option("--moves", type=click.IntRange(1, 50), help="That a round decides at most.")
+@click.option(
+    "--lasting",
+    type=click.IntRange(1, 24),
+    help="Rounds of five minutes that an imbalance lasts before it is acted upon.",
+)
+@click.option(
+    "--rest",
+    type=click.IntRange(0, 288),
+    help="Rounds of five minutes for which a machine that moved stays.",
+)
+@click.option("--reason", default="", help="Kept in the audit trail.")
 @format_option
-def mode(word: str | None, level: int | None, spare: int | None, form: str) -> None:
+def mode(word: str | None, form: str, reason: str, **numbers: int | None) -> None:
     """Show what rounds do, or set it."""
-    if word is None and (level is not None or spare is not None):
+    names = {
+        "level": "level",
+        "spare": "spare_hosts",
+        "moves": "max_moves",
+        "lasting": "sustain_rounds",
+        "rest": "cooldown_rounds",
+    }
+    given = {names[name]: number for name, number in numbers.items() if number is not None}
+    if word is None and given:
         raise click.UsageError("give the mode too: off, shadow, recommend or automatic")
     api = Api.from_settings()
-    body: dict[str, Any] = {"mode": word} | ({"level": level} if level else {})
-    body |= {} if spare is None else {"spare_hosts": spare}
+    body: dict[str, Any] = {"mode": word, "reason": reason} | given
     row = api.post("recommendations/mode/", body) if word else api.get("recommendations/mode/")
+    if form != "json" and (before := row["figures"].get("before")):
+        after = row["figures"]["after"]
+        row["unevenness"] = f"{before['imbalance']:.2f} → {after['imbalance']:.2f}"
+        row["fullest"] = (
+            f"{before['highest_host']} {_percent(before['highest'])} → "
+            f"{after['highest_host']} {_percent(after['highest'])}"
+        )
     show_one(row, form, hide=("figures",))
 
 

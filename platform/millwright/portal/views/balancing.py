@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,6 +16,7 @@ from millwright.accounts.permissions import may
 from millwright.balancing import recommending, reporting
 from millwright.balancing.filling import MOST_SPARE, HeatChange
 from millwright.balancing.models import Balancer, Recommendation
+from millwright.core.balancing import LEVELS
 
 from . import calendar
 from .base import WORDS, Bounded, attempt
@@ -26,15 +27,45 @@ A_PAGE, EARLIER = 20, 10
 ENDED = ("moved", "failed", "rejected", "superseded", "shadow")
 
 
+def _numbers(given: Any) -> dict[str, int]:
+    """What the form says in numbers; what is left out stays.
+
+    Raises:
+        ValidationError: one is no whole number.
+    """
+    found = {}
+    for name in recommending.BOUNDS:
+        if not (text := given.get(name, "").strip()):
+            continue
+        if not text.isdecimal() or len(text) > 6:
+            raise ValidationError({name: _("%(value)r: a whole number") % {"value": text}})
+        found[name] = int(text)
+    return found
+
+
+def _levels() -> list[tuple[int, str]]:
+    """The levels with what each does; in a whole sentence, since it is chosen by it."""
+    words = {
+        1: _("1: only mends rules that are broken"),
+        2: _("2, conservative: hosts above %(most)s, where much is won"),
+        3: _("3, moderate: hosts above %(most)s"),
+        4: _("4, eager: hosts above %(most)s, and evens out"),
+        5: _("5, aggressive: hosts above %(most)s, and evens out the finest"),
+    }
+    return [
+        (number, words[number] % {"most": f"{level.threshold * 100:.0f} %"})
+        for number, level in LEVELS.items()
+    ]
+
+
 def _change(request: HttpRequest) -> None:
     user, verb = request.user, request.POST.get("verb", "")
+    reason = request.POST.get("reason", "").strip()
     if verb == "mode":
-        number = request.POST.get("spare_hosts", "")
-        spare = int(number) if number.isdecimal() else None
         wanted = request.POST.get("mode", "")
         attempt(
             request,
-            lambda: recommending.set_mode(user, wanted, spare_hosts=spare),
+            lambda: recommending.set_mode(user, wanted, reason=reason, **_numbers(request.POST)),
             _("Set."),
             WORDS,
         )
@@ -48,6 +79,7 @@ def _change(request: HttpRequest) -> None:
                 user,
                 row,
                 approve=verb == "approve",
+                reason=reason,
                 revision=int(seen[:9]) if seen.isdecimal() else None,
             ),
             _("Done."),
@@ -79,6 +111,9 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "balancer": balancer,
         "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
         "modes": Balancer.MODES,
+        "levels": _levels(),
+        "bounds": recommending.BOUNDS,
+        "next_round": recommending.next_round(),
         "spares": range(MOST_SPARE + 1),
         "calendar": calendar.shown(),
         "page_obj": page,

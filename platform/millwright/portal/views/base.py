@@ -52,6 +52,11 @@ WORDS: Mapping[str, Any] = {
     "reason": gettext_lazy("Reason"),
     "mode": gettext_lazy("Mode"),
     "spare_hosts": gettext_lazy("Hosts that may die"),
+    "level": gettext_lazy("How boldly"),
+    "max_moves": gettext_lazy("Moves of one round, at most"),
+    "sustain_rounds": gettext_lazy("Rounds that an imbalance lasts"),
+    "cooldown_rounds": gettext_lazy("Rounds of rest after a move"),
+    "revision": "",
     "work_minutes": gettext_lazy("Minutes"),
 }
 
