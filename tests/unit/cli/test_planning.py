@@ -286,6 +286,16 @@ def test_capacity_and_recovery_go_by_the_time_too(plant: Path) -> None:
     assert fits[0] > 23
 
 
+def test_a_drain_keeps_to_a_limit_of_links(plant: Path) -> None:
+    words = ("drain", "h1", "--snapshot", plant, "--per-host", "4")
+    starts = [
+        {leg["start_s"] for leg in answer(*words, *limit)["legs"] if leg["target"] == "h3"}
+        for limit in ((), ("--per-link", "1"))
+    ]
+    assert [len(found) for found in starts] == [1, 2]
+    assert run(*words, "--per-link", "0").exit_code == 2
+
+
 def test_a_drain_says_which_moves_need_an_approval(plant: Path) -> None:
     vms = [
         {"name": name, "vcpus": 1, "memory_bytes": GIB, "host": "h2", "movability": how}

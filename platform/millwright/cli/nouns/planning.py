@@ -41,6 +41,11 @@ def limit_options(function: F) -> F:
     function = click.option(
         "--at-once", type=at_least_one, default=8, show_default=True, help="Migrations in all."
     )(function)
+    function = click.option(
+        "--per-link",
+        type=at_least_one,
+        help="Migrations between any two failure domains at once; any number unless given.",
+    )(function)
     return click.option(
         "--per-host",
         type=at_least_one,
@@ -113,6 +118,7 @@ def drain(
     snapshot: str | None,
     per_host: int,
     at_once: int,
+    per_link: int | None,
     rolling: bool,
     work: float,
     approved: bool,
@@ -135,7 +141,7 @@ def drain(
     snapshots.number("--work", work, "work_s")
     plant = snapshots.plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
-    limits = core.Limits(per_host, at_once)
+    limits = core.Limits(per_host, at_once, per_link)
     if rolling:
         turns = core.rolling_drain(plant, work, hosts or None, limits)
         if form == "json":
@@ -283,7 +289,7 @@ def plan_offline(snapshot: str | None, now: str | None, form: str) -> bool:
     )
     made = core.balance(settled)
     schedule = core.order(settled, made.moves)
-    broken = core.verify(settled, schedule)
+    broken = core.verify(settled, schedule, core.Limits())
     if broken:
         raise CliError(f"the plan is not to be used, its check found: {broken[0].text}")
     if form == "json":

@@ -317,13 +317,18 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many migrations at once. Of a host's own link each takes the part that `per_host` leaves it."""
+    """How many migrations at once. Of a host's own link each takes the part that `per_host` leaves it.
+
+    `per_link`: over the link between any two failure domains (hosts without one are their own), either way;
+    nothing: any number.
+    """
 
     per_host: int = 2
     pool: int = 8
+    per_link: int | None = None
 
     def __post_init__(self) -> None:
-        if self.per_host < 1 or self.pool < 1:
+        if self.per_host < 1 or self.pool < 1 or (self.per_link is not None and self.per_link < 1):
             raise ValueError("limits must be at least 1")
 
 

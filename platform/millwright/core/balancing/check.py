@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from .answers import Leg, Move, Schedule, Violation
+from .answers import Leg, Limits, Move, Schedule, Violation
 from .frame import page_bytes, pages_of
 from .model import Host, HostState, Plant, RuleKind, Vm
 
@@ -223,11 +224,11 @@ def after(plant: Plant, moves: Iterable[Move | Leg]) -> Plant:
     )
 
 
-def verify(plant: Plant, schedule: Schedule) -> tuple[Violation, ...]:
+def verify(plant: Plant, schedule: Schedule, limits: Limits | None = None) -> tuple[Violation, ...]:
     """What a schedule breaks that was not broken before it, at every moment that something changes.
 
     A machine on its way holds room on both hosts. Also found: a leg from where the machine is not,
-    one onto a host that takes nothing, and machines moved twice at once.
+    one onto a host that takes nothing, machines moved twice at once, and more moves at once than the limits let.
     """
     known = {(entry.kind, entry.subject) for entry in violations(plant)}
     states = {host.name: host.state for host in plant.hosts}
@@ -261,4 +262,29 @@ def verify(plant: Plant, schedule: Schedule) -> tuple[Violation, ...]:
         for entry in violations(now, coming, touched):
             if (entry.kind, entry.subject) not in known:
                 found.setdefault((entry.kind, entry.subject), entry)
-    return tuple(found.values())
+    return (*found.values(), *(_unlimited(plant, schedule, limits) if limits else ()))
+
+
+def _unlimited(plant: Plant, schedule: Schedule, limits: Limits) -> list[Violation]:
+    """Where more moves run at once than the limits let. Machines that are kept together are one move."""
+    place = {host.name: host.domain or f"host {host.name}" for host in plant.hosts}
+    moves = {leg.batch: leg for leg in schedule.legs}.values()
+    found = []
+    for moment in sorted({leg.start_s for leg in moves}):
+        now = [leg for leg in moves if leg.start_s <= moment < leg.end_s]
+        ends = Counter(name for leg in now for name in (leg.source, leg.target))
+        links = Counter(
+            " and ".join(sorted((place[leg.source], place[leg.target])))
+            for leg in now
+            if place[leg.source] != place[leg.target]
+        )
+        for what, counts, most in (
+            ("pool", Counter({"the pool": len(now)}), limits.pool),
+            ("host", ends, limits.per_host),
+            ("link", links, limits.per_link or len(now)),
+        ):
+            for name, count in counts.items():
+                if count > most:
+                    text = f"{name}: {count} moves at {moment:.0f} s, at most {most} at once"
+                    found.append(Violation(f"limit_{what}", name, text))
+    return found

@@ -48,6 +48,8 @@ class _Run:
     batch: int = 0
     running: list[tuple[float, int, int, int, int]] = field(default_factory=list)
     busy: dict[int, int] = field(default_factory=dict)
+    #: migrations over the link of two failure domains
+    over: dict[tuple[int, int], int] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
     #: the same by unit and host, in the order of their starts
     script: Script = field(default_factory=list)
@@ -191,11 +193,12 @@ def _shortened(
 ) -> _Run:
     """What the search makes of it, once with as many detours and once with more for speed.
 
-    Not where some moves come before others or ways are barred: the search knows of neither.
+    Not where some moves come before others, ways are barred or links limited: the search knows of none of these.
     """
     if (
         best.dropped
         or best.barred
+        or limits.per_link is not None
         or len(tasks) > MOST_MOVES
         or len({task.urgency for task in tasks}) > 1
     ):
@@ -319,7 +322,22 @@ def _stuck(run: _Run) -> set[int]:
 
 def _free_hands(run: _Run, source: int, target: int) -> bool:
     limit = run.limits.per_host
-    return run.busy.get(source, 0) < limit and run.busy.get(target, 0) < limit
+    hands = run.busy.get(source, 0) < limit and run.busy.get(target, 0) < limit
+    return hands and _free_link(run, source, target)
+
+
+def _link(run: _Run, source: int, target: int) -> tuple[int, int] | None:
+    """The failure domains that a move goes between; nothing: it stays in one, or nobody counts."""
+    domain = run.state.frame.domain
+    one, other = int(domain[source]), int(domain[target])
+    if run.limits.per_link is None or one == other:
+        return None
+    return min(one, other), max(one, other)
+
+
+def _free_link(run: _Run, source: int, target: int) -> bool:
+    link = _link(run, source, target)
+    return link is None or run.over.get(link, 0) < (run.limits.per_link or 1)
 
 
 def _start_ready(run: _Run, share: float) -> None:
@@ -357,6 +375,8 @@ def _begin(run: _Run, unit: int, target: int, share: float, *, detour: bool) -> 
         )
     for host in (source, target):
         run.busy[host] = run.busy.get(host, 0) + 1
+    if link := _link(run, source, target):
+        run.over[link] = run.over.get(link, 0) + 1
     heapq.heappush(run.running, (end, run.batch, unit, source, target))
 
 
@@ -368,6 +388,8 @@ def _finish_next(run: _Run) -> None:
         run.state.arrive(unit)
         for host in (source, target):
             run.busy[host] -= 1
+        if link := _link(run, source, target):
+            run.over[link] -= 1
         if run.pending[unit].target == target:
             del run.pending[unit]
 
@@ -385,6 +407,8 @@ def _detour(run: _Run, share: float) -> bool:
         for host, busy in run.busy.items():
             if busy >= run.limits.per_host:
                 mask[host] = False
+        if run.limits.per_link is not None:
+            mask &= [_free_link(run, source, host) for host in range(len(mask))]
         if not mask.any() or run.busy.get(source, 0) >= run.limits.per_host:
             continue
         there: Floats = seconds(frame, unit, source, share)

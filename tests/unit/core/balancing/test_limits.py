@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from millwright.core.balancing import Leg, Limits, Rule, RuleKind, admit, order
+from millwright.core.balancing import Leg, Limits, Rule, RuleKind, admit, order, verify
 
 from tests.unit.core.balancing.test_doors import host, moves_of, plant, vm
 
@@ -45,8 +45,53 @@ def test_limits_hold_at_every_moment(
     assert all(most_at_once(schedule.legs, name) <= limits.per_host for name in names)
 
 
+def over_link(legs: Sequence[Leg]) -> int:
+    """How many legs run between the two racks at the busiest moment."""
+    rack = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+    return most_at_once([leg for leg in legs if rack[leg.source] != rack[leg.target]])
+
+
+@pytest.mark.parametrize("per_link", [1, 2, 3])
+def test_a_link_between_racks_has_a_limit_of_its_own(per_link: int) -> None:
+    hosts = [host(name, domain=name[0]) for name in ("a1", "a2", "b1", "b2")]
+    vms = [vm(f"v{i}", f"a{1 + i % 2}", memory=1) for i in range(6)]
+    start = plant(hosts, [*vms, vm("stays", "a1", memory=1), vm("back", "b1", memory=1)])
+    ways = [(f"v{i}", f"a{1 + i % 2}", f"b{1 + i % 2}") for i in range(6)]
+    moves = moves_of(*ways, ("stays", "a1", "a2"), ("back", "b1", "a1"))
+    free, bound = Limits(8, 99), Limits(8, 99, per_link)
+    wide, narrow = order(start, moves, free), order(start, moves, bound)
+    # Without it all seven cross at once; with it as many as it lets, whichever way they go.
+    assert over_link(wide.legs) == 7
+    assert over_link(narrow.legs) == per_link
+    assert not narrow.dropped
+    assert not verify(start, narrow, bound)
+    assert {entry.kind for entry in verify(start, wide, bound)} == {"limit_link"}
+    # What stays in a rack waits for none of them.
+    assert next(leg for leg in narrow.legs if leg.vm == "stays").start_s == 0
+    assert narrow.makespan_s >= narrow.bound_s
+
+
+def test_a_detour_goes_over_a_link_that_is_free() -> None:
+    """Two that change places over a third host, one link of one move at a time."""
+    hosts = [host(name, memory=8) for name in ("h1", "h2", "h3")]
+    start = plant(hosts, [vm("a", "h1", memory=6), vm("b", "h2", memory=6)])
+    limits = Limits(2, 8, 1)
+    made = order(start, moves_of(("a", "h1", "h2"), ("b", "h2", "h1")), limits)
+    assert not made.dropped
+    assert len(made.legs) == 3
+    assert not verify(start, made, limits)
+
+
+def test_the_checker_counts_for_itself() -> None:
+    start = plant([host("h1"), host("h2")], [vm(f"v{i}", "h1", memory=1) for i in range(3)])
+    made = order(start, moves_of(*((f"v{i}", "h1", "h2") for i in range(3))), Limits(3, 3))
+    assert not verify(start, made, Limits(3, 3, 3))
+    for limits, kind in ((Limits(2, 3), "limit_host"), (Limits(3, 2), "limit_pool")):
+        assert {entry.kind for entry in verify(start, made, limits)} == {kind}
+
+
 def test_a_limit_is_at_least_one() -> None:
-    for wrong in ({"per_host": 0}, {"pool": 0}):
+    for wrong in ({"per_host": 0}, {"pool": 0}, {"per_link": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             Limits(**wrong)
 
