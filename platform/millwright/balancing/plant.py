@@ -42,9 +42,10 @@ from millwright.environments.sizes import Requires
 from millwright.inventory.models import Cell
 from millwright.inventory.models import Host as HostRow
 from millwright.inventory.snapshot import (
-    DEFAULT_RESERVED_BYTES,
     OVERHEAD_BYTES,
     overcommit_ratio,
+    reached_cells,
+    reserved_bytes,
     topology_of,
 )
 
@@ -265,14 +266,15 @@ def _host(
     row: HostRow, cells: frozenset[str], known: dict[str, dict[str, int]], parts: Parts
 ) -> Host:
     roles, has = _roles(row, known), parts.host(row)
-    aside = int(row.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
+    aside = reserved_bytes(row.policy)
     return Host(
         name=row.name,
         # A CPU that keeps house and is shared as well counts, as it does for a placement. It has its own time and
         # no more, however many vCPUs its owner lets promise on it.
         cpus=float(roles["shared"]),
         most_vcpus=most_vcpus(roles["shared"], overcommit_ratio(row.policy)),
-        cores=roles.get(str(CpuRole.REALTIME), 0),
+        # Cores, with all their siblings: what a control vCPU takes.
+        cores=roles["cores"],
         housekeeping=roles.get(str(CpuRole.HOUSEKEEPING), 0),
         state=host_state(row),
         domain=str(row.labels.get("domain", "")),
@@ -291,13 +293,17 @@ def _roles(row: HostRow, known: dict[str, dict[str, int]]) -> dict[str, int]:
         counted: dict[str, int] = defaultdict(int)
         for cpu in topology.cpus:
             counted[str(topology.role(cpu.id))] += 1
-        known[kind] = {**counted, "shared": len(topology.shared)}
+        known[kind] = {
+            **counted,
+            "shared": len(topology.shared),
+            "cores": len(topology.whole_cores),
+        }
     return known[kind]
 
 
 def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:
     """What machines may require of it: the cells that it reaches (`cells`: all there are), its way to run guests."""
-    reached = frozenset(row.policy["cells"]) if "cells" in row.policy else cells
+    reached = reached_cells(row.policy, cells)
     return frozenset(f"cell:{slug}" for slug in reached) | {f"accel:{row.accel}"}
 
 

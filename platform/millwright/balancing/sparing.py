@@ -36,6 +36,7 @@ from millwright.core.balancing import (
     related_survive,
 )
 from millwright.core.lifecycle import HostHealth, ServiceClass
+from millwright.core.pinning import count_free_cores
 from millwright.core.placement import HostSnapshot, HostVerdict, Placement, Snapshot
 from millwright.environments.models import StartedCpu
 from millwright.environments.placement import cpu_of
@@ -310,7 +311,7 @@ class _Pool:
         return np.array(
             [
                 [host.memory_free_bytes // MIB for host in self._hosts],
-                [len(host.topology.realtime - host.claimed_cpus) for host in self._hosts],
+                [count_free_cores(host.topology, host.claimed_cpus) for host in self._hosts],
                 np.array(self._cpus, np.int64) - reserved,
                 [
                     host.disk_free_bytes // MIB if disk else 2**40

@@ -477,7 +477,10 @@ class DemandSample(models.Model):
 
     class Meta:
         ordering = ("-at",)
-        indexes = (models.Index(fields=("machine", "-at"), name="demand_machine"),)
+        indexes = (
+            models.Index(fields=("machine", "-at"), name="demand_machine"),
+            models.Index(fields=("at",), name="demand_at"),
+        )
 
     def __str__(self) -> str:
         return f"{self.machine_id} {self.at}"

@@ -7,7 +7,7 @@ renamed. So what we know of a volume stands in the *names* of tiny marker volume
 - `<name>.mw-ok.<sha256>`: the image was read back and had this hash.
 - `<name>.mw-own.<site>.<machine>.<generation>`: an overlay of this machine, made for this placement.
 - `<name>.mw-aside.<generation>`: an overlay of an earlier placement, set aside when this one was placed here. The
-  later one lies beside it as `<stem>-g<generation>.<suffix>`.
+  later one lies beside it as `<stem>-g<generation>.<suffix>`. Left alone, or beside a later overlay, it says nothing.
 
 One listing of the pool tells everything, and a marker is made before what it excuses (upload,
 overlay), so that whatever a crash leaves behind is known to be ours.
@@ -42,7 +42,8 @@ class Marks:
     uploads: set[str] = field(default_factory=set)
     verified: set[str] = field(default_factory=set)
     owners: set[VolumeOwner] = field(default_factory=set)
-    aside: bool = False
+    #: the latest placement for which it was set aside
+    aside: int = -1
 
 
 def check_name(name: str) -> None:
@@ -87,6 +88,19 @@ def generation_name(name: str, generation: int) -> str:
     return f"{stem}-g{generation}{dot}{suffix}" if dot else f"{name}-g{generation}"
 
 
+def overlay_name(
+    name: str, overlays: Iterable[VolumeInfo], earlier: Iterable[VolumeInfo], owner: VolumeOwner
+) -> str:
+    """Under which name the overlay of `owner` lies or is made.
+
+    `overlays`: all that lie there of `name`; `earlier`: those of earlier placements of its machine.
+    """
+    beside = generation_name(name, owner.generation)
+    taken = any(row.name == name for row in earlier)
+    made = any(row.name == beside and row.owner == owner for row in overlays)
+    return beside if taken or made else name
+
+
 def is_overlay_of(volume: str, name: str) -> bool:
     """Whether `volume` is `name` or one of its `generation_name`s."""
     stem, dot, suffix = name.rpartition(".")
@@ -115,7 +129,7 @@ def read_markers(names: Iterable[str]) -> dict[str, Marks]:
         elif match["ok"]:
             marks.verified.add(match["ok"])
         elif match["aside"]:
-            marks.aside = True
+            marks.aside = max(marks.aside, int(match["aside"]))
         else:
             marks.owners.add(
                 VolumeOwner(
@@ -161,7 +175,7 @@ def fold(volumes: Iterable[VolumeInfo], pool: str, path: str) -> tuple[VolumeInf
             mark,
         )
         for name, mark in marks.items()
-        if name not in listed
+        if name not in listed and (mark.uploads or mark.verified or mark.owners)
     ]
     return tuple(sorted(result, key=lambda volume: volume.name))
 
@@ -174,5 +188,5 @@ def _apply(volume: VolumeInfo, marks: Marks) -> VolumeInfo:
         sha256=verified,
         uploading=verified is None and bool(marks.uploads),
         owner=owner,
-        aside=marks.aside and volume.present,
+        aside=volume.present and owner is not None and marks.aside > owner.generation,
     )

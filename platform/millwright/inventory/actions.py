@@ -89,6 +89,10 @@ def validate_policy(policy: dict[str, Any]) -> None:
             raise ValidationError(
                 {f"policy.{key}": f"{value!r:.80}: {wanted} from {low} to {high} is wanted"}
             )
+    cells = policy.get("cells")
+    named = isinstance(cells, list) and all(isinstance(cell, str) and cell for cell in cells)
+    if cells is not None and not named:
+        raise ValidationError({"policy.cells": f"{cells!r:.80}: a list of cells' names is wanted"})
     lists = {}
     for key in ("cpus", "housekeeping_cpus", "realtime_cpus", "shared_cpus"):
         try:

@@ -75,6 +75,18 @@ def overcommit_ratio(policy: Mapping[str, Any]) -> float:
     return OVERCOMMIT_RATIO if told is None else float(told)
 
 
+def reserved_bytes(policy: Mapping[str, Any]) -> int:
+    """Memory that the host keeps for itself, by its policy or as usual."""
+    told = policy.get("memory_reserved_bytes")
+    return DEFAULT_RESERVED_BYTES if told is None else int(told)
+
+
+def reached_cells(policy: Mapping[str, Any], cells: frozenset[str]) -> frozenset[str]:
+    """The cells that the host reaches: those of its policy, or all there are (`cells`)."""
+    told = policy.get("cells")
+    return frozenset(told) if isinstance(told, list) else cells
+
+
 class Kinds:
     """Topologies of hosts that have the same CPUs with the same roles: of a kind there is one."""
 
@@ -118,8 +130,11 @@ def snapshot(
         placed = placed.filter(host__in=keys)
         arriving = arriving.filter(destination__in=keys)
     claims: dict[int, set[int]] = defaultdict(set)
-    for host_id, cpu in taken.values_list("host_id", "cpu"):
+    #: vCPUs that have a core of their own, of which each sibling is claimed
+    served: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for host_id, cpu, machine, vcpu in taken.values_list("host_id", "cpu", "machine_id", "vcpu"):
         claims[host_id].add(cpu)
+        served[host_id].add((machine, vcpu))
     promised: dict[int, dict[str, Any]] = {
         row["host"]: row
         for row in placed.values("host").annotate(
@@ -145,6 +160,7 @@ def snapshot(
                 host,
                 kinds.of(host),
                 claims[host.pk],
+                len(served[host.pk]),
                 promised.get(host.pk, {}),
                 cells,
                 needs.paged.get(host.pk, {}),
@@ -224,6 +240,7 @@ def _host(
     host: Host,
     topology: Topology,
     claims: set[int],
+    served: int,
     promised: dict[str, Any],
     cells: frozenset[str],
     paged: dict[int, int],
@@ -232,7 +249,7 @@ def _host(
     used: float | None,
 ) -> HostSnapshot:
     nics = nic_bytes_s(host)
-    reserved = int(host.policy.get("memory_reserved_bytes", DEFAULT_RESERVED_BYTES))
+    reserved = reserved_bytes(host.policy)
     return HostSnapshot(
         name=host.name,
         health=HostHealth(host.health),
@@ -248,13 +265,13 @@ def _host(
         disk_free_bytes=host.disk_free_bytes,
         claimed_cpus=frozenset(claims),
         # A control vCPU for which there was no core of its own runs on these too.
-        shared_vcpus=promised.get("vcpus", 0) - len(claims),
+        shared_vcpus=promised.get("vcpus", 0) - served,
         capabilities={
             kind: probe.get("verdict") == "yes" for kind, probe in host.capabilities.items()
         },
         best_effort=bool(host.policy.get("best_effort", False)),
         accel=host.accel,
-        cells=frozenset(host.policy["cells"]) if "cells" in host.policy else cells,
+        cells=reached_cells(host.policy, cells),
         overcommit_ratio=overcommit_ratio(host.policy),
         labels=host.labels,
         hugepages_free=_pages_free(host, paged),

@@ -105,7 +105,8 @@ def due_parts(kept: dict[str, Any], versions: list[str], now: dt.datetime) -> tu
     if (
         read is None
         or kept.get("versions") != versions
-        or now - dt.datetime.fromisoformat(read) >= SELDOM
+        # A moment that is still to come was told by a clock that was wrong.
+        or not dt.timedelta() <= now - dt.datetime.fromisoformat(read) < SELDOM
     ):
         return PARTS
     return tuple(part for part in PARTS if part in OFTEN or part in kept.get("unread", {}))
@@ -136,7 +137,7 @@ def _keep_facts(host: Host, facts: HostFacts, pool: PoolInfo) -> None:
         # Without the plant's own limit, which `memory_bytes` of the row keeps.
         "memory_bytes": facts.memory_bytes,
     }
-    limit = int(host.policy.get("memory_limit_bytes", 0)) or facts.memory_bytes
+    limit = int(host.policy.get("memory_limit_bytes") or 0) or facts.memory_bytes
     Host.objects.filter(pk=host.pk).update(
         topology=topology,
         memory_bytes=min(limit, facts.memory_bytes),

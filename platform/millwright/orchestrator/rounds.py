@@ -162,11 +162,22 @@ def shares(hosts: Hosts, now: dt.datetime) -> int:
     )
 
 
-def forget_round(now: dt.datetime) -> int:
-    """What no balancing looks at any more, once an hour."""
-    if now.minute:
-        return 0
-    return prune_samples(now) + reporting.forget(now)
+class _Forgetting:
+    """What no balancing looks at any more is forgotten once an hour, however long passes take."""
+
+    EVERY = dt.timedelta(hours=1)
+
+    def __init__(self) -> None:
+        self._last: dt.datetime | None = None
+
+    def __call__(self, now: dt.datetime) -> int:
+        if self._last is not None and dt.timedelta() <= now - self._last < self.EVERY:
+            return 0
+        self._last = now
+        return prune_samples(now) + reporting.forget(now)
+
+
+forget_round = _Forgetting()
 
 
 def all_rounds(hosts: Hosts) -> None:

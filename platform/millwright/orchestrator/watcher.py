@@ -359,6 +359,25 @@ def _busy(machine: Machine) -> bool:
     ).exists()
 
 
-def prune_samples(now: dt.datetime, keep: dt.timedelta = dt.timedelta(days=8)) -> int:
-    """Forget demand samples that no balancing looks at any more."""
-    return int(DemandSample.objects.filter(at__lt=now - keep).delete()[0])
+def prune_samples(
+    now: dt.datetime,
+    keep: dt.timedelta = dt.timedelta(days=8),
+    *,
+    most: int = 200_000,
+    slice_rows: int = 10_000,
+) -> int:
+    """Forget demand samples that no balancing looks at any more; the oldest first, `most` rows at once.
+
+    They are looked for by their keys, which grow with time, and deleted in slices: so neither a scan of the
+    table nor a year's rows in one transaction holds up the rounds.
+    """
+    removed = 0
+    while removed < most:
+        rows = DemandSample.objects.order_by("pk").values_list("pk", "at")[:slice_rows]
+        first = list(rows)
+        old = [key for key, at in first if at < now - keep]
+        if old:
+            removed += int(DemandSample.objects.filter(pk__in=old).delete()[0])
+        if len(old) < slice_rows:
+            break
+    return removed

@@ -78,6 +78,8 @@ def test_what_an_earlier_placement_left_is_set_aside_and_stays(
         3,
     ]
     assert third.path not in (old.path, new.path)
+    aside = {row.name: row.aside for row in host.overlays(subject.pool, disk)}
+    assert aside == {third.name: False, new.name: True, disk: True}
     assert host.remove_volume(subject.pool, disk)
     assert host.volume(subject.pool, disk) is None
 

@@ -12,16 +12,18 @@ from django.utils import timezone
 from millwright.audit.models import AuditEntry
 from millwright.balancing import entitling, recovering
 from millwright.balancing.models import HostRecovery
+from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import Machine, Move, Operation
 from millwright.inventory.actions import validate_policy
 from millwright.inventory.models import Host
+from millwright.inventory.snapshot import snapshot
 from millwright.operations import FenceRefused
 from millwright.orchestrator.fencing import AgentFencer
 from millwright.shopfloor.models import Deployment, Program, ProgramVersion
 
 from tests.integration.environments.test_draining import machines
-from tests.support.plant import Plant
+from tests.support.plant import Plant, build_plant
 
 __all__ = ["machines"]
 
@@ -408,3 +410,25 @@ def test_a_number_of_a_policy_has_a_least_and_a_greatest(field: str, value: Any)
     validate_policy(
         {"overcommit_ratio": 1.5, "memory_reserved_bytes": 0, "memory_limit_bytes": None}
     )
+
+
+@pytest.mark.parametrize("cells", [5, "line1", [1], [""]])
+def test_cells_of_a_policy_are_a_list_of_names(cells: Any) -> None:
+    with pytest.raises(ValidationError) as told:
+        validate_policy({"cells": cells})
+    assert list(told.value.message_dict) == ["policy.cells"]
+
+
+@pytest.mark.django_db
+def test_nothing_said_in_a_policy_is_as_if_it_were_left_out() -> None:
+    plant = build_plant()
+    host = plant.hosts[0]
+    now = timezone.now()
+    before = snapshot(), read_plant(now)
+    assert host.policy.keys().isdisjoint({"memory_limit_bytes", "cells"})
+    told = dict.fromkeys(("memory_limit_bytes", "cells", "overcommit_ratio"))
+    if "memory_reserved_bytes" not in host.policy:
+        told["memory_reserved_bytes"] = None
+    validate_policy(host.policy | told)
+    Host.objects.filter(pk=host.pk).update(policy=host.policy | told)
+    assert (snapshot(), read_plant(now)) == before

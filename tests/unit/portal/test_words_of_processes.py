@@ -64,8 +64,9 @@ def test_what_placement_says_is_known() -> None:
             "the host's CPU has not all that is wanted: avx2, sse4.2",
             "it was started with kvm and the host runs guests by emulation",
             "graphics cards: 1 wanted, 0 free of any model",
+            "network bandwidth: 800 Mbit/s wanted, 200 Mbit/s free",
             "the host has no storage pool 'fast' that is active",
             "not known whether the host has it: CPU features",
         ):
             assert said(sentence) != sentence
-    assert len(filters.FILTERS) == 12, "a new rule wants its sentence in environments/sentences.py"
+    assert len(filters.FILTERS) == 13, "a new rule wants its sentence in environments/sentences.py"

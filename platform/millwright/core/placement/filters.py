@@ -190,7 +190,8 @@ def has_shared_cpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
     cpus = len(host.topology.shared)
     floating = want.vcpus
     if want.service_class is ServiceClass.REALTIME:
-        floating -= min(len(want.control_vcpus), len(host.topology.realtime - host.claimed_cpus))
+        free = pinning.count_free_cores(host.topology, host.claimed_cpus)
+        floating -= min(len(want.control_vcpus), free)
     limit = host.most_vcpus
     if cpus == 0 or host.shared_vcpus + floating > limit:
         return Reason(

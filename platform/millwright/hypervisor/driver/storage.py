@@ -39,9 +39,9 @@ from millwright.hypervisor.volumes import (
     by_generation,
     check_name,
     fold,
-    generation_name,
     is_marker,
     is_overlay_of,
+    overlay_name,
     owner_marker,
     read_markers,
     uploading_marker,
@@ -301,19 +301,16 @@ class StorageVerbs(Base):
                     raise NotFound(
                         f"image {base!r} is not complete in pool {pool!r}", host=self.name
                     )
-                present, chosen = self._volume(handle, name), name
-                if present is not None and is_earlier_overlay(present, owner):
-                    if not present.aside:
-                        check_aside(
-                            present,
-                            self._users(
-                                conn, handle, present, libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-                            ),
-                            self.name,
-                        )
-                        _create_marker(handle, aside_marker(name, owner.generation))
-                    chosen = generation_name(name, owner.generation)
-                    present = self._volume(handle, chosen)
+                rows = self._overlays(handle, name)
+                earlier = [row for row in rows if is_earlier_overlay(row, owner)]
+                again = [row for row in earlier if not row.aside]
+                active = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+                for row in again:
+                    check_aside(row, self._users(conn, handle, row, active), self.name)
+                for row in again:
+                    _create_marker(handle, aside_marker(row.name, owner.generation))
+                chosen = overlay_name(name, rows, earlier, owner)
+                present = self._volume(handle, chosen)
                 marker = owner_marker(chosen, owner)
                 exists = check_overlay(present, image, owner, capacity_bytes, self.name)
                 _create_marker(handle, marker)
@@ -336,13 +333,15 @@ class StorageVerbs(Base):
         """See the port."""
 
         def ask(conn: libvirt.virConnect, _: Deadline) -> tuple[VolumeInfo, ...]:
-            handle = conn.storagePoolLookupByName(pool)
-            names = handle.listVolumes()
-            known = {*names, *read_markers(names)}
-            found = (self._volume(handle, each) for each in known if is_overlay_of(each, name))
-            return by_generation(row for row in found if row is not None)
+            return self._overlays(conn.storagePoolLookupByName(pool), name)
 
         return self._call("overlays", deadline_s, ask)
+
+    def _overlays(self, pool: libvirt.virStoragePool, name: str) -> tuple[VolumeInfo, ...]:
+        names = pool.listVolumes()
+        known = {*names, *read_markers(names)}
+        found = (self._volume(pool, each) for each in known if is_overlay_of(each, name))
+        return by_generation(row for row in found if row is not None)
 
     def remove_volume(self, pool: str, name: str, *, deadline_s: float | None = None) -> bool:
         """See the port."""

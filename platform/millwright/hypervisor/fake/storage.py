@@ -33,8 +33,8 @@ from millwright.hypervisor.types import (
 from millwright.hypervisor.volumes import (
     by_generation,
     check_name,
-    generation_name,
     is_overlay_of,
+    overlay_name,
 )
 
 from .clock import VirtualClock
@@ -194,14 +194,18 @@ class FakeStorage:
             image = store.volumes.get(base)
             if image is None or image.sha256 is None:
                 raise NotFound(f"image {base!r} is not complete in pool {pool!r}", host=self.name)
+            rows = by_generation(
+                row for row in store.volumes.values() if is_overlay_of(row.name, name)
+            )
+            earlier = [row for row in rows if is_earlier_overlay(row, owner)]
+            again = [row for row in earlier if not row.aside]
+            active = [row for row in self._domains.values() if row.state in ACTIVE]
+            for row in again:
+                check_aside(row, _users(row, active), self.name)
+            for row in again:
+                store.volumes[row.name] = replace(row, aside=True)
+            name = overlay_name(name, rows, earlier, owner)
             present = store.volumes.get(name)
-            if present is not None and is_earlier_overlay(present, owner):
-                if not present.aside:
-                    active = [row for row in self._domains.values() if row.state in ACTIVE]
-                    check_aside(present, _users(present, active), self.name)
-                    store.volumes[name] = replace(present, aside=True)
-                name = generation_name(name, owner.generation)
-                present = store.volumes.get(name)
             if check_overlay(present, image, owner, capacity_bytes, self.name):
                 overlay = replace(store.volumes[name], owner=owner)
                 store.volumes[name] = overlay
