@@ -51,7 +51,7 @@ def why_here(machine: Machine) -> WhyHere:
         text = _("%(machine)s holds no place on any host now") % {"machine": name}
         return WhyHere(name, host, text, (), ())
     state = balancer().state
-    answer = explain(plant, name, BalanceState(**state) if state else None)
+    answer = explain(plant, name, BalanceState.of(state) if state else None)
     rows = tuple(
         HostSays(
             row.host,

@@ -163,9 +163,9 @@ class Balancer(models.Model):
     spare_hosts = models.PositiveSmallIntegerField(default=0)
     #: moves that a round may decide, rounds that an imbalance lasts before it is acted upon, and rounds for which a
     #: machine that moved stays
-    max_moves = models.PositiveSmallIntegerField(default=4)
-    sustain_rounds = models.PositiveSmallIntegerField(default=2)
-    cooldown_rounds = models.PositiveSmallIntegerField(default=6)
+    max_moves = models.PositiveSmallIntegerField(default=4, db_default=4)
+    sustain_rounds = models.PositiveSmallIntegerField(default=2, db_default=2)
+    cooldown_rounds = models.PositiveSmallIntegerField(default=6, db_default=6)
     #: what holds by shift or until a date, as a snapshot's `calendar` (see `hours`)
     calendar = models.JSONField(default=list)
     #: the lines before the last change, for "as it was"; nothing: they were never changed
@@ -286,10 +286,10 @@ class Recommendation(models.Model):
     wanted_at = models.DateTimeField(null=True, db_index=True)
     #: when it was rejected, or no longer wanted, and why
     ended_at = models.DateTimeField(null=True)
-    note = models.CharField(max_length=300, blank=True)
+    note = models.CharField(max_length=300, blank=True, db_default="")
     #: counts how often its numbers changed so much that who had seen them has to look again; `seen`: the effect then
-    revision = models.PositiveIntegerField(default=1)
-    seen = models.JSONField(default=dict)
+    revision = models.PositiveIntegerField(default=1, db_default=1)
+    seen = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
 
     objects = RecommendationQuerySet.as_manager()
 
@@ -319,7 +319,7 @@ class HostRecovery(models.Model):
     #: a person has stated that the host cannot return with its machines: autonomous ones start too
     gone = models.BooleanField(default=False)
     #: controllers that begin with initial values though there is a copy of what they retained: a person's word, for `reason`
-    initial_values = models.JSONField(default=list)
+    initial_values = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     fencing = models.ForeignKey(
         "environments.Operation", models.SET_NULL, null=True, related_name="+"
     )

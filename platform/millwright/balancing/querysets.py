@@ -58,8 +58,13 @@ class RecommendationQuerySet(models.QuerySet):
 
     def about(self, text: str) -> Self:
         """Those whose machine, or a host, or a machine of the same plan has the text in its name."""
-        word = text.rpartition("/")[0] if "/" in text else text
-        there = Q(machine__environment__name__icontains=word)
+        line, slash, name = text.rpartition("/")
+        if slash:
+            # As machines are written: environment/machine.
+            there = Q(machine__environment__name__icontains=line, machine__name__icontains=name)
+        else:
+            there = Q(machine__environment__name__icontains=text)
+            there |= Q(machine__name__icontains=text)
         there |= Q(source__name__icontains=text) | Q(destination__name__icontains=text)
         plans = self.model.objects.filter(there, plan=OuterRef("plan"))
         return self.filter(there | Q(Exists(plans)))

@@ -132,7 +132,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
         # Between its steps a plan is on its way too.
         moves_running=plant.settings.moves_running + plans,
     )
-    before = BalanceState(**row.state) if row.state else None
+    before = BalanceState.of(row.state) if row.state else None
     made = balance(replace(plant, settings=settings), before)
     ready = _ready(plant, [move for move in made.moves if not move.circle])
     hosts = {host.name: host for host in Host.objects.all()}
@@ -325,7 +325,7 @@ def _remember(rows: Iterable[Recommendation]) -> None:
         Move(str(row.machine), row.source.name, row.destination.name, Why(row.why), "", 0.0)
         for row in rows
     )
-    state = BalanceState(**kept.state) if kept.state else BalanceState()
+    state = BalanceState.of(kept.state) if kept.state else BalanceState()
     kept.state = asdict(state.record(moves))
     kept.save(update_fields=("state",))
 

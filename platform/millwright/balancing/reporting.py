@@ -158,7 +158,7 @@ def shadow_sums(now: dt.datetime, over: dt.timedelta = JUDGED) -> list[ShadowSum
         for pool, hosts in told.items():
             above[pool][0] += hosts["above"] * MINUTES
             above[pool][1] += hosts["foreseen"] * MINUTES
-    wished = Recommendation.objects.filter(mode="shadow", created_at__gt=since)
+    wished = Recommendation.objects.filter(mode="shadow", wanted_at__gt=since)
     moves: Counter[str] = Counter()
     for row in wished.order_by().values("machine__pool__name").annotate(count=Count("pk")):
         moves[""] += row["count"]

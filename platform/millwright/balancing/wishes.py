@@ -153,6 +153,9 @@ class Wishes:
             # What a person said no to stays as he saw it.
             row.save(update_fields=("wanted_at",))
             return
+        if not row.seen:
+            # A row from before: what it said then is what was seen.
+            row.seen = row.effect
         if changed and row.state == "open":
             row.revision, row.seen = row.revision + 1, new.effect
         row.why, row.text, row.seconds, row.effect = new.why, new.text, new.seconds, new.effect

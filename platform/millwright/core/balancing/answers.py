@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from .model import Mode
 
@@ -180,6 +181,12 @@ class BalanceState:
     hot_memory: Mapping[str, int] = field(default_factory=dict)
     imbalanced_memory: int = 0
     hot_promised: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> BalanceState:
+        """From what was kept; what a later release has kept beside is left out."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in kept.items() if name in known})
 
     def record(self, moves: tuple[Move, ...]) -> BalanceState:
         """The state once these moves (approved recommendations, a drain) have been made too."""
