@@ -27,7 +27,7 @@ from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
 from .querysets import RecommendationQuerySet
-from .wishes import Wishes, drop, undecided, wish
+from .wishes import Wishes, drop, rejected, undecided, wish
 
 #: Seconds between two rounds.
 EVERY_S = 300
@@ -133,7 +133,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
         moves_running=plant.settings.moves_running + plans,
     )
     before = BalanceState.of(row.state) if row.state else None
-    made = balance(replace(plant, settings=settings), before)
+    ruled = replace(plant, settings=settings)
+    made = balance(ruled, before, rejected=rejected(ruled, now))
     ready = _ready(plant, [move for move in made.moves if not move.circle])
     hosts = {host.name: host for host in Host.objects.all()}
     # Noted now: once machines have moved nobody knows any more whose waiting it was.
@@ -153,8 +154,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
         else:
             rows = _kept(wishes, made, machines, hosts, waited)
             wishes.end(made.moves, made.refused, machines)
-        told_of = replace(plant, settings=settings)
-        reporting.note(told_of, made, moves=len(rows), level=row.level, mode=row.mode, now=now)
+        reporting.note(ruled, made, moves=len(rows), level=row.level, mode=row.mode, now=now)
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
         told = row.state
         following = _without(asdict(made.state), told, waiting)
@@ -214,8 +214,7 @@ def _kept(
     for circle in made.circles:
         if circle.number in together:
             rows += wishes.keep_together(circle, together[circle.number])
-    # What a person has said no to is no decision of this round.
-    return [row for row in rows if row.state != "rejected"]
+    return rows
 
 
 def _ready(plant: Plant, moves: Sequence[Move]) -> set[str]:

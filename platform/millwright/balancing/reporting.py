@@ -43,6 +43,7 @@ TITLES = {
     Code.SPARE: gettext_lazy("No room to spare for lost hosts"),
     Code.NO_HOST: gettext_lazy("Machines that ought to move, and no host takes them"),
     Code.NEVER_MOVES: gettext_lazy("Machines that ought to move, and are never moved"),
+    Code.REJECTED: gettext_lazy("Moves that a person said no to"),
     Code.MODE_OFF: gettext_lazy("Machines that ought to move, and whose balancing is off"),
     Code.WINDOW_CLOSED: gettext_lazy("Machines that wait for their window"),
     Code.NOT_SUSTAINED: gettext_lazy("It has not lasted long enough yet"),
@@ -188,13 +189,18 @@ def forget(now: dt.datetime) -> int:
 def _not_mended(plant: Plant, made: Round, entry: Violation) -> dict[str, Any]:
     """Why what is broken is not mended in this round, or by which move it is."""
     names = _concerned(plant, entry)
-    mending = [
-        f"{move.vm}: {move.source} → {move.target} ({move.mode})"
+    would = [
+        move
         for move in made.moves
         if move.vm in names and move.why not in (Why.CONTENTION, Why.MEMORY, Why.EVEN)
     ]
-    if mending:
-        return {"why": "; ".join(mending[:5]), "mending": True}
+    for mode, lead in (
+        (Mode.AUTOMATIC, ""),
+        (Mode.RECOMMEND, "a move waits for a person: "),
+        (Mode.SHADOW, "shadow only notes the move: "),
+    ):
+        if found := [f"{m.vm}: {m.source} → {m.target}" for m in would if m.mode is mode]:
+            return {"why": lead + "; ".join(found[:5]), "mending": mode is Mode.AUTOMATIC}
     own = [refusal.text for refusal in made.refused if refusal.vm in names]
     of_round = [refusal.text for refusal in made.refused if not refusal.vm]
     return {"why": "; ".join((own or of_round)[:5]), "mending": False}

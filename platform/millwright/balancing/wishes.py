@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from millwright.core.balancing import Circle, Code, Move, Refusal
+from millwright.core.balancing import Circle, Code, Move, Plant, Refusal, loads, memory_loads
 from millwright.environments.models import Machine
 from millwright.inventory.models import Host
 
@@ -23,7 +23,7 @@ from .models import MovePlan, Recommendation
 
 #: A ratio of a host that changed by more since a person could have seen it makes another thing of the wish.
 MATERIAL = 0.1
-#: So long a person's "no" holds for a wish that stays as it was.
+#: So long a person's "no" to a move holds while the hosts stand as they did.
 REJECTED_HOLDS = dt.timedelta(days=1)
 #: Ratios that a person judges by.
 _SEEN = tuple(
@@ -44,7 +44,7 @@ class Wishes:
         wanted = Q(state="open")
         if last is not None:
             lately = Recommendation.objects.filter(wanted_at=last).exclude(plan=None)
-            wanted |= Q(state__in=("shadow", "rejected"), pk__in=lately.values("plan"))
+            wanted |= Q(state="shadow", pk__in=lately.values("plan"))
         plans = MovePlan.objects.filter(wanted).order_by("pk")
         self._plans = {row.pk: row for row in plans.select_for_update(of=("self",))}
         wanted = Q(state="open") | Q(plan__in=list(self._plans))
@@ -52,7 +52,7 @@ class Wishes:
             # An automatic move that could not begin just then is "superseded", and wanted all the same.
             could_not = Q(state="superseded", mode="automatic")
             alone = Q(wanted_at=last, plan=None)
-            wanted |= alone & (Q(state__in=("shadow", "rejected")) | could_not)
+            wanted |= alone & (Q(state="shadow") | could_not)
         rows = Recommendation.objects.filter(wanted).select_for_update(of=("self",))
         self._left = {
             row.pk: row
@@ -70,7 +70,7 @@ class Wishes:
     def keep(self, wanted: Recommendation) -> Recommendation:
         """The row of this wish: the one that there is, renewed, or this one, saved."""
         row = self._alone.get(_key(wanted))
-        if row is None or (row.state == "rejected" and self._opens(row, wanted)):
+        if row is None:
             return self._made(wanted)
         del self._left[row.pk], self._alone[_key(wanted)]
         if row.state == "superseded":
@@ -88,15 +88,12 @@ class Wishes:
             if {_key(row) for row in rows} != set(by_key) or _aside(plan) != _aside_of(circle):
                 continue
             pairs = [(row, by_key[_key(row)]) for row in rows]
-            if plan.state == "rejected" and any(self._opens(*pair) for pair in pairs):
-                continue
             changed = any(_changed(*pair) for pair in pairs)
             for row, new in pairs:
                 del self._left[row.pk]
                 self._renew(row, new, changed=changed)
             del self._plans[number], self._together[number]
-            if plan.state != "rejected":
-                circling.renew(plan, circle)
+            circling.renew(plan, circle)
             return rows
         rows = [self._made(row) for row in wanted]
         circling.note_plan(circle, rows, self._now)
@@ -149,10 +146,6 @@ class Wishes:
 
     def _renew(self, row: Recommendation, new: Recommendation, *, changed: bool) -> None:
         row.wanted_at = self._now
-        if row.state == "rejected":
-            # What a person said no to stays as he saw it.
-            row.save(update_fields=("wanted_at",))
-            return
         if not row.seen:
             # A row from before: what it said then is what was seen.
             row.seen = row.effect
@@ -160,10 +153,6 @@ class Wishes:
             row.revision, row.seen = row.revision + 1, new.effect
         row.why, row.text, row.seconds, row.effect = new.why, new.text, new.seconds, new.effect
         row.save()
-
-    def _opens(self, row: Recommendation, new: Recommendation) -> bool:
-        """Whether a wish that a person rejected is asked again."""
-        return _changed(row, new) or (row.ended_at or self._now) <= self._now - REJECTED_HOLDS
 
     def _gone(self, machines: Mapping[str, Machine]) -> dict[Any, str]:
         """Moves that cannot be made any more since their machine is not there."""
@@ -196,6 +185,33 @@ class Wishes:
                 plan.note, plan.ended_at = "; ".join(told[plan.pk])[:1000], self._now
                 plan.save(update_fields=("state", "note", "ended_at"))
         self._left, self._plans = {}, {}
+
+
+def rejected(plant: Plant, now: dt.datetime) -> set[tuple[str, str]]:
+    """Machines and the hosts to which a person did not let them go, lately. One query.
+
+    A "no" ends with its day, once its machine is elsewhere, or once one of the two hosts carries so much more or
+    less that it would be another question.
+    """
+    rows = list(
+        Recommendation.objects.filter(state="rejected", ended_at__gt=now - REJECTED_HOLDS)
+        .select_related("machine__environment", "source", "destination")
+        .order_by("pk")
+    )
+    if not rows:
+        return set()
+    where = {vm.name: vm.host for vm in plant.vms}
+    ratios = {"": loads(plant), "memory_": memory_loads(plant)}
+
+    def stands(row: Recommendation) -> bool:
+        seen = row.seen or row.effect
+        return where.get(str(row.machine)) == row.source.name and all(
+            abs(found.get(host.name, 0.0) - (seen.get(f"{of}{side}_before") or 0.0)) <= MATERIAL
+            for of, found in ratios.items()
+            for side, host in (("source", row.source), ("target", row.destination))
+        )
+
+    return {(str(row.machine), row.destination.name) for row in rows if stands(row)}
 
 
 def drop(why: str, now: dt.datetime) -> None:

@@ -64,10 +64,20 @@ def test_a_rule_that_is_being_mended_says_by_which_move(
     recommending.set_mode(plant.operator, "recommend")
     clock.rounds(1)
     entry = reporting.broken_rules(reporting.last())["line-apart"]
-    assert entry["mending"]
     row = Recommendation.objects.get(state="open")
-    assert f"{row.machine}: {row.source} → {row.destination} (recommend)" == entry["why"]
+    way = f"{row.machine}: {row.source} → {row.destination}"
+    # While a person thinks nothing is mended yet.
+    assert (entry["mending"], entry["why"]) == (False, f"a move waits for a person: {way}")
     client.force_login(plant.operator)
+    assert "a move waits for a person:" in client.get("/rules/").content.decode()
+    recommending.set_mode(plant.operator, "shadow")
+    clock.rounds(1)
+    entry = reporting.broken_rules(reporting.last())["line-apart"]
+    assert (entry["mending"], entry["why"]) == (False, f"shadow only notes the move: {way}")
+    recommending.set_mode(plant.operator, "automatic")
+    clock.rounds(1)
+    entry = reporting.broken_rules(reporting.last())["line-apart"]
+    assert (entry["mending"], entry["why"]) == (True, way)
     assert "Being mended:" in client.get("/rules/").content.decode()
     # Kept by now: the round's word is old, and the page does not repeat it.
     Machine.objects.filter(pk=row.machine_id).update(host=row.destination)

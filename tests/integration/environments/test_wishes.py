@@ -155,18 +155,36 @@ def test_while_moves_run_what_waits_goes_on_waiting(
     assert (row.pk, row.state, row.wanted_at) == (first.pk, "open", clock.now - STEP)
 
 
-def test_a_no_holds_while_the_wish_stays_as_it_was(
-    plant: Plant, crowded: list[Machine], clock: Clock
+def test_a_no_holds_while_the_hosts_stand_as_they_did(
+    plant: Plant, crowded: list[Machine], client: Client, clock: Clock
 ) -> None:
-    recommending.set_mode(plant.operator, "recommend")
+    recommending.set_mode(plant.operator, "recommend", max_moves=1)
     clock.rounds(4)
     row = recommending.decide(plant.operator, _open(), approve=False, reason="not during the audit")
     assert row.note == "not during the audit"
-    clock.rounds(6)
-    assert Recommendation.objects.get().state == "rejected"
+    same = Recommendation.objects.filter(machine=row.machine, destination=row.destination)
+    clock.rounds(1)
+    # It takes nobody's place: the round's one move is the other machine's.
+    other = _open()
+    assert other.machine_id != row.machine_id
+    recommending.decide(plant.operator, other, approve=False)
+    clock.rounds(3)
+    assert set(Recommendation.objects.values_list("state", flat=True)) == {"rejected"}
+    client.force_login(plant.operator)
+    page = client.get("/balancing/").content.decode()
+    assert f"{row.machine}: a person said no to its move to {row.destination}" in page
+    assert "There was nothing to do" not in page
+    # Calm between does not end it.
+    samples = list(DemandSample.objects.values_list("pk", "cpu_ratio"))
+    DemandSample.objects.update(cpu_ratio=0.1)
+    clock.rounds(1)
+    for pk, ratio in samples:
+        DemandSample.objects.filter(pk=pk).update(cpu_ratio=ratio)
+    clock.rounds(4)
+    assert same.get().state == "rejected"
     # A day later, or once it is another thing, it is asked again.
     late = row.ended_at - wishes.REJECTED_HOLDS
-    Recommendation.objects.filter(pk=row.pk).update(ended_at=late)
+    same.update(ended_at=late)
     clock.rounds(1)
     again = _open()
     assert (again.pk != row.pk, again.created_at) == (True, clock.now - STEP)
@@ -174,7 +192,23 @@ def test_a_no_holds_while_the_wish_stays_as_it_was(
     for sample in DemandSample.objects.all():
         DemandSample.objects.filter(pk=sample.pk).update(cpu_ratio=sample.cpu_ratio + 0.7)
     clock.rounds(1)
-    assert _open().pk not in (row.pk, again.pk)
+    assert _open().pk not in (row.pk, other.pk, again.pk)
+
+
+def test_a_no_to_a_plan_is_one_to_each_of_its_moves(
+    plant: Plant, crossed: dict[str, Machine], clock: Clock
+) -> None:
+    recommending.set_mode(plant.operator, "recommend")
+    clock.rounds(3)
+    plan = MovePlan.objects.get(state="open")
+    row = plan.moves.order_by("pk").first()
+    assert row is not None
+    recommending.decide(plant.operator, row, approve=False)
+    clock.rounds(3)
+    assert not MovePlan.objects.filter(state="open").exists()
+    keys = set(plan.moves.values_list("machine", "destination"))
+    rows = Recommendation.objects.exclude(plan=plan)
+    assert not keys & set(rows.values_list("machine", "destination"))
 
 
 def test_a_plan_stays_as_a_whole(plant: Plant, crossed: dict[str, Machine], clock: Clock) -> None:

@@ -38,6 +38,8 @@ class Code(StrEnum):
     WINDOW_CLOSED = "window_closed"
     NEEDS_APPROVAL = "needs_approval"
     MODE_OFF = "mode_off"
+    #: a person said no to this very move
+    REJECTED = "rejected"
     COOLDOWN = "cooldown"
     NO_HOST = "no_host"
     SOURCE_DOWN = "source_down"

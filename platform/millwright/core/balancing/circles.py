@@ -39,7 +39,7 @@ def close_circle(
     """
     state, level = making.state, making.level
     horizon = state.frame.plant.settings.horizon_s
-    barred = returns(making.frame, making.before, one_of | other_of)
+    barred = returns(making.frame, making.before, one_of | other_of) | making.rejected
     gains = exchange_gains(state, one_of, other_of, level, horizon, least)
     tries = 0
     for gain, one, other in gains:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,10 +117,15 @@ def _broken_groups(state: State, modes: Sequence[Mode]) -> list[tuple[int, str]]
     return found
 
 
-def best_target(state: State, unit: int, horizon_s: float) -> int:
-    """The allowed host on which it lies best, or -1; evenly, so that no one host gets everything."""
+def best_target(
+    state: State, unit: int, horizon_s: float, barred: Collection[tuple[int, int]] = ()
+) -> int:
+    """The allowed host on which it lies best, or -1; evenly, so that no one host gets everything.
+
+    `barred`: units and hosts to which they shall not go.
+    """
     mask = state.fits(unit)
-    mask[state.at[unit]] = False
+    mask[[state.at[unit], *(host for other, host in barred if other == unit)]] = False
     if not mask.any():
         return -1
     price = place_price(state, unit, LEVELS[3], horizon_s)
@@ -168,7 +173,7 @@ def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int)
         making.refused.append(refusal)
         return
     horizon = frame.plant.settings.horizon_s
-    target = best_target(state, unit, horizon)
+    target = best_target(state, unit, horizon, making.rejected)
     if target < 0 and left > 1:
 
         def may(other: int) -> bool:
@@ -176,7 +181,7 @@ def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int)
             return free and other not in making.touched
 
         found = make_room(state, unit, may)
-        if found:
+        if found and not {(found[0], found[1]), (unit, found[2])} & making.rejected:
             other, place, target = found
             value = effect(state, other, place, worth(state, other, making.level, horizon))
             note = f"makes room for {frame.name_of(unit)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -62,6 +62,8 @@ class Making:
     moves: list[Move] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
+    #: units and hosts to which a person said no
+    rejected: set[tuple[int, int]] = field(default_factory=set)
     circles: list[Circle] = field(default_factory=list)
 
     def add_together(
@@ -114,11 +116,19 @@ class Making:
         self.touched.add(unit)
 
 
-def balance(plant: Plant, state: BalanceState | None = None, now: datetime | None = None) -> Round:
+def balance(
+    plant: Plant,
+    state: BalanceState | None = None,
+    now: datetime | None = None,
+    *,
+    rejected: Collection[tuple[str, str]] = (),
+) -> Round:
     """Decide one round. Pure: the same plant, state and moment give the same round.
 
     `now`: the plant's own time, by which the calendar is laid over the plant first; nothing: the
-    plant is taken as it is. Nothing is decided while moves run; the counters go on.
+    plant is taken as it is. `rejected`: machines and the hosts to which a person did not let them go; what
+    else can be done is decided as if there were no such way. Nothing is decided while moves run; the
+    counters go on.
     """
     resolved = at(plant, now) if now is not None else plant
     settings = resolved.settings
@@ -144,6 +154,7 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
     )
     broken = violations(resolved)
     making = Making(frame, table, level, following, hot, memory, promised, modes(frame))
+    _bar(making, rejected)
     if settings.moves_running:
         text = f"{settings.moves_running} moves are running; the next round decides"
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
@@ -152,6 +163,15 @@ def balance(plant: Plant, state: BalanceState | None = None, now: datetime | Non
         _decide(making, uneven)
         keep_spare(making, good)
     return _finish(making, broken, before, live)
+
+
+def _bar(making: Making, rejected: Collection[tuple[str, str]]) -> None:
+    frame = making.frame
+    for vm, host in sorted(set(rejected)):
+        if vm in frame.vm_index and host in frame.host_index:
+            making.rejected.add((int(frame.unit_of[frame.vm_index[vm]]), frame.host_index[host]))
+            text = f"{vm}: a person said no to its move to {host}"
+            making.refused.append(Refusal(vm, (Code.REJECTED,), text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +270,7 @@ def _improve(
     if not candidates:
         return
     least = level.least * horizon / 60.0
-    barred = returns(frame, making.before, candidates)
+    barred = returns(frame, making.before, candidates) | making.rejected
     made: list[tuple[int, int]] = []
     for _ in range(4):
         if budget - len(made) <= 0:
