@@ -72,7 +72,7 @@ def test_a_rule_is_written_and_its_conflicts_are_told_while_typing(
     assert Host.objects.count() == 2
     page = enter(browser, url, plant.operator, width, color_scheme=scheme)
     page.goto(f"{url}/rules/")
-    assert page.get_by_text("not kept now").first.is_visible()
+    assert page.locator(".badge").get_by_text("not kept now").first.is_visible()
     assert no_overflow(page)
     assert faults(page, axe) == []
     shot(page, f"rules-{width}-{scheme}")

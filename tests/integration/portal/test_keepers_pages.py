@@ -6,12 +6,16 @@ import datetime as dt
 import re
 
 import pytest
+from django.http import HttpResponse
 from django.utils import timezone, translation
 from django.utils.formats import date_format
+from millwright.balancing import ruling
 from millwright.balancing.models import HostDrain, HostRecovery
 from millwright.environments import actions
 from millwright.environments.models import Machine, Operation
 from millwright.inventory.models import Host
+from millwright.portal.templatetags.mw import few
+from millwright.shopfloor.models import Device
 
 from tests.support.plant import Plant, signed_in
 
@@ -194,3 +198,83 @@ def test_a_date_in_english_is_the_same_for_everybody() -> None:
     with translation.override("en"), timezone.override(dt.UTC):
         assert date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT") == "2026-05-08 15:04"
         assert date_format(timezone.localtime(at), "DATETIME_FORMAT") == "8 May 2026, 15:04"
+
+
+def test_a_rolling_drain_of_many_hosts_keeps_what_is_ticked_while_one_searches(
+    plant: Plant,
+) -> None:
+    for number in range(70):
+        Host.objects.create(name=f"rack-{number:02}", uri=f"fake://rack-{number}", health="up")
+    caller, url = signed_in(plant.operator), "/rolling-drains/new/"
+
+    def offered(answer: HttpResponse) -> list[tuple[str, bool]]:
+        found = re.findall(r'name="host" value="([^"]+)"( checked)?', answer.content.decode())
+        return [(name, bool(ticked)) for name, ticked in found]
+
+    first = caller.get(url)
+    assert len(offered(first)) == 50
+    assert "There are more" in first.content.decode()
+    ticked = {"host": ["rack-63", "mw0-h2"], "order-mw0-h2": "1", "order-rack-63": "2"}
+    form = ticked | {"ends": "time", "minutes": "soon", "verb": "find", "find": "ck-3"}
+    answer = caller.post(url, form)
+    assert offered(answer)[:3] == [("mw0-h2", True), ("rack-63", True), ("rack-30", False)]
+    assert len(offered(answer)) == 12
+    answer = caller.post(url, form | {"verb": "preview"})
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert re.search(r'id="minutes-wrong">&#x27;soon&#x27; is not a number', page)
+    assert 'value="soon"' in page
+    assert offered(answer)[:2] == [("mw0-h2", True), ("rack-63", True)]
+    answer = caller.post(url, {"verb": "preview"})
+    assert answer.status_code == 422
+    assert "Tick the hosts" in answer.content.decode()
+
+
+def test_rules_that_are_not_kept_now_are_found(plant: Plant, machine: Machine) -> None:
+    second = actions.create_request(plant.engineer, **plant.request_fields("mixer"))
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, second))
+    Machine.objects.update(host=plant.hosts[0], observed="running")
+    both = ("press/vplc", "mixer/vplc")
+    for draft in (
+        ruling.Draft("torn", "apart", both, hard=False, weight=1.0),
+        ruling.Draft("kept", "on_hosts", both, (plant.hosts[0].name,), hard=False, weight=1.0),
+    ):
+        ruling.save_rule(plant.operator, draft)
+    page = signed_in(plant.operator).get("/rules/", {"force": "broken"}).content.decode()
+    assert "/rules/torn/edit/" in page
+    assert "/rules/kept/edit/" not in page
+
+
+def test_a_line_for_many_machines_names_a_few(plant: Plant) -> None:
+    names = ", ".join(f"press-{number}" for number in range(20))
+    assert few(names) == "press-0, press-1, press-2, press-3, press-4, press-5 and 14 more"
+    assert few("press-1, press-2") == "press-1, press-2"
+    assert few("") == ""
+
+
+@pytest.mark.parametrize("path", ["/devices/", "/requests/"])
+def test_long_lists_have_a_search(plant: Plant, path: str) -> None:
+    plant.project.quota_environments = 99
+    plant.project.save()
+    for number in range(55):
+        Device.objects.create(
+            name=f"drive-{number:02}",
+            project=plant.project,
+            cell=plant.cell,
+            address=f"10.90.1.{20 + number}",
+            port=502,
+        )
+        actions.create_request(plant.engineer, **plant.request_fields(f"drive-{number:02}"))
+    caller = signed_in(plant.engineer)
+
+    def found(**query: str) -> set[str]:
+        page = caller.get(path, query).content.decode()
+        assert 'type="search" id="q"' in page
+        return set(re.findall(r"drive-\d\d", page))
+
+    assert len(found()) == 50
+    assert found(q="ve-5") == {f"drive-{number}" for number in range(50, 55)}
+    assert found(q="ve-5", state="draft") == found(q="ve-5")
+    assert found(q="drive-77") <= {"drive-77"}
+    # What is searched goes along to the next page.
+    assert "q=drive&amp;page=2" in caller.get(path, {"q": "drive"}).content.decode()

@@ -205,6 +205,17 @@ def stands_against(row: Any) -> str:
 
 
 @register.filter
+def few(names: str, most: int = 6) -> str:
+    """The first of names that commas part, and how many more there are."""
+    rows = names.split(", ")
+    if len(rows) <= most + 1:
+        return names
+    more = len(rows) - most
+    text = ngettext("and %(n)s more", "and %(n)s more", more) % {"n": more}
+    return f"{', '.join(rows[:most])} {text}"
+
+
+@register.filter
 def lack(code: object) -> str:
     """What runs out, in words."""
     return str(LACKS.get(str(code), str(code).replace("_", " ")))

@@ -130,7 +130,6 @@ def place(request: HttpRequest, pk: UUID) -> HttpResponse:
         "typed": typed,
         "fields": fields,
         "errors": errors,
-        "first_wrong": next((name for name, *_rest, wrong, _mode in fields if wrong), ""),
         "others": [text for name, texts in errors.items() if name not in typed for text in texts],
     }
     status = 422 if errors else 200

@@ -70,6 +70,8 @@ class RequestList(Rows):
     def get_queryset(self) -> Any:
         queryset = super().get_queryset()
         state = self.request.GET.get("state", "")
+        if text := self.request.GET.get("q", "").strip():
+            queryset = queryset.filter(name__icontains=text)
         return queryset.filter(state=state) if state in set(RequestState) else queryset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class RequestList(Rows):
             **context,
             "states": list(RequestState),
             "selected": self.request.GET.get("state", ""),
+            "text": self.request.GET.get("q", "").strip(),
             "decidable": set(
                 Request.objects.to_decide_by(self.request.user)
                 .filter(pk__in=[row.pk for row in context["object_list"]])

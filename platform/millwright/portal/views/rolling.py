@@ -20,6 +20,8 @@ from millwright.inventory.models import Host
 
 from .base import WORDS, attempt, error_lines
 
+#: Hosts to tick on one page; more are found by more of their name.
+OFFERED = 50
 VERBS = {
     "pause": rolling.pause,
     "resume": rolling.resume,
@@ -70,7 +72,11 @@ def new(request: HttpRequest) -> HttpResponse:
     _keeper(request)
     given = request.POST if request.method == "POST" else request.GET
     chosen, errors, plan, minutes = _chosen(given), [], None, None
-    if chosen:
+    wrong: list[str] = []
+    verb, find = request.POST.get("verb", ""), given.get("find", "").strip()
+    if verb in ("preview", "start") and not chosen:
+        errors = [_("Tick the hosts that are to be drained.")]
+    elif chosen and verb != "find":
         try:
             minutes = _minutes(given)
             if request.POST.get("verb") == "start":
@@ -84,22 +90,33 @@ def new(request: HttpRequest) -> HttpResponse:
                 return redirect("portal:rolling_drain", made.pk)
             plan = rolling.preview(chosen, minutes or 0)
         except ValidationError as error:
-            errors = error_lines(error, WORDS)
-    hosts = Host.objects.annotate(count=Count("machines")).order_by("name")
+            told = error.message_dict if hasattr(error, "error_dict") else {}
+            wrong = told.pop("work_minutes", [])
+            errors = error_lines(ValidationError(told) if told or wrong else error, WORDS)
+    # Those that are ticked stay in sight, whatever is searched.
     numbers = {name: at for at, name in enumerate(chosen, 1)}
+    counted = Host.objects.annotate(count=Count("machines"))
+    ticked = sorted(counted.filter(name__in=chosen), key=lambda host: numbers[host.name])
+    others = counted.exclude(name__in=chosen).order_by("name").filter(name__icontains=find)
+    offered = list(others[: OFFERED + 1])
+    hosts = [*ticked, *offered[:OFFERED]]
     context = {
         "rows": [
             {"host": host, "chosen": host.name in numbers, "order": numbers.get(host.name, "")}
             for host in hosts
         ],
         "given": given,
+        "find": find,
+        "more": len(offered) > OFFERED,
+        "wrong": wrong,
         "by_time": given.get("ends") == "time",
         "minutes_text": given.get("minutes", "60"),
         "chosen": chosen,
         "plan": plan,
         "errors": errors,
     }
-    return render(request, "portal/rolling_drain_form.html", context, status=422 if errors else 200)
+    status = 422 if errors or wrong else 200
+    return render(request, "portal/rolling_drain_form.html", context, status=status)
 
 
 @login_required

@@ -47,6 +47,8 @@ class Rules(Rows):
             rows = rows.filter(kind=asked["kind"])
         if asked.get("force", "") in ("on", "off"):
             rows = rows.filter(enabled=asked["force"] == "on")
+        elif asked.get("force", "") == "broken":
+            rows = rows.filter(pk__in=ruling.broken_now(rows.filter(enabled=True)))
         return rows.order_by("name")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

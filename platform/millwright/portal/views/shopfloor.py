@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -40,8 +41,20 @@ class DeviceList(Rows):
     )
     template_name = "portal/devices.html"
 
+    def get_queryset(self) -> Any:
+        rows = super().get_queryset()
+        for word in self.request.GET.get("q", "").split():
+            rows = rows.filter(
+                Q(name__icontains=word)
+                | Q(address__startswith=word)
+                | Q(cell__slug__icontains=word)
+                | Q(project__name__icontains=word)
+            )
+        return rows
+
     def get_context_data(self, **more: Any) -> dict[str, Any]:
         context = super().get_context_data(**more)
+        context["text"] = self.request.GET.get("q", "").strip()
         places = groupby(context["object_list"], key=lambda row: (row.project, row.cell))
         context["lines"] = [
             {"project": project, "cell": cell, "rows": list(rows)}

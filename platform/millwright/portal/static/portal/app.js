@@ -10,6 +10,8 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });
+  // A form that came back refused begins where it is wrong.
+  document.addEventListener("DOMContentLoaded", () => document.querySelector("main form .is-invalid")?.focus());
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
