@@ -66,6 +66,7 @@ class Facts:
             # Away: what it said before stands, with its age.
             log.info("facts of %s: %s", name, error)
         except Exception:
+            # One odd host keeps no other from being read; the trace says what it was.
             log.exception("facts of %s", name)
         finally:
             connections.close_all()

@@ -93,7 +93,13 @@ def test_what_is_out_of_bounds_is_refused_with_the_rule(
         recommending.set_mode(plant.operator, "recommend", **{name: value})
     client.force_login(plant.operator)
     form = {"verb": "mode", "mode": "recommend", name: str(value)}
-    assert rule in client.post("/balancing/", form, follow=True).content.decode()
+    refused = client.post("/balancing/", form | {"reason": "more <hands>"})
+    page = refused.content.decode()
+    assert (refused.status_code, rule in page) == (422, True)
+    # Nothing of what was typed is lost.
+    assert 'value="more &lt;hands&gt;"' in page
+    assert name == "level" or f'name="{name}" value="{value}"' in page
+    assert '<option value="recommend" selected>' in page
     body = {"mode": "recommend", name: value}
     told = client.post("/api/v1/recommendations/mode/", body, "application/json")
     assert told.status_code == 400

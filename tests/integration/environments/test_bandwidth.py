@@ -72,7 +72,7 @@ def test_a_template_asks_for_networks_that_its_machines_have(
     text = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     text["devices"] = {**text.get("devices", {}), "nics": ["cell"]}
     good = Template.model_validate(text | {"requires": {"bandwidth_bytes_s": {"cell": GBIT}}})
-    assert good.as_spec()["requires"]["bandwidth_bytes_s"] == {"cell": GBIT}  # type: ignore[index]
+    assert good.as_spec()["requires"]["bandwidth_bytes_s"] == {"cell": GBIT}  # type: ignore[index]  # a tree of objects
     with pytest.raises(SchemaError, match=rule):
         Template.model_validate(text | {"requires": {"bandwidth_bytes_s": asked}})
 

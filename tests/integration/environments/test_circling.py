@@ -423,8 +423,8 @@ def test_a_round_that_was_decided_beside_an_approval_is_forgotten(
     plan = _decided(plant, "recommend")
     real = recommending.balance
 
-    def meanwhile(*args: Any) -> Any:
-        made = real(*args)
+    def meanwhile(*args: Any, **named: Any) -> Any:
+        made = real(*args, **named)
         recommending.decide(plant.operator, plan.moves.order_by("pk")[0], approve=True)
         return made
 

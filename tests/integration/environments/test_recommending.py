@@ -93,8 +93,8 @@ def test_what_a_person_approved_rests_as_what_moved_by_itself(
     # An approval while a round is being made is not forgotten by what the round writes.
     real = recommending.balance
 
-    def meanwhile(*args: Any) -> Any:
-        made = real(*args)
+    def meanwhile(*args: Any, **named: Any) -> Any:
+        made = real(*args, **named)
         monkeypatch.setattr(recommending, "balance", real)
         recommending.decide(plant.operator, again, approve=True)
         return made

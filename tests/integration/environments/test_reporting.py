@@ -119,7 +119,7 @@ def test_each_reason_for_doing_nothing_is_told(
     def moving(*args: object) -> object:
         from dataclasses import replace
 
-        read = real(*args)  # type: ignore[arg-type]
+        read = real(*args)  # type: ignore[arg-type]  # handed on as they come
         return replace(read, settings=replace(read.settings, moves_running=2))
 
     with monkeypatch.context() as patched:

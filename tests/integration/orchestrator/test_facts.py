@@ -106,7 +106,7 @@ def test_what_goes_wrong_is_that_host_s_alone_and_what_it_said_stands(
         assert future.result(LIMIT_S)
     seen = read_at(first)
     for odd in (HostUnreachable("gone"), RuntimeError("odd")):
-        pool.host(first).faults.fail_next("equipment", odd)  # type: ignore[arg-type]
+        pool.host(first).faults.fail_next("equipment", odd)  # type: ignore[arg-type]  # no error of ours, on purpose
         begun = facts.round([first, second])
         assert (begun[first].result(LIMIT_S), begun[second].result(LIMIT_S)) == (False, True)
         assert read_at(first) == seen

@@ -105,7 +105,7 @@ def _texts(state: State, unit: int, host: int, bits: int) -> tuple[str, ...]:
         if lacking:
             found.extend(
                 f"{frame.resources[row].name}: {frame.need[row, unit]} {frame.resources[row].unit} "
-                f"wanted, {state.free[row, host]} free"
+                f"wanted, {max(0, state.free[row, host])} free"
                 for row in lacking
             )
         elif code is Code.HOST_STATE:

@@ -58,12 +58,13 @@ def _levels() -> list[tuple[int, str]]:
     ]
 
 
-def _change(request: HttpRequest) -> None:
+def _change(request: HttpRequest) -> bool:
+    """Whether it was done; if not, a message says why."""
     user, verb = request.user, request.POST.get("verb", "")
     reason = request.POST.get("reason", "").strip()
     if verb == "mode":
         wanted = request.POST.get("mode", "")
-        attempt(
+        done = attempt(
             request,
             lambda: recommending.set_mode(user, wanted, reason=reason, **_numbers(request.POST)),
             _("Set."),
@@ -73,7 +74,7 @@ def _change(request: HttpRequest) -> None:
         number = request.POST.get("pk", "")
         row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
         seen = request.POST.get("revision", "")
-        attempt(
+        done = attempt(
             request,
             lambda: recommending.decide(
                 user,
@@ -85,6 +86,9 @@ def _change(request: HttpRequest) -> None:
             _("Done."),
             WORDS,
         )
+    else:
+        return True
+    return done is not None
 
 
 @login_required
@@ -92,8 +96,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
     """What waits and what is under way; a person approves, rejects, and says what rounds do."""
     if not may(request.user, "pool"):
         raise PermissionDenied(_("Balancing is for those who keep the pool."))
-    if request.method == "POST":
-        _change(request)
+    if request.method == "POST" and _change(request):
         return redirect("portal:balancing")
     live = recommending.entries().live()
     page = Paginator(live, A_PAGE).get_page(request.GET.get("page"))
@@ -107,8 +110,16 @@ def balancing(request: HttpRequest) -> HttpResponse:
         changes = recommending.before_after(look)
     touched = [row for row in changes if row.touched]
     told = reporting.last()
+    # What was typed and refused stands there again.
+    refused = request.POST if request.method == "POST" else None
+    shown = {name: str(getattr(balancer, name)) for name in ("mode", *recommending.BOUNDS)}
+    if refused is not None and refused.get("verb") == "mode":
+        shown |= {name: refused[name] for name in shown if name in refused}
+        shown["reason"] = refused.get("reason", "")
     context = {
         "balancer": balancer,
+        "shown": shown,
+        "refused": refused,
         "idle": balancer.mode == "off" and not recommending.anything_balances(balancer),
         "modes": Balancer.MODES,
         "levels": _levels(),
@@ -125,7 +136,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "reasons": reporting.reasons(told),
         "shadow": reporting.shadow_sums(timezone.now()),
     }
-    return render(request, "portal/balancing.html", context)
+    status = 200 if refused is None else 422
+    return render(request, "portal/balancing.html", context, status=status)
 
 
 @login_required

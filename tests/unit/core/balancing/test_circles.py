@@ -54,7 +54,7 @@ def crossed(**changes: object) -> Plant:
         vm("stays3", "h3", 6.7, 24, stays=True),
     )
     told = Settings(mode=Mode.AUTOMATIC, sustain_rounds=1)
-    return replace(Plant(hosts, vms, settings=told), **changes)  # type: ignore[arg-type]
+    return replace(Plant(hosts, vms, settings=told), **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def test_a_move_that_lacks_only_room_is_made_by_exchange_over_a_third_host() -> None:
