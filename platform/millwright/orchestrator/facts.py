@@ -1,7 +1,6 @@
 """Reads what hosts say of themselves: topology, memory, disk and equipment; each host by itself, in nobody's way.
 
-A host has one reader at a time and every question its deadline: one that hangs keeps neither the rounds nor the other
-hosts waiting, and is asked again when its reader has come back. What changes by the minute (free pages, room of storage
+What changes by the minute (free pages, room of storage
 pools) is read each time, what changes seldom (CPU, NICs, cards) every few minutes or when libvirt, QEMU or the CPU are
 others.
 """
@@ -9,25 +8,19 @@ others.
 from __future__ import annotations
 
 import datetime as dt
-import logging
-from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from django.db import connections
 from django.utils import timezone
 
-from millwright.hypervisor import HostFacts, Hypervisor, HypervisorError, PoolInfo
+from millwright.hypervisor import HostFacts, Hypervisor, PoolInfo
 from millwright.inventory.equipment import PARTS, as_kept
 from millwright.inventory.models import Host
 from millwright.operations import Hypervisors
 from millwright.operations.volumes import POOL
 
-log = logging.getLogger(__name__)
+from .readers import Readers
 
-#: Hosts that are read at once.
-AT_ONCE = 8
 #: Seconds for an answer: facts and the pool; equipment.
 ANSWER_S, EQUIPMENT_S = 10.0, 20.0
 #: Parts that are read each time; the others after so long.
@@ -35,42 +28,13 @@ OFTEN = ("pages", "pools")
 SELDOM = dt.timedelta(minutes=10)
 
 
-class Facts:
-    """Reads hosts round by round, each in a thread of a pool."""
+class Facts(Readers):
+    """Reads what hosts say of themselves, round by round."""
 
     def __init__(self, hosts: Hypervisors) -> None:
-        self._hosts = hosts
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="facts")
-        self._busy: dict[str, Future[bool]] = {}
-
-    def round(self, names: Collection[str]) -> dict[str, Future[bool]]:
-        """Have these hosts read, without waiting for any; returns the readings that were begun, by host.
-
-        One whose reader has not come back is left out.
-        """
-        self._busy = {name: future for name, future in self._busy.items() if not future.done()}
-        begun = {
-            name: self._pool.submit(self._safely, name) for name in names if name not in self._busy
-        }
-        self._busy |= begun
-        return begun
-
-    def close(self) -> None:
-        """Begin nothing more; what hangs ends by its deadlines."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _safely(self, name: str) -> bool:
-        try:
-            return read_host(self._hosts.get(name), name, timezone.now())
-        except HypervisorError as error:
-            # Away: what it said before stands, with its age.
-            log.info("facts of %s: %s", name, error)
-        except Exception:
-            # One odd host keeps no other from being read; the trace says what it was.
-            log.exception("facts of %s", name)
-        finally:
-            connections.close_all()
-        return False
+        super().__init__(
+            "facts", hosts, lambda driver, name: read_host(driver, name, timezone.now())
+        )
 
 
 def read_host(driver: Hypervisor, name: str, now: dt.datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What happens by the clock: leases, old requests, orphaned volumes."""
+"""What happens by the clock: leases, old requests, what balancing does by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from millwright.balancing import entitling, reporting
 from millwright.balancing.circling import plan_round
 from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
-from millwright.balancing.parts import needs_by_version
 from millwright.balancing.recommending import balance_round
 from millwright.balancing.recovering import recovery_round
 from millwright.balancing.rolling import rolling_round
@@ -31,10 +30,7 @@ from millwright.environments.actions import decide_by_policy
 from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
-from millwright.hypervisor import HypervisorError, Share, VolumeInfo
-from millwright.inventory.equipment import storage_free
-from millwright.inventory.models import Drift, Host
-from millwright.operations.volumes import POOL
+from millwright.hypervisor import Share
 
 from .forcing import forces_round
 from .hosts import Hosts
@@ -114,44 +110,6 @@ def undecided(now: dt.datetime) -> int:
     return decided
 
 
-def orphan_volumes(hosts: Hosts, now: dt.datetime) -> None:
-    """Name overlays of ours that no machine owns or that were set aside, with owner; nothing is removed."""
-    known = {str(pk) for pk in Machine.objects.exclude(host=None).values_list("pk", flat=True)}
-    named = {POOL, *(needs.storage_pool for needs in needs_by_version().values())}
-    for host in Host.objects.filter(health="up"):
-        try:
-            driver = hosts.get(host.name)
-            volumes = [
-                row
-                for pool in sorted(named & {POOL, *(storage_free(host) or ())})
-                for row in driver.list_volumes(pool, deadline_s=15.0)
-            ]
-        except HypervisorError:
-            continue
-        owned = [row for row in volumes if row.owner is not None and row.owner.site == hosts.site]
-        lost = [row for row in owned if row.owner and row.owner.machine not in known]
-        aside = [row for row in owned if row.aside and row not in lost]
-        _name_volumes(host, "orphan_volume", lost, now)
-        _name_volumes(host, "old_disk", aside, now)
-
-
-def _name_volumes(host: Host, kind: str, volumes: list[VolumeInfo], now: dt.datetime) -> None:
-    found = {
-        row.name: f"machine {row.owner.machine}, generation {row.owner.generation}, {row.allocation_bytes // 2**20} MiB"
-        for row in volumes
-        if row.owner is not None
-    }
-    host.drifts.filter(kind=kind).exclude(name__in=list(found)).delete()
-    for name, detail in found.items():
-        Drift.objects.update_or_create(
-            host=host,
-            kind=kind,
-            name=name,
-            defaults={"detail": detail, "last_seen": now},
-            create_defaults={"detail": detail, "first_seen": now, "last_seen": now},
-        )
-
-
 def shares(hosts: Hosts, now: dt.datetime) -> int:
     """Give machines their parts of their hosts, as their entitlements are now."""
     return entitling.apply_round(
@@ -198,7 +156,6 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: requests(now),
         lambda: undecided(now),
         consoles.sweep,
-        lambda: orphan_volumes(hosts, now),
     ):
         try:
             work()

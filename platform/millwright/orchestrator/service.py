@@ -22,6 +22,7 @@ from millwright.settings import Settings
 
 from . import consoles, forcing, joining, notices, rounds, workshop
 from .builder import WorkerBuilder
+from .disks import Disks
 from .durable import DurableRunner
 from .facts import Facts
 from .fencing import AgentFencer
@@ -188,7 +189,7 @@ class Service:
         self._threads.append(thread)
 
     def _rounds(self, hosts: Hosts, probing: Probing) -> None:
-        tick, facts = 0, Facts(hosts)
+        tick, facts, disks = 0, Facts(hosts), Disks(hosts, hosts.site)
         while not self.stop.is_set():
             try:
                 # Facts often at the start, when hosts have just been registered.
@@ -197,6 +198,8 @@ class Service:
                     probing.round()
                 if tick % 6 == 0:
                     rounds.all_rounds(hosts)
+                    if self._hosts_are_known():
+                        disks.round(hosts.names())
             except Exception:
                 log.exception("rounds")
             finally:
@@ -204,6 +207,7 @@ class Service:
             tick += 1
             self.stop.wait(5.0)
         facts.close()
+        disks.close()
 
     def _pictures(self) -> None:
         """Keep what is asked of a large pool: a thread of its own, since counting takes its time."""

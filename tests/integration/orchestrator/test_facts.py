@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -15,11 +13,10 @@ from millwright.inventory import equipment
 from millwright.inventory.models import Host
 from millwright.orchestrator.facts import OFTEN, SELDOM, Facts, due_parts, read_host
 
+from tests.support.hanging import LIMIT_S, Hanging
 from tests.support.plant import Plant, build_plant
 
 GIB = 2**30
-#: for what has to happen; nothing is said of how soon
-LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -33,34 +30,6 @@ def pool(plant: Plant) -> FakePool:
     for host in plant.hosts:
         made.add_host(host.name, cpus=6, memory_bytes=16 * GIB)
     return made
-
-
-class Hanging:
-    """Hosts of which one does not come back from a question until it is let go."""
-
-    def __init__(self, pool: FakePool, name: str, verb: str) -> None:
-        self._pool, self._name, self._verb = pool, name, verb
-        self.asked, self.gate = threading.Event(), threading.Event()
-        self.times = 0
-
-    def get(self, name: str) -> Any:
-        host = self._pool.host(name)
-        return _Held(host, self) if name == self._name else host
-
-    def hold(self) -> None:
-        self.times += 1
-        self.asked.set()
-        assert self.gate.wait(LIMIT_S)
-
-
-class _Held:
-    def __init__(self, host: Any, hosts: Hanging) -> None:
-        self._host, self._hosts = host, hosts
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._hosts._verb:
-            self._hosts.hold()
-        return getattr(self._host, name)
 
 
 def read_at(name: str) -> str | None:

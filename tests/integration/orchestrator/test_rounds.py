@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 from django.utils import timezone
@@ -12,11 +11,9 @@ from millwright.core.lifecycle import OperationKind
 from millwright.environments import actions
 from millwright.environments.enqueue import enqueue
 from millwright.environments.models import Environment, Machine, Operation, Request
-from millwright.hypervisor import DomainState, DomainStats, Metadata, VolumeOwner
-from millwright.hypervisor.fake import FakePool
+from millwright.hypervisor import DomainState, DomainStats, Metadata
 from millwright.inventory.models import Drift
 from millwright.orchestrator import rounds
-from millwright.orchestrator.hosts import Hosts
 from millwright.orchestrator.poller import pick_up, unfinished
 from millwright.orchestrator.reconciler import reconcile
 
@@ -158,53 +155,3 @@ def test_every_difference_is_named_and_goes_when_it_is_gone(plant: Plant) -> Non
     Operation.objects.update(state="running")
     # Between two states while an operation is at work.
     assert drifts() == {}
-
-
-def test_disks_without_a_machine_and_those_set_aside_are_named_and_left_alone(plant: Plant) -> None:
-    machine = approved(plant)
-    Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0])
-    host = plant.hosts[0]
-    host.health = "up"
-    host.save()
-    pool = FakePool(site=SITE)
-    fake = pool.add_host(host.name)
-    fake.ensure_pool("default")
-    fake.add_foreign_volume("default", "base", 1)
-    image = fake._pools["default"].volumes["base"]
-    fake._pools["default"].volumes["base"] = replace(image, sha256="1" * 64)
-
-    def disk(name: str, owner: UUID, generation: int) -> None:
-        fake.ensure_overlay(
-            "default",
-            name,
-            base="base",
-            capacity_bytes=GIB,
-            owner=VolumeOwner(site=SITE, machine=str(owner), generation=generation),
-        )
-
-    gone = uuid4()
-    disk("theirs.qcow2", gone, 2)
-    disk("own.qcow2", machine.pk, 3)
-    hosts = Hosts(SITE, factory=lambda name, _uri, _site: pool.host(name))
-    hosts.sync({host.name: host.uri})
-
-    def told() -> dict[tuple[str, str], str]:
-        rounds.orphan_volumes(hosts, timezone.now())
-        # The comparison of domains says nothing of disks, and takes none of them off the list.
-        reconcile(host, (), {}, SITE, timezone.now())
-        return {(row.kind, row.name): row.detail for row in host.drifts.all()}
-
-    assert told() == {("orphan_volume", "theirs.qcow2"): f"machine {gone}, generation 2, 0 MiB"}
-    disk("own.qcow2", machine.pk, 5)
-    assert told() == {
-        ("orphan_volume", "theirs.qcow2"): f"machine {gone}, generation 2, 0 MiB",
-        ("old_disk", "own.qcow2"): f"machine {machine.pk}, generation 3, 0 MiB",
-    }
-    assert {row.name for row in fake.list_volumes("default")} == {
-        "base",
-        "own-g5.qcow2",
-        "own.qcow2",
-        "theirs.qcow2",
-    }
-    fake.remove_volume("default", "own.qcow2")
-    assert set(told()) == {("orphan_volume", "theirs.qcow2")}
