@@ -7,11 +7,12 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
 
-from . import groups
+from . import groups, reaper
 from .errors import LabError
 from .plan import HostPlan, LabPlan
 from .system import in_netns, run
@@ -85,7 +86,7 @@ def write_files(root: Path, plan: LabPlan, host: HostPlan) -> None:
 
 
 def _inner(home: Path, host: HostPlan) -> str:
-    """What runs inside the new namespaces, ending as libvirtd."""
+    """What runs inside the new namespaces, ending as the process that keeps libvirtd."""
     lines = [
         "set -e",
         f"hostname {host.name}",
@@ -99,7 +100,7 @@ def _inner(home: Path, host: HostPlan) -> str:
         # With them libvirt would hand its guests to the machine's own service manager.
         lines.append(f"if [ -d {hidden} ]; then mount -t tmpfs -o size=64k tmpfs {hidden}; fi")
     lines.append(
-        "exec libvirtd --listen --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/mw-libvirtd.pid"
+        f"exec '{sys.executable}' -I '{reaper.__file__}' libvirtd --listen --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/mw-libvirtd.pid"
     )
     return "\n".join(lines) + "\n"
 
