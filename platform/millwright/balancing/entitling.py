@@ -22,6 +22,8 @@ from millwright.inventory.snapshot import OVERHEAD_BYTES
 
 from .models import MachineShare, ResourcePool
 from .plant import machines_on_hosts, read_plant
+from .pool_memory import room_for
+from .pooling import mib
 from .recommending import balancer
 from .ruling import machines_called
 
@@ -80,8 +82,10 @@ def set_entitlement(actor: Any, machine: Machine, reason: str = "", **wanted: An
     values = {name: getattr(machine, name) for name in known} | wanted
     _check(machine, values)
     before = _said({name: getattr(machine, name) for name in wanted})
+    held = _held(machine)
     for name, value in wanted.items():
         setattr(machine, name, value)
+    _check_limits(machine, wanted, held)
     machine.save(update_fields=list(wanted))
     if first is not None:
         before["after"] = after_names(machine)
@@ -134,6 +138,33 @@ def _pool(name: str | None) -> ResourcePool | None:
     if found is None:
         raise ValidationError({"pool": _("no pool is named %(name)r") % {"name": name}})
     return found
+
+
+def _held(machine: Machine) -> tuple[int | None, int]:
+    return machine.pool_id, machine.memory_minimum_bytes or machine.memory_bytes
+
+
+def _check_limits(
+    machine: Machine, wanted: Mapping[str, Any], before: tuple[int | None, int]
+) -> None:
+    """A machine that has a place comes into a pool, or keeps more of its memory, only within the pools' limits."""
+    pool, least = _held(machine)
+    if machine.host_id is None or (pool == before[0] and least <= before[1]):
+        return
+    room = room_for(machine, lock=True)
+    if room is None or room.wanted_bytes <= room.free_bytes:
+        return
+    text = _(
+        "%(wanted)s are wanted, and %(free)s are left of the %(limit)s to which %(name)s is limited"
+    )
+    values = {
+        "wanted": mib(room.wanted_bytes),
+        "free": mib(max(0, room.free_bytes)),
+        "limit": mib(room.limit_bytes),
+        "name": room.name,
+    }
+    field = "pool" if "pool" in wanted else "memory_minimum_bytes"
+    raise ValidationError({field: text % values})
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

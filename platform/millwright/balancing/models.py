@@ -28,6 +28,11 @@ class ResourcePool(models.Model):
     cpu_reservation = models.FloatField(_("reserved CPUs"), default=0)
     cpu_limit = models.FloatField(_("CPU limit"), null=True, blank=True)
     shares = models.PositiveIntegerField(_("shares"), default=1000)
+    memory_reservation_bytes = models.PositiveBigIntegerField(
+        _("reserved memory"), default=0, db_default=0
+    )
+    memory_limit_bytes = models.PositiveBigIntegerField(_("memory limit"), null=True, blank=True)
+    memory_shares = models.PositiveIntegerField(_("memory shares"), default=1000, db_default=1000)
     #: how boldly rounds balance its machines; empty: as the pool above, at the top as the plant
     balance_mode = models.CharField(
         _("balancing"), max_length=10, blank=True, default="", choices=MODES

@@ -168,6 +168,9 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
                 limit=pool.cpu_limit,
                 shares=pool.shares,
                 mode=Mode(pool.balance_mode) if pool.balance_mode else None,
+                memory_reservation_bytes=pool.memory_reservation_bytes,
+                memory_limit_bytes=pool.memory_limit_bytes,
+                memory_shares=pool.memory_shares,
             )
             for pool in pools.values()
         ),

@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from millwright.core.lifecycle import ServiceClass
-from millwright.core.placement import MachineWant, Placement, Snapshot, StartedCpu, place
+from millwright.core.placement import (
+    MachineWant,
+    Placement,
+    PoolRoom,
+    Snapshot,
+    StartedCpu,
+    place,
+)
 from millwright.inventory.snapshot import snapshot
 
 from .sizes import DEFAULT_POOL, Size, control_vcpus, requires_of, size_of
@@ -20,6 +27,7 @@ def want_for(
     cell: str,
     strict: bool,
     started: StartedCpu | None = None,
+    pool_room: PoolRoom | None = None,
 ) -> MachineWant:
     """What the planner needs to know of one machine. `started`: it runs, and shall go on running elsewhere."""
     needs = requires_of(spec)
@@ -38,6 +46,7 @@ def want_for(
         gpus=needs.gpus,
         gpu_model=needs.gpu_model,
         nic_bytes_s=needs.nic_bytes_s,
+        pool_room=pool_room,
         started=started,
     )
 
@@ -66,6 +75,13 @@ def _pool() -> Snapshot:
     return snapshot(used=used_lately())
 
 
+def _pool_room(machine: Any) -> PoolRoom | None:
+    """Nothing for one that has a place: its pool counts it wherever it goes."""
+    from millwright.balancing.pool_memory import room_for
+
+    return None if machine.host_id is not None else room_for(machine)
+
+
 def place_machine(
     machine: Any, hosts: set[str] | None = None, *, running: bool = False
 ) -> Placement:
@@ -81,6 +97,12 @@ def place_machine(
         now = Snapshot(tuple(host for host in now.hosts if host.name in hosts))
     started = started_cpu(machine) if running else None
     want = want_for(
-        str(machine), spec, size, cell=cell, strict=machine.strict_realtime, started=started
+        str(machine),
+        spec,
+        size,
+        cell=cell,
+        strict=machine.strict_realtime,
+        started=started,
+        pool_room=_pool_room(machine),
     )
     return replace(place(now, want), pool=whole)

@@ -70,6 +70,12 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "memory: %(wanted)s wanted, %(free)s free of %(all)s",
         _("memory: %(wanted)s wanted, %(free)s free of %(all)s"),
     ),
+    (
+        "memory of resource pool '%(name)s': %(wanted)s wanted, %(free)s free of its limit of %(all)s",
+        _(
+            "memory of resource pool '%(name)s': %(wanted)s wanted, %(free)s free of its limit of %(all)s"
+        ),
+    ),
     ("disk: %(wanted)s wanted, %(free)s free", _("disk: %(wanted)s wanted, %(free)s free")),
     (
         "realtime cores: %(wanted)s wanted, %(free)s free of %(all)s",

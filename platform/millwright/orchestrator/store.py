@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from industrial.package import pack
+from millwright.balancing.models import ResourcePool
 from millwright.balancing.ruling import barred_hosts
 from millwright.balancing.sparing import spared, standing_machine
 from millwright.catalog.models import TemplateVersion
@@ -222,6 +223,9 @@ class DjangoStore(RetainedStore, MoveStore):
         )
         if row.host_id is not None:
             return self.machine(machine_id)
+        if row.pool_id is not None:
+            # And their limits of memory.
+            list(ResourcePool.objects.select_for_update().order_by("pk").values_list("pk"))
         barred = barred_hosts(row)
         open_hosts = set(Host.objects.values_list("name", flat=True)) - set(barred)
         plan = place_machine(row, open_hosts if barred else None)

@@ -310,6 +310,7 @@ LACKS = {
     "devices": _("devices"),
     "gpu": _("graphics cards"),
     "nic": _("network bandwidth"),
+    "pool_memory": _("memory within the limit of its resource pool"),
     "numa": _("a NUMA node that holds it whole"),
     "service_class": _("hosts that take its class"),
     "host_state": _("hosts that take machines"),

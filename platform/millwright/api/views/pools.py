@@ -26,12 +26,26 @@ class ResourcePoolSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = ResourcePool
-        fields = ("name", "parent", "shares", "cpu_reservation", "cpu_limit", "balance_mode")
+        fields = (
+            "name",
+            "parent",
+            "shares",
+            "cpu_reservation",
+            "cpu_limit",
+            "balance_mode",
+            "memory_reservation_bytes",
+            "memory_limit_bytes",
+            "memory_shares",
+        )
         read_only_fields = fields
 
 
 class ResourcePoolInput(ReasonInput):
-    """A pool as it is to be. `parent`: a name, or "" for the top."""
+    """A pool as it is to be. `parent`: a name, or "" for the top.
+
+    `memory_limit_bytes`: what its machines and those of pools in it have together at most; null: no limit.
+    `memory_shares`: the weight of a byte that its machines touch, 1000 is usual.
+    """
 
     name = serializers.CharField(max_length=48)
     parent = serializers.CharField(max_length=48, default="", allow_blank=True)
@@ -39,6 +53,9 @@ class ResourcePoolInput(ReasonInput):
     cpu_reservation = serializers.FloatField(default=0.0)
     cpu_limit = serializers.FloatField(default=None, allow_null=True)
     balance_mode = serializers.ChoiceField(Balancer.MODES, default="", allow_blank=True)
+    memory_reservation_bytes = serializers.IntegerField(default=0)
+    memory_limit_bytes = serializers.IntegerField(default=None, allow_null=True)
+    memory_shares = serializers.IntegerField(default=1000)
 
 
 def _draft(data: dict[str, Any]) -> pooling.PoolDraft:

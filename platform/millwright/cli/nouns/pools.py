@@ -10,7 +10,18 @@ from millwright.cli.client import Api
 from millwright.cli.output import format_option, show_json, show_one, show_rows
 
 MODES = ("off", "shadow", "recommend", "automatic")
-FIELDS = ("name", "parent", "shares", "cpu_reservation", "cpu_limit", "balance_mode")
+MIB = 2**20
+FIELDS = (
+    "name",
+    "parent",
+    "shares",
+    "cpu_reservation",
+    "cpu_limit",
+    "balance_mode",
+    "memory_reservation_bytes",
+    "memory_limit_bytes",
+    "memory_shares",
+)
 
 
 @click.group()
@@ -32,6 +43,21 @@ def list_pools(form: str) -> None:
 @click.option("--cpu-reservation", type=float, help="CPUs that it gets whatever others want.")
 @click.option("--cpu-limit", type=float, help="The most CPUs that it gets; 0 takes the limit away.")
 @click.option(
+    "--memory-reservation",
+    type=int,
+    help="MiB that its machines get whatever others want, as far as balloons can give it.",
+)
+@click.option(
+    "--memory-limit",
+    type=int,
+    help="The most MiB that its machines get together; 0 takes the limit away.",
+)
+@click.option(
+    "--memory-shares",
+    type=int,
+    help="The weight of a byte that its machines touch; 1000 is usual.",
+)
+@click.option(
     "--mode",
     "balance_mode",
     type=click.Choice((*MODES, "")),
@@ -42,15 +68,25 @@ def list_pools(form: str) -> None:
 def set_pool(name: str, reason: str, form: str, **options: Any) -> None:
     """Make a pool, or change it: what is not given stays.
 
-    Example: millwright pool set cae-night --mode automatic --shares 200
+    Example: millwright pool set cae-night --mode automatic --shares 200 --memory-limit 65536
     """
     api = Api.from_settings()
     given = {key: value for key, value in options.items() if value is not None}
     if given.get("cpu_limit") == 0:
         given["cpu_limit"] = None
+    for key in ("memory_reservation", "memory_limit"):
+        if key in given:
+            given[f"{key}_bytes"] = given.pop(key) * MIB
+    if given.get("memory_limit_bytes") == 0:
+        given["memory_limit_bytes"] = None
     known = {row["name"]: row for row in api.rows("pools/")}
     if name in known:
-        body = {key: known[name][key] for key in FIELDS} | given | {"reason": reason}
+        # A portal of the release before says nothing of memory.
+        body = (
+            {key: known[name][key] for key in FIELDS if key in known[name]}
+            | given
+            | {"reason": reason}
+        )
         body["parent"] = body["parent"] or ""
         show_one(api.put(f"pools/{name}/", body), form)
     else:

@@ -62,6 +62,7 @@ from .model import (
 )
 from .order import order, replan
 from .policy import mode_of
+from .pooled_memory import least_bytes, memory_entitlements
 from .read import read_plant, read_state, write_plant
 from .recover import recover
 from .related import TRIES as RELATED_TRIES
@@ -137,9 +138,11 @@ __all__ = [
     "entitlements",
     "explain",
     "failure_capacity",
+    "least_bytes",
     "least_tries",
     "loads",
     "losses_of",
+    "memory_entitlements",
     "memory_loads",
     "mode_of",
     "next_window",

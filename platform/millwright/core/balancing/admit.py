@@ -11,6 +11,9 @@ from .answers import Admission, Code, FailureVerdict, HostAnswer, Placed
 from .failure import verdict
 from .frame import Frame
 from .model import Plant, Rule, Vm
+from .pooled_memory import lacking as pool_lacking
+from .pooled_memory import parents_of, pool_room
+from .pooled_memory import take as take_of_pool
 from .score import LEVELS, place_parts
 from .shared import lacking, refuse, shared_room, take
 from .state import State, codes_of
@@ -43,11 +46,14 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
     placed: list[Placed] = []
     spare: FailureVerdict | None = None
     room = shared_room(frame.plant)
+    pools, parents = pool_room(frame.plant), parents_of(frame.plant)
     for unit in sorted(units, key=lambda u: (-float(size[u]), u)):
         answers = answers_for(state, unit)
         members = [frame.vms[member] for member in frame.units[unit]]
         if texts := lacking(room, members):
             answers = refuse(answers, texts)
+        if texts := pool_lacking(pools, members, parents):
+            answers = refuse(answers, texts, Code.POOL_MEMORY)
         good = [answer for answer in answers if answer.accepted]
         chosen = good[0].host if good else None
         for answer in good[:SPARE_TRIES] if k else ():
@@ -64,6 +70,7 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
         if target >= 0:
             state.take(unit, target)
             take(room, members)
+            take_of_pool(pools, members, parents)
     if k and spare is None:
         spare = verdict(state, k)
     return Admission(tuple(placed), spare)

@@ -29,6 +29,7 @@ class Code(StrEnum):
     VCPUS = "vcpus"
     NUMA = "numa"
     NIC = "nic"
+    POOL_MEMORY = "pool_memory"
     APART = "apart"
     TOGETHER = "together"
     SPREAD = "spread"
@@ -66,6 +67,7 @@ _LACKS = {
     Code.DEVICES: "a device that it needs is missing",
     Code.NIC: "not enough network bandwidth",
     Code.NUMA: "no NUMA node holds it whole",
+    Code.POOL_MEMORY: "its resource pool is limited to less memory",
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .entitlement import Claim, demand_of, entitlements, water_fill
-from .frame import active_bytes
+from .entitlement import demand_of, entitlements
 from .model import Host, HostState, Plant, Vm
+from .pooled_memory import balloons, pools_by_host
 
 #: libvirt's cpu_shares on cgroup v2: 1 to 10000, 100 is usual
 LEAST_WEIGHT, MOST_WEIGHT, USUAL_WEIGHT = 1, 10_000, 100
@@ -27,8 +27,8 @@ def allotments(plant: Plant) -> Mapping[str, Allotment]:
 
     The weight follows what the machine is entitled to of its host, divided by the tree of pools, so that
     the kernel shares a crowded host as the plant wants, also where another one idles; the quota is its
-    limit. Balloons shrink only where the memory
-    promised exceeds what the host has, never below a machine's minimum.
+    limit. Balloons shrink only where the memory promised exceeds what the host has, or a pool's limit, and
+    never below a machine's minimum.
     """
     given = entitlements(plant)
     parents = {pool.name: pool.parent for pool in plant.pools}
@@ -37,19 +37,20 @@ def allotments(plant: Plant) -> Mapping[str, Allotment]:
     for vm in plant.vms:
         if vm.host is not None:
             guests.setdefault(vm.host, []).append(vm)
+    pools = pools_by_host(plant)
     result: dict[str, Allotment] = {}
     for host in plant.hosts:
         vms = guests.get(host.name, [])
         if host.state is HostState.DOWN or not vms:
             continue
-        balloons = _balloons(host, vms)
+        given_memory = balloons(plant, host, vms, pools[host.name])
         here = _on(plant, host, vms, given, everywhere)
         wants = {vm.name: max(here.get(vm.name, demand_of(vm)), 0.01) for vm in vms}
         mean = sum(wants.values()) / len(wants)
         for vm in vms:
             weight = round(USUAL_WEIGHT * wants[vm.name] / mean)
             weight = min(max(weight, LEAST_WEIGHT), MOST_WEIGHT)
-            result[vm.name] = Allotment(weight, vm.cpu_limit, balloons[vm.name])
+            result[vm.name] = Allotment(weight, vm.cpu_limit, given_memory[vm.name])
     return result
 
 
@@ -92,26 +93,3 @@ def _by_pool(
             found[pool] = found.get(pool, 0.0) + given.get(vm.name, demand_of(vm))
             pool = parents[pool]
     return found
-
-
-def _balloons(host: Host, vms: list[Vm]) -> dict[str, int]:
-    full = {vm.name: vm.memory_bytes for vm in vms}
-    loose = [vm for vm in vms if vm.memory_minimum_bytes is not None and not vm.hugepage]
-    room = host.memory_bytes - host.memory_aside_bytes
-    lack = sum(full.values()) - room
-    if lack <= 0 or not loose:
-        return full
-    claims = [
-        Claim(
-            vm.name,
-            float(min(vm.memory_minimum_bytes or 0, vm.memory_bytes)),
-            float(vm.memory_bytes),
-            # Idle memory is taken first: shares by what is touched.
-            max(active_bytes(vm), 1.0),
-        )
-        for vm in loose
-    ]
-    fixed = sum(size for name, size in full.items() if name not in {vm.name for vm in loose})
-    budget = max(float(room - fixed), sum(claim.floor for claim in claims))
-    dealt = water_fill(budget, claims)
-    return full | {name: int(size) for name, size in dealt.items()}

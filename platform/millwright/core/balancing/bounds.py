@@ -20,6 +20,8 @@ BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "memory_aside_bytes": (0, _MOST_BYTES),
     "memory_active_bytes": (0, _MOST_BYTES),
     "memory_minimum_bytes": (0, _MOST_BYTES),
+    "memory_reservation_bytes": (0, _MOST_BYTES),
+    "memory_limit_bytes": (0, _MOST_BYTES),
     "copied_bytes": (0, _MOST_BYTES),
     "capacity_bytes": (0, _MOST_BYTES),
     "storage": (0, _MOST_BYTES),
@@ -55,6 +57,7 @@ BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "work_s": (0, _YEAR_S),
     # plain counts
     "shares": (1, 100_000),
+    "memory_shares": (1, 100_000),
     "priority": (-1000, 1000),
     "node": (0, 1023),
     "minimum": (1, 1_000_000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .model import HostState, Plant, Vm
+from .model import HostState, Plant, Pool, Vm
 
 #: part of its equal share that a machine keeps however much more important others are
 KEPT = 0.1
@@ -18,6 +18,7 @@ class Claim:
     """One child of a division: it gets at least `floor`, at most `ceiling` (cores).
 
     `wanted`: what it would take with nobody more important before it; `ceiling` may hold that back.
+    `least`: what of the floor it keeps where there is not enough for all floors, as far as there is that much.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Claim:
     ceiling: float
     shares: float
     wanted: float = 0.0
+    least: float = 0.0
 
 
 def demand_of(vm: Vm) -> float:
@@ -38,12 +40,16 @@ def demand_of(vm: Vm) -> float:
 def water_fill(capacity: float, claims: Sequence[Claim]) -> dict[str, float]:
     """Divide `capacity`: floors first, the rest in proportion to shares up to the ceilings.
 
-    Floors beyond the capacity are scaled down alike: there is no right answer then, only an equal one.
+    Floors beyond the capacity are scaled down alike, what lies above the least of each of them first: there is no
+    right answer then, only an equal one.
     """
     floors = sum(claim.floor for claim in claims)
     if floors > capacity:
-        ratio = capacity / floors
-        return {claim.name: claim.floor * ratio for claim in claims}
+        least = sum(claim.least for claim in claims)
+        if least > capacity:
+            return {claim.name: claim.least * (capacity / least) for claim in claims}
+        ratio = (capacity - least) / (floors - least)
+        return {claim.name: claim.least + (claim.floor - claim.least) * ratio for claim in claims}
     given = {claim.name: claim.floor for claim in claims}
     left = capacity - floors
     hungry = [claim for claim in claims if claim.ceiling > claim.floor and claim.shares > 0]
@@ -90,7 +96,7 @@ def entitlements(plant: Plant) -> Mapping[str, float]:
     machine keeps its reservation, a pool its own, and of what would be its part if all were equally
     important everybody keeps `KEPT`.
     """
-    tree = _Tree(plant)
+    tree = CpuTree(plant)
     base, of_pools = tree.divide({})
     tiers = sorted({vm.priority for vm in tree.vms}, reverse=True)
     if len(tiers) < 2 or all(base[name] >= want - 1e-9 for name, want in tree.wants.items()):
@@ -119,19 +125,16 @@ def entitlements(plant: Plant) -> Mapping[str, float]:
     return done
 
 
-class _Tree:
-    """Pools and the machines in them, divided from the top."""
+class Tree:
+    """Pools and the machines in them, divided from the top; what is divided is for those who inherit.
 
-    def __init__(self, plant: Plant) -> None:
-        self.capacity = float(
-            sum(
-                host.cpus - host.cpus_aside
-                for host in plant.hosts
-                if host.state is not HostState.DOWN
-            )
-        )
+    `capacity`: what there is. `vms`: machines that have a place.
+    """
+
+    def __init__(self, plant: Plant, capacity: float) -> None:
+        self.capacity = capacity
         self.vms = [vm for vm in plant.vms if vm.host is not None]
-        self.wants = {vm.name: demand_of(vm) for vm in self.vms}
+        self.wants = {vm.name: self.want(vm) for vm in self.vms}
         self._pools = {pool.name: pool for pool in plant.pools}
         self._children: dict[str, list[str]] = {}
         for pool in plant.pools:
@@ -144,17 +147,43 @@ class _Tree:
         for name in self._order:
             self._order += self._children.get(name, ())
 
-    def divide(
-        self, held: Mapping[str, tuple[float, float]], most: Mapping[str, float] | None = None
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Cores for each machine and for each pool.
+    def want(self, vm: Vm) -> float:
+        """What the machine would take with nobody beside it."""
+        raise NotImplementedError
 
-        `held`: what a machine gets at least and at most, where that is not its reservation and what it
+    def floor(self, vm: Vm) -> float:
+        """What it keeps whatever others want."""
+        raise NotImplementedError
+
+    def least(self, vm: Vm) -> float:
+        """What of its floor cannot be taken from it."""
+        return 0.0
+
+    def weight(self, vm: Vm) -> float:
+        """Its shares among those beside it."""
+        raise NotImplementedError
+
+    def promised(self, pool: Pool) -> tuple[float, float | None]:
+        """What the pool has reserved, and its limit."""
+        raise NotImplementedError
+
+    def weight_of_pool(self, pool: Pool, inner: list[Claim]) -> float:
+        """Its shares among those beside it; `inner`: what is claimed in it."""
+        raise NotImplementedError
+
+    def divide(
+        self,
+        held: Mapping[str, tuple[float, float]] | None = None,
+        most: Mapping[str, float] | None = None,
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """What there is for each machine and for each pool.
+
+        `held`: what a machine gets at least and at most, where that is not its floor and what it
         wants. `most`: what is kept of each pool's reservation, where there is not enough for all of them.
         """
         claims: dict[str, list[Claim]] = {}
         for name in reversed(self._order):
-            found = [self._claim(vm, held) for vm in self._members.get(name, ())]
+            found = [self._claim(vm, held or {}) for vm in self._members.get(name, ())]
             found += [
                 self._claim_of_pool(child, claims[child], most)
                 for child in self._children.get(name, ())
@@ -170,19 +199,45 @@ class _Tree:
 
     def _claim(self, vm: Vm, held: Mapping[str, tuple[float, float]]) -> Claim:
         want = self.wants[vm.name]
-        floor, ceiling = held.get(vm.name, (min(vm.cpu_reservation, want), want))
-        return Claim(f"vm {vm.name}", floor, ceiling, vm.shares, want)
+        floor, ceiling = held[vm.name] if vm.name in held else (self.floor(vm), want)
+        return Claim(f"vm {vm.name}", floor, ceiling, self.weight(vm), want, self.least(vm))
 
     def _claim_of_pool(
         self, name: str, inner: list[Claim], most: Mapping[str, float] | None
     ) -> Claim:
         pool = self._pools[name]
+        reservation, limit = self.promised(pool)
         wanted = sum(claim.wanted for claim in inner)
         ceiling = sum(claim.ceiling for claim in inner)
-        if pool.limit is not None:
-            wanted, ceiling = min(wanted, pool.limit), min(ceiling, pool.limit)
+        if limit is not None:
+            wanted, ceiling = min(wanted, limit), min(ceiling, limit)
         # What a pool has reserved and does not want is left to the others; what it wants later, when
         # less important machines come, is kept for it.
-        reserved = pool.reservation if most is None else min(pool.reservation, most[name])
+        reserved = reservation if most is None else min(reservation, most[name])
         floor = min(max(reserved, sum(claim.floor for claim in inner)), wanted)
-        return Claim(f"pool {name}", floor, max(floor, ceiling), pool.shares, wanted)
+        weight = self.weight_of_pool(pool, inner)
+        least = min(sum(claim.least for claim in inner), floor)
+        return Claim(f"pool {name}", floor, max(floor, ceiling), weight, wanted, least)
+
+
+class CpuTree(Tree):
+    """Of the shared CPUs, in cores."""
+
+    def __init__(self, plant: Plant) -> None:
+        hosts = (host for host in plant.hosts if host.state is not HostState.DOWN)
+        super().__init__(plant, float(sum(host.cpus - host.cpus_aside for host in hosts)))
+
+    def want(self, vm: Vm) -> float:
+        return demand_of(vm)
+
+    def floor(self, vm: Vm) -> float:
+        return min(vm.cpu_reservation, self.wants[vm.name])
+
+    def weight(self, vm: Vm) -> float:
+        return vm.shares
+
+    def promised(self, pool: Pool) -> tuple[float, float | None]:
+        return pool.reservation, pool.limit
+
+    def weight_of_pool(self, pool: Pool, inner: list[Claim]) -> float:
+        return pool.shares

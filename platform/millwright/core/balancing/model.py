@@ -165,7 +165,7 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A node of the tree that shares capacity (cores)."""
+    """A node of the tree that shares capacity: CPUs (cores), and memory."""
 
     name: str
     parent: str = ""
@@ -173,6 +173,11 @@ class Pool:
     limit: float | None = None
     shares: int = 1000
     mode: Mode | None = None
+    memory_reservation_bytes: int = 0
+    #: what its machines and those of pools below it have together at most; nothing: no limit
+    memory_limit_bytes: int | None = None
+    #: weight of a byte that its machines touch; 1000: as one of a machine beside it
+    memory_shares: int = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,6 +400,7 @@ def _check_sense(plant: Plant) -> None:
                 pool.reservation,
                 f"above its limit of {pool.limit:g}",
             )
+    _check_memory_of_pools(plant)
     for conflict in conflicts(plant):
         raise SnapshotError(f"rule {conflict.rules[0]}", list(conflict.rules), conflict.message)
     for entry in plant.calendar:
@@ -411,6 +412,32 @@ def _check_sense(plant: Plant) -> None:
         if None not in (entry.reservation, entry.limit) and entry.reservation > entry.limit:  # type: ignore[operator]  # neither is None
             raise SnapshotError(
                 f"{where}.reservation", entry.reservation, f"above its limit of {entry.limit:g}"
+            )
+
+
+def _check_memory_of_pools(plant: Plant) -> None:
+    below: dict[str, int] = {}
+    limits = {pool.name: pool.memory_limit_bytes for pool in plant.pools}
+    for pool in plant.pools:
+        limit, kept = pool.memory_limit_bytes, pool.memory_reservation_bytes
+        below[pool.parent] = below.get(pool.parent, 0) + kept
+        if limit is not None and kept > limit:
+            raise SnapshotError(
+                f"pool {pool.name}.memory_reservation_bytes", kept, f"above its limit of {limit}"
+            )
+        above = limits.get(pool.parent)
+        if limit is not None and above is not None and limit > above:
+            raise SnapshotError(
+                f"pool {pool.name}.memory_limit_bytes",
+                limit,
+                f"above the limit of {pool.parent}, {above}",
+            )
+    for name, limit in limits.items():
+        if limit is not None and below.get(name, 0) > limit:
+            raise SnapshotError(
+                f"pool {name}.memory_limit_bytes",
+                limit,
+                f"less than the {below[name]} that pools in it have reserved",
             )
 
 

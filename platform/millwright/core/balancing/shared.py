@@ -50,12 +50,14 @@ def most_copies(room: dict[str, int], vm: Vm) -> tuple[int | None, str]:
     return min(counts) if counts else (None, "")
 
 
-def refuse(answers: Iterable[HostAnswer], texts: tuple[str, ...]) -> tuple[HostAnswer, ...]:
-    """Every host's answer with what the shared storage lacks."""
+def refuse(
+    answers: Iterable[HostAnswer], texts: tuple[str, ...], code: Code = Code.STORAGE
+) -> tuple[HostAnswer, ...]:
+    """Every host's answer with what lacks wherever the machine goes."""
     return tuple(
         replace(
             answer,
-            codes=tuple(dict.fromkeys((*answer.codes, Code.STORAGE))),
+            codes=tuple(dict.fromkeys((*answer.codes, code))),
             texts=(*answer.texts, *texts),
             parts={},
         )

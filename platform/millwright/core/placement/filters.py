@@ -58,6 +58,20 @@ def has_memory(host: HostSnapshot, want: MachineWant) -> Reason | None:
     return None
 
 
+def keeps_the_pool_s_limit(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    """Of its resource pool's memory; the same for every host, so that each of them says it."""
+    room = want.pool_room
+    if room is None or room.wanted_bytes <= room.free_bytes:
+        return None
+    return Reason(
+        ReasonCode.NO_POOL_MEMORY,
+        f"memory of resource pool {room.name!r}: {_mib(room.wanted_bytes)} wanted, "
+        f"{_mib(max(0, room.free_bytes))} free of its limit of {_mib(room.limit_bytes)}",
+        room.wanted_bytes,
+        room.free_bytes,
+    )
+
+
 def has_disk(host: HostSnapshot, want: MachineWant) -> Reason | None:
     free = host.disk_free_bytes
     if want.storage_pool:
@@ -212,6 +226,7 @@ FILTERS: tuple[Filter, ...] = (
     has_realtime_cores,
     has_shared_cpus,
     has_memory,
+    keeps_the_pool_s_limit,
     has_disk,
     has_hugepages,
     has_cpu_features,
@@ -234,6 +249,7 @@ def filters_for(want: MachineWant) -> tuple[Filter, ...]:
         (has_the_cpu_it_runs_with, want.started),
         (has_gpus, want.gpus),
         (has_bandwidth, want.nic_bytes_s),
+        (keeps_the_pool_s_limit, want.pool_room),
     ):
         if not asked:
             idle.add(check)

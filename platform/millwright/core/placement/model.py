@@ -90,6 +90,16 @@ class HostSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolRoom:
+    """What a machine takes of the tightest memory limit of its resource pools, in bytes; no host has to do with it."""
+
+    name: str
+    wanted_bytes: int
+    free_bytes: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class MachineWant:
     """One machine to place. `control_vcpus` are indexes that want a core of their own."""
 
@@ -114,6 +124,8 @@ class MachineWant:
     gpu_model: str = ""
     #: what it reserves of the host's NICs, bytes per second
     nic_bytes_s: int = 0
+    #: of the resource pool whose memory is limited most tightly; nothing: no limit, or it is counted there already
+    pool_room: PoolRoom | None = None
     #: what it runs with now; nothing: it is started where it is placed
     started: StartedCpu | None = None
 

@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     NO_STORAGE_POOL = "no_storage_pool"
     NO_GPU = "no_gpu"
     NO_BANDWIDTH = "no_bandwidth"
+    NO_POOL_MEMORY = "no_pool_memory"
 
 
 @dataclass(frozen=True, slots=True)

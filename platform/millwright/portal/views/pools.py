@@ -19,7 +19,27 @@ from millwright.balancing.recommending import balancer
 
 from .base import attempt
 
-FIELDS = ("name", "parent", "shares", "cpu_reservation", "cpu_limit", "balance_mode")
+MIB = 2**20
+FIELDS = (
+    "name",
+    "parent",
+    "shares",
+    "cpu_reservation",
+    "cpu_limit",
+    "balance_mode",
+    "memory_reservation_mib",
+    "memory_limit_mib",
+    "memory_shares",
+)
+#: Numbers of the form: what they are, and whether nothing means something.
+_NUMBERS: tuple[tuple[str, type, bool], ...] = (
+    ("shares", int, False),
+    ("cpu_reservation", float, False),
+    ("cpu_limit", float, True),
+    ("memory_reservation_mib", int, False),
+    ("memory_limit_mib", int, True),
+    ("memory_shares", int, False),
+)
 
 
 def _keeper(request: HttpRequest) -> None:
@@ -45,19 +65,27 @@ def _given(row: ResourcePool | None) -> dict[str, str]:
         "cpu_reservation": f"{draft.cpu_reservation:g}",
         "cpu_limit": "" if draft.cpu_limit is None else f"{draft.cpu_limit:g}",
         "balance_mode": draft.balance_mode,
+        "memory_reservation_mib": str(draft.memory_reservation_bytes // MIB),
+        "memory_limit_mib": ""
+        if draft.memory_limit_bytes is None
+        else str(draft.memory_limit_bytes // MIB),
+        "memory_shares": str(draft.memory_shares),
     }
 
 
 def _draft(given: dict[str, str]) -> pooling.PoolDraft:
     numbers: dict[str, Any] = {}
-    for name, kind in (("shares", int), ("cpu_reservation", float), ("cpu_limit", float)):
+    for name, kind, may_be_none in _NUMBERS:
         text = given[name].replace(",", ".")
         try:
-            numbers[name] = None if name == "cpu_limit" and not text else kind(text)
+            value = None if may_be_none and not text else kind(text)
         except ValueError:
             raise ValidationError(
                 {name: _("%(value)r is not a number") % {"value": text}}
             ) from None
+        if name.endswith("_mib"):
+            name, value = name.replace("_mib", "_bytes"), None if value is None else value * MIB
+        numbers[name] = value
     words = {name: given[name] for name in ("name", "parent", "balance_mode")}
     return pooling.PoolDraft(**words, **numbers)
 
@@ -73,12 +101,15 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
     )
     given, errors = _given(row), {}
     if request.method == "POST":
-        given = {key: request.POST.get(key, "").strip() for key in FIELDS}
+        # A form that was opened before there were these fields leaves them as they are.
+        given = {key: request.POST.get(key, given[key]).strip() for key in FIELDS}
         try:
             reason = request.POST.get("reason", "")[:300]
             made = pooling.save_pool(request.user, _draft(given), row, reason)
         except ValidationError as error:
-            errors = error.message_dict
+            errors = {
+                name.replace("_bytes", "_mib"): texts for name, texts in error.message_dict.items()
+            }
         else:
             messages.success(
                 request, _("%(name)s: the next round goes by it.") % {"name": made.name}
