@@ -102,13 +102,34 @@ def test_no_assignment_is_below_the_bound(seed: int) -> None:
 
 def test_the_way_that_did_best_goes_on_with_what_may_still_beat_it() -> None:
     plain, firm, cool, early = TRIED
-    # Hosts that overflow were far ahead: both of their kind.
-    assert choose([(plain, 12), (firm, 30), (cool, 40), (early, 15)], 10) == (plain, early)
+    # Hosts that overflow were far ahead: both of their kind, as long as their prices are near.
+    assert choose([(plain, 112), (firm, 130), (cool, 140), (early, 115)], 110) == (plain, early)
+    assert choose([(plain, 120), (firm, 130), (cool, 140), (early, 112)], 110) == (early, early)
     # Capacity as a rule was ahead, and the other too far from the bound to follow.
     assert choose([(plain, 30), (firm, 14), (cool, 12), (early, 40)], 10) == (cool, firm)
     # Nearly as good: both kinds.
     assert choose([(plain, 14.9), (firm, 20), (cool, 14), (early, 15)], 10) == (cool, plain)
     assert choose([(plain, 14), (firm, 14.3), (cool, 20), (early, 15)], 10) == (plain, firm)
+
+
+def test_an_overflow_that_stays_gets_dearer_until_the_next_part() -> None:
+    kernel = importlib.import_module("millwright.core.placement.solver.kernel")
+    problem = Problem(
+        demand=np.array([[6.0], [6.0], [1.0]]), capacity=np.array([[10.0], [10.0]]), home=np.array([0, 1, 1]),
+    ).validate()  # fmt: skip
+    tables = tb.build(problem)
+    walls = tb.walls(tables, tb.state(tables, problem.home, 1, 0.0), 1.0, 0.5)
+    state = tb.state(tables, np.array([1, 1, 1]), 1, 0.0)
+    assert kernel.overflows(state, walls, 1.5)
+    assert kernel.overflows(state, walls, 1.5)
+    assert state.press.tolist() == [[1.0], [2.25]]
+    # Cold, and 5 too many on host 1: the only way is that one of the big two leaves it.
+    kernel.anneal(tables, state, walls, 1e-9, 1.0, 1000, 0.0, 0.5, 0.0)
+    assert not kernel.overflows(state, walls, 1.5)
+    assert state.press.tolist() == [[1.0], [2.25]]
+    fresh = tb.state(tables, problem.home, 1, 0.0)
+    tb.copy_into(fresh, state)
+    assert state.press.tolist() == [[1.0], [1.0]]
 
 
 def test_an_answer_does_not_wait_for_what_is_still_being_compiled(

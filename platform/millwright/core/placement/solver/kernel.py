@@ -314,10 +314,11 @@ def _overflow_delta(t: Tables, s: State, w: Walls, p: int, q: int, a: int, b: in
                 in_b -= d
             if not (t.transient[r] and q_home == a):
                 out_a -= d
-        over = -(s.free[b, r] - w.floor[b, r])
-        change = _above(over + in_b) - _above(over)
-        over = -(s.free[a, r] - w.floor[a, r])
-        delta += w.price[r] * (change + _above(over - out_a) - _above(over))
+        over = w.floor[b, r] - s.free[b, r]
+        change = s.press[b, r] * (_above(over + in_b) - _above(over))
+        over = w.floor[a, r] - s.free[a, r]
+        change += s.press[a, r] * (_above(over - out_a) - _above(over))
+        delta += w.price[r] * change
     return delta
 
 
@@ -404,13 +405,15 @@ def anneal(
 
 
 @njit(cache=True, nogil=True, _nrt=False)
-def overflows(s: State, w: Walls) -> bool:
-    """Is any host fuller than it may be?"""
+def overflows(s: State, w: Walls, dearer: float) -> bool:
+    """Is any host fuller than it may be? Makes overflow so many times `dearer` there."""
+    over = False
     for m in range(s.free.shape[0]):
         for r in range(s.free.shape[1]):
             if s.free[m, r] < w.floor[m, r]:
-                return True
-    return False
+                s.press[m, r] *= dearer
+                over = True
+    return over
 
 
 @njit(cache=True, nogil=True, _nrt=False)

@@ -16,15 +16,31 @@ from .check import check, price
 from .errors import ProblemError
 from .problem import UNPLACED, Checked, Ints, Problem
 from .settle import ready, recall, relieve, settle
-from .tuning import COOL, LAST_FROM, LAST_FROM_SOFT, TRIAL, TRIED, Tuning, bound, choose, soft
+from .tuning import (
+    COOL,
+    ENTRIES,
+    LAST_FROM,
+    LAST_FROM_SOFT,
+    REHEAT_FROM,
+    REHEATS,
+    TRIAL,
+    TRIED,
+    Tuning,
+    bound,
+    choose,
+    soft,
+)  # fmt: skip
 
 #: Proposals between two looks at the clock.
 CHUNK = 20_000
 #: So many times that while something is still being compiled, which holds the interpreter for long.
 _BESIDE_COMPILING = 16
-#: Share of the time that hosts which overflow have to empty themselves before machines are sent home.
-PATIENCE = 0.01
-#: Share of the time after which an assignment that still overflows is given up for the best one.
+#: An overflow that stays gets so many times dearer while this many proposals a machine are made: it goes
+#: round from host to host until it fits somewhere.
+PRESSED = 1.05
+PRESSED_EACH = 20
+#: Share of the time after which machines are sent home from hosts that still overflow; where that does not do,
+#: the best assignment counts.
 GIVE_UP = 0.93
 #: So long a track that is in the middle of a chunk is waited for when the time is over.
 GRACE_SECONDS = 0.2
@@ -114,21 +130,28 @@ class _Track:
         self.chunks = 0
         self.set_out(TRIED[0], search.best)
 
-    def set_out(self, tuning: Tuning, best: _Best) -> None:
-        """Begin a phase from where the state is; `best` is what counts if nothing better comes of it."""
+    def set_out(self, tuning: Tuning, best: _Best, entry: float = 0.0) -> None:
+        """Begin a phase from where the state is; `best` is what counts if nothing better comes of it.
+
+        The way is followed from the share `entry` on: later than 0 is a reheating.
+        """
         self.tuning = tuning
+        self.entry = entry
+        self.state.press[...] = 1.0
         self.walls = self.search.walls(tuning)
         self.best = best
         self.hard = False
 
     def go(self, share: float) -> None:
-        """One chunk of proposals, `share` of the time being over."""
+        """One chunk of proposals, `share` of the phase's time being over."""
         search, tuning = self.search, self.tuning
+        share = self.entry + share * (1.0 - self.entry)
         chunks = 1 if search.compiled.is_set() else _BESIDE_COMPILING
         if share >= tuning.hard_from and not self.hard:
-            self.hard = self._fits(share)
+            self.hard = not search.kernel.overflows(self.state, self.walls, search.pressed)
             if not self.hard and share >= GIVE_UP:
-                self._return_to_best()
+                if not self._fits():
+                    self._return_to_best()
                 self.hard = True
         search.kernel.anneal(
             search.tables,
@@ -144,7 +167,7 @@ class _Track:
         self.chunks += chunks
         cost, left = float(self.state.cost[0]), _homeless(self.state.at)
         better = (left, cost) < self.best[:2]
-        if better and not search.kernel.overflows(self.state, self.walls):
+        if better and not search.kernel.overflows(self.state, self.walls, 1.0):
             self.best = _Best(left, cost, self.state.at.copy())
 
     def _temperature(self, share: float) -> float:
@@ -161,14 +184,13 @@ class _Track:
         risen = max(0.0, share - tuning.rise_from) / (tuning.hard_from - tuning.rise_from)
         return float(tuning.steep * tuning.steeper ** min(1.0, risen))
 
-    def _fits(self, share: float) -> bool:
-        """Does nothing overflow, if need be after sending the cheapest machines away, at last home?"""
+    def _fits(self) -> bool:
+        """Does nothing overflow, after sending the cheapest machines away, at last home?"""
         search = self.search
-        if search.compiled.is_set() and search.kernel.overflows(self.state, self.walls):
+        if search.compiled.is_set():
             relieve(search.tables, self.state)
-            if share >= self.tuning.hard_from + PATIENCE:
-                recall(search.tables, self.state, self.walls)
-        return not search.kernel.overflows(self.state, self.walls)
+            recall(search.tables, self.state, self.walls)
+        return not search.kernel.overflows(self.state, self.walls, 1.0)
 
     def _return_to_best(self) -> None:
         best = min(self.best, self.search.best, key=lambda found: found[:2])
@@ -194,6 +216,8 @@ class _Search:
         settle(known, self.tables, self.start)
         self.rise = tb.typical_rise(self.tables, self.start, seed, TRIED[0].quantile)
         self._walls: dict[float, tb.Walls] = {}
+        machines = max(1, len(self.tables.movable))
+        self.pressed = PRESSED ** min(1.0, CHUNK / (PRESSED_EACH * machines))
         at, cost = self.start.at.astype(np.int64), float(self.start.cost[0])
         self.best = _Best(_homeless(at), cost, self.start.at.copy())
         self.tracks = [
@@ -217,7 +241,7 @@ class _Search:
         # before it leaves, so that it is compiled only once.
         walls = self.walls(TRIED[0])
         self.kernel.anneal(self.tables, self.start, walls, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
-        self.kernel.overflows(self.start, walls)
+        self.kernel.overflows(self.start, walls, 1.0)
         threading.Thread(target=self._compile, name="compile").start()
         begun = clock()
         # The last look at the result takes a moment as well.
@@ -261,28 +285,47 @@ class _Search:
             trials += zip(now, [track.best for track in self.tracks], strict=True)
             since += TRIAL
         usual = TRIED[:2]
-        if self.compiled.is_set() and not self.best.left:
+        if not self.best.left:
             costs = [(tuning, found.cost) for tuning, found in trials]
             usual = choose(costs, bound(self.tables))
         now = [usual[i % 2] for i in range(number)]
-        last = LAST_FROM_SOFT if any(map(soft, now)) else LAST_FROM
-        if self._phase(run, left, now, since, last, fresh=self._start()):
-            self._phase(run, left, [COOL] * number, last, 1.0, fresh=self.best)
+        if not any(map(soft, now)):
+            if self._phase(run, left, now, since, LAST_FROM, fresh=self._start()):
+                self._phase(run, left, [COOL] * number, LAST_FROM, 1.0, fresh=self.best)
+            return
+        going = self._phase(run, left, now, since, REHEAT_FROM, fresh=self._start())
+        ways = [tuning for tuning in usual if soft(tuning)]
+        each = (LAST_FROM_SOFT - REHEAT_FROM) / REHEATS
+        for index in range(REHEATS):
+            if not going:
+                return
+            now = [ways[(i + index // 2) % len(ways)] for i in range(number)]
+            entries = [ENTRIES[(i + index) % len(ENTRIES)] for i in range(number)]
+            since = REHEAT_FROM + index * each
+            going = self._phase(
+                run, left, now, since, since + each, fresh=self.best, entries=entries
+            )
+        if going:
+            self._phase(run, left, [COOL] * number, LAST_FROM_SOFT, 1.0, fresh=self.best)
 
     def _start(self) -> _Best:
         return _Best(_homeless(self.start.at), float(self.start.cost[0]), self.start.at)
 
     def _phase(
         self, run: _Run, left: Callable[[], float] | None, tunings: Sequence[Tuning],
-        since: float, to: float, *, fresh: _Best | None = None,
+        since: float, to: float, *, fresh: _Best | None = None, entries: Sequence[float] = (),
     ) -> bool:  # fmt: skip
-        """One part of the time, every track from `fresh` if given. Did every track end it?"""
+        """One part of the time, every track from `fresh` if given. Did every track end it?
+
+        `entries`: where each track enters its way (`_Track.set_out`); at its beginning if not given.
+        """
         if fresh is not None:
             whence = tb.state(self.tables, fresh.at.astype(np.int64), 1, fresh.cost)
             for track in self.tracks:
                 tb.copy_into(whence, track.state)
-        for track, tuning in zip(self.tracks, tunings, strict=True):
-            track.set_out(tuning, fresh or self.best)
+        begun = entries or [0.0] * len(self.tracks)
+        for track, tuning, entry in zip(self.tracks, tunings, begun, strict=True):
+            track.set_out(tuning, fresh or self.best, entry)
         ended = self._spread(lambda track: run(track, since, to), left)
         self.best = min([self.best, *(track.best for track in self.tracks)], key=lambda b: b[:2])
         return ended

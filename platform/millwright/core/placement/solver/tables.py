@@ -69,6 +69,7 @@ class State(NamedTuple):
     histogram: Shorts  # number of counted groups with so many moved
     most: Shorts  # [0]: the largest of `moved`
     cost: Floats  # [0]: running cost
+    press: Floats  # H x R: how many times dearer an overflow just there has become
     random: NDArray[np.uint64]  # [0]: generator's state
 
 
@@ -212,6 +213,7 @@ def state(tables: Tables, at: Ints, seed: int, cost: float) -> State:
         histogram=histogram,
         most=np.array([moved.max(initial=0)], np.int32),
         cost=np.array([cost]),
+        press=np.ones((hosts, tables.capacity.shape[1])),
         random=np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 or 1], np.uint64),
     )
 

@@ -45,8 +45,9 @@ FIRM = Tuning(hot=0.5, warm=1.0, cold=5e-7, hard_from=0.0, near=0.0, big=0.0, ho
 #: nearly all of the price can be had, and most of what is left is that of the moves.
 COOL = replace(FIRM, hot=2e-4, cold=1e-4, swaps=0.7)
 
-#: Overflow becomes dear early. Whether that is better differs from pool to pool and from seed to seed.
-EARLY = Tuning(rise_from=0.1)
+#: Hotter, and overflow becomes dear early: better where what moves fills its old host as well for the time
+#: being, so that big machines find their places only while everything moves.
+EARLY = Tuning(hot=60.0, near=0.1, rise_from=0.1)
 
 #: What is tried, in this order, and the share of the time that a trial takes.
 TRIED = (Tuning(), FIRM, COOL, EARLY)
@@ -55,10 +56,17 @@ TRIAL = 0.035
 #: rule and after one where hosts may overflow, which wants all the time that it can get.
 LAST_FROM, LAST_FROM_SOFT = 0.8, 0.93
 
+#: Where hosts may overflow: share of the time from which the best assignment is reheated, how often, and where
+#: each reheating enters its way by turns (the share of the way that it leaves out).
+REHEAT_FROM, REHEATS = 0.45, 6
+ENTRIES = (0.5, 0.35)
+
 #: A way whose distance from the bound is so many times the best one's is not followed further. Hosts that
 #: overflow gain the most from more time than a trial has.
 _CLOSE = 1.1
 _CLOSE_SOFT = 1.3
+#: Two ways where hosts may overflow go on side by side up to so many times the better one's price.
+_NEAR_SOFT = 1.05
 
 
 def bound(tables: Tables) -> float:
@@ -85,8 +93,9 @@ def soft(tuning: Tuning) -> bool:
 def choose(tried: Sequence[tuple[Tuning, float]], least: float) -> tuple[Tuning, Tuning]:
     """Of trials with the price that each led to: the best way, and the one to try beside it.
 
-    `least` is the bound that prices are held against. The second is of the best one's kind (capacity a
-    rule or not) unless one of the other kind came close.
+    `least` is the bound that prices are held against. The second is one of the other kind (capacity a rule
+    or not) that came close, or else of the best one's kind; of ways where hosts may overflow it is the best
+    itself unless the other's price is near.
     """
     order = sorted(tried, key=lambda trial: trial[1])
     best, price = order[0]
@@ -96,4 +105,7 @@ def choose(tried: Sequence[tuple[Tuning, float]], least: float) -> tuple[Tuning,
     for tuning, cost in others:
         if soft(tuning) != soft(best) and cost - least <= close * reach:
             return best, tuning
-    return best, next((tuning for tuning, _ in others if soft(tuning) == soft(best)), best)
+    alike = [(tuning, cost) for tuning, cost in others if soft(tuning) == soft(best)]
+    if not alike or (soft(best) and alike[0][1] > _NEAR_SOFT * price):
+        return best, best
+    return best, alike[0][0]
