@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from django.test import Client
 from django.utils import timezone
@@ -15,7 +16,7 @@ from millwright.catalog.models import TemplateVersion
 from millwright.environments import actions as environments
 from millwright.environments.models import Machine, Operation
 from millwright.inventory.actions import ensure_cell, ensure_site, register_host
-from millwright.inventory.models import Cell, Host
+from millwright.inventory.models import Cell, Host, OldDisk
 
 GIB = 2**30
 
@@ -169,3 +170,20 @@ def image_data(folder: Path) -> dict[str, Any]:
             "size": path.stat().st_size,
         }
     return {"name": "mw-vplc-1", "cmdline": "console=ttyS0", "virtual_bytes": 2**30, "files": files}
+
+
+def disk_set_aside(plant: Plant) -> OldDisk:
+    """A disk of an earlier placement on the first host, as the orchestrator keeps it."""
+    now = timezone.now()
+    return OldDisk.objects.create(
+        host=plant.hosts[0],
+        pool="default",
+        name="old.qcow2",
+        owner=str(uuid4()),
+        machine="one/vplc",
+        generation=2,
+        allocation_bytes=2**20,
+        capacity_bytes=2**30,
+        first_seen=now,
+        last_seen=now,
+    )

@@ -340,6 +340,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
     "pool-destroy": ("pools/spare/", {}, _row(NO, NO, DONE, DONE, NO, NO)),
+    "old-disk-remove": (
+        "old-disks/{old_disk}/remove/",
+        {"word": "old.qcow2", "reason": "the values were given back"},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
     "rule-create": (
         "rules/",
         {"name": "pair", "kind": "apart", "machines": ["one/vplc", "two/vplc"]},

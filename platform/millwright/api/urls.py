@@ -7,6 +7,7 @@ from rest_framework.routers import SimpleRouter
 from .events import EventsView
 from .views import (
     balancing,
+    disks,
     environments,
     ledger,
     metrics,
@@ -51,6 +52,7 @@ router.register("pools", pools.ResourcePoolViewSet, "pool")
 router.register("rules", rules.RuleViewSet, "rule")
 router.register("cells", plant.CellViewSet, "cell")
 router.register("drifts", plant.DriftViewSet, "drift")
+router.register("old-disks", disks.OldDiskViewSet, "old-disk")
 router.register("templates", plant.TemplateViewSet, "template")
 router.register("projects", plant.ProjectViewSet, "project")
 router.register("audit", plant.AuditViewSet, "audit")

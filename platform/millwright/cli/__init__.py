@@ -32,6 +32,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "rolling_drain",
         "Drain hosts one after another.",
     ),
+    "disk": ("millwright.cli.nouns.disks", "disk", "Disks that were set aside on hosts."),
     "pool": ("millwright.cli.nouns.pools", "pool", "Resource pools and their balancing."),
     "rule": ("millwright.cli.nouns.rules", "rule", "What machines stay together or apart."),
     "recommendation": (

@@ -318,6 +318,17 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         "the controller does not say what became of its retained values",
         _("the controller does not say what became of its retained values"),
     ),
+    # Why a disk that was set aside was not removed.
+    (
+        "it could not be removed within an hour; ask again",
+        _("it could not be removed within an hour; ask again"),
+    ),
+    ("it is not set aside any more", _("it is not set aside any more")),
+    ("it is of its machine's placement now", _("it is of its machine's placement now")),
+    (
+        "an operation of its machine is under way; ask again when it has ended",
+        _("an operation of its machine is under way; ask again when it has ended"),
+    ),
     # Last: two words and a verb would take a sentence that has words of its own.
     ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -175,3 +176,40 @@ class Drift(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}: {self.get_kind_display()}: {self.name}"
+
+
+class OldDisk(models.Model):
+    """A disk of an earlier placement that was set aside on a host: nobody's, and kept until a person has it removed.
+
+    Written by the orchestrator, which lists the hosts' pools; who wants one gone is written here too, and it acts on it.
+    """
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="old_disks")
+    pool = models.CharField(max_length=64)
+    name = models.CharField(max_length=200)
+    #: whose it was: the machine's id as the marker has it, and its name as it was last known
+    owner = models.CharField(max_length=64)
+    machine = models.CharField(max_length=120, blank=True)
+    generation = models.PositiveIntegerField()
+    allocation_bytes = models.BigIntegerField()
+    capacity_bytes = models.BigIntegerField()
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    #: who wants it removed, why and since when; empty: nobody
+    removal_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    removal_name = models.CharField(max_length=150, blank=True)
+    removal_reason = models.CharField(max_length=300, blank=True)
+    removal_asked_at = models.DateTimeField(null=True, blank=True)
+    #: why the last removal that was asked for was refused
+    refused = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("host", "pool", "name"), name="old_disk_once"),
+        )
+        ordering = ("host", "pool", "name")
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.pool}/{self.name}"

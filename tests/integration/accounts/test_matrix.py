@@ -41,7 +41,7 @@ from millwright.shopfloor.models import (
 )
 
 from tests.support.notices import told_world
-from tests.support.plant import Plant
+from tests.support.plant import Plant, disk_set_aside
 
 FOLDER = Path(__file__).parent / "expectations"
 PEOPLE = ("engineer", "approver", "operator", "administrator", "auditor", "stranger")
@@ -226,6 +226,7 @@ def world(plant: Plant) -> dict[str, Any]:
     rule.machines.set(Machine.objects.all())
     return {
         "tom": tom.pk,
+        "old_disk": disk_set_aside(plant).pk,
         "rolling": RollingDrain.objects.create(hosts=["mw0-h2"], state="stopped").pk,
         "recovery": HostRecovery.objects.create(host=plant.hosts[1], confirmed_by="person").pk,
         "interval": intervals[0].pk,

@@ -182,7 +182,15 @@ READ: dict[str, dict[str, int]] = (
     }
     | {
         name: {"anonymous": 401, "engineer": 403, "approver": 403, "operator": 200, "stranger": 403}
-        for name in ("hosts", "drifts", "recommendations", "recoveries", "rolling-drains", "pools")
+        for name in (
+            "hosts",
+            "drifts",
+            "old-disks",
+            "recommendations",
+            "recoveries",
+            "rolling-drains",
+            "pools",
+        )
     }
 )
 

@@ -40,7 +40,7 @@ from rest_framework.test import APIClient
 
 from tests.support.certificates import self_signed
 from tests.support.notices import told_world
-from tests.support.plant import Plant
+from tests.support.plant import Plant, disk_set_aside
 from tests.support.tags import SYMBOLS
 from tests.support.verbs import DONE, NOT_NOW, SOURCE, TOLD, TRIED, UNAUDITED, VERBS
 
@@ -122,6 +122,7 @@ def world(plant: Plant) -> dict[str, Any]:
         template_version=screened, host=plant.hosts[0], observed="running"
     )
     return {
+        "old_disk": disk_set_aside(plant).pk,
         "rolling": _rolling(plant, "active", "work"),
         "rolling_paused": _rolling(plant, "paused", "waiting"),
         "seen": other.pk,

@@ -23,7 +23,7 @@ from millwright.hypervisor.fake import FakePool
 from millwright.inventory.equipment import as_kept
 from millwright.inventory.models import Host
 
-from tests.support.plant import Plant, build_plant
+from tests.support.plant import Plant, build_plant, disk_set_aside
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -378,3 +378,20 @@ def test_a_draft_from_the_shell(shell: Shell, plant: Plant) -> None:
     assert "mixer-2: submitted" in shell(plant.engineer, "request", "submit", "mixer-2").output
     late = shell(plant.engineer, "request", "change", "mixer-2", "--lease-days", "9")
     assert "only a draft can be changed" in str(late.exception)
+
+
+def test_a_disk_set_aside_is_only_removed_by_a_word(shell: Shell, plant: Plant) -> None:
+    row = disk_set_aside(plant)
+    assert "old.qcow2" in shell(plant.operator, "disk", "list").output
+    assert shell.json(plant.operator, "disk", "list", "--host", "mw0-h2") == []
+    said = shell(plant.operator, "disk", "remove", str(row.pk)).output
+    assert "nothing was removed" in said
+    assert f"disk remove {row.pk} --word old.qcow2" in said
+    refused = shell(plant.operator, "disk", "remove", str(row.pk), "--word", "yes")
+    assert "the disk's name is wanted, old.qcow2" in str(refused.exception)
+    row.refresh_from_db()
+    assert row.removal_asked_at is None
+    asked = shell.json(
+        plant.operator, "disk", "remove", str(row.pk), "--word", "old.qcow2", "--reason", "room"
+    )
+    assert (asked["removal_name"], asked["removal_reason"]) == (str(plant.operator), "room")
