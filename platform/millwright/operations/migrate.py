@@ -48,7 +48,7 @@ MIB = 2**20
 #: Seconds between two looks at a migration, and how long a silent host is borne before a person is asked.
 POLL_S, SILENT_S = 1.0, 90.0
 #: Into so many naps the time until the next look is divided.
-NAPS = 10
+NAPS = 50
 
 
 def ends(context: Context) -> tuple[MoveRecord, Hypervisor, Hypervisor]:

@@ -140,6 +140,12 @@ class Connection:
         conn = self._acquire(deadline)
         return self._calls.submit(lambda: self._do(conn, deadline.verb, function))
 
+    def prepare(self) -> None:
+        """Begin to connect without waiting for it; where that fails the next call tries again and tells."""
+        with self._condition:
+            if self._conn is None and not self._closed:
+                self._ensure_thread()
+
     def post(self, function: Callable[[], object]) -> None:
         """Have something done after the calls before it; its errors are nobody's."""
         self._calls.submit(function)

@@ -64,6 +64,8 @@ class MigrationVerbs(DomainVerbs):
         lane = self._lanes.special(deadline)
         far = destination._lanes.special(deadline)
         try:
+            # Both shake hands at the same time: each takes tens of milliseconds of what is waited for.
+            lane.prepare()
             # Held by a call that waits: nobody else speaks on it, and closing it waits for the end.
             future = far.submit(
                 deadline,
