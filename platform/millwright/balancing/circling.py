@@ -21,7 +21,19 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import Circle, Leg, Mode, Move, Schedule, Why, mode_of, order
+from millwright.core.balancing import (
+    Circle,
+    Leg,
+    Mode,
+    Move,
+    Schedule,
+    Why,
+    mode_of,
+    order,
+    parts_of,
+    say,
+    together,
+)
 from millwright.core.lifecycle import OperationKind, OperationState
 from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
@@ -43,7 +55,8 @@ def note_plan(circle: Circle, rows: Sequence[Recommendation], now: dt.datetime) 
     automatic = circle.mode is Mode.AUTOMATIC
     states = {Mode.SHADOW: "shadow", Mode.AUTOMATIC: "active"}
     plan = MovePlan.objects.create(
-        text=circle.text,
+        text=str(circle.text),
+        text_parts=parts_of(circle.text),
         seconds=circle.seconds,
         steps=[_step(leg) for leg in circle.legs],
         state=states.get(circle.mode, "open"),
@@ -65,9 +78,10 @@ def under_way() -> int:
 
 def renew(plan: MovePlan, circle: Circle) -> None:
     """A later round wants the same plan: its numbers and the order of its steps are those of now."""
-    plan.text, plan.seconds = circle.text, circle.seconds
+    plan.text, plan.seconds = str(circle.text), circle.seconds
+    plan.text_parts = parts_of(circle.text)
     plan.steps = [_step(leg) for leg in circle.legs]
-    plan.save(update_fields=("text", "seconds", "steps"))
+    plan.save(update_fields=("text", "text_parts", "seconds", "steps"))
 
 
 @transaction.atomic
@@ -92,12 +106,11 @@ def decide(
     rows = list(plan.moves.select_related("machine__environment", "machine__host"))
     if plan.state == "active" and not approve:
         record(actor, "plan.stop", plan, reason=reason)
-        why = _("stopped by %(person)s") % {"person": actor}
-        _give_up(plan, why, timezone.now())
+        _give_up(plan, say("note.stopped", person=str(actor)), timezone.now())
         return Recommendation.objects.get(pk=row.pk)
     if plan.state != "open":
         raise ValidationError(
-            {"state": _("it was decided already: %(state)s") % {"state": plan.state}}
+            {"state": _("it was decided already: %(state)s") % {"state": plan.get_state_display()}}
         )
     if approve:
         check(next(each for each in rows if each.pk == row.pk))
@@ -141,22 +154,22 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
     failed = [step for step in plan.steps if step["state"] == "failed"]
     often = Counter(step["machine"] for step in failed)
     if failed and max(often.values()) >= TRIES:
-        text = _("%(machine)s: %(error)s")
-        return _give_up(plan, text % {"machine": failed[-1]["machine"], **failed[-1]}, now)
+        last = failed[-1]
+        why = say("note.of", machine=last["machine"], why=last["error"])
+        return _give_up(plan, why, now)
     if gone := sorted(set(aims) - set(machines)):
-        return _give_up(plan, _("%(machine)s is on no host") % {"machine": ", ".join(gone)}, now)
+        return _give_up(plan, say("note.gone", names=gone), now)
     if others := _others():
         # The plant as it is read knows nothing of the room that moves on their way hold. One of them may wait for a
         # person's answer: this plan does not wait as long, since rounds decide nothing beside it.
-        text = _("other moves are under way: %(machines)s") % {"machines": ", ".join(others)}
-        return _wait(plan, text, now)
+        return _wait(plan, say("note.others", names=others), now)
     plant = read_plant(now)
     told = Balancer.objects.filter(pk=1).values_list("mode", flat=True).first() or Mode.OFF
     by_mode = replace(plant, settings=replace(plant.settings, mode=Mode(told)))
     if not plan.approved and any(
         mode_of(by_mode, vm) is not Mode.AUTOMATIC for vm in plant.vms if vm.name in aims
     ):
-        return _give_up(plan, _("its machines are not moved automatically any more"), now)
+        return _give_up(plan, say("note.not_automatic"), now)
     moves = [
         Move(name, machines[name].host.name, target, Why.ASKED, "", 0.0)
         for name, target in sorted(aims.items())
@@ -171,7 +184,7 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
     ways = [each for each in avoid if each[1] in known]
     schedule = order(plant, moves, avoid=ways, eager=False)
     if schedule.dropped:
-        return _wait(plan, "; ".join(each.text for each in schedule.dropped), now)
+        return _wait(plan, together(each.text for each in schedule.dropped), now)
     return _begin(plan, schedule, machines, now)
 
 
@@ -194,7 +207,7 @@ def _look(plan: MovePlan, now: dt.datetime) -> bool:
             OperationState.CANCELLED,
         ):
             step["state"] = "failed"
-            step["error"] = (operation.error if operation else "")[:300] or _("the move failed")
+            step["error"] = (operation.error if operation else "")[:300] or "the move failed"
         elif operation.state == OperationState.SUCCEEDED:
             step["state"] = "done"
         else:
@@ -237,14 +250,14 @@ def _begin(
                 approved=plan.approved,
             )
         except ValidationError as error:
-            notes.append("; ".join(error.messages))
+            notes.extend(error.messages)
             continue
         step["operation"], step["state"] = str(operation.pk), "running"
         started += 1
     plan.steps = steps
     if not started:
-        return _wait(plan, "; ".join(notes), now)
-    plan.progress_at, plan.note = now, ""
+        return _wait(plan, together(notes), now)
+    plan.progress_at, plan.note, plan.note_parts = now, "", []
     plan.save()
     return started
 
@@ -253,13 +266,13 @@ def _wait(plan: MovePlan, note: str, now: dt.datetime) -> int:
     """Nothing can begin now, and why; after `PATIENCE` without a step that began or ended it is given up."""
     if now - (plan.progress_at or now) > PATIENCE:
         return _give_up(plan, note, now)
-    plan.note = note[:1000]
+    plan.note, plan.note_parts = str(note)[:1000], parts_of(note)
     plan.save()
     return 0
 
 
 def _end(plan: MovePlan, now: dt.datetime) -> int:
-    plan.state, plan.ended_at, plan.note = "done", now, ""
+    plan.state, plan.ended_at, plan.note, plan.note_parts = "done", now, "", []
     plan.steps = [step for step in plan.steps if step["state"] != "waiting"]
     plan.save()
     _settle(plan, "superseded", "")
@@ -268,9 +281,10 @@ def _end(plan: MovePlan, now: dt.datetime) -> int:
 
 
 def _give_up(plan: MovePlan, why: str, now: dt.datetime) -> int:
-    plan.state, plan.ended_at, plan.note = "given_up", now, why[:1000]
+    plan.state, plan.ended_at = "given_up", now
+    plan.note, plan.note_parts = str(why)[:1000], parts_of(why)
     plan.save()
-    _settle(plan, "failed", plan.note)
+    _settle(plan, "failed", why)
     record(None, "plan.give_up", plan, why=plan.note, steps=_told(plan))
     return 0
 
@@ -287,7 +301,8 @@ def _settle(plan: MovePlan, state: str, error: str) -> None:
         operation = brought.get((str(row.machine), row.destination.name))
         row.operation_id = operation
         if operation is None:
-            row.state, row.actual = state, {"error": error[:300]} if error else {}
+            row.state = state
+            row.actual = {"error": str(error)[:300], "parts": parts_of(error)} if error else {}
     Recommendation.objects.bulk_update(rows, ["state", "operation", "actual"])
 
 

@@ -17,12 +17,13 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import Limits, Move, Plant, order
+from millwright.core.balancing import Limits, Move, Plant, order, parts_of, say, together
 from millwright.core.balancing import drain as plan_drain
 from millwright.core.lifecycle import HostAdministration, HostHealth, OperationState
 from millwright.environments.history import transition
 from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
+from millwright.environments.reasons import said
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 
@@ -94,10 +95,7 @@ def not_answering(host: Host) -> str:
     """Why nothing leaves a host that does not answer; "" if it does."""
     if host.health == HostHealth.UP:
         return ""
-    return _("%(host)s is %(state)s: machines leave only a host that answers") % {
-        "host": host,
-        "state": host.health,
-    }
+    return say("note.host_state", host=str(host), state=str(host.health))
 
 
 @transaction.atomic
@@ -115,7 +113,7 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
         raise ValidationError({"host": _("%(host)s is being drained already") % {"host": host}})
     plan = preview(host)
     if plan.blockers:
-        raise ValidationError({"host": [row.why for row in plan.blockers]})
+        raise ValidationError({"host": [said(row.why) for row in plan.blockers]})
     if plan.asks and not approve:
         names = ", ".join(move.machine for move in plan.moves if move.approval)
         raise ValidationError(
@@ -159,7 +157,7 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
             record(None, "host.maintenance", host, reason=row.reason or "drained")
             return _end(row, "done", now)
     if host.health != HostHealth.UP:
-        return _note(row, [{"machine": "", "why": f"{host} is {host.health}"}])
+        return _note(row, [_blocker("", not_answering(host))])
     plant = read_plant(now)
     plan, ordered = _planned(host, plant)
     # What makes room elsewhere goes first; what waits for that is not begun yet.
@@ -170,14 +168,14 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
     moves = [each for each in ordered if each.vm in may & {move.machine for move in plan.moves}]
     schedule = order(plant, moves, Limits(per_host=AT_ONCE))
     ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
-    blockers = [{"machine": item.machine, "why": item.why} for item in plan.blockers]
+    blockers = [_blocker(item.machine, item.why) for item in plan.blockers]
     free, started = AT_ONCE - len(busy), 0
     for move in plan.moves:
         machine = going.get(move.machine)
         if machine is None or machine.pk in busy:
             continue
         if machine.pk in failed:
-            blockers.append({"machine": move.machine, "why": failed[machine.pk]})
+            blockers.append(_blocker(move.machine, failed[machine.pk]))
         elif started < free and move.machine in ready:
             try:
                 move_machine(
@@ -189,7 +187,7 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
                 )
                 started += 1
             except ValidationError as error:
-                blockers.append({"machine": move.machine, "why": "; ".join(error.messages)})
+                blockers.append(_blocker(move.machine, together(error.messages)))
     busy_names = {name for name, machine in going.items() if machine.pk in busy}
     _note(row, [item for item in blockers if item["machine"] not in busy_names])
     return started
@@ -231,7 +229,11 @@ def _end(row: HostDrain, state: str, now: dt.datetime) -> int:
     return 0
 
 
-def _note(row: HostDrain, blockers: list[dict[str, str]]) -> int:
+def _blocker(machine: str, why: str) -> dict[str, Any]:
+    return {"machine": machine, "why": str(why), "parts": parts_of(why)}
+
+
+def _note(row: HostDrain, blockers: list[dict[str, Any]]) -> int:
     if row.blockers != blockers:
         row.blockers = blockers
         row.save(update_fields=("blockers",))

@@ -7,6 +7,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from millwright.core.balancing import Said
+
 from .querysets import RecommendationQuerySet, RuleQuerySet
 
 MODES = (
@@ -104,7 +106,7 @@ class HostDrain(models.Model):
     #: machines that move only by a person's word move: it was given with the drain
     approved = models.BooleanField(default=False)
     state = models.CharField(max_length=10, default="active", choices=STATES)
-    #: what stands in the way now: [{"machine", "why"}]
+    #: what stands in the way now: [{"machine", "why", "parts": the why as data}]
     blockers = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
@@ -146,8 +148,9 @@ class RollingDrain(models.Model):
     progress = models.JSONField(default=list)
     #: the drain of the host that it is at
     drain = models.ForeignKey(HostDrain, models.SET_NULL, null=True, related_name="+")
-    #: why it does not go on now
+    #: why it does not go on now, and that as data, to be said in each reader's language
     note = models.CharField(max_length=1000, blank=True)
+    note_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -156,6 +159,10 @@ class RollingDrain(models.Model):
 
     def __str__(self) -> str:
         return f"{', '.join(self.hosts)}"[:200]
+
+    @property
+    def remark(self) -> Said:
+        return Said(self.note, self.note_parts)
 
 
 class Balancer(models.Model):
@@ -194,11 +201,12 @@ class BalanceRound(models.Model):
     moves = models.PositiveIntegerField(default=0)
     #: how the pool stood, and how after the moves: {"before", "after"}
     figures = models.JSONField(default=dict)
-    #: of the newest: [{"machine": "" for the round, "code", "text"}], the first of them
+    #: of the newest: [{"machine": "" for the round, "code", "text", "parts": the text as data}], the first of them
     refused = models.JSONField(default=list)
     #: how many there were of each code
     counts = models.JSONField(default=dict)
-    #: hard rules and amounts that did not hold: [{"kind", "subject", "text", "why", "mending"}]; of the newest
+    #: hard rules and amounts that did not hold: [{"kind", "subject", "text", "parts", "why", "why_parts", "mending"}]; of
+    #: the newest
     violations = models.JSONField(default=list)
     broken = models.PositiveIntegerField(default=0)
     #: where something is in shadow: {pool, "" for all: {"above": hosts, "foreseen": hosts above with the moves}}
@@ -224,6 +232,9 @@ class MovePlan(models.Model):
         ("superseded", _("no longer wanted")),
     )
     text = models.TextField()
+    #: the text and the note as data, to be said in each reader's language; empty: a row of before
+    text_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    note_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     seconds = models.FloatField()
     #: in order: [{"machine", "source", "target": names, "aside": it goes on from there, "operation": nothing before
     #: it begins, "state": waiting, running, done or failed, "error"}]; what has not begun is planned anew before
@@ -247,6 +258,14 @@ class MovePlan(models.Model):
 
     def __str__(self) -> str:
         return ", ".join(dict.fromkeys(str(step["machine"]) for step in self.steps))[:200]
+
+    @property
+    def reason(self) -> Said:
+        return Said(self.text, self.text_parts)
+
+    @property
+    def remark(self) -> Said:
+        return Said(self.note, self.note_parts)
 
 
 class Recommendation(models.Model):
@@ -273,7 +292,7 @@ class Recommendation(models.Model):
     #: what came of it, measured: {"source", "target": loads as rounds count them, "used_source", "used_target":
     #: loads that were used and waited for lately, "waited_before", "waited_after": CPUs that the machines of both
     #: hosts waited for, "elapsed_s", "downtime_ms", and of a move for memory "memory_source", "memory_target": memory
-    #: in use as rounds count it}; empty until enough was measured
+    #: in use as rounds count it}; empty until enough was measured; of one that was not made "error", and "parts" of it
     actual = models.JSONField(default=dict)
     mode = models.CharField(max_length=10)
     state = models.CharField(max_length=10, default="open", choices=STATES, db_index=True)
@@ -292,6 +311,9 @@ class Recommendation(models.Model):
     #: when it was rejected, or no longer wanted, and why
     ended_at = models.DateTimeField(null=True)
     note = models.CharField(max_length=300, blank=True, db_default="")
+    #: text and note as data, to be said in each reader's language; empty: a row of before, or a person's words
+    text_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    note_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     #: counts how often its numbers changed so much that who had seen them has to look again; `seen`: the effect then
     revision = models.PositiveIntegerField(default=1, db_default=1)
     seen = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
@@ -300,9 +322,29 @@ class Recommendation(models.Model):
 
     class Meta:
         ordering = ("-created_at", "-pk")
+        # The history is read newest first, whole or of one mode, outcome or machine.
+        indexes = (
+            models.Index(fields=("-created_at", "-id"), name="move_when"),
+            models.Index(fields=("mode", "-created_at", "-id"), name="move_mode_when"),
+            models.Index(fields=("state", "-created_at", "-id"), name="move_state_when"),
+            models.Index(fields=("machine", "-created_at", "-id"), name="move_machine_when"),
+        )
 
     def __str__(self) -> str:
         return f"{self.machine}: {self.source} → {self.destination}"
+
+    @property
+    def reason(self) -> Said:
+        return Said(self.text, self.text_parts)
+
+    @property
+    def failure(self) -> Said:
+        """Why it was not made."""
+        return Said(self.actual.get("error", ""), self.actual.get("parts", ()))
+
+    @property
+    def remark(self) -> Said:
+        return Said(self.note, self.note_parts)
 
 
 class HostRecovery(models.Model):
@@ -329,7 +371,7 @@ class HostRecovery(models.Model):
         "environments.Operation", models.SET_NULL, null=True, related_name="+"
     )
     state = models.CharField(max_length=10, default="active", choices=STATES)
-    #: what waits, and what stands in the way: [{"machine", "why"}]
+    #: what waits, and what stands in the way: [{"machine", "why", "parts": the why as data}]
     blockers = models.JSONField(default=list)
     note = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -16,9 +16,21 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import BalanceState, Mode, Move, Plant, Round, Why, balance, order
+from millwright.core.balancing import (
+    BalanceState,
+    Mode,
+    Move,
+    Plant,
+    Round,
+    Why,
+    balance,
+    order,
+    parts_of,
+    say,
+)
 from millwright.environments.models import Machine
 from millwright.environments.moving import move_machine
+from millwright.environments.reasons import said
 from millwright.inventory.models import Host
 
 from . import circling, reporting
@@ -94,7 +106,7 @@ def set_mode(
     for name, number in wanted.items():
         setattr(row, name, number)
     if mode == Mode.OFF:
-        drop("balancing was switched off", timezone.now())
+        drop(say("note.off"), timezone.now())
     row.save(update_fields=("mode", *BOUNDS))
     now = {"mode": row.mode} | {name: getattr(row, name) for name in BOUNDS}
     changed = {name: value for name, value in before.items() if value != now[name]}
@@ -119,7 +131,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     row = balancer()
     if row.mode == Mode.OFF and not anything_balances(row):
         # A pool's or a machine's own mode may have been the last.
-        drop("balancing was switched off", now)
+        drop(say("note.off"), now)
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
@@ -169,7 +181,8 @@ def balance_round(now: dt.datetime | None = None) -> int:
         if _waits(item, ready):
             # Nothing is decided while moves run; the round after them decides anew.
             item.state, item.ended_at = "superseded", now
-            item.actual = {"error": _("it waits for other moves; a later round decides anew")}
+            why = say("note.waits")
+            item.actual = {"error": str(why), "parts": parts_of(why)}
             item.save(update_fields=("state", "actual", "ended_at"))
         elif item.mode == Mode.AUTOMATIC:
             _begin(None, item, approved=False)
@@ -287,7 +300,7 @@ def decide(
             raise ValidationError(
                 {
                     "revision": _("it has changed since you looked; now: %(text)s")
-                    % {"text": now.text}
+                    % {"text": said(now.reason)}
                 }
             )
 
@@ -299,7 +312,7 @@ def decide(
     row = Recommendation.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if row.state != "open":
         raise ValidationError(
-            {"state": _("it was decided already: %(state)s") % {"state": row.state}}
+            {"state": _("it was decided already: %(state)s") % {"state": row.get_state_display()}}
         )
     if approve:
         check(row)
@@ -313,7 +326,8 @@ def decide(
         _remember([begun])
         return begun
     row.state, row.ended_at, row.note = "rejected", timezone.now(), reason[:300]
-    row.save(update_fields=("state", "decided_by", "ended_at", "note"))
+    row.note_parts = []
+    row.save(update_fields=("state", "decided_by", "ended_at", "note", "note_parts"))
     return row
 
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
-from millwright.core.balancing import Plant, Vm
+from millwright.core.balancing import Plant, Vm, parts_of, say, together
 from millwright.core.balancing import recover as plan_recovery
 from millwright.core.lifecycle import (
     EnvironmentState,
@@ -92,19 +92,14 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
     waiting = {row.vm: row.text for row in answer.waiting}
     for name, machine in machines.items():
         if machine.desired != MachineDesired.RUNNING:
-            waiting[name] = _("%(machine)s is to be %(state)s: it waits for its host") % {
-                "machine": name,
-                "state": machine.desired,
-            }
+            code = "note.to_be_stopped" if machine.desired == "stopped" else "note.to_be_absent"
+            waiting[name] = say(code, machine=name)
     left = {row.vm: row.text for row in answer.left}
     after = {vm.name: vm.after for vm in plant.vms}
     for row in sorted(answer.restarts, key=lambda row: row.wave):
         # The balancer knows of none that a person has switched off: what starts after it waits with it.
         if off := [name for name in after[row.vm] if name in waiting or name in left]:
-            left[row.vm] = _("%(machine)s starts after %(others)s, which cannot be started") % {
-                "machine": row.vm,
-                "others": ", ".join(off),
-            }
+            left[row.vm] = say("dependency", machine=row.vm, names=off)
 
     def planned(name: str, target: str, wave: int) -> PlannedStart:
         machine = machines[name]
@@ -322,7 +317,7 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
     plan = preview(host, gone=row.gone)
     tried = _tried(row, list(left.values()))
     programs = _programs(list(left.values()))
-    blockers = [{"machine": item.machine, "why": item.why} for item in (*plan.waiting, *plan.left)]
+    blockers = [_blocker(item.machine, item.why) for item in (*plan.waiting, *plan.left)]
     at_work = sum(op.kind == OperationKind.RECOVER for op in busy.values())
     free, started, later = AT_ONCE - at_work, 0, 0
     for planned in plan.starts:
@@ -333,11 +328,11 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
                     "kind": busy[machine.pk].kind,
                     "state": busy[machine.pk].state,
                 }
-                blockers.append({"machine": planned.machine, "why": why})
+                blockers.append(_blocker(planned.machine, why))
             continue
         failures = tried.get(machine.pk, [])
         if len(failures) >= TRIES:
-            blockers.append({"machine": planned.machine, "why": failures[-1]})
+            blockers.append(_blocker(planned.machine, failures[-1]))
         elif started >= free or planned.wave > 0:
             # What it starts after is not there yet: the plan of a later round has it in the first wave.
             later += 1
@@ -346,7 +341,7 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
                 _begin(row, machine, planned.destination, programs.get(machine.pk))
                 started += 1
             except ValidationError as error:
-                blockers.append({"machine": planned.machine, "why": "; ".join(error.messages)})
+                blockers.append(_blocker(planned.machine, together(error.messages)))
     row.blockers = blockers
     row.save(update_fields=("blockers",))
     if not (started or later or at_work) and all(
@@ -355,6 +350,10 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
         # Nothing is left but what waits for its host.
         _end(row, "done", now, "")
     return started
+
+
+def _blocker(machine: str, why: str) -> dict[str, Any]:
+    return {"machine": machine, "why": str(why), "parts": parts_of(why)}
 
 
 def _begin(row: HostRecovery, machine: Machine, destination: str, program: str | None) -> None:

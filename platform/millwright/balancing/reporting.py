@@ -19,11 +19,15 @@ from millwright.core.balancing import (
     Plant,
     Round,
     RuleKind,
+    Said,
     Violation,
     Why,
     after,
     loads,
     memory_loads,
+    parts_of,
+    say,
+    together,
 )
 
 from .models import BalanceRound, MovePlan, Recommendation
@@ -85,7 +89,8 @@ def note(
         {
             "machine": refusal.vm,
             "code": str(refusal.codes[0]) if refusal.codes else "",
-            "text": refusal.text,
+            "text": str(refusal.text),
+            "parts": parts_of(refusal.text),
         }
         for refusal in made.refused
     ]
@@ -93,7 +98,8 @@ def note(
         {
             "kind": entry.kind,
             "subject": entry.subject,
-            "text": entry.text,
+            "text": str(entry.text),
+            "parts": parts_of(entry.text),
             **_not_mended(plant, made, entry),
         }
         for entry in made.violations[:MOST]
@@ -126,7 +132,7 @@ def reasons(row: BalanceRound | None, *, texts: int = 20) -> list[Reason]:
         return []
     found: dict[str, list[str]] = defaultdict(list)
     for refusal in row.refused:
-        found[refusal["code"]].append(refusal["text"])
+        found[refusal["code"]].append(Said(refusal["text"], refusal.get("parts", ())))
     known = [str(code) for code in TITLES]
     order = sorted(row.counts, key=lambda code: known.index(code) if code in known else len(known))
     return [
@@ -194,16 +200,20 @@ def _not_mended(plant: Plant, made: Round, entry: Violation) -> dict[str, Any]:
         for move in made.moves
         if move.vm in names and move.why not in (Why.CONTENTION, Why.MEMORY, Why.EVEN)
     ]
-    for mode, lead in (
-        (Mode.AUTOMATIC, ""),
-        (Mode.RECOMMEND, "a move waits for a person: "),
-        (Mode.SHADOW, "shadow only notes the move: "),
+    for mode, code in (
+        (Mode.AUTOMATIC, "note.mended"),
+        (Mode.RECOMMEND, "note.for_person"),
+        (Mode.SHADOW, "note.in_shadow"),
     ):
         if found := [f"{m.vm}: {m.source} → {m.target}" for m in would if m.mode is mode]:
-            return {"why": lead + "; ".join(found[:5]), "mending": mode is Mode.AUTOMATIC}
-    own = [refusal.text for refusal in made.refused if refusal.vm in names]
-    of_round = [refusal.text for refusal in made.refused if not refusal.vm]
-    return {"why": "; ".join((own or of_round)[:5]), "mending": False}
+            why = say(code, names=found[:5])
+            break
+    else:
+        mode = Mode.OFF
+        own = [refusal.text for refusal in made.refused if refusal.vm in names]
+        of_round = [refusal.text for refusal in made.refused if not refusal.vm]
+        why = together((own or of_round)[:5])
+    return {"why": str(why), "why_parts": parts_of(why), "mending": mode is Mode.AUTOMATIC}
 
 
 def _concerned(plant: Plant, entry: Violation) -> set[str]:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import PermissionRefused, require
 from millwright.audit.actions import record
-from millwright.core.balancing import rolling_drain
+from millwright.core.balancing import Said, parts_of, rolling_drain, say, together
 from millwright.core.lifecycle import HostAdministration, HostHealth, LifecycleError
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
@@ -127,8 +127,8 @@ def start(
 def pause(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
     """Start nothing more: moves that run end, the host that is worked on stays in maintenance."""
     row = _live(actor, row, ("active",))
-    row.state, row.note = "paused", ""
-    row.save(update_fields=("state", "note"))
+    row.state, row.note, row.note_parts = "paused", "", []
+    row.save(update_fields=("state", "note", "note_parts"))
     record(actor, "rolling.pause", row, reason=reason)
     return row
 
@@ -137,8 +137,8 @@ def pause(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
 def resume(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
     """Go on where it was paused."""
     row = _live(actor, row, ("paused",))
-    row.state, row.note = "active", ""
-    row.save(update_fields=("state", "note"))
+    row.state, row.note, row.note_parts = "active", "", []
+    row.save(update_fields=("state", "note", "note_parts"))
     record(actor, "rolling.resume", row, reason=reason)
     return row
 
@@ -175,7 +175,7 @@ def skip(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
     if host is not None and at["state"] in ("draining", "work"):
         _uncordon(actor, host, reason)
     _set(row, at, "skipped")
-    row.note = ""
+    row.note, row.note_parts = "", []
     row.save()
     record(actor, "rolling.skip", row, host=at["host"], reason=reason)
     return row
@@ -192,6 +192,7 @@ def stop(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
             _uncordon(actor, host, reason)
         _set(row, at, "waiting")
     row.state, row.ended_at, row.note = "stopped", timezone.now(), ""
+    row.note_parts = []
     row.save()
     record(actor, "rolling.stop", row, reason=reason)
     return row
@@ -213,12 +214,13 @@ def _step(pk: int, now: dt.datetime) -> int:
     at = _now(row)
     if at is None:
         row.state, row.ended_at, row.note, row.drain = "done", now, "", None
+        row.note_parts = []
         row.save()
         record(None, "rolling.end", row)
         return 1
     host = Host.objects.filter(name=at["host"]).first()
     if host is None:
-        return _wait(row, _("%(host)s is no longer in the pool") % {"host": at["host"]})
+        return _wait(row, say("note.not_in_pool", host=at["host"]))
     if at["state"] == "waiting":
         return _begin(row, at, host, now)
     if at["state"] == "draining":
@@ -229,7 +231,7 @@ def _step(pk: int, now: dt.datetime) -> int:
     if now < begun + dt.timedelta(minutes=row.work_minutes):
         return _wait(row, "")
     if host.health != HostHealth.UP:
-        return _wait(row, _("%(host)s does not answer yet") % {"host": host.name})
+        return _wait(row, say("note.not_yet", host=host.name))
     _take_back(row, host, row.requested_by)
     row.save()
     return 1
@@ -239,7 +241,7 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
     if host.administration == HostAdministration.MAINTENANCE:
         # Empty already, by somebody's hand.
         _set(row, at, "work", now)
-        row.note = ""
+        row.note, row.note_parts = "", []
         row.save()
         return 1
     try:
@@ -247,10 +249,10 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
             row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
         )
     except ValidationError as error:
-        return _wait(row, "; ".join(error.messages))
+        return _wait(row, together(error.messages))
     except (PermissionRefused, LifecycleError) as error:
         return _wait(row, str(error))
-    row.drain, row.note = drain, ""
+    row.drain, row.note, row.note_parts = drain, "", []
     _set(row, at, "draining", now)
     row.save()
     return 1
@@ -259,18 +261,26 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
 def _draining(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
     drain = row.drain
     if host.administration == HostAdministration.MAINTENANCE:
-        row.note = ""
+        row.note, row.note_parts = "", []
         _set(row, at, "work", now)
         row.save()
         return 1
     if drain is None or drain.state == "cancelled":
         _set(row, at, "waiting")
         row.state, row.drain = "paused", None
-        row.note = _("%(host)s was taken back by hand") % {"host": host.name}
+        note = say("note.taken_back", host=host.name)
+        row.note, row.note_parts = str(note), parts_of(note)
         row.save()
         record(None, "rolling.pause", row, reason=row.note)
         return 1
-    return _wait(row, "; ".join(f"{each['machine']}: {each['why']}" for each in drain.blockers))
+    return _wait(row, together(_blocks(each) for each in drain.blockers))
+
+
+def _blocks(row: dict[str, Any]) -> Said:
+    """What stands in a machine's way, with its name where the reason does not tell it."""
+    why = Said(row["why"], row.get("parts") or parts_of(row["why"]))
+    named = not row["machine"] or row["machine"] in why
+    return why if named else say("note.of", machine=row["machine"], why=why)
 
 
 def _take_back(row: RollingDrain, host: Host, actor: Any) -> None:
@@ -279,7 +289,7 @@ def _take_back(row: RollingDrain, host: Host, actor: Any) -> None:
         _uncordon(actor, host, row.reason)
     if at is not None:
         _set(row, at, "done")
-    row.drain, row.note = None, ""
+    row.drain, row.note, row.note_parts = None, "", []
 
 
 def _uncordon(actor: Any, host: Host, reason: str) -> None:
@@ -296,9 +306,10 @@ def _set(row: RollingDrain, at: dict[str, Any], state: str, now: dt.datetime | N
 
 
 def _wait(row: RollingDrain, note: str) -> int:
-    if row.note != note[:1000]:
-        row.note = note[:1000]
-        row.save(update_fields=("note",))
+    parts = parts_of(note)
+    if (row.note, row.note_parts) != (str(note)[:1000], parts):
+        row.note, row.note_parts = str(note)[:1000], parts
+        row.save(update_fields=("note", "note_parts"))
     return 0
 
 

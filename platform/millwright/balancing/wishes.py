@@ -14,7 +14,19 @@ from typing import Any
 
 from django.db.models import Q
 
-from millwright.core.balancing import Circle, Code, Move, Plant, Refusal, loads, memory_loads
+from millwright.core.balancing import (
+    Circle,
+    Code,
+    Move,
+    Plant,
+    Refusal,
+    Said,
+    loads,
+    memory_loads,
+    parts_of,
+    say,
+    together,
+)
 from millwright.environments.models import Machine
 from millwright.inventory.models import Host
 
@@ -75,6 +87,7 @@ class Wishes:
         del self._left[row.pk], self._alone[_key(wanted)]
         if row.state == "superseded":
             row.state, row.note, row.ended_at, row.actual = "open", "", None, {}
+            row.note_parts = []
         self._renew(row, wanted, changed=_changed(row, wanted))
         return row
 
@@ -111,7 +124,7 @@ class Wishes:
         Recommendation.objects.filter(pk__in=on).update(wanted_at=self._now)
         for pk in on:
             self._plans.pop(self._left.pop(pk).plan_id, None)
-        other = "another machine of its plan is not there any more"
+        other = say("note.plan_gone")
         self._end({row.pk: gone.get(row.pk, other) for row in self._left.values()})
 
     def end(
@@ -120,21 +133,21 @@ class Wishes:
         """What is left is no longer wanted; each with the reason."""
         elsewhere = {move.vm: move for move in moves}
         own = {refusal.vm: refusal.text for refusal in refused if refusal.vm}
-        of_round = "; ".join(refusal.text for refusal in refused if not refusal.vm)
-        reasons = self._gone(machines)
+        of_round = together(refusal.text for refusal in refused if not refusal.vm)
+        reasons: dict[Any, str] = dict(self._gone(machines))
         for row in self._left.values():
             name = str(row.machine)
             move = elsewhere.get(name)
             if row.pk in reasons:
                 continue
             if move is not None and move.target != row.destination.name:
-                text = f"a later round wants it on {move.target}"
+                text = say("note.later_host", host=move.target)
             elif move is not None and str(move.mode) != row.mode:
-                text = f"another mode holds for it now: {move.mode}"
+                text = say("note.mode", mode=str(move.mode))
             elif move is not None:
-                text = "a later round wants it with other moves than before"
+                text = say("note.other_moves")
             else:
-                text = own.get(name) or of_round or "what it was for is over"
+                text = own.get(name) or of_round or say("note.over")
             reasons[row.pk] = text
         self._end(reasons)
 
@@ -152,17 +165,18 @@ class Wishes:
         if changed and row.state == "open":
             row.revision, row.seen = row.revision + 1, new.effect
         row.why, row.text, row.seconds, row.effect = new.why, new.text, new.seconds, new.effect
+        row.text_parts = new.text_parts
         row.save()
 
-    def _gone(self, machines: Mapping[str, Machine]) -> dict[Any, str]:
+    def _gone(self, machines: Mapping[str, Machine]) -> dict[Any, Said]:
         """Moves that cannot be made any more since their machine is not there."""
-        found = {}
+        found: dict[Any, Said] = {}
         for row in self._left.values():
             machine = machines.get(str(row.machine))
             if machine is None:
-                found[row.pk] = "the machine is on no host any more"
+                found[row.pk] = say("note.no_host")
             elif machine.host_id != row.source_id:
-                found[row.pk] = f"the machine is on {machine.host} now"
+                found[row.pk] = say("note.on_host", host=str(machine.host))
         return found
 
     def _end(self, reasons: Mapping[Any, str]) -> None:
@@ -170,20 +184,23 @@ class Wishes:
         for row in self._left.values():
             why = reasons.get(row.pk, "")
             if row.plan_id is not None and why:
-                told[row.plan_id].append(f"{row.machine}: {why}")
+                told[row.plan_id].append(say("note.of", machine=str(row.machine), why=why))
             if row.state not in ("open", "shadow"):
                 continue
             # What was only noted stays so: how it would have gone is told of it.
             row.state = "superseded" if row.state == "open" else row.state
-            row.note, row.ended_at = why[:300], self._now
+            row.note, row.ended_at = str(why)[:300], self._now
+            row.note_parts = parts_of(why)
             ended.append(row)
-        Recommendation.objects.bulk_update(ended, ["state", "note", "ended_at"])
+        Recommendation.objects.bulk_update(ended, ["state", "note", "note_parts", "ended_at"])
         for plan in self._plans.values():
             if plan.state == "open":
                 plan.state = "superseded"
             if plan.state in ("shadow", "superseded"):
-                plan.note, plan.ended_at = "; ".join(told[plan.pk])[:1000], self._now
-                plan.save(update_fields=("state", "note", "ended_at"))
+                note = together(told[plan.pk])
+                plan.note, plan.note_parts = str(note)[:1000], parts_of(note)
+                plan.ended_at = self._now
+                plan.save(update_fields=("state", "note", "note_parts", "ended_at"))
         self._left, self._plans = {}, {}
 
 
@@ -217,9 +234,10 @@ def rejected(plant: Plant, now: dt.datetime) -> set[tuple[str, str]]:
 def drop(why: str, now: dt.datetime) -> None:
     """Nothing that waits for a person is wanted any more, for one reason."""
     plans = MovePlan.objects.filter(state="open")
-    plans.update(state="superseded", note=why, ended_at=now)
+    ended = {"note": str(why)[:300], "note_parts": parts_of(why), "ended_at": now}
+    plans.update(state="superseded", **ended)
     rows = Recommendation.objects.filter(state="open")
-    rows.update(state="superseded", note=why[:300], ended_at=now)
+    rows.update(state="superseded", **ended)
 
 
 def undecided(refused: Iterable[Refusal]) -> bool:
@@ -236,7 +254,8 @@ def wish(
         source=source,
         destination=destination,
         why=str(move.why),
-        text=move.text,
+        text=str(move.text),
+        text_parts=parts_of(move.text),
         seconds=move.seconds,
         effect=effect,
         mode=str(move.mode),

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import re
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from millwright.core.balancing import Said, read
 
 from .sentences import ONE_WORD, SENTENCES
 
@@ -37,7 +41,9 @@ _KNOWN = tuple((_pattern(written), read) for written, read in SENTENCES)
 
 def said(text: str) -> str:
     """The sentence in the language that is active; what is none of Millwright's own comes back as it is."""
-    for pattern, read in _KNOWN:
+    if isinstance(text, Said) and text.parts:
+        return read(text.parts, gettext, number_format)
+    for pattern, words in _KNOWN:
         if match := pattern.fullmatch(text):
             facts = match.groupdict()
             if "state" in facts:
@@ -46,7 +52,7 @@ def said(text: str) -> str:
                 facts["state"] = str(_STATES[facts["state"]])
             if facts.get("by") == "policy":
                 facts["by"] = str(_("policy"))
-            return str(read) % facts
+            return str(words) % facts
     if "; " in text:
         # Several in one, as what a machine goes without.
         return "; ".join(said(part) for part in text.split("; "))

@@ -303,20 +303,3 @@ PRICE_PARTS = {
     "even_memory": _("uneven use of memory"),
     "soft_rules": _("soft rules not kept"),
 }
-
-#: What runs out first on a host, by the balancer's codes.
-LACKS = {
-    "cores": _("cores of their own"),
-    "memory": _("memory"),
-    "hugepages": _("huge pages"),
-    "cpu_reservation": _("CPUs to reserve"),
-    "storage": _("room in the storage pool"),
-    "devices": _("devices"),
-    "gpu": _("graphics cards"),
-    "nic": _("network bandwidth"),
-    "pool_memory": _("memory within the limit of its resource pool"),
-    "numa": _("a NUMA node that holds it whole"),
-    "service_class": _("hosts that take its class"),
-    "host_state": _("hosts that take machines"),
-    "spare": _("room for hosts that die"),
-}

@@ -383,7 +383,7 @@ def test_a_machine_that_is_gone_ends_it_with_the_reason(
     Machine.objects.filter(pk=crossed["busy"].pk).update(host=None)
     assert circling.plan_round() == 0
     plan.refresh_from_db()
-    assert (plan.state, plan.note) == ("given_up", "one/vplc is on no host")
+    assert (plan.state, plan.note) == ("given_up", "on no host any more: one/vplc")
 
 
 def test_what_was_approved_goes_over_no_other_host_than_was_seen(

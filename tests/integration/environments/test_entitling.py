@@ -324,7 +324,9 @@ def test_why_here_and_not_there(
     assert (here.here, here.accepted) == (True, True)
     assert there.codes == ("apart",)
     # The other machine may be another project's: it is not named.
-    assert there.texts == ("a machine to be kept apart from is there",)
+    assert there.texts == (
+        f"a machine that it must be kept apart from is on {plant.hosts[0].name} (rule apart)",
+    )
     client.force_login(plant.engineer)
     page = client.get(f"/machines/{machine.pk}/place/").content.decode()
     assert "apart" in page

@@ -42,14 +42,22 @@ def test_a_broken_rule_that_cannot_be_mended_says_why(
     assert not Recommendation.objects.exists()
     client.force_login(plant.operator)
     page = client.get("/balancing/").content.decode()
-    assert "rule line-apart: two on one host" in page
+    assert "rule line-apart: kept apart, and two are on one host" in page
     why = reporting.broken_rules(reporting.last())["line-apart"]["why"]
     assert "never moves" in why or "never" in why
     assert why in page
     assert "Machines that ought to move, and are never moved" in page
     assert why in client.get("/rules/").content.decode()
     told = client.get("/api/v1/rules/line-apart/").json()["broken"]
-    assert told == {"text": "rule line-apart: two on one host", "why": why, "mending": False}
+    assert told == {
+        "text": "rule line-apart: kept apart, and two are on one host",
+        "parts": [{"code": "rule.apart", "facts": {"rule": "line-apart"}}],
+        "why": why,
+        "why_parts": [
+            {"code": "never_moves", "facts": {"machine": str(machine)}} for machine in crowded[:1]
+        ],
+        "mending": False,
+    }
     row = client.get("/api/v1/recommendations/round/").json()["round"]
     assert (row["moves"], row["broken"], row["violations"][0]["why"]) == (0, 1, why)
     # It names machines of others: who does not read the plant gets only that it is not kept.
@@ -125,7 +133,7 @@ def test_each_reason_for_doing_nothing_is_told(
     with monkeypatch.context() as patched:
         patched.setattr(recommending, "read_plant", moving)
         clock.rounds(1)
-    assert "2 moves are running" in page()
+    assert "moves under way: 2" in page()
     DemandSample.objects.update(cpu_ratio=0.1)
     clock.rounds(1)
     assert "There was nothing to do: no host is above its threshold" in page()

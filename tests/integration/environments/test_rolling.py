@@ -133,7 +133,7 @@ def test_a_host_that_does_not_answer_is_named_beforehand(
     Host.objects.filter(pk=second.pk).update(health="down")
     plan = rolling.preview([first.name, second.name])
     assert [row.blockers for row in plan.hosts] == [
-        (f"{first.name} is suspect: machines leave only a host that answers",),
+        (f"{first.name} is not answering at the moment: machines leave only a host that answers",),
         (f"{second.name} is down: machines leave only a host that answers",),
     ]
 

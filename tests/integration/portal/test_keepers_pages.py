@@ -71,7 +71,7 @@ def test_why_here_says_it_in_words_and_page_by_page(plant: Plant, machine: Machi
     for code in ("host_state", "even_cpu", "even_memory", "soft_rules"):
         assert code not in page, code
     assert "cannot take it" in page
-    assert "the host is down" in page
+    assert "more-h00 takes nothing new: it is down" in page
     assert "1 to 25 of 62" in page
     seen = [
         set(re.findall(r"more-h\d\d", caller.get(url, {"page": number}).content.decode()))

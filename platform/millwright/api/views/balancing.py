@@ -12,6 +12,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
+from millwright.api.saying import KeptReason, KeptText, PartOutput, SaidField
 from millwright.balancing import hours, recommending, reporting
 from millwright.balancing.models import Balancer, BalanceRound, MovePlan, Recommendation
 
@@ -32,24 +33,44 @@ class PlanStepOutput(serializers.Serializer):
 
 
 class MovePlanSerializer(serializers.ModelSerializer):
-    """What is decided and carried out as one. `note`: why it does not go on, or ended before its end."""
+    """What is decided and carried out as one. `note`: why it does not go on, or ended before its end. Text and note
+    are in the caller's language, `text_parts` and `note_parts` the codes and facts of them."""
 
     steps = PlanStepOutput(many=True, read_only=True)
+    text = SaidField(source="reason")
+    text_parts = PartOutput(many=True, read_only=True)
+    note = SaidField(source="remark")
+    note_parts = PartOutput(many=True, read_only=True)
 
     class Meta:
         model = MovePlan
-        fields = ("id", "state", "text", "seconds", "steps", "note", "ended_at")
+        fields = (
+            "id",
+            "state",
+            "text",
+            "text_parts",
+            "seconds",
+            "steps",
+            "note",
+            "note_parts",
+            "ended_at",
+        )
         read_only_fields = fields
 
 
 class RecommendationSerializer(serializers.ModelSerializer):
     """`created_at`: the round that wanted it first, `wanted_at` the last one; `note`: why it is wanted no longer.
-    `revision` counts how often its numbers have materially changed meanwhile."""
+    `revision` counts how often its numbers have materially changed meanwhile. Text and note are in the caller's
+    language, `text_parts` and `note_parts` the codes and facts of them (empty in rows of before)."""
 
     machine = serializers.CharField(source="machine.__str__", read_only=True)
     source = serializers.CharField(source="source.name", read_only=True)
     destination = serializers.CharField(source="destination.name", read_only=True)
     plan = MovePlanSerializer(read_only=True, allow_null=True)
+    text = SaidField(source="reason")
+    text_parts = PartOutput(many=True, read_only=True)
+    note = SaidField(source="remark")
+    note_parts = PartOutput(many=True, read_only=True)
 
     class Meta:
         model = Recommendation
@@ -60,6 +81,7 @@ class RecommendationSerializer(serializers.ModelSerializer):
             "destination",
             "why",
             "text",
+            "text_parts",
             "seconds",
             "effect",
             "actual",
@@ -71,6 +93,7 @@ class RecommendationSerializer(serializers.ModelSerializer):
             "wanted_at",
             "ended_at",
             "note",
+            "note_parts",
             "revision",
         )
         read_only_fields = fields
@@ -135,22 +158,21 @@ class BalancerSerializer(serializers.ModelSerializer):
         return recommending.next_round()
 
 
-class RefusedOutput(serializers.Serializer):
-    """`machine`: empty when it is said of the whole round."""
+class RefusedOutput(KeptText):
+    """`machine`: empty when it is said of the whole round. `text` in the caller's language, `parts` its codes and
+    facts (empty in a round of before)."""
 
     machine = serializers.CharField(allow_blank=True)
     code = serializers.CharField(allow_blank=True)
-    text = serializers.CharField()
+    parts = PartOutput(many=True, default=list)
 
 
-class NotHeldOutput(serializers.Serializer):
-    """A hard rule or an amount that did not hold. `why`: it is not mended, or `mending` by these moves."""
+class NotHeldOutput(KeptReason):
+    """A hard rule or an amount that did not hold. `why`: it is not mended, or `mending` by these moves. Both in the
+    caller's language, `parts` and `why_parts` the codes and facts of them (empty in a round of before)."""
 
     kind = serializers.CharField()
     subject = serializers.CharField()
-    text = serializers.CharField()
-    why = serializers.CharField(allow_blank=True)
-    mending = serializers.BooleanField()
 
 
 class RoundSerializer(serializers.ModelSerializer):

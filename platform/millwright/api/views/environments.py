@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from millwright.accounts.models import ApiToken
 from millwright.accounts.permissions import require
 from millwright.api.bases import ProjectRows
+from millwright.api.saying import SaidField, SaidParts
 from millwright.api.views.forces import ForceVerbs
 from millwright.api.views.trends import TrendVerbs
 from millwright.balancing import asking, entitling
@@ -252,7 +253,7 @@ class ConsoleOutput(serializers.Serializer):
 
 
 class HostSaysOutput(serializers.Serializer):
-    """A host's price for the machine in core-seconds, or the codes that forbid it."""
+    """A host's price for the machine in core-seconds, or the codes that forbid it: in words, and with their facts."""
 
     host = serializers.CharField()
     here = serializers.BooleanField()
@@ -260,7 +261,8 @@ class HostSaysOutput(serializers.Serializer):
     score = serializers.FloatField(allow_null=True)
     parts = serializers.DictField(child=serializers.FloatField())
     codes = serializers.ListField(child=serializers.CharField())
-    texts = serializers.ListField(child=serializers.CharField())
+    texts = serializers.ListField(child=SaidField())
+    facts = SaidParts(source="texts")
 
 
 class WhyHereOutput(serializers.Serializer):
@@ -269,8 +271,10 @@ class WhyHereOutput(serializers.Serializer):
 
     machine = serializers.CharField()
     host = serializers.CharField(allow_null=True)
-    text = serializers.CharField()
-    holds = serializers.ListField(child=serializers.CharField())
+    text = SaidField()
+    text_parts = SaidParts(source="text")
+    holds = serializers.ListField(child=SaidField())
+    holds_parts = SaidParts(source="holds")
     hosts = HostSaysOutput(many=True)
     disruption = serializers.FloatField()
     disruption_own = serializers.BooleanField()

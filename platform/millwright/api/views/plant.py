@@ -20,6 +20,7 @@ from millwright.accounts.permissions import may
 from millwright.api.bases import PoolPermission, ProjectRows, Readable
 from millwright.api.plain import PlainSerializer
 from millwright.api.problems import problem
+from millwright.api.saying import SaidField, SaidParts
 from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, exporting, recovering
 from millwright.balancing.pictures import Pictures
@@ -90,7 +91,8 @@ class DrainInput(ReasonInput):
 class PlannedMoveOutput(serializers.Serializer):
     machine = serializers.CharField()
     destination = serializers.CharField()
-    text = serializers.CharField()
+    text = SaidField()
+    text_parts = SaidParts(source="text")
     seconds = serializers.FloatField()
     approval = serializers.BooleanField()
 

@@ -12,6 +12,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
+from millwright.api.saying import SaidField, SaidParts
 from millwright.balancing import recovering
 from millwright.balancing.models import HostRecovery
 from millwright.core.lifecycle import OperationKind
@@ -21,8 +22,11 @@ from .environments import ReasonInput, _reason
 
 
 class BlockerOutput(serializers.Serializer):
+    """What stands in a machine's way, in the caller's language, and the codes and facts of it."""
+
     machine = serializers.CharField()
-    why = serializers.CharField()
+    why = SaidField()
+    why_parts = SaidParts(source="why")
 
 
 class RecoverInput(ReasonInput):

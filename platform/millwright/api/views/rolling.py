@@ -13,6 +13,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
+from millwright.api.saying import PartOutput, SaidField, SaidParts
 from millwright.balancing import rolling
 from millwright.balancing.models import RollingDrain
 
@@ -28,10 +29,12 @@ class HostProgressOutput(serializers.Serializer):
 
 
 class RollingDrainSerializer(serializers.ModelSerializer):
-    """`note`: why it does not go on now."""
+    """`note`: why it does not go on now, in the caller's language; `note_parts`: its codes and facts."""
 
     progress = HostProgressOutput(many=True, read_only=True)
     hosts = serializers.ListField(child=serializers.CharField(), read_only=True)
+    note = SaidField(source="remark")
+    note_parts = PartOutput(many=True, read_only=True)
 
     class Meta:
         model = RollingDrain
@@ -44,6 +47,7 @@ class RollingDrainSerializer(serializers.ModelSerializer):
             "state",
             "progress",
             "note",
+            "note_parts",
             "created_at",
             "ended_at",
         )
@@ -74,7 +78,8 @@ class HostPlanOutput(serializers.Serializer):
     moves = serializers.IntegerField()
     seconds = serializers.FloatField()
     approval = serializers.BooleanField()
-    blockers = serializers.ListField(child=serializers.CharField())
+    blockers = serializers.ListField(child=SaidField())
+    blockers_parts = SaidParts(source="blockers")
 
 
 class RollingPlanOutput(serializers.Serializer):

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from millwright.accounts.permissions import may, sees_everything
 from millwright.api.bases import ProjectRows
+from millwright.api.saying import KeptReason
 from millwright.balancing import reporting, ruling
 from millwright.balancing.models import PlacementRule
 
@@ -25,12 +26,8 @@ class KeepersChange(permissions.BasePermission):
         return request.method in permissions.SAFE_METHODS or may(request.user, "pool")
 
 
-class BrokenOutput(serializers.Serializer):
+class BrokenOutput(KeptReason):
     """`why`: why the round does not mend it, or with `mending` the moves by which it does."""
-
-    text = serializers.CharField()
-    why = serializers.CharField(allow_blank=True)
-    mending = serializers.BooleanField()
 
 
 class RuleSerializer(serializers.ModelSerializer):

@@ -70,6 +70,7 @@ from .related import least_tries, related_survive
 from .rounds import balance
 from .score import LEVELS, Level, memory_loads
 from .sums import Room, Sort, doubtful
+from .words import Said, parts_of, read, runs_out, say, together
 
 __all__ = [
     "BOUNDS",
@@ -115,6 +116,7 @@ __all__ = [
     "Round",
     "Rule",
     "RuleKind",
+    "Said",
     "Schedule",
     "Settings",
     "SnapshotError",
@@ -148,12 +150,17 @@ __all__ = [
     "next_window",
     "order",
     "page_bytes",
+    "parts_of",
+    "read",
     "read_plant",
     "read_state",
     "recover",
     "related_survive",
     "replan",
     "rolling_drain",
+    "runs_out",
+    "say",
+    "together",
     "unkept",
     "verify",
     "violations",

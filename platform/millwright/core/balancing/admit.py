@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from .answers import Admission, Code, FailureVerdict, HostAnswer, Placed
+from .answers import Admission, FailureVerdict, HostAnswer, Placed
 from .failure import verdict
 from .frame import Frame
+from .lacks import lacks_on
 from .model import Plant, Rule, Vm
 from .pooled_memory import lacking as pool_lacking
 from .pooled_memory import parents_of, pool_room
@@ -93,46 +94,7 @@ def answers_for(state: State, unit: int) -> tuple[HostAnswer, ...]:
         HostAnswer(names[host], (), (), dict(zip(keys, scores[host], strict=True)))
         if not rows[host]
         else HostAnswer(
-            names[host], codes_of(rows[host]), _texts(state, unit, host, rows[host]), {}
+            names[host], codes_of(rows[host]), lacks_on(state, unit, host, codes_of(rows[host])), {}
         )
         for host in order.tolist()
     )
-
-
-def _texts(state: State, unit: int, host: int, bits: int) -> tuple[str, ...]:
-    """A sentence with the numbers for each code."""
-    frame = state.frame
-    found: list[str] = []
-    for code in codes_of(bits):
-        lacking = [
-            row
-            for row in frame.wanted[unit]
-            if frame.resources[row].code is code and state.free[row, host] < frame.need[row, unit]
-        ]
-        if lacking:
-            found.extend(
-                f"{frame.resources[row].name}: {frame.need[row, unit]} {frame.resources[row].unit} "
-                f"wanted, {max(0, state.free[row, host])} free"
-                for row in lacking
-            )
-        elif code is Code.HOST_STATE:
-            found.append(f"the host is {frame.hosts[host].state}")
-        else:
-            found.append(WORDS.get(code, str(code)))
-    return tuple(found)
-
-
-WORDS = {
-    Code.CLASS: "it does not take this class of service",
-    Code.CPU_MODEL: "it cannot show the CPU model",
-    Code.CPU_FEATURES: "it lacks CPU features",
-    Code.LABELS: "it lacks required labels",
-    Code.HOST_RULE: "a rule forbids the host",
-    Code.STORAGE: "it does not reach a storage pool",
-    Code.GPU: "its cards do not hold what is wanted",
-    Code.NUMA: "no single NUMA node has the cores and hugepages",
-    Code.APART: "a machine to be kept apart from is there",
-    Code.TOGETHER: "a machine to be kept together with is elsewhere",
-    Code.SPREAD: "the group would be in too few failure domains",
-    Code.NEAR: "the machines to be near are in another failure domain",
-}

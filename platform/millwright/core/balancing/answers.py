@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -54,26 +54,6 @@ class Code(StrEnum):
     MOVES_RUNNING = "moves_running"
     LIMIT = "limit"
     BLOCKED = "blocked"
-
-
-#: What hosts lack, for people; other codes are words already.
-_LACKS = {
-    Code.CORES: "no core of its own is free",
-    Code.VCPUS: "as many vCPUs are promised as its owner allows",
-    Code.MEMORY: "not enough memory",
-    Code.HUGEPAGES: "not enough hugepages",
-    Code.CPU_RESERVATION: "not enough CPU to reserve",
-    Code.STORAGE: "not enough room in the storage pool",
-    Code.DEVICES: "a device that it needs is missing",
-    Code.NIC: "not enough network bandwidth",
-    Code.NUMA: "no NUMA node holds it whole",
-    Code.POOL_MEMORY: "its resource pool is limited to less memory",
-}
-
-
-def in_words(codes: Iterable[Code]) -> str:
-    """Codes of a refusal as a sentence's end."""
-    return ", ".join(_LACKS.get(code, code.replace("_", " ")) for code in codes)
 
 
 class Why(StrEnum):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from .answers import Leg, Limits, Move, Schedule, Violation
 from .frame import page_bytes, pages_of
 from .model import Host, HostState, Plant, RuleKind, Vm
+from .words import overcommitted, say
 
 _EPS = 1e-6
 
@@ -69,14 +70,10 @@ def barred(plant: Plant, name: str, coming: Mapping[str, str] | None = None) -> 
 def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
     found = []
 
-    def compare(kind: str, used: float, has: float) -> None:
+    def compare(kind: str, used: float, has: float, **which: str) -> None:
         if used > has + _EPS:
-            one, other = (
-                (f"{used / 2**30:.1f} GiB", f"{has / 2**30:.1f} GiB")
-                if kind in ("memory", "storage")
-                else (f"{used:g}", f"{has:g}")
-            )
-            found.append(Violation(kind, host.name, f"{host.name}: {kind} {one} wanted of {other}"))
+            text = overcommitted(kind, host.name, used, has, **which)
+            found.append(Violation(kind, host.name, text))
 
     paged = sum(count * page_bytes(size) for size, count in host.hugepages.items())
     ordinary = host.memory_bytes - host.memory_aside_bytes - paged
@@ -88,19 +85,23 @@ def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
         compare("vcpus", sum(v.vcpus - v.cores for v in vms), host.most_vcpus)
     for size in {v.hugepage for v in vms if v.hugepage}:
         used = sum(pages_of(v) for v in vms if v.hugepage == size)
-        compare("hugepages", used, host.hugepages.get(size, 0))
+        compare("hugepages", used, host.hugepages.get(size, 0), name=size)
     for pool in {name for v in vms for name in v.disks} - shared:
-        compare("storage", sum(v.disks.get(pool, 0) for v in vms), host.storage.get(pool, 0))
+        used = sum(v.disks.get(pool, 0) for v in vms)
+        compare("storage", used, host.storage.get(pool, 0), name=pool)
     for kind in {name for v in vms for name in v.devices}:
-        compare("devices", sum(v.devices.get(kind, 0) for v in vms), host.devices.get(kind, 0))
+        used = sum(v.devices.get(kind, 0) for v in vms)
+        compare("devices", used, host.devices.get(kind, 0), name=kind)
     if len(host.nodes) > 1 and not _nodes_hold(host, vms):
-        found.append(Violation("numa", host.name, f"{host.name}: no way to fit NUMA nodes"))
+        found.append(Violation("numa", host.name, say("overcommit.numa", host=host.name)))
     need: dict[str, int] = {}
     for vm in vms:
         for name, count in vm.gpus.items():
             need[name] = need.get(name, 0) + count
     if any(need.values()) and not _cards_hold(host, need):
-        found.append(Violation("gpu", host.name, f"{host.name}: its cards do not hold {need}"))
+        names = [f"{count} × {name}" for name, count in sorted(need.items())]
+        text = say("overcommit.gpu", host=host.name, names=names)
+        found.append(Violation("gpu", host.name, text))
     return found
 
 
@@ -162,18 +163,22 @@ def _cards_hold(host: Host, need: Mapping[str, int]) -> bool:
 
 
 def _suits(host: Host, vm: Vm, shared: set[str]) -> list[Violation]:
-    found = []
+    found: list[tuple[str, dict[str, object]]] = []
     if host.classes and str(vm.service_class) not in {str(name) for name in host.classes}:
-        found.append(("service_class", f"{host.name} does not take {vm.service_class}"))
+        found.append(("service_class", {"wanted": str(vm.service_class)}))
     if vm.cpu_model and host.cpu_models and vm.cpu_model not in host.cpu_models:
-        found.append(("cpu_model", f"{host.name} cannot show {vm.cpu_model}"))
+        found.append(("cpu_model", {"wanted": vm.cpu_model}))
     if vm.cpu_features - host.cpu_features:
-        found.append(("cpu_features", f"{host.name} lacks CPU features of {vm.name}"))
+        names = sorted(vm.cpu_features - host.cpu_features)
+        found.append(("cpu_features", {"names": names}))
     if vm.requires - host.labels:
-        found.append(("labels", f"{host.name} lacks labels that {vm.name} requires"))
-    if any(pool in shared and pool not in host.storage for pool in vm.disks):
-        found.append(("storage", f"{host.name} does not reach a storage pool of {vm.name}"))
-    return [Violation(kind, vm.name, text) for kind, text in found]
+        found.append(("labels", {"names": sorted(vm.requires - host.labels)}))
+    if away := sorted(pool for pool in vm.disks if pool in shared and pool not in host.storage):
+        found.append(("storage", {"names": away}))
+    return [
+        Violation(kind, vm.name, say(f"suits.{kind}", machine=vm.name, host=host.name, **facts))
+        for kind, facts in found
+    ]
 
 
 def _rules(
@@ -191,24 +196,25 @@ def _rules(
         all_places = [
             spot for name in names for spot in {places[name], coming.get(name)} if spot is not None
         ]
-        text = ""
+        facts: dict[str, object] | None = None
         if rule.kind is RuleKind.TOGETHER and len(set(rest)) > 1:
-            text = f"on {len(set(rest))} hosts"
+            facts = {"count": len(set(rest))}
         elif rule.kind is RuleKind.APART and len(set(all_places)) < len(all_places):
-            text = "two on one host"
+            facts = {}
         elif rule.kind is RuleKind.SPREAD and rest:
             distinct = len({domain[spot] for spot in rest})
             wanted = min(rule.minimum or len(names), len(rest))
             if distinct < wanted:
-                text = f"in {distinct} of {wanted} failure domains"
+                facts = {"count": distinct, "wanted": wanted}
         elif rule.kind is RuleKind.NEAR and len({domain[spot] for spot in rest}) > 1:
-            text = f"in {len({domain[spot] for spot in rest})} failure domains"
+            facts = {"count": len({domain[spot] for spot in rest})}
         elif rule.kind is RuleKind.ON_HOSTS and set(all_places) - set(rule.hosts):
-            text = f"on {', '.join(sorted(set(all_places) - set(rule.hosts)))}"
+            facts = {"names": sorted(set(all_places) - set(rule.hosts))}
         elif rule.kind is RuleKind.OFF_HOSTS and set(all_places) & set(rule.hosts):
-            text = f"on {', '.join(sorted(set(all_places) & set(rule.hosts)))}"
-        if text:
-            found.append(Violation(str(rule.kind), rule.name, f"rule {rule.name}: {text}"))
+            facts = {"names": sorted(set(all_places) & set(rule.hosts))}
+        if facts is not None:
+            text = say(f"rule.{rule.kind}", rule=rule.name, **facts)
+            found.append(Violation(str(rule.kind), rule.name, text))
     return found
 
 

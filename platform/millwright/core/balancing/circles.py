@@ -16,6 +16,7 @@ from .policy import returns
 from .propose import exchange_gains
 from .score import Level, cost, effect, worth
 from .state import State
+from .words import say, together
 
 if TYPE_CHECKING:
     from .rounds import Making
@@ -124,22 +125,24 @@ def _more(state: State, schedule: Schedule) -> float:
 def _note(making: Making, targets: dict[int, int], mode: Mode, schedule: Schedule) -> None:
     frame, level = making.frame, making.level
     one, other = targets
-    names = frame.host_names
-    here, there = names[targets[other]], names[targets[one]]
-    aside = ", ".join(f"{leg.vm} by way of {leg.target}" for leg in schedule.legs if leg.detour)
+    here, there = frame.host_names[targets[other]], frame.host_names[targets[one]]
+    aside = together(
+        say("move.by_way_of", machine=leg.vm, host=leg.target)
+        for leg in schedule.legs
+        if leg.detour
+    )
     hot = making.hot.get(targets[other], 0)
     full = making.hot_memory.get(targets[other], 0)
-    lead, why = f"{here} and {there} both end more even", Why.EVEN
+    lead, why = say("move.even", host=here, other=there), Why.EVEN
     if hot:
         why = Why.CONTENTION
-        lead = f"{here} has been above {level.threshold:.0%} of its CPUs for {hot} rounds"
+        lead = say("move.hot_cpus", host=here, threshold_ratio=level.threshold, count=hot)
     elif full:
         why = Why.MEMORY
-        lead = f"{here} has been above {level.memory_threshold:.0%} of its memory for {full} rounds"
-    text = (
-        f"{lead}; {frame.name_of(one)} goes to {there} and {frame.name_of(other)} comes from there"
-    )
-    text += f", {aside}, since neither host holds both" if aside else ""
+        lead = say("move.hot_memory", host=here, threshold_ratio=level.memory_threshold, count=full)
+    names = {"machine": frame.name_of(one), "host": there, "other": frame.name_of(other)}
+    way = say("move.exchange_aside", why=aside, **names) if aside else say("move.exchange", **names)
+    text = together((lead, way))
     number = len(making.circles) + 1
     making.circles.append(Circle(number, mode, schedule.legs, schedule.makespan_s, text))
     making.add_together(targets, why, text, mode, _effects(making, targets), number)

@@ -6,19 +6,11 @@ for translation by being arguments of a function named `_`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .model import Host, HostState, Rule, RuleKind, Vm
-
-#: Names that one list says before it says how many more there are.
-NAMES = 8
-
-Translator = Callable[[str], str]
-
-
-def english(text: str) -> str:
-    """The words as they are."""
-    return text
+from .sentences import STATES
+from .words import NAMES, Translator, english
 
 
 def listed(names: Sequence[str], _: Translator = english) -> str:
@@ -94,7 +86,9 @@ def sentence(
     if level == "now":
         closed = [host for host in hosts if host.state is not HostState.UP]
         for host in closed[:NAMES]:
-            parts.append(_("%(host)s is %(state)s") % {"host": host.name, "state": host.state})
+            parts.append(
+                _("%(host)s is %(state)s") % {"host": host.name, "state": _(STATES[host.state])}
+            )
     if level == "stays":
         for vm in [vm for vm in vms if vm.host and vm.moves == "never"][:NAMES]:
             parts.append(

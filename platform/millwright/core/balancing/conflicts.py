@@ -12,9 +12,10 @@ from enum import StrEnum
 
 from millwright.core.lifecycle import Movability
 
-from .conflict_words import Translator, english, sentence
+from .conflict_words import sentence
 from .feasible import TooHardError, bits, can_hold
 from .model import Host, HostState, Plant, Rule, RuleKind, Vm
+from .words import Translator, english
 
 
 class Level(StrEnum):

@@ -8,14 +8,16 @@ import numpy as np
 
 from millwright.core.lifecycle import Movability
 
-from .answers import Code, Drain, Limits, Move, Refusal, RollingDrain, Why, in_words
+from .answers import Code, Drain, Limits, Move, Refusal, RollingDrain, Why
 from .frame import Frame
+from .lacks import lacks_of_all
 from .mend import make_room, summary
 from .model import HostState, Mode, Plant
 from .order import Task, arrange
 from .policy import may_leave
 from .score import LEVELS, effect, place_price, seconds, worth
 from .state import State
+from .words import say
 
 
 def drain(plant: Plant, hosts: Iterable[str], limits: Limits | None = None) -> Drain:
@@ -90,13 +92,17 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
             found = make_room(state, unit, may)
             if found is None:
                 codes = summary(state, unit)
-                text = f"no other host takes {frame.name_of(unit)}: {in_words(codes)}"
+                text = say(
+                    "no_host.other",
+                    machine=frame.name_of(unit),
+                    why=lacks_of_all(state, unit, codes),
+                )
                 blockers.append(Refusal(frame.name_of(unit), (Code.NO_HOST, *codes), text))
                 continue
             other, place, target = found
-            note = f"makes room for {frame.name_of(unit)}"
+            note = say("move.room", machine=frame.name_of(unit))
             done.extend(_make(state, other, place, note, horizon))
-        text = f"{frame.host_names[source]} is being drained"
+        text = say("move.drain", host=frame.host_names[source])
         done.extend(_make(state, unit, target, text, horizon))
     tasks = {unit: Task(unit, target) for unit, _, target, _ in done}
     for unit, source, _, _ in reversed(done):
@@ -115,9 +121,9 @@ def _not_answering(frame: Frame, host: int) -> tuple[tuple[Code, ...], str] | No
     """Why nothing can be asked to leave; a suspect host comes back or is down soon."""
     name, state = frame.host_names[host], frame.hosts[host].state
     if state is HostState.DOWN:
-        return (Code.SOURCE_DOWN,), f"{name} is down: its machines are recovered, not moved"
+        return (Code.SOURCE_DOWN,), say("source_down", host=name)
     if state is HostState.SUSPECT:
-        text = f"{name} does not answer at the moment: nothing moves from there"
+        text = say("source_suspect", host=name)
         return (Code.SOURCE_SUSPECT,), text
     return None
 

@@ -11,6 +11,7 @@ from .model import HostState, Mode, Plant
 from .policy import cooling, may_leave, modes
 from .score import LEVELS, worth
 from .state import State
+from .words import say
 
 
 def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explanation:
@@ -27,13 +28,15 @@ def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explana
     if refusal is not None:
         holds.append(refusal)
     if modes(frame)[unit] is Mode.OFF:
-        holds.append(Refusal(vm, (Code.MODE_OFF,), f"balancing is off for {vm}"))
+        holds.append(Refusal(vm, (Code.MODE_OFF,), say("mode_off", machine=vm)))
     if state is not None and cooling(frame, unit, state):
-        holds.append(Refusal(vm, (Code.COOLDOWN,), f"{vm} moved a short time ago and rests"))
+        holds.append(Refusal(vm, (Code.COOLDOWN,), say("cooldown", machine=vm)))
     if here < 0:
         answers = answers_for(table, unit)
         good = [answer.host for answer in answers if answer.accepted]
-        text = f"{vm} has no host; {good[0]} would be cheapest" if good else f"no host takes {vm}"
+        text = (
+            say("why.no_host", machine=vm, host=good[0]) if good else say("why.nowhere", machine=vm)
+        )
         return Explanation(vm, None, text, answers, tuple(holds))
     if frame.hosts[here].state in (HostState.DOWN, HostState.SUSPECT):
         return _away(table, unit, here, vm, holds)
@@ -47,16 +50,23 @@ def explain(plant: Plant, vm: str, state: BalanceState | None = None) -> Explana
     where = frame.host_names[here]
     least = level.least * horizon / 60
     if not mask.any():
-        text = f"{vm} stays on {where}: no other host can take it"
+        text = say("why.stays", machine=vm, host=where)
     elif net[best] <= least or not level.balances:
-        text = (
-            f"{vm} stays on {where}: its best move, to {frame.host_names[best]}, is worth "
-            f"{net[best]:.0f} core-seconds, of which {least:.0f} must be exceeded"
+        text = say(
+            "why.best",
+            machine=vm,
+            host=where,
+            name=frame.host_names[best],
+            n_s=float(net[best]),
+            limit_s=float(least),
         )
     else:
-        text = (
-            f"{vm} would be better on {frame.host_names[best]}, "
-            f"by {net[best]:.0f} core-seconds over {horizon / 60:.0f} minutes"
+        text = say(
+            "why.better",
+            machine=vm,
+            host=frame.host_names[best],
+            n_s=float(net[best]),
+            minutes=round(horizon / 60),
         )
     return Explanation(vm, where, text, answers, tuple(holds))
 
@@ -65,8 +75,8 @@ def _away(table: State, unit: int, here: int, vm: str, holds: list[Refusal]) -> 
     """Of a machine whose host does not answer: no move can take it from there."""
     where = table.frame.host_names[here]
     if table.frame.hosts[here].state is HostState.DOWN:
-        text = f"{vm} is on {where}, which is down: it is recovered, not moved"
+        text = say("why.down", machine=vm, host=where)
     else:
-        text = f"{vm} is on {where}, which does not answer at the moment: nothing moves from there"
+        text = say("why.suspect", machine=vm, host=where)
     table.drop(unit)
     return Explanation(vm, where, text, answers_for(table, unit), tuple(holds))

@@ -16,6 +16,7 @@ from .frame import Bools, Frame, Ints
 from .mend import summary
 from .model import HostState, Plant
 from .state import State
+from .words import say
 
 #: sets of hosts that are tried; beyond that only those whose loss asks for the most
 SETS = 20_000
@@ -74,7 +75,7 @@ def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) ->
 def _nobody_lives(frame: Frame, state: State, k: int) -> FailureVerdict:
     """No host is left that could take anybody: every protected machine on a host is lost already."""
     left = tuple(
-        Refusal(name, (Code.NO_HOST, Code.HOST_STATE), f"{name} finds no host: none is alive")
+        Refusal(name, (Code.NO_HOST, Code.HOST_STATE), say("no_host.nobody", machine=name))
         for unit in np.flatnonzero(state.at >= 0).tolist()
         if any(frame.vms[member].protected for member in frame.units[unit])
         for name in frame.names_of(unit)
@@ -240,7 +241,7 @@ class Trial:
             Refusal(
                 frame.name_of(unit),
                 (Code.NO_HOST, *summary(state, unit)),
-                f"{frame.name_of(unit)} would find no host",
+                say("no_host.would", machine=frame.name_of(unit)),
             )
             for unit in left
             if explained
@@ -354,7 +355,9 @@ def spare_refusals(broken: Iterable[Broken]) -> tuple[Refusal, ...]:
     for entry in broken:
         for refusal in entry.left:
             text = (
-                f"{refusal.text} if {', '.join(entry.hosts)} died" if entry.hosts else refusal.text
+                say("no_host.died", machine=refusal.vm, hosts=list(entry.hosts))
+                if entry.hosts
+                else refusal.text
             )
             found.setdefault(refusal.vm, Refusal(refusal.vm, (Code.SPARE, *refusal.codes), text))
     return tuple(found.values())

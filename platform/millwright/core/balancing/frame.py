@@ -38,11 +38,13 @@ _RANK = [Movability.NEVER, Movability.WINDOW, Movability.APPROVAL, Movability.FR
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One additive resource: its name, the code of its lack, and its unit for people."""
+    """One additive resource: its name, the code of its lack, its unit, and which one of its kind it is."""
 
     name: str
     code: Code
     unit: str
+    #: page size, storage pool or kind of device; nothing where there is one only
+    which: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +157,9 @@ class Frame:
             Resource("memory", Code.MEMORY, "MiB"),
             Resource("dedicated cores", Code.CORES, "cores"),
             Resource("network", Code.NIC, "bytes/s"),
-            *(Resource(f"hugepages of {size}", Code.HUGEPAGES, "pages") for size in sizes),
-            *(Resource(f"storage pool {name}", Code.STORAGE, "MiB") for name in disks),
-            *(Resource(f"device {kind}", Code.DEVICES, "pieces") for kind in kinds),
+            *(Resource(f"hugepages of {size}", Code.HUGEPAGES, "pages", size) for size in sizes),
+            *(Resource(f"storage pool {name}", Code.STORAGE, "MiB", name) for name in disks),
+            *(Resource(f"device {kind}", Code.DEVICES, "pieces", kind) for kind in kinds),
             *([Resource("vCPUs of the shared CPUs", Code.VCPUS, "vCPUs")] if limited else []),
         )
         hosts, vms = self.hosts, self.vms
@@ -350,6 +352,12 @@ class Frame:
 
     def _rules(self) -> None:
         self.apart: list[tuple[int, ...]] = []
+        #: names of the rules, in the order of `apart`, `spread` and `near`
+        self.rule_names: dict[RuleKind, list[str]] = {
+            RuleKind.APART: [],
+            RuleKind.SPREAD: [],
+            RuleKind.NEAR: [],
+        }
         self.spread: list[tuple[int, ...]] = []
         self.spread_minimum: list[int] = []
         self.near: list[tuple[int, ...]] = []
@@ -369,11 +377,14 @@ class Frame:
                 if len(members) > 1:
                     self.soft.append(Soft(rule.kind, rule.weight, members, by_domain))
             elif rule.kind is RuleKind.APART:
+                self.rule_names[rule.kind].append(rule.name)
                 self.apart.append(members)
             elif rule.kind is RuleKind.SPREAD:
+                self.rule_names[rule.kind].append(rule.name)
                 self.spread.append(members)
                 self.spread_minimum.append(rule.minimum or len(set(rule.vms)))
             elif rule.kind is RuleKind.NEAR:
+                self.rule_names[rule.kind].append(rule.name)
                 self.near.append(members)
         self.apart_of = _lists(self.apart)
         self.spread_of = _lists(self.spread)

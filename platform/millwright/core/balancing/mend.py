@@ -9,10 +9,12 @@ import numpy as np
 
 from .answers import Code, Refusal, Why
 from .frame import BIT, Frame
+from .lacks import lacks_of_all, lacks_on, promised
 from .model import HostState, Mode
 from .policy import MILD, may_leave
 from .score import LEVELS, effect, place_price, worth
 from .state import State, codes_of
+from .words import Said, say, together
 
 if TYPE_CHECKING:
     from .rounds import Making
@@ -51,25 +53,27 @@ def untouchable(making: Making) -> None:
         if making.modes[unit] is Mode.OFF:
             making.touched.add(unit)
             name = making.frame.name_of(unit)
-            note = f"{name} ought to move ({text}), but its balancing is off"
+            note = say("mode_off.ought", machine=name, why=text)
             making.refused.append(Refusal(name, (Code.MODE_OFF,), note))
 
 
-def must_leave(state: State, modes: Sequence[Mode]) -> list[tuple[int, Why, str]]:
+def must_leave(state: State, modes: Sequence[Mode]) -> list[tuple[int, Why, Said]]:
     """Units that stand where they must not, the weightiest first, with the reason."""
     frame = state.frame
-    found: dict[int, tuple[Why, str]] = {}
+    found: dict[int, tuple[Why, Said]] = {}
     draining = np.array([h.state is HostState.DRAINING for h in frame.hosts], np.bool_)
     alive = np.array([h.state is not HostState.DOWN for h in frame.hosts], np.bool_)
     placed = np.flatnonzero(state.at >= 0)
     spots = state.at[placed]
     for unit in placed[draining[spots]].tolist():
-        found[unit] = (Why.DRAIN, f"{frame.host_names[state.at[unit]]} is being drained")
+        found[unit] = (Why.DRAIN, say("move.drain", host=frame.host_names[state.at[unit]]))
     wrong = ~frame.allowed[frame.signature[placed], spots] & alive[spots]
     for unit in placed[wrong].tolist():
         here = int(state.at[unit])
-        words = ", ".join(codes_of(int(frame.static[frame.signature[unit], here])))
-        found.setdefault(unit, (Why.RULE, f"must not be on {frame.host_names[here]}: {words}"))
+        codes = codes_of(int(frame.static[frame.signature[unit], here]))
+        why = together(lacks_on(state, unit, here, codes))
+        text = say("move.rule", host=frame.host_names[here], why=why)
+        found.setdefault(unit, (Why.RULE, text))
     for unit, text in _broken_groups(state, modes):
         found.setdefault(unit, (Why.RULE, text))
     size = frame.size
@@ -77,10 +81,10 @@ def must_leave(state: State, modes: Sequence[Mode]) -> list[tuple[int, Why, str]
     return [(unit, *found[unit]) for unit in order]
 
 
-def _broken_groups(state: State, modes: Sequence[Mode]) -> list[tuple[int, str]]:
+def _broken_groups(state: State, modes: Sequence[Mode]) -> list[tuple[int, Said]]:
     """Units whose leaving mends a rule over several machines; the cheapest to move of each."""
     frame = state.frame
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, Said]] = []
 
     def cheap(unit: int) -> tuple[bool, int, float, int]:
         stays = may_leave(frame, unit) is not None
@@ -93,27 +97,27 @@ def _broken_groups(state: State, modes: Sequence[Mode]) -> list[tuple[int, str]]
                 by_host.setdefault(int(state.at[unit]), []).append(unit)
         for host, units in by_host.items():
             for unit in sorted(units, key=cheap)[: len(units) - 1]:
-                found.append((unit, f"kept apart from another machine on {frame.host_names[host]}"))
+                found.append((unit, say("move.apart", host=frame.host_names[host])))
     for number, members in enumerate(frame.spread):
         inside = [unit for unit in members if state.at[unit] >= 0]
         count = state.in_domain[number]
         lack = min(frame.spread_minimum[number], len(inside)) - int((count > 0).sum())
         crowded = sorted((u for u in inside if count[frame.domain[state.at[u]]] > 1), key=cheap)
         for unit in crowded[: max(lack, 0)]:
-            found.append((unit, "its group is in too few failure domains"))
+            found.append((unit, say("move.spread")))
     for number, members in enumerate(frame.near):
         count = state.near_domain[number]
         if int((count > 0).sum()) > 1:
             main = int(np.argmax(count))
             for unit in members:
                 if state.at[unit] >= 0 and frame.domain[state.at[unit]] != main:
-                    found.append((unit, "is far from the machines that it must be near"))
+                    found.append((unit, say("move.near")))
     for unit, others in frame.tied.items():
         spots = [int(state.at[u]) for u in (unit, *others) if state.at[u] >= 0]
         if state.at[unit] >= 0 and len(set(spots)) > 1:
             most = max(set(spots), key=lambda spot: (spots.count(spot), -spot))
             if state.at[unit] != most:
-                found.append((unit, "is kept together with a machine on another host"))
+                found.append((unit, say("move.together")))
     return found
 
 
@@ -164,7 +168,7 @@ def make_room(state: State, unit: int, may: Callable[[int], bool]) -> tuple[int,
     return None
 
 
-def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int) -> None:
+def _send(making: Making, unit: int, why: Why, text: Said, mode: Mode, left: int) -> None:
     frame, state = making.frame, making.state
     if making.modes[unit] is not mode or unit in making.touched:
         return
@@ -184,17 +188,18 @@ def _send(making: Making, unit: int, why: Why, text: str, mode: Mode, left: int)
         if found and not {(found[0], found[1]), (unit, found[2])} & making.rejected:
             other, place, target = found
             value = effect(state, other, place, worth(state, other, making.level, horizon))
-            note = f"makes room for {frame.name_of(unit)}"
+            note = say("move.room", machine=frame.name_of(unit))
             making.add(other, place, why, note, mode, value)
     if target < 0 or len(frame.units[unit]) > left:
-        codes = Code.LIMIT if target >= 0 else Code.NO_HOST
-        making.refused.append(
-            Refusal(
-                frame.name_of(unit),
-                (codes, *summary(state, unit)),
-                f"{frame.name_of(unit)}: {text}; no host takes it now",
-            )
-        )
+        name, lacks = frame.name_of(unit), summary(state, unit)
+        if target >= 0:
+            count = len(frame.units[unit])
+            words = say("limit", machine=name, reason=text, count=count)
+            making.refused.append(Refusal(name, (Code.LIMIT, *lacks), words))
+        else:
+            why_not = lacks_of_all(state, unit, lacks)
+            words = say("no_host.now", machine=name, reason=text, why=why_not)
+            making.refused.append(Refusal(name, (Code.NO_HOST, *lacks), words))
         return
     value = effect(state, unit, target, worth(state, unit, making.level, horizon))
     making.add(unit, target, why, text, mode, value)
@@ -222,7 +227,6 @@ def lacks(frame: Frame, state: State) -> list[tuple[int, int]]:
 def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
     frame, state = making.frame, making.state
     for host, row in lacks(frame, state):
-        name = frame.resources[row].name
         while state.free[row, host] < 0 and left() > 0:
             guests = [
                 unit
@@ -253,7 +257,8 @@ def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
                         target,
                         worth(state, unit, making.level, frame.plant.settings.horizon_s),
                     )
-                    text = f"{frame.host_names[host]} has promised more {name} than it has"
+                    used = int(frame.capacity[row, host] - state.free[row, host])
+                    text = promised(frame, row, host, used)
                     making.add(unit, target, Why.OVERCOMMIT, text, mode, value)
                     break
             else:

@@ -16,6 +16,7 @@ from .policy import may_leave
 from .score import seconds
 from .shorten import MOST_MOVES, Script, shorten
 from .state import State
+from .words import say
 
 #: with more moves than this nobody is sent aside for speed alone: looking for whom takes too long
 EAGER_MOVES = 64
@@ -114,7 +115,7 @@ def replan(
     ]
     made = order(plant, moves, limits)
     left = tuple(
-        Refusal(name, (Code.BLOCKED,), f"{name}: its migration failed and is not tried again")
+        Refusal(name, (Code.BLOCKED,), say("blocked.failed", machine=name))
         for name in sorted(lost & goal.keys())
         if not retry
     )
@@ -130,10 +131,8 @@ def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
     for unit, parts in by_unit.items():
         targets = {move.target for move in parts}
         if len(targets) > 1 or len({m.vm for m in parts}) < len(frame.units[unit]):
-            names = ", ".join(frame.names_of(unit))
-            refused.append(
-                Refusal(parts[0].vm, (Code.TOGETHER,), f"{names} must move together to one host")
-            )
+            text = say("together.move", names=frame.names_of(unit))
+            refused.append(Refusal(parts[0].vm, (Code.TOGETHER,), text))
             continue
         target = frame.host_index[parts[0].target]
         urgency = min(_URGENT.get(move.why, 2) for move in parts)
@@ -142,7 +141,9 @@ def _tasks(frame: Frame, moves: list[Move]) -> tuple[list[Task], list[Refusal]]:
         if frame.home[unit] < 0 or frame.hosts[frame.home[unit]].state is HostState.DOWN:
             refused.append(
                 Refusal(
-                    parts[0].vm, (Code.SOURCE_DOWN,), f"{parts[0].vm} runs nowhere to move from"
+                    parts[0].vm,
+                    (Code.SOURCE_DOWN,),
+                    say("source_down.nowhere", machine=parts[0].vm),
                 )
             )
             continue
@@ -455,8 +456,7 @@ def _give_up(run: _Run) -> None:
     frame = run.state.frame
     task = run.pending.pop(unit)
     refusal = may_leave(frame, unit)
-    text = refusal.text if refusal else "no order of moves makes room for it in time"
+    why = refusal.text if refusal else say("blocked.order")
     name = frame.name_of(unit)
-    run.dropped.append(
-        Refusal(name, (Code.BLOCKED,), f"{name} to {frame.host_names[task.target]}: {text}")
-    )
+    text = say("blocked", machine=name, host=frame.host_names[task.target], why=why)
+    run.dropped.append(Refusal(name, (Code.BLOCKED,), text))

@@ -9,6 +9,7 @@ from millwright.core.lifecycle import Movability
 from .answers import BalanceState, Code, Refusal
 from .frame import Frame
 from .model import Mode, Plant, Vm
+from .words import say
 
 #: from the mildest to the boldest
 MILD = [Mode.OFF, Mode.SHADOW, Mode.RECOMMEND, Mode.AUTOMATIC]
@@ -62,14 +63,12 @@ def may_leave(frame: Frame, unit: int) -> Refusal | None:
     for member in frame.units[unit]:
         vm = frame.vms[member]
         if vm.moves is Movability.NEVER:
-            return Refusal(
-                vm.name, (Code.NEVER_MOVES,), f"{vm.name} never moves: its policy forbids it"
-            )
+            return Refusal(vm.name, (Code.NEVER_MOVES,), say("never_moves", machine=vm.name))
         if vm.moves is Movability.WINDOW and not vm.window_open:
             return Refusal(
                 vm.name,
                 (Code.WINDOW_CLOSED,),
-                f"{vm.name} moves only in a planned window, and none is open",
+                say("window_closed", machine=vm.name),
             )
     return None
 

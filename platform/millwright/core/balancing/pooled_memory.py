@@ -13,6 +13,7 @@ from dataclasses import replace
 from .entitlement import Claim, Tree
 from .frame import active_bytes, page_bytes
 from .model import Host, HostState, Plant, Pool, Vm
+from .words import say
 
 MIB = 2**20
 #: shares of a pool whose machines weigh as they would without it
@@ -190,7 +191,12 @@ def lacking(
             if pool in room:
                 wanted[pool] = wanted.get(pool, 0) + least_bytes(vm)
     return tuple(
-        f"memory of pool {name}: {-(-size // MIB)} MiB wanted, {max(room[name], 0) // MIB} left of its limit"
+        say(
+            "at.pool_memory",
+            name=name,
+            wanted_bytes=float(size),
+            free_bytes=float(max(room[name], 0)),
+        )
         for name, size in sorted(wanted.items())
         if size > room[name]
     )

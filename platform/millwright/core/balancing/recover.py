@@ -10,13 +10,15 @@ import numpy as np
 
 from millwright.core.lifecycle import Recovery as Restarts
 
-from .answers import Code, Recovery, Refusal, Restart, in_words
+from .answers import Code, Recovery, Refusal, Restart
 from .failure import Trial
 from .frame import Frame
+from .lacks import lacks_of_all
 from .mend import summary
 from .model import HostState, Plant, Vm
 from .score import LEVELS, place_price
 from .state import State
+from .words import say, together
 
 
 def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -> Recovery:
@@ -44,13 +46,10 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
         if vm.host not in lost:
             continue
         if not vm.protected:
-            text = f"{vm.name} is not protected: it waits for {vm.host}"
+            text = say("unprotected", machine=vm.name, host=vm.host)
             waiting.append(Refusal(vm.name, (Code.UNPROTECTED,), text))
         elif vm.restarts is Restarts.AUTONOMOUS and vm.host not in away:
-            text = (
-                f"{vm.name} is autonomous: {vm.host} starts it by itself when it returns; it is "
-                "rebuilt elsewhere once a person states that the host cannot return with it"
-            )
+            text = say("autonomous", machine=vm.name, host=vm.host)
             waiting.append(Refusal(vm.name, (Code.AUTONOMOUS,), text))
         else:
             victims[int(frame.unit_of[frame.vm_index[vm.name]])] = None
@@ -60,7 +59,7 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
         del victims[unit]
         for name in frame.names_of(unit):
             if name not in held:
-                text = f"{name} waits for a machine with which it is kept together"
+                text = say("together", machine=name)
                 waiting.append(Refusal(name, (Code.TOGETHER,), text))
     urgency = _urgency(plant)
     homes = {unit: state.drop(unit) for unit in victims}
@@ -91,8 +90,9 @@ def _by_urgency(
         mask = state.fits(unit)
         if not mask.any():
             codes = summary(state, unit)
+            why = lacks_of_all(state, unit, codes)
             left.extend(
-                Refusal(name, (Code.NO_HOST, *codes), f"no host takes {name}: {in_words(codes)}")
+                Refusal(name, (Code.NO_HOST, *codes), say("no_host", machine=name, why=why))
                 for name in frame.names_of(unit)
             )
             continue
@@ -201,12 +201,12 @@ def _in_waves(
 def _waits(name: str, missing: list[Vm], victims: AbstractSet[str]) -> str:
     """Why a machine is not started: what it starts after, and what of that holds it up."""
     away = [
-        f"{vm.name}, which has no host"
+        say("dependency.no_host", machine=name, name=vm.name)
         if vm.host is None
-        else f"{vm.name}, whose host {vm.host} is down"
+        else say("dependency.down", machine=name, name=vm.name, host=vm.host)
         for vm in missing
         if vm.name not in victims
     ]
     if away:
-        return f"{name} starts after {' and '.join(away)}"
-    return f"{name} starts after {', '.join(vm.name for vm in missing)}, which cannot be started"
+        return together(away)
+    return say("dependency", machine=name, names=[vm.name for vm in missing])

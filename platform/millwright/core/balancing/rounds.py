@@ -45,6 +45,7 @@ from .score import (
 )
 from .spare import keep_spare
 from .state import State
+from .words import Said, say, together
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Making:
         time = float(seconds(frame, unit, source)[target])
         approval = frame.moves[unit] is Movability.APPROVAL
         if suffered := float(frame.disruption[unit]):
-            text += f"; {suffered:.0f} core-seconds of its cost are what its users suffer"
+            text = together((text, say("move.suffered", suffered_s=suffered)))
         for member in frame.units[unit]:
             node = self.state.node_for(unit, member, target)
             self.moves.append(
@@ -156,7 +157,7 @@ def balance(
     making = Making(frame, table, level, following, hot, memory, promised, modes(frame))
     _bar(making, rejected)
     if settings.moves_running:
-        text = f"{settings.moves_running} moves are running; the next round decides"
+        text = say("moves_running", count=settings.moves_running)
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
     else:
         good = settings.spare_hosts < 1 or verdict(table, settings.spare_hosts).ok
@@ -170,7 +171,7 @@ def _bar(making: Making, rejected: Collection[tuple[str, str]]) -> None:
     for vm, host in sorted(set(rejected)):
         if vm in frame.vm_index and host in frame.host_index:
             making.rejected.add((int(frame.unit_of[frame.vm_index[vm]]), frame.host_index[host]))
-            text = f"{vm}: a person said no to its move to {host}"
+            text = say("rejected", machine=vm, host=host)
             making.refused.append(Refusal(vm, (Code.REJECTED,), text))
 
 
@@ -220,9 +221,7 @@ def _decide(making: Making, uneven: _Uneven) -> None:
     if not level.balances:
         return
     if (sustained or even) and not (making.moves or making.refused):
-        text = (
-            f"{_crowded(making, sustained)}, and no move that is allowed is worth its cost and risk"
-        )
+        text = say("no_gain", why=_crowded(making, sustained))
         making.refused.append(Refusal("", (Code.NO_GAIN,), text))
     # A host that had promised too much for long is not told to wait.
     acted = sustained or even or any(move.why is Why.MEMORY for move in making.moves)
@@ -233,7 +232,7 @@ def _decide(making: Making, uneven: _Uneven) -> None:
             counted.imbalanced_memory if level.memory_even else 0,
         )
         if longest:
-            text = f"the imbalance has lasted {longest} of {patience} rounds"
+            text = say("not_sustained", count=longest, limit=patience)
             making.refused.append(Refusal("", (Code.NOT_SUSTAINED,), text))
 
 
@@ -249,16 +248,16 @@ def _full(making: Making) -> set[int]:
     return {host for host in making.hot_memory if ratio[host] > making.level.memory_full}
 
 
-def _crowded(making: Making, sustained: set[int]) -> str:
+def _crowded(making: Making, sustained: set[int]) -> Said:
     """Which hosts have been above which threshold, for people."""
     level, told = making.level, []
     for hot, threshold, what in (
-        (making.hot, level.threshold, "CPUs"),
-        (making.hot_memory, level.memory_threshold, "memory"),
+        (making.hot, level.threshold, "no_gain.cpus"),
+        (making.hot_memory, level.memory_threshold, "no_gain.memory"),
     ):
-        if names := ", ".join(sorted(making.frame.host_names[h] for h in sustained & hot.keys())):
-            told.append(f"{names} above {threshold:.0%} of its {what}")
-    return "; ".join(told) or "uneven"
+        if names := sorted(making.frame.host_names[h] for h in sustained & hot.keys()):
+            told.append(say(what, names=names, threshold_ratio=threshold))
+    return together(told) or say("no_gain.uneven")
 
 
 def _improve(
@@ -343,9 +342,7 @@ def _candidates(
         found.add(unit)
     for unit in () if silent else cooled:
         name = frame.name_of(unit)
-        making.refused.append(
-            Refusal(name, (Code.COOLDOWN,), f"{name} moved a short time ago and rests")
-        )
+        making.refused.append(Refusal(name, (Code.COOLDOWN,), say("cooldown", machine=name)))
     return found
 
 
@@ -366,7 +363,7 @@ def _take_back(making: Making, made: list[tuple[int, int]]) -> None:
 
 def _reason(
     making: Making, unit: int, source: int, target: int, told: Effect, of_memory: bool
-) -> tuple[Why, str]:
+) -> tuple[Why, Said]:
     frame, level = making.frame, making.level
     here, there = frame.host_names[source], frame.host_names[target]
     hot = (making.hot_memory if of_memory else making.hot).get(source, 0)
@@ -375,43 +372,60 @@ def _reason(
     why = Why.EVEN if not hot else Why.MEMORY if of_memory else Why.CONTENTION
     if of_memory:
         what, threshold = "memory", level.memory_threshold
-        taken = f"{frame.ordinary[unit] / 1024:.1f} GiB in use"
+        taken = {"taken_bytes": float(frame.ordinary[unit]) * 2**20}
         ratios = (
             (told.memory_source_before, told.memory_source_after),
             (told.memory_target_before, told.memory_target_after),
         )
     else:
-        what, threshold = "CPUs", level.threshold
-        taken = f"{frame.demand[unit]:.2f} cores"
+        what, threshold = "cpus", level.threshold
+        taken = {"taken": float(frame.demand[unit])}
         ratios = (
             (told.source_before, told.source_after),
             (told.target_before, told.target_after),
         )
     lead = (
-        f"{here} has been above {threshold:.0%} of its {what} for {hot} rounds"
+        say(f"move.hot_{what}", host=here, threshold_ratio=threshold, count=hot)
         if hot
-        else f"{here} carries more than its share" + (" of memory" if of_memory else "")
+        else say(f"move.uneven_{what}", host=here)
     )
     (before, after), (emptier, fuller) = ratios
-    return why, (
-        f"{lead}; {frame.name_of(unit)} takes {taken} to {there}: "
-        f"{before:.0%} → {after:.0%} here, {emptier:.0%} → {fuller:.0%} there"
+    way = say(
+        f"move.{what}",
+        machine=frame.name_of(unit),
+        host=there,
+        before_ratio=before,
+        after_ratio=after,
+        then_before_ratio=emptier,
+        then_after_ratio=fuller,
+        **taken,
     )
+    return why, together((lead, way))
 
 
-def _ahead(making: Making, unit: int, source: int, target: int) -> str:
+def _ahead(making: Making, unit: int, source: int, target: int) -> Said:
     """The reason of a move for what hosts have promised of their memory, ahead of need."""
     frame, level = making.frame, making.level
     strain = promise_strain(making.state, level)
     want = float(strain.want[unit])
     (here, there), room = strain.load[[source, target]], strain.usable[[source, target]]
-    return (
-        f"{frame.host_names[source]} has promised more than {level.memory_threshold:.0%} of its memory for "
-        f"{making.hot_promised[source]} rounds, and would be full if guests took what is theirs; "
-        f"{frame.name_of(unit)} takes {want / 1024:.1f} GiB of it to {frame.host_names[target]}: "
-        f"{here / room[0]:.0%} → {(here - want) / room[0]:.0%} here, "
-        f"{there / room[1]:.0%} → {(there + want) / room[1]:.0%} there"
+    lead = say(
+        "move.promised",
+        host=frame.host_names[source],
+        threshold_ratio=level.memory_threshold,
+        count=making.hot_promised[source],
     )
+    way = say(
+        "move.memory_promised",
+        machine=frame.name_of(unit),
+        host=frame.host_names[target],
+        taken_bytes=want * 2**20,
+        before_ratio=float(here / room[0]),
+        after_ratio=float((here - want) / room[0]),
+        then_before_ratio=float(there / room[1]),
+        then_after_ratio=float((there + want) / room[1]),
+    )
+    return together((lead, way))
 
 
 def _finish(

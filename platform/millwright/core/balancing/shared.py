@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from .answers import Code, HostAnswer
 from .model import Plant, Vm
-
-MIB = 2**20
+from .words import say
 
 
 def shared_room(plant: Plant) -> dict[str, int]:
@@ -34,7 +33,12 @@ def lacking(room: dict[str, int], vms: Iterable[Vm]) -> tuple[str, ...]:
         for name in vm.disks.keys() & room.keys():
             wanted[name] = wanted.get(name, 0) + vm.disks[name]
     return tuple(
-        f"storage pool {name}: {-(-size // MIB)} MiB wanted, {max(room[name], 0) // MIB} free"
+        say(
+            "at.storage_shared",
+            name=name,
+            wanted_bytes=float(size),
+            free_bytes=float(max(room[name], 0)),
+        )
         for name, size in sorted(wanted.items())
         if size > room[name]
     )

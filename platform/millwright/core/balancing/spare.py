@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .answers import Code, Move, Refusal, Why
 from .failure import spare_refusals, verdict
+from .words import say
 
 if TYPE_CHECKING:
     from .rounds import Making
@@ -26,7 +27,7 @@ def keep_spare(making: Making, was_good: bool) -> None:
         if now.ok or not was_good:
             break
         if move in making.moves and move.why in _BALANCE and _undo(making, move):
-            text = f"{move.vm} to {move.target} would leave no room for {k} hosts to die"
+            text = say("spare", machine=move.vm, host=move.target, count=k)
             making.refused.append(Refusal(move.vm, (Code.SPARE,), text))
             now = verdict(making.state, k)
     making.refused.extend(spare_refusals(now.broken))

@@ -8,18 +8,18 @@ from typing import Any
 
 from django import template
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import formats, timezone, translation
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from millwright.core.balancing import Said, runs_out
 from millwright.environments.reasons import said
 from millwright.portal.words import (
     ACTIONS,
     CAUSE_WORDS,
-    LACKS,
     NETWORK_STATES,
     PRICE_PARTS,
     STEPS,
@@ -200,8 +200,21 @@ register.filter("said", said)
 def stands_against(row: Any) -> str:
     """What stands in a machine's way, `{"machine", "why"}`: its name before a reason that does not begin with it."""
     name = row["machine"] if isinstance(row, dict) else row.machine
-    why = row["why"] if isinstance(row, dict) else row.why
-    return said(why) if not name or why.startswith(name) else f"{name}: {said(why)}"
+    why = Said(row["why"], row.get("parts", ())) if isinstance(row, dict) else row.why
+    text = said(why)
+    return text if not name or name in text else f"{name}: {text}"
+
+
+@register.filter
+def told(row: dict[str, Any]) -> str:
+    """What is kept as text and as data, in the reader's language."""
+    return said(Said(row["text"], row.get("parts", ())))
+
+
+@register.filter
+def told_why(row: dict[str, Any]) -> str:
+    """Why it is so, in the reader's language."""
+    return said(Said(row["why"], row.get("why_parts", ())))
 
 
 @register.filter
@@ -218,7 +231,7 @@ def few(names: str, most: int = 6) -> str:
 @register.filter
 def lack(code: object) -> str:
     """What runs out, in words."""
-    return str(LACKS.get(str(code), str(code).replace("_", " ")))
+    return runs_out(str(code), _)
 
 
 @register.filter
@@ -292,7 +305,7 @@ def duration(value: dt.timedelta | float | None) -> str:
         return "–"
     seconds = value.total_seconds() if isinstance(value, dt.timedelta) else float(value)
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{formats.number_format(seconds, 1)} s"
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     if seconds < 48 * 3600:

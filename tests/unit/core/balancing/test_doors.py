@@ -344,7 +344,7 @@ def test_admission_names_every_refusing_host_and_the_parts_of_the_others() -> No
     assert placed.host == "h4"
     answers = {entry.host: entry for entry in placed.answers}
     assert answers["h2"].codes == (Code.MEMORY,)
-    assert answers["h2"].texts == ("memory: 8192 MiB wanted, 4096 free",)
+    assert answers["h2"].texts == ("it asks for 8.0 GiB of memory, 4.0 GiB are free on h2",)
     assert answers["h3"].codes == (Code.HOST_STATE,)
     assert answers["h1"].accepted
     assert answers["h4"].score <= answers["h1"].score

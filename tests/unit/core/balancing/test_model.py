@@ -238,7 +238,9 @@ def test_shared_storage_is_counted_once_and_local_per_host() -> None:
     assert [entry.host is None for entry in made.placed] == [False, False, False, True]
     for answer in made.placed[-1].answers:
         assert answer.codes == (Code.STORAGE,)
-        assert answer.texts == ("storage pool san: 4096 MiB wanted, 0 free",)
+        assert answer.texts == (
+            "it asks for 4.0 GiB of storage pool san, in which 0.0 GiB are free",
+        )
     assert capacity(plant, vm("t", disks={"local": 4 * GIB})).fits == 4
 
 

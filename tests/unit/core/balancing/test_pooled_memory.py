@@ -108,7 +108,7 @@ def test_a_new_machine_above_the_limit_is_refused_by_every_host_with_the_numbers
     assert answer.host is None
     assert {row.codes for row in answer.answers} == {(Code.POOL_MEMORY,)}
     assert answer.answers[0].texts == (
-        "memory of pool works: 5120 MiB wanted, 4096 left of its limit",
+        "it asks for 5.0 GiB of memory, of which its resource pool works has 4.0 GiB left within its limit",
     )
     # What can be taken back from it does not count, and the second of two finds no room any more.
     pair = [_vm(name, 5, least=3, pool="works", host=None) for name in ("one", "two")]

@@ -1,0 +1,312 @@
+"""What the balancer says: the table of its sentences, by code. One for pages, API, commands and what is kept.
+
+Codes of refusals (`answers.Code`) stand as they are; where one has several sentences they stand behind a point.
+`at.CODE` says of one host why it cannot take a machine, `all.CODE` of all of them with how many it is so. Facts that
+end in `_ratio` are percentages, in `_bytes` sizes, in `_s` whole seconds. The words are marked for translation by
+being arguments of a function named `_`.
+"""
+
+from __future__ import annotations
+
+
+def _(text: str) -> str:
+    return text
+
+
+#: A sentence of a later release, read by this one.
+NOT_KNOWN = _("said by a later release: %(code)s")
+
+#: How numbers and long lists are written.
+NUMBERS = {
+    "percent": _("%(number)s%%"),
+    "size": _("%(number)s GiB"),
+    "more": _("%(names)s and %(count)s more"),
+}
+
+#: States of hosts within a sentence.
+STATES = {
+    "up": _("up"),
+    "cordoned": _("cordoned"),
+    "draining": _("being drained"),
+    "maintenance": _("in maintenance"),
+    "suspect": _("not answering at the moment"),
+    "down": _("down"),
+    "schedulable": _("open for machines"),
+}
+
+#: Modes of balancing within a sentence.
+MODES = {
+    "off": _("off"),
+    "shadow": _("shadow: note only"),
+    "recommend": _("recommend: a person decides"),
+    "automatic": _("automatic"),
+}
+
+#: What runs out first on a host (`capacity.Capacity.limited_by`), whole names and beginnings of names.
+RUNS_OUT = {
+    "memory": _("memory"),
+    "dedicated cores": _("cores of their own"),
+    "cpu reservation": _("CPUs to reserve"),
+    "network": _("network bandwidth"),
+    "vCPUs of the shared CPUs": _("vCPUs that may be promised"),
+    "NUMA nodes or cards": _("NUMA nodes or graphics cards that hold it whole"),
+    "host state or rules": _("hosts that take it: closed, not suited, or forbidden by rules"),
+    "nothing": _("nothing"),
+    "hugepages of ": _("hugepages of %(name)s"),
+    "storage pool ": _("room in the storage pool %(name)s"),
+    "device ": _("devices of the kind %(name)s"),
+}
+
+_ON_ONE_HOST = {
+    "at.host_state": _("%(host)s takes nothing new: it is %(state)s"),
+    "at.service_class": _("%(host)s does not take machines of class %(wanted)s"),
+    "at.cpu_model": _("it asks for the CPU model %(wanted)s, which %(host)s cannot show"),
+    "at.cpu_features": _("it asks for CPU features that %(host)s lacks: %(names)s"),
+    "at.labels": _("it asks for labels that %(host)s does not have: %(names)s"),
+    "at.host_rule": _("by rule %(names)s it may not be on %(host)s"),
+    "at.storage_unreached": _("%(host)s does not reach storage pool %(names)s"),
+    "at.storage": _(
+        "it asks for %(wanted_bytes)s of storage pool %(name)s, %(free_bytes)s are free on %(host)s"
+    ),
+    "at.storage_shared": _(
+        "it asks for %(wanted_bytes)s of storage pool %(name)s, in which %(free_bytes)s are free"
+    ),
+    "at.devices": _("it asks for %(wanted)s × %(name)s, %(free)s are free on %(host)s"),
+    "at.gpu": _("it asks for graphics (%(names)s) that the free cards of %(host)s do not hold"),
+    "at.cpu_reservation": _("it reserves %(wanted)s CPUs, %(free)s can be reserved on %(host)s"),
+    "at.memory": _("it asks for %(wanted_bytes)s of memory, %(free_bytes)s are free on %(host)s"),
+    "at.pool_memory": _(
+        "it asks for %(wanted_bytes)s of memory, of which its resource pool %(name)s has %(free_bytes)s left within its limit"
+    ),
+    "at.hugepages": _(
+        "it asks for %(wanted)s hugepages of %(name)s, %(free)s are free on %(host)s"
+    ),
+    "at.cores": _("it asks for %(wanted)s cores of its own, %(free)s are free on %(host)s"),
+    "at.vcpus": _("it asks for %(wanted)s vCPUs, %(free)s are free on %(host)s"),
+    "at.numa": _(
+        "it asks for one NUMA node with %(wanted)s free cores and its hugepages, which %(host)s does not have"
+    ),
+    "at.nic": _(
+        "it asks for %(wanted)s Mbit/s of network bandwidth, %(free)s Mbit/s are free on %(host)s"
+    ),
+    "at.apart": _("a machine that it must be kept apart from is on %(host)s (rule %(names)s)"),
+    "at.together": _("a machine that it must be kept together with is not on %(host)s"),
+    "at.spread": _(
+        "with it on %(host)s its group would be in too few failure domains (rule %(names)s)"
+    ),
+    "at.near": _(
+        "the machines that it must be near are in another failure domain than %(host)s (rule %(names)s)"
+    ),
+}
+
+_ON_ALL_HOSTS = {
+    "all.host_state": _("hosts that take nothing new: %(count)s"),
+    "all.service_class": _("hosts that do not take class %(wanted)s: %(count)s"),
+    "all.cpu_model": _("hosts that cannot show the CPU model %(wanted)s: %(count)s"),
+    "all.cpu_features": _("hosts that lack CPU features (%(names)s): %(count)s"),
+    "all.labels": _("hosts without the labels %(names)s: %(count)s"),
+    "all.host_rule": _("hosts that rule %(names)s forbids: %(count)s"),
+    "all.storage_unreached": _("hosts that do not reach storage pool %(names)s: %(count)s"),
+    "all.storage": _(
+        "it asks for %(wanted_bytes)s of storage pool %(name)s, at most %(free_bytes)s are free (on %(host)s)"
+    ),
+    "all.devices": _("it asks for %(wanted)s × %(name)s, at most %(free)s are free (on %(host)s)"),
+    "all.gpu": _("hosts whose free cards do not hold its graphics (%(names)s): %(count)s"),
+    "all.cpu_reservation": _(
+        "it reserves %(wanted)s CPUs, at most %(free)s can be reserved (on %(host)s)"
+    ),
+    "all.memory": _(
+        "it asks for %(wanted_bytes)s of memory, at most %(free_bytes)s are free (on %(host)s)"
+    ),
+    "all.pool_memory": _(
+        "it asks for %(wanted_bytes)s of memory, of which its resource pool %(name)s has %(free_bytes)s left within its limit"
+    ),
+    "all.hugepages": _(
+        "it asks for %(wanted)s hugepages of %(name)s, at most %(free)s are free (on %(host)s)"
+    ),
+    "all.cores": _(
+        "it asks for %(wanted)s cores of its own, at most %(free)s are free (on %(host)s)"
+    ),
+    "all.vcpus": _("it asks for %(wanted)s vCPUs, at most %(free)s are free (on %(host)s)"),
+    "all.numa": _(
+        "hosts without a NUMA node with %(wanted)s free cores and its hugepages: %(count)s"
+    ),
+    "all.nic": _(
+        "it asks for %(wanted)s Mbit/s of network bandwidth, at most %(free)s Mbit/s are free (on %(host)s)"
+    ),
+    "all.apart": _(
+        "hosts with a machine that it must be kept apart from (rule %(names)s): %(count)s"
+    ),
+    "all.together": _("hosts without the machine that it must be kept together with: %(count)s"),
+    "all.spread": _(
+        "hosts on which its group would be in too few failure domains (rule %(names)s): %(count)s"
+    ),
+    "all.near": _(
+        "hosts in another failure domain than the machines that it must be near (rule %(names)s): %(count)s"
+    ),
+}
+
+_REFUSALS = {
+    "never_moves": _("%(machine)s never moves: its policy forbids it"),
+    "window_closed": _("%(machine)s moves only in a planned window, and none is open"),
+    "needs_approval": _("%(machine)s moves only when a person approves it"),
+    "mode_off": _("balancing is off for %(machine)s"),
+    "mode_off.ought": _("%(machine)s ought to move (%(why)s), but its balancing is off"),
+    "rejected": _("%(machine)s: a person said no to its move to %(host)s"),
+    "cooldown": _("%(machine)s moved a short time ago and rests"),
+    "no_host": _("no host takes %(machine)s: %(why)s"),
+    "no_host.other": _("no other host takes %(machine)s: %(why)s"),
+    "no_host.now": _("%(machine)s: %(reason)s; no host takes it now: %(why)s"),
+    "no_host.would": _("%(machine)s would find no host"),
+    "no_host.died": _("%(machine)s would find no host if %(hosts)s died"),
+    "no_host.nobody": _("%(machine)s finds no host: none is alive"),
+    "limit": _(
+        "%(machine)s: %(reason)s; the %(count)s machines that move together are more than this round may still move"
+    ),
+    "source_down": _("%(host)s is down: its machines are recovered, not moved"),
+    "source_down.nowhere": _("%(machine)s runs nowhere to move from"),
+    "source_suspect": _("%(host)s does not answer at the moment: nothing moves from there"),
+    "autonomous": _(
+        "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it"
+    ),
+    "unprotected": _("%(machine)s is not protected: it waits for %(host)s"),
+    "together": _("%(machine)s waits for a machine with which it is kept together"),
+    "together.move": _("%(names)s must move together to one host"),
+    "dependency": _("%(machine)s starts after %(names)s, which cannot be started"),
+    "dependency.no_host": _("%(machine)s starts after %(name)s, which has no host"),
+    "dependency.down": _("%(machine)s starts after %(name)s, whose host %(host)s is down"),
+    "no_gain": _("%(why)s, and no move that is allowed is worth its cost and risk"),
+    "no_gain.cpus": _("%(names)s above %(threshold_ratio)s of its CPUs"),
+    "no_gain.memory": _("%(names)s above %(threshold_ratio)s of its memory"),
+    "no_gain.uneven": _("the hosts are unevenly loaded"),
+    "spare": _("%(machine)s to %(host)s would leave no room for %(count)s hosts to die"),
+    "not_sustained": _("the imbalance has lasted %(count)s of %(limit)s rounds"),
+    "moves_running": _("moves under way: %(count)s; the next round decides"),
+    "blocked": _("%(machine)s to %(host)s: %(why)s"),
+    "blocked.order": _("no order of moves makes room for it in time"),
+    "blocked.failed": _("%(machine)s: its migration failed and is not tried again"),
+}
+
+_MOVES = {
+    "move.drain": _("%(host)s is being drained"),
+    "move.room": _("makes room for %(machine)s"),
+    "move.rule": _("it must not be on %(host)s: %(why)s"),
+    "move.apart": _("kept apart from another machine on %(host)s"),
+    "move.spread": _("its group is in too few failure domains"),
+    "move.near": _("it is far from the machines that it must be near"),
+    "move.together": _("it is kept together with a machine on another host"),
+    "move.hot_cpus": _(
+        "%(host)s has been above %(threshold_ratio)s of its CPUs for %(count)s rounds"
+    ),
+    "move.hot_memory": _(
+        "%(host)s has been above %(threshold_ratio)s of its memory for %(count)s rounds"
+    ),
+    "move.uneven_cpus": _("%(host)s carries more than its share"),
+    "move.uneven_memory": _("%(host)s carries more than its share of memory"),
+    "move.promised": _(
+        "%(host)s has promised more than %(threshold_ratio)s of its memory for %(count)s rounds, and would be full if guests took what is theirs"
+    ),
+    "move.cpus": _(
+        "%(machine)s takes %(taken)s cores to %(host)s: %(before_ratio)s → %(after_ratio)s here, %(then_before_ratio)s → %(then_after_ratio)s there"
+    ),
+    "move.memory": _(
+        "%(machine)s takes %(taken_bytes)s in use to %(host)s: %(before_ratio)s → %(after_ratio)s here, %(then_before_ratio)s → %(then_after_ratio)s there"
+    ),
+    "move.memory_promised": _(
+        "%(machine)s takes %(taken_bytes)s of it to %(host)s: %(before_ratio)s → %(after_ratio)s here, %(then_before_ratio)s → %(then_after_ratio)s there"
+    ),
+    "move.suffered": _("%(suffered_s)s core-seconds of its cost are what its users suffer"),
+    "move.even": _("%(host)s and %(other)s both end more even"),
+    "move.exchange": _("%(machine)s goes to %(host)s and %(other)s comes from there"),
+    "move.exchange_aside": _(
+        "%(machine)s goes to %(host)s and %(other)s comes from there, %(why)s, since neither host holds both"
+    ),
+    "move.by_way_of": _("%(machine)s by way of %(host)s"),
+    "overcommit.cpu_reservation": _(
+        "%(host)s has %(wanted)s CPUs reserved of %(free)s that can be reserved"
+    ),
+    "overcommit.memory": _(
+        "%(host)s has promised %(wanted_bytes)s of memory, it has %(free_bytes)s"
+    ),
+    "overcommit.cores": _(
+        "%(host)s has promised %(wanted)s cores to single machines, it has %(free)s"
+    ),
+    "overcommit.nic": _(
+        "%(host)s has promised %(wanted)s Mbit/s of network bandwidth, it has %(free)s Mbit/s"
+    ),
+    "overcommit.hugepages": _(
+        "%(host)s has promised %(wanted)s hugepages of %(name)s, it has %(free)s"
+    ),
+    "overcommit.storage": _(
+        "%(host)s has promised %(wanted_bytes)s of storage pool %(name)s, it has %(free_bytes)s"
+    ),
+    "overcommit.devices": _("%(host)s has promised %(wanted)s × %(name)s, it has %(free)s"),
+    "overcommit.vcpus": _("%(host)s has promised %(wanted)s vCPUs, its owner allows %(free)s"),
+    "overcommit.numa": _("%(host)s: its machines do not fit its NUMA nodes"),
+    "overcommit.gpu": _(
+        "%(host)s: its graphics cards do not hold what its machines have: %(names)s"
+    ),
+}
+
+_RULES = {
+    "rule.together": _("rule %(rule)s: kept together, and on %(count)s hosts"),
+    "rule.apart": _("rule %(rule)s: kept apart, and two are on one host"),
+    "rule.spread": _("rule %(rule)s: in %(count)s of %(wanted)s failure domains"),
+    "rule.near": _("rule %(rule)s: kept near, and in %(count)s failure domains"),
+    "rule.on_hosts": _("rule %(rule)s: also on %(names)s, which it does not name"),
+    "rule.off_hosts": _("rule %(rule)s: on %(names)s, which it forbids"),
+    "suits.service_class": _("%(machine)s is on %(host)s, which does not take class %(wanted)s"),
+    "suits.cpu_model": _("%(machine)s is on %(host)s, which cannot show the CPU model %(wanted)s"),
+    "suits.cpu_features": _("%(machine)s is on %(host)s, which lacks its CPU features: %(names)s"),
+    "suits.labels": _("%(machine)s is on %(host)s, which does not have the labels %(names)s"),
+    "suits.storage": _("%(machine)s is on %(host)s, which does not reach storage pool %(names)s"),
+}
+
+_WHY_HERE = {
+    "why.no_host": _("%(machine)s has no host; %(host)s would be cheapest"),
+    "why.nowhere": _("%(machine)s has no host, and none takes it"),
+    "why.stays": _("%(machine)s stays on %(host)s: no other host can take it"),
+    "why.best": _(
+        "%(machine)s stays on %(host)s: its best move, to %(name)s, is worth %(n_s)s core-seconds, of which %(limit_s)s must be exceeded"
+    ),
+    "why.better": _(
+        "%(machine)s would be better on %(host)s, by %(n_s)s core-seconds over %(minutes)s minutes"
+    ),
+    "why.down": _("%(machine)s is on %(host)s, which is down: it is recovered, not moved"),
+    "why.suspect": _(
+        "%(machine)s is on %(host)s, which does not answer at the moment: nothing moves from there"
+    ),
+}
+
+_NOTES = {
+    "note.no_host": _("the machine is on no host any more"),
+    "note.on_host": _("the machine is on %(host)s now"),
+    "note.later_host": _("a later round wants it on %(host)s"),
+    "note.mode": _("another mode holds for it now: %(mode)s"),
+    "note.other_moves": _("a later round wants it with other moves than before"),
+    "note.over": _("what it was for is over"),
+    "note.plan_gone": _("another machine of its plan is not there any more"),
+    "note.off": _("balancing was switched off"),
+    "note.of": _("%(machine)s: %(why)s"),
+    "note.waits": _("it waits for other moves; a later round decides anew"),
+    "note.stopped": _("stopped by %(person)s"),
+    "note.gone": _("on no host any more: %(names)s"),
+    "note.others": _("other moves are under way: %(names)s"),
+    "note.not_automatic": _("its machines are not moved automatically any more"),
+    "note.for_person": _("a move waits for a person: %(names)s"),
+    "note.in_shadow": _("shadow only notes the move: %(names)s"),
+    "note.mended": "%(names)s",
+    "note.host_state": _("%(host)s is %(state)s: machines leave only a host that answers"),
+    "note.not_in_pool": _("%(host)s is no longer in the pool"),
+    "note.not_yet": _("%(host)s does not answer yet"),
+    "note.taken_back": _("%(host)s was taken back by hand"),
+    "note.to_be_stopped": _("%(machine)s is to be stopped: it waits for its host"),
+    "note.to_be_absent": _("%(machine)s is to be removed: it waits for its host"),
+}
+
+#: A sentence of nobody's table: an error of a host, a person's words.
+_OTHERS = {"text": "%(text)s"}
+
+SENTENCES: dict[str, str] = (
+    _ON_ONE_HOST | _ON_ALL_HOSTS | _REFUSALS | _MOVES | _RULES | _WHY_HERE | _NOTES | _OTHERS
+)
