@@ -55,6 +55,9 @@ def _metrics() -> Iterator[str]:
 def _commands(command: click.Command, path: str) -> Iterator[str]:
     words = (command.help or "").strip().split("\n")[0]
     if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            # It does something itself too.
+            yield f"| `{path}` | {words} |"
         context = click.Context(command)
         for name in sorted(command.list_commands(context)):
             child = command.get_command(context, name)

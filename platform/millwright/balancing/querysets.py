@@ -9,6 +9,9 @@ from django.db.models import Exists, OuterRef, Prefetch, Q
 
 from millwright.accounts.permissions import own_projects, sees_everything
 
+#: Machines whose moves are looked up one by one; of more the database joins.
+MOST_NAMED = 500
+
 
 class RuleQuerySet(models.QuerySet):
     def for_user(self, user: Any) -> Self:
@@ -58,16 +61,25 @@ class RecommendationQuerySet(models.QuerySet):
 
     def about(self, text: str) -> Self:
         """Those whose machine, or a host, or a machine of the same plan has the text in its name."""
+        from millwright.environments.models import Machine
+        from millwright.inventory.models import Host
+
         line, slash, name = text.rpartition("/")
         if slash:
             # As machines are written: environment/machine.
-            there = Q(machine__environment__name__icontains=line, machine__name__icontains=name)
+            called = Q(environment__name__icontains=line, name__icontains=name)
         else:
-            there = Q(machine__environment__name__icontains=text)
-            there |= Q(machine__name__icontains=text)
-        there |= Q(source__name__icontains=text) | Q(destination__name__icontains=text)
-        plans = self.model.objects.filter(there, plan=OuterRef("plan"))
-        return self.filter(there | Q(Exists(plans)))
+            called = Q(environment__name__icontains=text) | Q(name__icontains=text)
+        # Names first: machines and hosts are few beside their moves, which have indexes by them.
+        machines = list(Machine.objects.filter(called).values_list("pk", flat=True)[:MOST_NAMED])
+        hosts = list(Host.objects.filter(name__icontains=text).values_list("pk", flat=True))
+        there = Q(machine__in=machines) | Q(source__in=hosts) | Q(destination__in=hosts)
+        if len(machines) == MOST_NAMED:
+            there |= Q(machine__in=Machine.objects.filter(called))
+        plans = self.model.objects.filter(there).exclude(plan=None).order_by()
+        return self.filter(
+            there | Q(plan__in=list(plans.values_list("plan", flat=True).distinct()))
+        )
 
     def with_names(self) -> Self:
         """With what they name."""

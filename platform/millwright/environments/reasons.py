@@ -6,6 +6,7 @@ They are written once, in English, by processes that serve everybody; what peopl
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext
@@ -39,10 +40,16 @@ def _pattern(sentence: str) -> re.Pattern[str]:
 _KNOWN = tuple((_pattern(written), read) for written, read in SENTENCES)
 
 
+def number(value: float, decimals: int) -> str:
+    """The number, rounded, with the decimal sign of the language that is active."""
+    # Django cuts what it is not told to show.
+    return str(number_format(Decimal(f"{value:.{decimals}f}"), decimals))
+
+
 def said(text: str) -> str:
     """The sentence in the language that is active; what is none of Millwright's own comes back as it is."""
     if isinstance(text, Said) and text.parts:
-        return read(text.parts, gettext, number_format)
+        return read(text.parts, gettext, number)
     for pattern, words in _KNOWN:
         if match := pattern.fullmatch(text):
             facts = match.groupdict()

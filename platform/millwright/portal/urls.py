@@ -128,6 +128,7 @@ urlpatterns = [
     path("pool/<slug:name>/", pool.host, name="host"),
     path("balancing/", balancing.balancing, name="balancing"),
     path("balancing/earlier/", balancing.earlier, name="balancing_earlier"),
+    path("balancing/rounds/", balancing.rounds, name="balancing_rounds"),
     path("balancing/calendar/", calendar.calendar, name="calendar"),
     path("balancing/calendar/line/", calendar.line, name="calendar_line"),
     path("balancing/calendar/check/", calendar.check, name="calendar_check"),

@@ -145,7 +145,13 @@ def test_rounds_carry_it_on_to_maintenance(plant: Plant, machines: list[Machine]
     # The other one failed: it is named, and left to a person.
     moves.filter(machine=machines[1]).update(state="failed", error="no route")
     assert draining.drain_round() == 0
-    assert HostDrain.objects.get().blockers == [{"machine": str(machines[1]), "why": "no route"}]
+    assert HostDrain.objects.get().blockers == [
+        {
+            "machine": str(machines[1]),
+            "why": "no route",
+            "parts": [{"code": "text", "facts": {"text": "no route"}}],
+        }
+    ]
     _arrived(machines[1], other)
     assert draining.drain_round() == 0
     drain = HostDrain.objects.get()
@@ -212,8 +218,9 @@ def test_of_a_host_that_does_not_answer_the_page_says_so_and_offers_no_drain(
         host.refresh_from_db()
         plan = draining.preview(host)
         assert (plan.moves, plan.seconds) == ((), 0.0)
+        state = "down" if health == "down" else "not answering at the moment"
         assert [row.why for row in plan.blockers] == [
-            f"{host.name} is {health}: machines leave only a host that answers"
+            f"{host.name} is {state}: machines leave only a host that answers"
         ]
         with pytest.raises(ValidationError, match="only a host that answers"):
             draining.start(plant.operator, host, approve=True)

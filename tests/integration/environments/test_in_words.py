@@ -109,8 +109,8 @@ def _pages(plant: Plant, machine: Machine) -> list[str]:
         "/balancing/",
         "/balancing/earlier/",
         f"/machines/{machine.pk}/place/",
-        f"/hosts/{host}/",
-        f"/hosts/{host}/drain/",
+        f"/pool/{host}/",
+        f"/pool/{host}/drain/",
         f"/rolling-drains/{drain.pk}/",
     ]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import permissions, serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from millwright.api.bases import PoolPermission, Readable
+from millwright.api.pagination import Pages
 from millwright.api.saying import KeptReason, KeptText, PartOutput, SaidField
-from millwright.balancing import hours, recommending, reporting
+from millwright.balancing import history, hours, recommending, reporting
 from millwright.balancing.models import Balancer, BalanceRound, MovePlan, Recommendation
 
 from .environments import ReasonInput, _reason
@@ -221,6 +223,48 @@ class HeatChangeOutput(serializers.Serializer):
     touched = serializers.BooleanField()
 
 
+class RoundReasonOutput(serializers.Serializer):
+    """Why no more was done: a `title` in the caller's language, and how often."""
+
+    code = serializers.CharField(allow_blank=True)
+    title = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class RoundSummary(serializers.ModelSerializer):
+    """A round's numbers: `reasons` why no more was done, `broken`: how many rules and amounts did not hold."""
+
+    reasons = serializers.SerializerMethodField()
+
+    class Meta:
+        model = BalanceRound
+        fields = ("at", "mode", "level", "moves", "figures", "reasons", "broken")
+        read_only_fields = fields
+
+    @extend_schema_field(RoundReasonOutput(many=True))
+    def get_reasons(self, row: BalanceRound) -> Any:
+        return RoundReasonOutput(reporting.reasons(row, texts=0), many=True).data
+
+
+def _parameters(states: str) -> list[OpenApiParameter]:
+    """What a history is asked by."""
+    day = "A day like 2026-05-04 or a time like 2026-05-04T06:00, without a zone in the plant's own"
+    return [
+        OpenApiParameter("from", str, description=f"{day}; begin of the period."),
+        OpenApiParameter("to", str, description=f"{day}; its end, a day counts whole."),
+        OpenApiParameter("mode", str, enum=tuple(history.MODES), description="real: not shadow."),
+        OpenApiParameter("state", str, description=states),
+    ]
+
+
+class RoundPages(Pages):
+    """Rounds by their moment, of which there is one each."""
+
+    def get_ordering(self, request: HttpRequest, queryset: Any, view: Any) -> tuple[str, ...]:
+        """Newest first; not as the moves of the same door."""
+        return ("-at",)
+
+
 class RecommendationViewSet(Readable):
     """Moves that rounds decided, newest first, with reason, numbers and what became of them."""
 
@@ -229,9 +273,40 @@ class RecommendationViewSet(Readable):
     )
     serializer_class = RecommendationSerializer
     permission_classes = (permissions.IsAuthenticated, PoolPermission)
-    filterset_fields = ("state", "mode", "why")
-    cursor_ordering = ("-created_at", "pk")
+    filterset_fields = ("state", "why")
+    cursor_ordering = ("-created_at", "-pk")
     ordering_fields = ("created_at",)
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        """By period, pool, machine and mode too."""
+        rows = super().filter_queryset(queryset)
+        if self.action != "list":
+            return rows
+        return history.moves(rows, history.asked(self.request.query_params, history.outcomes()))
+
+    @extend_schema(
+        parameters=[
+            *_parameters("What became of them."),
+            OpenApiParameter("pool", str, description="A resource pool, with those below it."),
+            OpenApiParameter("machine", str, description="Written as environment/machine."),
+        ]
+    )
+    def list(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """Newest first; of a period, a resource pool, a machine, a mode, an outcome."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        parameters=_parameters(
+            "moves: some were decided; nothing: none; broken: a rule or an amount did not hold."
+        ),
+        responses={200: RoundSummary(many=True)},
+    )
+    @action(detail=False, methods=["get"], pagination_class=RoundPages, filter_backends=())
+    def rounds(self, request: HttpRequest) -> Response:
+        """The rounds of the last 14 days, newest first; of a period, a mode, an outcome."""
+        rows = history.rounds(history.asked(request.query_params, history.ROUNDS))
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(RoundSummary(page, many=True).data)
 
     @extend_schema(request=ApproveMoveInput, responses={200: RecommendationSerializer})
     @action(detail=True, methods=["post"])

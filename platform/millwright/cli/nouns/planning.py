@@ -13,6 +13,7 @@ import click
 
 from millwright.cli.errors import CliError
 from millwright.cli.nouns import snapshots
+from millwright.cli.nouns.balance_history import history
 from millwright.cli.output import format_option, show_json, show_rows
 from millwright.core import balancing as core
 
@@ -62,7 +63,7 @@ def now_option(function: F) -> F:
     )(function)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @snapshot_option
 @click.option(
     "--state",
@@ -72,17 +73,25 @@ def now_option(function: F) -> F:
 @click.option("--lasting", is_flag=True, help="Take an imbalance as one that has lasted.")
 @now_option
 @format_option
+@click.pass_context
 def balance(
-    snapshot: str | None, state: Path | None, lasting: bool, now: str | None, form: str
+    context: click.Context,
+    snapshot: str | None,
+    state: Path | None,
+    lasting: bool,
+    now: str | None,
+    form: str,
 ) -> None:
     """One balancing round: which machines move, why, and what it brings. Moves nothing.
 
     An imbalance is acted upon when it has lasted for `settings.sustain_rounds`: give --state for
     rounds that follow each other, or --lasting. What the plant's own rounds decided:
-    millwright recommendation list.
+    millwright balance history, millwright recommendation list.
 
     Example: millwright balance --snapshot plant.json --lasting
     """
+    if context.invoked_subcommand is not None:
+        return
     before = snapshots.read_state(state)
     plant = snapshots.plant(snapshot, now)
     made = core.balance(_lasting(plant) if lasting else plant, before)
@@ -92,6 +101,9 @@ def balance(
         show_json(asdict(made) | {"moves": _moves(made.moves)})
         return
     _tell_round(made)
+
+
+balance.add_command(history)
 
 
 @click.command()
@@ -224,7 +236,7 @@ def capacity(
     for host, count in made.per_host.items():
         click.echo(f"  {host}: {count}")
     for what, count in made.limited_by.items():
-        click.echo(f"  {what} runs out first on {count} hosts")
+        click.echo(f"  {core.runs_out(what)}: first to run out on {count} hosts")
     if made.days_left is not None:
         click.echo(f"full in {made.days_left:.1f} days at {growth:g} a day")
     click.echo(f"{made.with_one_more} would fit with one more host like {made.more_host or '-'}")

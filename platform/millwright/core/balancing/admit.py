@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .answers import Admission, FailureVerdict, HostAnswer, Placed
+from .answers import Admission, Code, FailureVerdict, HostAnswer, Placed
 from .failure import verdict
 from .frame import Frame
 from .lacks import lacks_on

@@ -55,6 +55,8 @@ def lacks_of_all(state: State, unit: int, codes: Iterable[Code]) -> Said:
         if where and not rows:
             key, facts = _facts(state, unit, where[0], code)
             told.append(say(f"all.{key}", count=len(where), **facts))
+    if not told:
+        return say("no_host.alone" if len(frame.hosts) < 2 else "no_host.rejected")
     return together(told)
 
 

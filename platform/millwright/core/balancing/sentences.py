@@ -157,6 +157,8 @@ _REFUSALS = {
     "no_host": _("no host takes %(machine)s: %(why)s"),
     "no_host.other": _("no other host takes %(machine)s: %(why)s"),
     "no_host.now": _("%(machine)s: %(reason)s; no host takes it now: %(why)s"),
+    "no_host.alone": _("there is no other host"),
+    "no_host.rejected": _("a person said no to its moves to the hosts that could take it"),
     "no_host.would": _("%(machine)s would find no host"),
     "no_host.died": _("%(machine)s would find no host if %(hosts)s died"),
     "no_host.nobody": _("%(machine)s finds no host: none is alive"),

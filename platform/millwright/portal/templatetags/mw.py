@@ -8,7 +8,7 @@ from typing import Any
 
 from django import template
 from django.urls import reverse
-from django.utils import formats, timezone, translation
+from django.utils import timezone, translation
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString
@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from millwright.core.balancing import Said, runs_out
-from millwright.environments.reasons import said
+from millwright.environments.reasons import number, said
 from millwright.portal.words import (
     ACTIONS,
     CAUSE_WORDS,
@@ -305,7 +305,7 @@ def duration(value: dt.timedelta | float | None) -> str:
         return "–"
     seconds = value.total_seconds() if isinstance(value, dt.timedelta) else float(value)
     if seconds < 60:
-        return f"{formats.number_format(seconds, 1)} s"
+        return f"{number(seconds, 1)} s"
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     if seconds < 48 * 3600:

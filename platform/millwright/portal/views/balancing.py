@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -13,9 +14,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
-from millwright.balancing import recommending, reporting
+from millwright.balancing import history, recommending, reporting
 from millwright.balancing.filling import MOST_SPARE, HeatChange
-from millwright.balancing.models import Balancer, Recommendation
+from millwright.balancing.models import Balancer, BalanceRound, Recommendation, ResourcePool
 from millwright.core.balancing import LEVELS
 
 from . import calendar
@@ -23,8 +24,6 @@ from .base import WORDS, Bounded, attempt
 
 #: Decisions on one page, and earlier ones below them.
 A_PAGE, EARLIER = 20, 10
-#: States of what has ended, by which the earlier moves are filtered.
-ENDED = ("moved", "failed", "rejected", "superseded", "shadow")
 
 
 def _numbers(given: Any) -> dict[str, int]:
@@ -142,20 +141,69 @@ def balancing(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def earlier(request: HttpRequest) -> HttpResponse:
-    """What became of the moves that rounds decided, newest first; by state, machine and host."""
+    """What became of the moves that rounds decided, newest first; by period, pool, mode, outcome, machine and host."""
     if not may(request.user, "pool"):
         raise PermissionDenied(_("Balancing is for those who keep the pool."))
-    text, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
+    text = request.GET.get("q", "").strip()
+    known = history.outcomes(ended=True)
+    wanted, errors = _asked(request, known)
     rows: Any = recommending.entries().ended()
-    if state in ENDED:
-        rows = rows.became(state)
+    if wanted is None:
+        rows = rows.none()
+    else:
+        rows = history.moves(rows, wanted)
+        if wanted.outcome:
+            rows = rows.became(wanted.outcome)
     if text:
         rows = rows.about(text)
     context = {
         "page_obj": Bounded(rows, A_PAGE).get_page(request.GET.get("page")),
         "text": text,
-        "state": state,
-        "states": [(name, words) for name, words in Recommendation.STATES if name in ENDED],
-        "filtered": bool(text or state in ENDED),
+        "given": _given(request),
+        "errors": errors,
+        "modes": history.MODES.items(),
+        "outcomes": known.items(),
+        "pools": ResourcePool.objects.values_list("name", flat=True),
+        "filtered": bool(text) or wanted is None or wanted.anything,
     }
-    return render(request, "portal/balancing_earlier.html", context)
+    status = 200 if wanted is not None else 422
+    return render(request, "portal/balancing_earlier.html", context, status=status)
+
+
+@login_required
+def rounds(request: HttpRequest) -> HttpResponse:
+    """The rounds of the last 14 days: how many moves, how the pool stood, and why no more was done."""
+    if not may(request.user, "pool"):
+        raise PermissionDenied(_("Balancing is for those who keep the pool."))
+    wanted, errors = _asked(request, history.ROUNDS)
+    rows = BalanceRound.objects.none() if wanted is None else history.rounds(wanted)
+    page = Bounded(rows, A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page_obj": page,
+        "told": [(row, reporting.reasons(row, texts=0)) for row in page],
+        "given": _given(request),
+        "errors": errors,
+        "modes": history.MODES.items(),
+        "outcomes": history.ROUNDS.items(),
+        "filtered": wanted is None or wanted.anything,
+    }
+    status = 200 if wanted is not None else 422
+    return render(request, "portal/balancing_rounds.html", context, status=status)
+
+
+def _asked(
+    request: HttpRequest, outcomes: Mapping[str, Any]
+) -> tuple[history.Asked | None, dict[str, list[str]]]:
+    """What the history is asked for; nothing, with the errors of each field, where it cannot be read."""
+    try:
+        return history.asked(request.GET, outcomes), {}
+    except ValidationError as error:
+        return None, error.message_dict
+
+
+def _given(request: HttpRequest) -> dict[str, str]:
+    """What was typed; `begin` and `end` are of the period, whose names are words of templates."""
+    found = {
+        name: request.GET.get(name, "").strip() for name in ("pool", "machine", "mode", "state")
+    }
+    return found | {"begin": request.GET.get("from", ""), "end": request.GET.get("to", "")}

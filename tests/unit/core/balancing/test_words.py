@@ -12,9 +12,13 @@ from django.utils import translation
 from hypothesis import HealthCheck, given, settings
 from millwright.core.balancing import (
     Code,
+    Host,
+    HostState,
+    Mode,
     Plant,
     Refusal,
     Said,
+    Settings,
     Vm,
     admit,
     balance,
@@ -80,6 +84,13 @@ def test_numbers_are_written_as_the_language_writes_them() -> None:
     assert text == "it asks for 1.5 GiB of memory, 0.2 GiB are free on h1"
     with translation.override("de"):
         assert said(text) == "sie verlangt 1,5 GiB Arbeitsspeicher, 0,2 GiB sind auf h1 frei"
+    # Rounded, not cut, as in English.
+    near = say("at.memory", host="h1", wanted_bytes=1.96 * GIB, free_bytes=0.0)
+    with translation.override("en"):
+        assert said(near) == near
+        assert "2.0 GiB" in near
+    with translation.override("de"):
+        assert "2,0 GiB" in said(near)
     hot = say("move.hot_cpus", host="h1", threshold_ratio=0.8, count=3)
     with translation.override("zh-hans"):
         assert said(hot) == "h1 的 CPU 高于 80% 已有 3 轮"
@@ -125,6 +136,24 @@ def test_what_runs_out_first_has_words_in_every_language(plant: Plant) -> None:
             with translation.override(language):
                 for text in RUNS_OUT.values():
                     assert translation.gettext(text) != text
+
+
+def test_where_no_host_lacks_anything_it_is_said_why_none_takes_it() -> None:
+    """The only host of a plant, and a host to which a person said no."""
+    guest = Vm("a", 1, GIB, host="h1")
+    alone = Plant((Host("h1", 4, 8 * GIB),), (guest,))
+    assert [row.text for row in drain(alone, ["h1"]).blockers] == [
+        "no other host takes a: there is no other host"
+    ]
+    emptied = Plant(
+        (Host("h1", 4, 8 * GIB, state=HostState.DRAINING), Host("h2", 4, 8 * GIB)),
+        (guest,),
+        settings=Settings(mode=Mode.AUTOMATIC),
+    )
+    told = [row.text for row in balance(emptied, rejected={("a", "h2")}).refused]
+    assert told[-1] == (
+        "a: h1 is being drained; no host takes it now: a person said no to its moves to the hosts that could take it"
+    )
 
 
 def test_of_many_names_the_first_are_said() -> None:
