@@ -139,8 +139,8 @@ class Guest:
     ports: Ports
     machine: MachineRecord
     took: dict[str, float]
-    #: whether virsh encrypts what it sends, as ours always does
-    virsh_tls: bool = False
+    #: what virsh is told beside: to encrypt what it sends, as ours always does; over several connections
+    virsh_options: tuple[str, ...] = ()
 
     def operation(self, kind: str, **payload: Any) -> OperationRecord:
         row = OperationRecord(
@@ -170,7 +170,7 @@ class Guest:
         begun = time.monotonic()
         subprocess.run(
             ["virsh", "-q", "-c", uris[0], "migrate", "--live", "--persistent", "--undefinesource",
-             *(["--tls"] if self.virsh_tls else []), self.machine.domain_name, uris[1]],
+             *self.virsh_options, self.machine.domain_name, uris[1]],
             check=True, timeout=600, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         took = time.monotonic() - begun
@@ -285,6 +285,9 @@ def main() -> None:
         action="store_true",
         help="let virsh encrypt the guest's memory too, as ours always does",
     )
+    parser.add_argument(
+        "--parallel", type=int, default=0, help="let virsh send over so many connections; 0: one"
+    )
     parser.add_argument("--settle", type=float, default=3.0, help="seconds before and after a move")
     asked = parser.parse_args()
     rows: dict[str, list[dict[str, float]]] = {"ours": [], "virsh": []}
@@ -293,7 +296,10 @@ def main() -> None:
         with guest(lab, asked.dirty) as made:
             poller = Poller(made.store.machines[made.machine.id].address or "")
             poller.begin(180.0)
-            made.virsh_tls = asked.tls
+            made.virsh_options = ("--tls",) if asked.tls else ()
+            if asked.parallel:
+                several = ("--parallel", "--parallel-connections", str(asked.parallel))
+                made.virsh_options += several
             try:
                 # There and back once: both hosts have the image then, which a plain migration does not bring.
                 for name in (made.plan.hosts[1].name, made.plan.hosts[0].name):
