@@ -173,7 +173,9 @@ def fits(
     """
     version = check(template, size, growth=growth, spare=spare)
     wanted, kind = size_of(version.spec, size), ServiceClass(version.spec["class"])
-    takes = Held(None, wanted.memory_bytes, wanted.disk_bytes, requires_of(version.spec))
+    needs = requires_of(version.spec)
+    binds = bool(needs.hugepage_bytes and wanted.realtime_cores) and kind is ServiceClass.REALTIME
+    takes = Held(None, wanted.memory_bytes, wanted.disk_bytes, needs, binds=binds)
     vm = Vm(
         name="one more",
         vcpus=wanted.vcpus,

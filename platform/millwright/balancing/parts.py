@@ -16,7 +16,7 @@ from typing import Any
 from django.db.models import Q
 
 from millwright.catalog.models import TemplateVersion
-from millwright.core.balancing import Gpu, Plant, within
+from millwright.core.balancing import Gpu, Node, Plant, within
 from millwright.core.lifecycle import ServiceClass
 from millwright.core.placement import StartedCpu
 from millwright.environments.sizes import DEFAULT_POOL, Requires, disruption_of, requires_of
@@ -45,6 +45,10 @@ class Held:
     needs: Requires
     #: the CPU that it was started with, as far as it runs and that is known
     cpu: StartedCpu = NO_CPU
+    #: NUMA nodes of its host to which its memory is bound
+    nodes: tuple[int, ...] = ()
+    #: its pages must be in the NUMA node of its cores, wherever it is placed
+    binds: bool = False
 
 
 def needs_by_version() -> dict[int, Requires]:
@@ -71,6 +75,9 @@ class Parts:
         self._pages: dict[str | None, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self._disks: dict[str | None, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._paged: dict[str | None, int] = defaultdict(int)
+        #: of each host whose nodes are told their numbers, in the model's order
+        self._numbers: dict[str, list[int]] = {}
+        self._bound: dict[tuple[str | None, int, int], int] = defaultdict(int)
         self._all_pages: dict[int, int] = defaultdict(int)
         self._all_disks: dict[str, int] = defaultdict(int)
         self._all_bandwidth = 0
@@ -83,6 +90,8 @@ class Parts:
                 self._pages[held.host][size] += count
                 self._all_pages[size] += count
                 self._paged[held.host] += 1
+                for node in held.nodes:
+                    self._bound[held.host, node, size] += -(-count // len(held.nodes))
             self._disks[held.host][needs.storage_pool] += held.disk_bytes
             self._all_disks[needs.storage_pool] += held.disk_bytes
             self._all_bandwidth += needs.nic_bytes_s
@@ -137,6 +146,44 @@ class Parts:
             told - equipment.pages_aside(row),
         )
 
+    def nodes(
+        self, row: HostRow, cores: Mapping[int, int], pages: Mapping[str, int]
+    ) -> tuple[Node, ...]:
+        """NUMA nodes of the host in the order of their numbers, with what of `pages` (all there are) lies in each.
+
+        Nothing where it has told of pages in one node only: then it is as if all were in one. `cores`: those that
+        are given whole, by node.
+        """
+        told = equipment.node_pages(row)
+        if told is None:
+            return ()
+        numbers = self._numbers[row.name] = sorted({*cores, *told})
+        found: dict[int, dict[str, int]] = {node: {} for node in numbers}
+        for size in sorted({size for sizes in told.values() for size in sizes}):
+            name = page_name(size)
+            left = pages.get(name, 0)
+            rows = {node: told.get(node, {}).get(size, (0, 0)) for node in numbers}
+            for node, (total, free) in rows.items():
+                sure = min(total, free + self._bound.get((row.name, node, size), 0), left)
+                found[node][name] = sure
+                left -= sure
+            # What machines hold that are bound to no node lies somewhere: it is there for them wherever it is.
+            for node, (total, _free) in rows.items():
+                more = min(left, total - found[node][name])
+                found[node][name] += more
+                left -= more
+        return tuple(
+            Node(cores.get(node, 0), {name: count for name, count in found[node].items() if count})
+            for node in numbers
+        )
+
+    def seat(self, held: Held) -> int | None:
+        """The node of its host to which the machine is bound, as the model counts them; after `nodes` of that host."""
+        numbers = self._numbers.get(held.host or "", [])
+        if not held.binds or len(held.nodes) != 1 or held.nodes[0] not in numbers:
+            return None
+        return numbers.index(held.nodes[0])
+
     def _storage(self, row: HostRow) -> dict[str, int]:
         told = equipment.storage_free(row)
         found = dict(self._all_disks) if told is None else dict(told)
@@ -156,8 +203,11 @@ def machine(held: Held) -> dict[str, Any]:
     }
     if needs.hugepage_bytes:
         fields["hugepage"] = page_name(needs.hugepage_bytes)
-        # Its allocator takes pages from any node; what QEMU takes beside is set aside at its host.
-        fields |= {"memory_bytes": held.memory_bytes, "one_node": False}
+        # One that is bound to no node takes pages from any; what QEMU takes beside is set aside at its host.
+        fields |= {"memory_bytes": held.memory_bytes, "one_node": held.binds}
+    else:
+        # Its cores come from one node where one has enough, and from several where none has.
+        fields["one_node"] = False
     if held.disk_bytes:
         fields["disks"] = {needs.storage_pool: held.disk_bytes}
     if needs.gpus:

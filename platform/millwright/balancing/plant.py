@@ -35,7 +35,7 @@ from millwright.core.lifecycle import (
 from millwright.core.placement import StartedCpu as Cpu
 from millwright.core.placement import most_vcpus
 from millwright.core.sla.intervals import Interval
-from millwright.core.topology import CpuRole
+from millwright.core.topology import CpuRole, Topology
 from millwright.environments.models import DemandSample, Machine, Move, StartedCpu
 from millwright.environments.placement import cpu_of
 from millwright.environments.sizes import Requires
@@ -156,6 +156,7 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
                 dirty_bytes_s=dirty_bytes_s(row[-1], now),
                 disruption=_disruption(row, suffered),
                 # A shared disk stays where it is; of a local one what was found written is copied.
+                node=parts.seat(takes),
                 copied_bytes=0 if takes.host in shared else int(row[-1].get("disk_bytes", 0)),
             )
             for row, takes in zip(machines, held, strict=True)
@@ -201,14 +202,19 @@ def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
     held = [_held(row, needs, cpus, lost) for row in rows]
     parts, roles = Parts(held), dict[str, dict[str, int]]()
     return tuple(_host(row, cells, roles, parts) for row in hosts), [
-        (row[0], _vm(row, takes, NOTHING)) for row, takes in zip(rows, held, strict=True)
+        (row[0], _vm(row, takes, NOTHING, node=parts.seat(takes)))
+        for row, takes in zip(rows, held, strict=True)
     ]
 
 
-def placed(machine: Machine, host: str, cores: int) -> Vm:
-    """A machine that is about to be placed there with so many cores of its own. One query."""
+def placed(machine: Machine, host: str, cores: int, *, binds: bool = False) -> Vm:
+    """A machine that is about to be placed there with so many cores of its own. One query.
+
+    `binds`: its pages lie in the NUMA node of its cores.
+    """
     row = Machine.objects.values_list(*_MACHINE).get(pk=machine.pk)
-    return _vm(row, _held(row, needs_by_version(), {}, ()), NOTHING, host=host, cores=cores)
+    takes = replace(_held(row, needs_by_version(), {}, ()), binds=binds)
+    return _vm(row, takes, NOTHING, host=host, cores=cores)
 
 
 def _held(
@@ -221,7 +227,9 @@ def _held(
     host, memory = row[6], row[5]
     runs = observed in (MachineObserved.RUNNING, MachineObserved.MIGRATING) and host not in lost
     known = cpus.get(cpu, NO_CPU) if runs else NO_CPU
-    return Held(host, memory, disk, needs.get(version, Requires()), known)
+    takes, assignment = needs.get(version, Requires()), row[8]
+    nodes = tuple(assignment.get("memory_nodes", ())) if takes.hugepage_bytes else ()
+    return Held(host, memory, disk, takes, known, nodes, binds=len(nodes) == 1)
 
 
 def _demand(now: dt.datetime) -> dict[UUID, Demand]:
@@ -269,6 +277,7 @@ def _host(
     row: HostRow, cells: frozenset[str], known: dict[str, dict[str, int]], parts: Parts
 ) -> Host:
     roles, has = _roles(row, known), parts.host(row)
+    cores = {int(key[len(_CORES) :]): n for key, n in roles.items() if key.startswith(_CORES)}
     aside = reserved_bytes(row.policy)
     return Host(
         name=row.name,
@@ -283,8 +292,13 @@ def _host(
         domain=str(row.labels.get("domain", "")),
         labels=host_labels(row, cells),
         memory_aside_bytes=aside + has.pop("memory_aside"),
+        nodes=parts.nodes(row, cores, has["hugepages"]),
         **has,
     )
+
+
+#: Before a NUMA node's number: cores in it that are given whole.
+_CORES = "cores of node "
 
 
 def _roles(row: HostRow, known: dict[str, dict[str, int]]) -> dict[str, int]:
@@ -296,12 +310,23 @@ def _roles(row: HostRow, known: dict[str, dict[str, int]]) -> dict[str, int]:
         counted: dict[str, int] = defaultdict(int)
         for cpu in topology.cpus:
             counted[str(topology.role(cpu.id))] += 1
+        for node, cores in node_cores(topology).items():
+            counted[f"{_CORES}{node}"] = cores
         known[kind] = {
             **counted,
             "shared": len(topology.shared),
             "cores": len(topology.whole_cores),
         }
     return known[kind]
+
+
+def node_cores(topology: Topology) -> dict[int, int]:
+    """By NUMA node how many cores are given whole; also nodes that have none."""
+    nodes = {cpu.id: cpu.node for cpu in topology.cpus}
+    found = dict.fromkeys(nodes.values(), 0)
+    for lead in topology.whole_cores:
+        found[nodes[lead]] += 1
+    return found
 
 
 def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:

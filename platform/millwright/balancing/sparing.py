@@ -421,7 +421,7 @@ def _millicores(cpus: float) -> int:
 
 def standing_machine(machine: Any) -> Callable[[HostVerdict], Vm]:
     """A machine that has no host yet, as it would stand on one."""
-    return lambda verdict: placed(machine, verdict.host, _cores(verdict))
+    return lambda verdict: placed(machine, verdict.host, _cores(verdict), binds=_binds(verdict))
 
 
 def standing_request(request: Any, size: Any) -> Callable[[HostVerdict], Vm]:
@@ -430,7 +430,13 @@ def standing_request(request: Any, size: Any) -> Callable[[HostVerdict], Vm]:
     kind = ServiceClass(spec["class"])
 
     def standing(verdict: HostVerdict) -> Vm:
-        takes = Held(verdict.host, size.memory_bytes, size.disk_bytes, requires_of(spec))
+        takes = Held(
+            verdict.host,
+            size.memory_bytes,
+            size.disk_bytes,
+            requires_of(spec),
+            binds=_binds(verdict),
+        )
         vm = Vm(
             name="asked for",
             vcpus=size.vcpus,
@@ -443,6 +449,10 @@ def standing_request(request: Any, size: Any) -> Callable[[HostVerdict], Vm]:
         return replace(vm, **machine(takes))
 
     return standing
+
+
+def _binds(verdict: HostVerdict) -> bool:
+    return verdict.assignment is not None and len(verdict.assignment.memory_nodes) == 1
 
 
 def _cores(verdict: HostVerdict) -> int:

@@ -18,4 +18,5 @@ def read_assignment(data: Mapping[str, Any]) -> CpuAssignment | None:
         parse_cpu_list(data["emulator"]),
         {int(index): parse_cpu_list(cpus) for index, cpus in data["claims"].items()},
         tuple(data.get("unmet", ())),
+        frozenset(data.get("memory_nodes", ())),
     )

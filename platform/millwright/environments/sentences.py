@@ -102,6 +102,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("hugepages of %(pages)s: %(wanted)s wanted, %(free)s free"),
     ),
     (
+        "NUMA nodes: none has %(cores)s free cores and %(wanted)s free hugepages of %(pages)s",
+        _("NUMA nodes: none has %(cores)s free cores and %(wanted)s free hugepages of %(pages)s"),
+    ),
+    (
         "the host's CPU has not all that is wanted: %(names)s",
         _("the host's CPU has not all that is wanted: %(names)s"),
     ),
@@ -200,6 +204,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ),
     ("no CPU shares", _("no CPU shares")),
     ("memory is not locked", _("memory is not locked")),
+    (
+        "its memory may lie in another NUMA node than its cores",
+        _("its memory may lie in another NUMA node than its cores"),
+    ),
     ("no hugepages", _("no hugepages")),
     (
         "not known whether the host has it: %(names)s",

@@ -111,6 +111,17 @@ def pages(host: Host, which: str = "total") -> Mapping[int, int] | None:
     return found
 
 
+def node_pages(host: Host) -> Mapping[int, Mapping[int, tuple[int, int]]] | None:
+    """Hugepages by NUMA node and size in bytes: in total, and free of use; None: not known, or in one node only."""
+    rows = part(host, "pages")
+    if rows is None or len({row.get("node", 0) for row in rows}) < 2:
+        return None
+    found: dict[int, dict[int, tuple[int, int]]] = {}
+    for row in rows:
+        found.setdefault(row["node"], {})[row["size_bytes"]] = (row["total"], row["free"])
+    return found
+
+
 def pages_bytes(host: Host) -> int:
     """Memory that is set aside for hugepages; nobody has it as ordinary memory."""
     return sum(size * count for size, count in (pages(host) or {}).items())

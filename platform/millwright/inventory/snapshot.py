@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
     HostAdministration,
     HostHealth,
+    MachineObserved,
 )
 from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
@@ -22,6 +23,7 @@ from .equipment import (
     cpu_features,
     cpu_model,
     nic_bytes_s,
+    node_pages,
     pages,
     pages_aside,
     pages_bytes,
@@ -33,6 +35,8 @@ from .models import Cell, CpuClaim, DeviceClaim, Host
 DEFAULT_RESERVED_BYTES = 512 * 2**20
 #: What QEMU takes beside the guest's own memory.
 OVERHEAD_BYTES = 192 * 2**20
+#: States in which a machine's pages are in use on its host.
+_RUN = (MachineObserved.RUNNING, MachineObserved.MIGRATING)
 #: A policy's lists of CPUs.
 _ROLES = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
 #: What of a policy a topology depends on.
@@ -164,6 +168,7 @@ def snapshot(
                 promised.get(host.pk, {}),
                 cells,
                 needs.paged.get(host.pk, {}),
+                needs.bound.get(host.pk, {}),
                 given[host.pk],
                 needs.bandwidth.get(host.pk, 0),
                 None if used is None else used.get(host.name, 0.0),
@@ -181,6 +186,10 @@ class _Needs:
         default_factory=lambda: defaultdict(lambda: defaultdict(int))
     )
     bandwidth: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    #: pages of machines that are bound to NUMA nodes, by node and size: of all of them, and of those that run
+    bound: dict[int, dict[tuple[int, int], list[int]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    )
 
 
 def _needs(placed: Any, arriving: Any) -> _Needs:
@@ -199,17 +208,38 @@ def _needs(placed: Any, arriving: Any) -> _Needs:
         return found
     rows = [
         *placed.filter(template_version__in=wants).values_list(
-            "host", "template_version", "memory_bytes"
+            "host", "template_version", "memory_bytes", "cpu_assignment", "observed"
         ),
-        *arriving.filter(machine__template_version__in=wants).values_list(
-            "destination", "machine__template_version", "machine__memory_bytes"
+        *(
+            # Nothing of it runs there yet.
+            (*row, "")
+            for row in arriving.filter(machine__template_version__in=wants).values_list(
+                "destination",
+                "machine__template_version",
+                "machine__memory_bytes",
+                "cpu_assignment",
+            )
         ),
     ]
-    for host, version, memory in rows:
+    for host, version, memory, assignment, observed in rows:
         if size := wants[version].hugepage_bytes:
             found.paged[host][size] += memory
+            for node, count in pages_by_node(assignment, memory, size).items():
+                held = found.bound[host][node, size]
+                held[0] += count
+                held[1] += count if observed in _RUN else 0
         found.bandwidth[host] += wants[version].nic_bytes_s
     return found
+
+
+def pages_by_node(assignment: Mapping[str, Any], memory_bytes: int, size: int) -> dict[int, int]:
+    """Pages of a machine by the NUMA nodes to which it is bound; nothing: it is bound to none.
+
+    Of several nodes each has its part: the kernel takes from where there are any.
+    """
+    nodes = assignment.get("memory_nodes") or ()
+    count = -(-memory_bytes // size)
+    return {node: -(-count // len(nodes)) for node in nodes}
 
 
 def bandwidth_reserved(hosts: Collection[int]) -> dict[int, int]:
@@ -244,6 +274,7 @@ def _host(
     promised: dict[str, Any],
     cells: frozenset[str],
     paged: dict[int, int],
+    bound: Mapping[tuple[int, int], Sequence[int]],
     given: set[str],
     bandwidth: int,
     used: float | None,
@@ -275,6 +306,7 @@ def _host(
         overcommit_ratio=overcommit_ratio(host.policy),
         labels=host.labels,
         hugepages_free=_pages_free(host, paged),
+        node_pages_free=_node_pages_free(host, bound),
         cpu_model=cpu_model(host),
         cpu_features=cpu_features(host),
         storage_free=storage_free(host),
@@ -293,6 +325,23 @@ def _pages_free(host: Host, paged: dict[int, int]) -> dict[int, int] | None:
         size: min(free[size], count - -(-paged.get(size, 0) // size))
         for size, count in total.items()
     }
+
+
+def _node_pages_free(
+    host: Host, bound: Mapping[tuple[int, int], Sequence[int]]
+) -> dict[int, dict[int, int]] | None:
+    """As `_pages_free` for each NUMA node: less what is bound to it, and what others were found to use of it."""
+    told = node_pages(host)
+    if told is None:
+        return None
+    found: dict[int, dict[int, int]] = {}
+    for node, sizes in told.items():
+        found[node] = {}
+        for size, (total, free) in sizes.items():
+            promised, running = bound.get((node, size), (0, 0))
+            others = max(0, total - free - running)
+            found[node][size] = max(0, total - promised - others)
+    return found
 
 
 def _cards_free(host: Host, given: set[str]) -> tuple[Card, ...] | None:

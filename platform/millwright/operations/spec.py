@@ -99,6 +99,7 @@ def domain_spec(
         disks=(DiskSpec(path=disk),) if disk else (),
         nics=nics,
         emulator_cpus=assignment.emulator_cpus,
+        memory_nodes=assignment.memory_nodes if tuning.hugepage_bytes else frozenset(),
         tuning=tuning,
         oem_strings=tuple(
             f"io.systemd.credential:{name}={text}"

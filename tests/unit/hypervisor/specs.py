@@ -66,6 +66,11 @@ BASE = DomainSpec(
 #: What each golden file shows.
 CASES: dict[str, tuple[ServiceClass, frozenset[ProbeKind], dict[str, Any]]] = {
     "realtime_full_host": (ServiceClass.REALTIME, frozenset(ProbeKind), {}),
+    "realtime_in_a_node": (
+        ServiceClass.REALTIME,
+        frozenset(ProbeKind),
+        {"hugepage_bytes": 2 * MIB, "memory_nodes": frozenset({1})},
+    ),
     "realtime_emulated_fifo": (
         ServiceClass.REALTIME,
         frozenset({ProbeKind.FIFO, ProbeKind.NWFILTER}),

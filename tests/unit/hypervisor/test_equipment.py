@@ -147,6 +147,31 @@ def test_pages_are_taken_by_what_runs_and_none_are_given_twice(pool: FakePool) -
         host.start(specs[1].uuid)  # type: ignore[attr-defined]
 
 
+def test_who_is_bound_to_a_node_finds_its_pages_there_or_does_not_start(pool: FakePool) -> None:
+    host, size = pool.host("h1"), 2**30
+    host.parts.hugepages, host.parts.more_nodes = {size: 3}, {1: {size: 2}}
+    specs = [
+        _ready(
+            host,
+            uuid=type(BASE.uuid)(int=number),
+            name=f"mw-a-{number}",
+            memory_bytes=2 * size,
+            tuning=replace(BASE.tuning, hugepage_bytes=size),
+            memory_nodes=frozenset({1}),
+        )
+        for number in (1, 2)
+    ]
+    for spec in specs:
+        host.define(spec)  # type: ignore[arg-type]
+    host.start(specs[0].uuid)  # type: ignore[attr-defined]
+    pages = host.equipment().pages
+    assert pages is not None
+    assert [(page.node, page.total, page.free) for page in pages] == [(0, 3, 3), (1, 2, 0)]
+    # Node 0 has enough, and is not where it is bound to.
+    with pytest.raises(NoSpace, match="2 hugepages"):
+        host.start(specs[1].uuid)  # type: ignore[attr-defined]
+
+
 def test_a_card_is_given_to_one_guest_which_then_stays(pool: FakePool) -> None:
     host = pool.host("h1")
     card = parse_gpu(_xml(CARD))
@@ -207,6 +232,11 @@ def test_a_part_that_cannot_be_told_is_not_known(pool: FakePool) -> None:
 def test_what_no_domain_can_have_is_refused_at_its_field(field: str, value: object) -> None:
     with pytest.raises(InvalidSpec, match=field):
         replace(BASE, **{field: value})  # type: ignore[arg-type]
+
+
+def test_a_node_has_a_number() -> None:
+    with pytest.raises(InvalidSpec, match="memory_nodes"):
+        replace(BASE, memory_nodes=frozenset({-1}))
 
 
 def test_memory_in_hugepages_is_whole_pages() -> None:

@@ -106,12 +106,16 @@ def _amounts(host: Host, vms: list[Vm], shared: set[str]) -> list[Violation]:
 
 
 def _nodes_hold(host: Host, vms: list[Vm]) -> bool:
-    """Is there a node for each machine that wants one? Depth first, largest machines first."""
+    """Is there a node for each machine that wants one? Those that are in one stay; the rest depth first, largest first.
+
+    Machines that want none take what is left, of which the host's own sums tell.
+    """
     wants = sorted(
         (vm for vm in vms if vm.one_node and (vm.cores or vm.hugepage)),
-        key=lambda vm: (-vm.cores, -vm.memory_bytes, vm.name),
+        key=lambda vm: (not _seated(host, vm), -vm.cores, -vm.memory_bytes, vm.name),
     )
-    free = [[node.cores, dict(node.hugepages)] for node in host.nodes]
+    cores = [node.cores for node in host.nodes]
+    pages = [dict(node.hugepages) for node in host.nodes]
     tries = 0
 
     def seat(index: int) -> bool:
@@ -122,28 +126,32 @@ def _nodes_hold(host: Host, vms: list[Vm]) -> bool:
         if tries > 100_000:
             return False
         vm = wants[index]
-        pages = pages_of(vm) if vm.hugepage else 0
-        seen = []
-        for cores, huge in free:
-            if [cores, huge] in seen:
+        count = pages_of(vm) if vm.hugepage else 0
+        seen: list[tuple[int, dict[str, int]]] = []
+        for node in range(len(cores)):
+            if _seated(host, vm) and node != vm.node:
                 continue
-            seen.append([cores, dict(huge)])  # type: ignore[call-overload]  # a mixed pair
-        for node in free:
-            huge = node[1]
-            assert isinstance(huge, dict)  # noqa: S101  # the second of the pair
-            if node[0] < vm.cores or huge.get(vm.hugepage, 0) < pages:  # type: ignore[operator]
+            if cores[node] < vm.cores or pages[node].get(vm.hugepage, 0) < count:
                 continue
-            node[0] -= vm.cores  # type: ignore[operator]
-            if pages:
-                huge[vm.hugepage] -= pages
+            if (cores[node], pages[node]) in seen:
+                continue
+            seen.append((cores[node], dict(pages[node])))
+            cores[node] -= vm.cores
+            if count:
+                pages[node][vm.hugepage] -= count
             if seat(index + 1):
                 return True
-            node[0] += vm.cores  # type: ignore[operator]
-            if pages:
-                huge[vm.hugepage] += pages
+            cores[node] += vm.cores
+            if count:
+                pages[node][vm.hugepage] += count
         return False
 
     return seat(0)
+
+
+def _seated(host: Host, vm: Vm) -> bool:
+    """Whether it is known in which node of this host it is; one that is on its way here may take any."""
+    return vm.host == host.name and vm.node is not None and vm.node < len(host.nodes)
 
 
 def _cards_hold(host: Host, need: Mapping[str, int]) -> bool:

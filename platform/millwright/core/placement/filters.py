@@ -107,6 +107,37 @@ def has_hugepages(host: HostSnapshot, want: MachineWant) -> Reason | None:
     return None
 
 
+def node_pages(host: HostSnapshot, want: MachineWant) -> pinning.NodePages | None:
+    """What a machine that is bound to the nodes of its cores must find there; nothing: it is not, or one node is all."""
+    if not want.binds or host.node_pages_free is None:
+        return None
+    free = {node: pages.get(want.hugepage_bytes, 0) for node, pages in host.node_pages_free.items()}
+    return pinning.NodePages(want.pages, free)
+
+
+def has_pages_beside_its_cores(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    """Its cores and its pages in the same NUMA nodes; on hosts of best effort only what is strict insists."""
+    if host.best_effort and not want.strict:
+        return None
+    pages, count = node_pages(host, want), len(want.control_vcpus)
+    if (
+        pages is None
+        or pinning.count_free_cores(host.topology, host.claimed_cpus) < count
+        or not pages.suffice(pages.free)
+    ):
+        # There is nothing to ask, or other filters say what lacks on the whole host.
+        return None
+    if pinning.cores_with_pages(host.topology, host.claimed_cpus, count, pages) is not None:
+        return None
+    return Reason(
+        ReasonCode.NO_NUMA_NODE,
+        f"NUMA nodes: none has {count} free cores and {want.pages} free hugepages "
+        f"of {_mib(want.hugepage_bytes)}",
+        want.pages,
+        max(pages.free.values(), default=0),
+    )
+
+
 def has_cpu_features(host: HostSnapshot, want: MachineWant) -> Reason | None:
     if host.cpu_features is None or want.cpu_features <= host.cpu_features:
         return None
@@ -229,6 +260,7 @@ FILTERS: tuple[Filter, ...] = (
     keeps_the_pool_s_limit,
     has_disk,
     has_hugepages,
+    has_pages_beside_its_cores,
     has_cpu_features,
     has_the_cpu_it_runs_with,
     has_gpus,
@@ -245,6 +277,7 @@ def filters_for(want: MachineWant) -> tuple[Filter, ...]:
         (keeps_time, realtime),
         (has_realtime_cores, realtime and want.control_vcpus),
         (has_hugepages, want.hugepage_bytes),
+        (has_pages_beside_its_cores, want.binds),
         (has_cpu_features, want.cpu_features),
         (has_the_cpu_it_runs_with, want.started),
         (has_gpus, want.gpus),

@@ -67,6 +67,8 @@ class HostSnapshot:
     #: The following is None where the host has not told it: not known, and nobody is kept away by that.
     #: pages per size in bytes that neither run nor are promised
     hugepages_free: Mapping[int, int] | None = None
+    #: the same by NUMA node, where the host has more than one
+    node_pages_free: Mapping[int, Mapping[int, int]] | None = None
     cpu_model: str = ""
     #: what guests can be given, in the way that this host runs them
     cpu_features: frozenset[str] | None = None
@@ -138,6 +140,15 @@ class MachineWant:
     def pages(self) -> int:
         """Hugepages that back its memory."""
         return -(-self.memory_bytes // self.hugepage_bytes) if self.hugepage_bytes else 0
+
+    @property
+    def binds(self) -> bool:
+        """Whether its memory is bound to the NUMA nodes of its cores: all of it in pages, and cores of its own."""
+        return bool(
+            self.hugepage_bytes
+            and self.control_vcpus
+            and self.service_class is ServiceClass.REALTIME
+        )
 
     def fitting(self, cards: tuple[Card, ...]) -> tuple[Card, ...]:
         """Cards of the model that it wants, in their order."""

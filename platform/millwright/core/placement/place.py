@@ -14,7 +14,7 @@ from typing import overload
 from millwright.core import pinning
 from millwright.core.lifecycle import ServiceClass
 
-from .filters import FILTERS, filters_for
+from .filters import FILTERS, filters_for, node_pages
 from .model import HostSnapshot, MachineWant, Snapshot
 from .reasons import Reason
 
@@ -188,7 +188,11 @@ def _assigned(host: HostSnapshot, want: MachineWant) -> pinning.CpuAssignment:
         for index in range(want.vcpus)
     ]
     assignment = pinning.allocate(
-        host.topology, wants, host.claimed_cpus, best_effort=host.best_effort and not want.strict
+        host.topology,
+        wants,
+        host.claimed_cpus,
+        best_effort=host.best_effort and not want.strict,
+        pages=node_pages(host, want),
     )
     if assignment is None:
         raise AssertionError("a filter let a host pass that the allocator refuses")
@@ -223,12 +227,23 @@ def _coreless(host: HostSnapshot, want: MachineWant) -> int:
     return max(0, len(want.control_vcpus) - free)
 
 
+def _apart(host: HostSnapshot, want: MachineWant) -> bool:
+    """Whether a host that takes it has its cores and its pages only in different NUMA nodes."""
+    pages = node_pages(host, want)
+    if pages is None or want.strict or not host.best_effort:
+        return False
+    count = len(want.control_vcpus)
+    return pinning.cores_with_pages(host.topology, host.claimed_cpus, count, pages) is None
+
+
 def _unmet(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
     able, words = host.capabilities, []
     if host.accel != "kvm":
         words.append("emulated: timing is not promised")
     if without := _coreless(host, want):
         words.append(f"no core of its own for {without} control vCPU")
+    elif _apart(host, want):
+        words.append("its memory may lie in another NUMA node than its cores")
     if not able.get("fifo"):
         words.append("no FIFO priority")
     if not able.get("memory_lock"):

@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     NO_FIFO = "no_fifo"
     NO_CPU = "no_cpu"
     NO_HUGEPAGES = "no_hugepages"
+    NO_NUMA_NODE = "no_numa_node"
     NO_CPU_FEATURE = "no_cpu_feature"
     OTHER_CPU = "other_cpu"
     NO_STORAGE_POOL = "no_storage_pool"

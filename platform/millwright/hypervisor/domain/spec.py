@@ -148,6 +148,7 @@ class DomainSpec:
         uuid: the machine's id; also the domain's.
         name: by contract `mw-<environment>-<machine>`, see `domain_name`.
         emulator_cpus: where QEMU's own threads run: housekeeping CPUs, never a control core.
+        memory_nodes: NUMA nodes of the host to which its memory is bound; without enough there it does not start.
         iothreads: number of I/O threads; they share `emulator_cpus`.
         oem_strings: SMBIOS type 11 strings; systemd in the guest takes those that begin with
             `io.systemd.credential:` as credentials.
@@ -172,6 +173,7 @@ class DomainSpec:
     disks: tuple[DiskSpec, ...] = ()
     nics: tuple[NicSpec, ...] = ()
     emulator_cpus: frozenset[int] = frozenset()
+    memory_nodes: frozenset[int] = frozenset()
     iothreads: int = 0
     tuning: Tuning = field(default_factory=Tuning)
     oem_strings: tuple[str, ...] = ()
@@ -229,6 +231,8 @@ class DomainSpec:
             check_pci_address(address)
         if len(set(self.pci_devices)) != len(self.pci_devices):
             raise InvalidSpec.of("pci_devices", list(self.pci_devices), "each device once")
+        if any(not 0 <= node <= 1023 for node in self.memory_nodes):
+            raise InvalidSpec.of("memory_nodes", sorted(self.memory_nodes), "NUMA nodes, 0 to 1023")
         size = self.tuning.hugepage_bytes
         if size is not None and self.memory_bytes % size:
             raise InvalidSpec.of("memory_bytes", self.memory_bytes, f"whole pages of {size} bytes")

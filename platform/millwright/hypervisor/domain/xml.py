@@ -43,6 +43,10 @@ def render_domain(spec: DomainSpec) -> str:
     if spec.iothreads:
         _text(root, "iothreads", str(spec.iothreads))
     _cputune(root, spec)
+    if spec.memory_nodes:
+        numa = ET.SubElement(root, "numatune")
+        # Strict: pages of another node would be reached over the link between the sockets, for ever.
+        ET.SubElement(numa, "memory", mode="strict", nodeset=format_cpuset(spec.memory_nodes))
     if spec.oem_strings:
         sysinfo = ET.SubElement(root, "sysinfo", type="smbios")
         strings = ET.SubElement(sysinfo, "oemStrings")

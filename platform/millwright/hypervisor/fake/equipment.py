@@ -35,10 +35,11 @@ USUAL_DIRTY_RATE = 2**20
 class FakeParts:
     """What a fake host has beside CPUs and memory; tests change it.
 
-    `hugepages`: pages in node 0 by size. A part named in `unread` cannot be told, for the reason beside it.
+    `hugepages`: pages in node 0 by size, `more_nodes`: those in other nodes. A part named in `unread` cannot be told, for the reason beside it.
     """
 
     hugepages: dict[int, int] = field(default_factory=dict)
+    more_nodes: dict[int, dict[int, int]] = field(default_factory=dict)
     cpu_model: str = "fake"
     features: frozenset[str] = USUAL_FEATURES
     nics: tuple[NicFacts, ...] = (NicFacts(name="eno1", up=True, speed_bits_s=10**9),)
@@ -74,8 +75,14 @@ class FakeEquipment:
             used = self._pages_used()
             whole = Equipment(
                 pages=tuple(
-                    PageFacts(node=0, size_bytes=size, total=total, free=total - used.get(size, 0))
-                    for size, total in sorted(self.parts.hugepages.items())
+                    PageFacts(
+                        node=node,
+                        size_bytes=size,
+                        total=total,
+                        free=total - used.get((node, size), 0),
+                    )
+                    for node, sizes in sorted(self._nodes().items())
+                    for size, total in sorted(sizes.items())
                 ),
                 cpu=CpuModelFacts(
                     model=self.parts.cpu_model,
@@ -115,12 +122,22 @@ class FakeEquipment:
 
     # --- what starting and arriving take ------------------------------------------------------
 
-    def _pages_used(self) -> Mapping[int, int]:
-        used: dict[int, int] = {}
-        for domain in self._domains.values():
-            size = domain.live.tuning.hugepage_bytes if domain.live is not None else None
-            if domain.live is not None and size:
-                used[size] = used.get(size, 0) + -(-domain.live.memory_bytes // size)
+    def _nodes(self) -> Mapping[int, Mapping[int, int]]:
+        return {0: self.parts.hugepages, **self.parts.more_nodes}
+
+    def _pages_used(self) -> Mapping[tuple[int, int], int]:
+        """By node and size; who is bound to nodes comes first, the others take what is left from node 0 on."""
+        used: dict[tuple[int, int], int] = {}
+        live = [domain.live for domain in self._domains.values() if domain.live is not None]
+        for spec in sorted(live, key=lambda row: not row.memory_nodes):
+            size = spec.tuning.hugepage_bytes
+            left = -(-spec.memory_bytes // size) if size else 0
+            for node in sorted(spec.memory_nodes) or sorted(self._nodes()):
+                if size and left:
+                    has = self._nodes().get(node, {}).get(size, 0) - used.get((node, size), 0)
+                    part = min(left, max(0, has))
+                    used[node, size] = used.get((node, size), 0) + part
+                    left -= part
         return used
 
     def _check_parts(self, spec: DomainSpec) -> None:
@@ -128,7 +145,11 @@ class FakeEquipment:
         size = spec.tuning.hugepage_bytes
         if size:
             wanted = -(-spec.memory_bytes // size)
-            free = self.parts.hugepages.get(size, 0) - self._pages_used().get(size, 0)
+            used, nodes = self._pages_used(), self._nodes()
+            free = sum(
+                nodes.get(node, {}).get(size, 0) - used.get((node, size), 0)
+                for node in (spec.memory_nodes or nodes)
+            )
             if wanted > free:
                 raise NoSpace(
                     f"{wanted} hugepages of {size} bytes are needed, {free} are free",
