@@ -65,10 +65,23 @@ class Health(_Strict):
 
 
 class Gpu(_Strict):
-    """Graphics cards that a machine is given whole. `model`: vendor and product, as `lspci -n` writes them; else any."""
+    """Graphics cards that a machine is given whole, or instances of a vGPU profile.
+
+    `model`: of whole cards, vendor and product as `lspci -n` writes them; else any. `profile`: a mediated-device type
+    as hosts tell them (`nvidia-35`); `count` is then of its instances.
+    """
 
     count: Annotated[int, Field(ge=1, le=16)] = 1
     model: Annotated[str, Field(pattern=r"^([0-9a-f]{4}:[0-9a-f]{4})?$")] = ""
+    profile: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+
+    @model_validator(mode="after")
+    def _whole_or_in_parts(self) -> Gpu:
+        if self.model and self.profile:
+            raise ValueError(
+                "gpu: model asks for whole cards and profile for parts of one: name one of them"
+            )
+        return self
 
 
 class Requires(_Strict):

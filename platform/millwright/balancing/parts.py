@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,7 +110,10 @@ class Parts:
             "memory_bytes": row.memory_bytes + beside,
             "memory_aside": self._paged[row.name] * OVERHEAD_BYTES,
             "storage": self._storage(row),
-            "gpus": tuple(Gpu(card.model, {ANY_CARD: 1}) for card in equipment.cards(row) or ()),
+            "gpus": (
+                *(Gpu(card.model, {ANY_CARD: 1}) for card in equipment.cards(row) or ()),
+                *_shared(row),
+            ),
             "cpu_models": frozenset((model,) if model else ()),
             "cpu_features": self._wanted if has is None else has,
         }
@@ -211,7 +214,7 @@ def machine(held: Held) -> dict[str, Any]:
     if held.disk_bytes:
         fields["disks"] = {needs.storage_pool: held.disk_bytes}
     if needs.gpus:
-        fields["gpus"] = {needs.gpu_model or ANY_CARD: needs.gpus}
+        fields["gpus"] = {needs.gpu_profile or needs.gpu_model or ANY_CARD: needs.gpus}
     if needs.nic_bytes_s:
         fields["nic_bytes_s"] = float(needs.nic_bytes_s)
     if cpu.passthrough and cpu.model:
@@ -262,6 +265,20 @@ def _keeps_time(row: HostRow) -> bool:
     """As a placement asks of those that want a core of their own (`core.placement.filters.keeps_time`)."""
     fifo = row.capabilities.get("fifo", {}).get("verdict") == "yes"
     return bool(row.policy.get("best_effort", False)) or (row.accel == "kvm" and fifo)
+
+
+def _shared(row: HostRow) -> Iterator[Gpu]:
+    """Cards that are given in parts: all instances that they hold of a profile, made or not, one profile at a time."""
+    for address, (free, made) in sorted((equipment.shared_cards(row) or {}).items()):
+        kinds = set(made.values())
+        yield Gpu(
+            f"{address} shared",
+            {
+                kind: count + len(made)
+                for kind, count in free.items()
+                if kinds <= {kind} and count + len(made) > 0
+            },
+        )
 
 
 def dirty_bytes_s(traits: Mapping[str, Any], now: dt.datetime) -> float:

@@ -45,6 +45,7 @@ def want_for(
         storage_pool="" if needs.storage_pool == DEFAULT_POOL else needs.storage_pool,
         gpus=needs.gpus,
         gpu_model=needs.gpu_model,
+        gpu_profile=needs.gpu_profile,
         nic_bytes_s=needs.nic_bytes_s,
         pool_room=pool_room,
         started=started,

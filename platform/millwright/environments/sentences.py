@@ -126,6 +126,14 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("graphics cards: %(wanted)s wanted, %(free)s free of %(kind)s"),
     ),
     (
+        "vGPU instances of %(kind)s: %(wanted)s wanted, %(free)s free",
+        _("vGPU instances of %(kind)s: %(wanted)s wanted, %(free)s free"),
+    ),
+    (
+        "the host has not told yet which vGPU profiles it has",
+        _("the host has not told yet which vGPU profiles it has"),
+    ),
+    (
         "network bandwidth: %(wanted)s Mbit/s wanted, %(free)s Mbit/s free",
         _("network bandwidth: %(wanted)s Mbit/s wanted, %(free)s Mbit/s free"),
     ),

@@ -49,6 +49,7 @@ class Requires:
     """What a machine of a template needs of its host beside CPUs, memory and a cell.
 
     `hugepage_bytes`: size of the pages behind its memory, 0: ordinary ones. `gpu_model`: "" for any card.
+    `gpu_profile`: a vGPU profile of which `gpus` are instances; "": whole cards.
     `nic_bytes_s`: what it reserves of the host's NICs, over all its networks, bytes per second.
     """
 
@@ -57,6 +58,7 @@ class Requires:
     storage_pool: str = DEFAULT_POOL
     gpus: int = 0
     gpu_model: str = ""
+    gpu_profile: str = ""
     nic_bytes_s: int = 0
 
     def __bool__(self) -> bool:
@@ -76,6 +78,7 @@ def requires_of(spec: dict[str, Any]) -> Requires:
         storage_pool=str(asked.get("storage_pool") or DEFAULT_POOL),
         gpus=int(gpu.get("count", 1)) if gpu else 0,
         gpu_model=str(gpu.get("model") or "") if gpu else "",
+        gpu_profile=str(gpu.get("profile") or "") if gpu else "",
         nic_bytes_s=sum(int(value) for value in (asked.get("bandwidth_bytes_s") or {}).values()),
     )
 

@@ -27,6 +27,8 @@ from .equipment import (
     NicFacts,
     PageFacts,
     StorageFacts,
+    VgpuSpec,
+    vgpu_uuid,
 )
 from .errors import (
     AccessDenied,
@@ -158,6 +160,7 @@ __all__ = [
     "VcpuSpec",
     "VcpuStats",
     "VerificationFailed",
+    "VgpuSpec",
     "VolumeFormat",
     "VolumeInfo",
     "VolumeOwner",
@@ -165,4 +168,5 @@ __all__ = [
     "render_domain",
     "screen_socket",
     "tune",
+    "vgpu_uuid",
 ]

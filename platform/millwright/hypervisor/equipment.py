@@ -8,12 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from uuid import UUID, uuid5
 
 from .errors import InvalidSpec
 from .types import Accel
 
 #: Where a PCI device is, as the kernel writes it.
 PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+#: A mediated-device type, as the kernel's drivers name them.
+VGPU_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: vGPU instances of one machine at most.
+MOST_VGPUS = 16
 #: Page sizes beside the ordinary one that x86 has, by the names that templates use.
 PAGE_BYTES = {"2M": 2 * 2**20, "1G": 2**30}
 
@@ -78,6 +83,8 @@ class GpuFacts:
     iommu_group: int | None
     companions: tuple[str, ...] = ()
     profiles: Mapping[str, int] = field(default_factory=dict)
+    #: instances there are, by their UUID: of which type
+    instances: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +112,28 @@ class GuestCpu:
     model: str = ""
     features: frozenset[str] = frozenset()
     passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VgpuSpec:
+    """One vGPU instance: on which card (its PCI address), of which mediated-device type.
+
+    Raises:
+        InvalidSpec: the address or the type is none.
+    """
+
+    card: str
+    profile: str
+
+    def __post_init__(self) -> None:
+        check_pci_address(self.card)
+        if not VGPU_PROFILE.fullmatch(self.profile):
+            raise InvalidSpec.of("vgpus.profile", self.profile, "a type like nvidia-35")
+
+
+def vgpu_uuid(machine: UUID, number: int) -> UUID:
+    """The id of a machine's vGPU instance; always the same, so that none is made twice and none is left behind."""
+    return uuid5(machine, f"vgpu {number}")
 
 
 def check_pci_address(value: str) -> str:

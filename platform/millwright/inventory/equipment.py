@@ -76,6 +76,7 @@ def _as_data(found: Equipment) -> dict[str, Any]:
                 "iommu_group": row.iommu_group,
                 "companions": list(row.companions),
                 "profiles": dict(row.profiles),
+                "instances": dict(row.instances),
             }
             for row in found.gpus
         ],
@@ -163,6 +164,43 @@ def cards(host: Host) -> tuple[Card, ...] | None:
         beside.update(row["companions"])
         given.append(Card(row["address"], row["model"], tuple(row["companions"])))
     return tuple(given)
+
+
+def shared_cards(host: Host) -> Mapping[str, tuple[Mapping[str, int], Mapping[str, str]]] | None:
+    """Cards that are given in parts, by address: free instances by vGPU profile, and those there are by their id.
+
+    Both as the host told them; what was claimed since is not in them.
+    """
+    rows = part(host, "gpus")
+    if rows is None:
+        return None
+    return {
+        row["address"]: (row["profiles"], row.get("instances") or {})
+        for row in rows
+        if row["profiles"]
+    }
+
+
+def vgpus_free(
+    host: Host, claims: Collection[tuple[str, str, str]]
+) -> dict[str, dict[str, int]] | None:
+    """Instances that nobody has claimed, by card and profile; a card holds one profile at a time.
+
+    `claims`: card, profile and id of each instance that was claimed, made or not.
+    """
+    told = shared_cards(host)
+    if told is None:
+        return None
+    found: dict[str, dict[str, int]] = {}
+    for address, (profiles, instances) in told.items():
+        mine = [(kind, key) for card, kind, key in claims if card == address]
+        held = {kind for kind, _ in mine} | set(instances.values())
+        coming = sum(1 for _, key in mine if key not in instances)
+        found[address] = {
+            kind: max(0, count - coming) if held <= {kind} else 0
+            for kind, count in profiles.items()
+        }
+    return found
 
 
 def nic_bytes_s(host: Host) -> float | None:

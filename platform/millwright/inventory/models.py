@@ -107,10 +107,15 @@ class CpuClaim(models.Model):
 
 
 class DeviceClaim(models.Model):
-    """A device of a host given whole to one machine (a graphics card), by its PCI address."""
+    """A device of a host given whole to one machine (a graphics card), by its PCI address.
+
+    With a `profile` it is one vGPU instance on that card; a machine's instances are numbered in their order.
+    """
 
     host = models.ForeignKey(Host, models.PROTECT, related_name="device_claims")
     address = models.CharField(max_length=12)
+    #: vGPU profile of the instance; empty: the device itself
+    profile = models.CharField(max_length=64, blank=True, default="", db_default="")
     machine = models.ForeignKey(
         "environments.Machine", models.PROTECT, related_name="device_claims"
     )
@@ -119,7 +124,11 @@ class DeviceClaim(models.Model):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(fields=("host", "address"), name="device_claimed_once"),
+            models.UniqueConstraint(
+                fields=("host", "address"),
+                condition=models.Q(profile=""),
+                name="device_claimed_once",
+            ),
         )
         ordering = ("host", "address")
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Count, Q, Sum
 
@@ -17,6 +18,7 @@ from millwright.core.lifecycle import (
 )
 from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
+from millwright.hypervisor import vgpu_uuid
 
 from .equipment import (
     cards,
@@ -27,7 +29,9 @@ from .equipment import (
     pages,
     pages_aside,
     pages_bytes,
+    shared_cards,
     storage_free,
+    vgpus_free,
 )
 from .models import Cell, CpuClaim, DeviceClaim, Host
 
@@ -157,7 +161,7 @@ def snapshot(
     hosts = list(hosts)
     told = any(pages_bytes(host) or nic_bytes_s(host) for host in hosts)
     needs = _needs(placed, arriving) if told else _Needs()
-    given, kinds = _given(hosts), Kinds()
+    (given, parts), kinds = _given(hosts), Kinds()
     return Snapshot(
         tuple(
             _host(
@@ -170,6 +174,7 @@ def snapshot(
                 needs.paged.get(host.pk, {}),
                 needs.bound.get(host.pk, {}),
                 given[host.pk],
+                parts[host.pk],
                 needs.bandwidth.get(host.pk, 0),
                 None if used is None else used.get(host.name, 0.0),
             )
@@ -256,14 +261,28 @@ def bandwidth_reserved(hosts: Collection[int]) -> dict[int, int]:
     return {key: found.get(key, 0) for key in hosts}
 
 
-def _given(hosts: Collection[Host]) -> dict[int, set[str]]:
-    """Host → addresses of the devices that machines have claimed. No query where no host has any to give."""
+def _given(
+    hosts: Collection[Host],
+) -> tuple[dict[int, set[str]], dict[int, list[tuple[str, str, str]]]]:
+    """Host → addresses of the devices that machines have claimed, and card, profile and id of vGPU instances.
+
+    No query where no host has any to give.
+    """
     found: dict[int, set[str]] = defaultdict(set)
-    if any(cards(host) for host in hosts):
-        rows = DeviceClaim.objects.filter(host__in=[host.pk for host in hosts]).order_by()
-        for host_id, address in rows.values_list("host_id", "address"):
-            found[host_id].add(address)
-    return found
+    parts: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+    if any(cards(host) or shared_cards(host) for host in hosts):
+        rows = DeviceClaim.objects.filter(host__in=[host.pk for host in hosts]).order_by("pk")
+        count: dict[tuple[int, UUID], int] = defaultdict(int)
+        for host_id, address, profile, machine in rows.values_list(
+            "host_id", "address", "profile", "machine_id"
+        ):
+            if profile:
+                number = count[host_id, machine]
+                count[host_id, machine] += 1
+                parts[host_id].append((address, profile, str(vgpu_uuid(machine, number))))
+            else:
+                found[host_id].add(address)
+    return found, parts
 
 
 def _host(
@@ -276,6 +295,7 @@ def _host(
     paged: dict[int, int],
     bound: Mapping[tuple[int, int], Sequence[int]],
     given: set[str],
+    parts: Collection[tuple[str, str, str]],
     bandwidth: int,
     used: float | None,
 ) -> HostSnapshot:
@@ -311,6 +331,7 @@ def _host(
         cpu_features=cpu_features(host),
         storage_free=storage_free(host),
         cards_free=_cards_free(host, given),
+        vgpus_free=vgpus_free(host, parts),
         nic_free_bytes_s=None if nics is None else nics - bandwidth,
         used_ratio=None if used is None else used / max(1, len(topology.shared)),
     )

@@ -69,6 +69,7 @@ def _target(context: Context, move: MoveRecord) -> MachineRecord:
         generation=move.generation,
         abilities=move.abilities,
         gpus=move.gpus,
+        vgpus=move.vgpus,
     )
 
 
@@ -90,7 +91,7 @@ def _prepare(context: Context) -> str:
             raise StepFailed(
                 f"{machine.domain_name} is {info.state}: only a running machine moves; start it first"
             )
-        if machine.gpus:
+        if machine.gpus or machine.vgpus:
             raise StepFailed(
                 f"{machine.domain_name} has a graphics card of {machine.host}: it cannot be moved while it runs"
             )

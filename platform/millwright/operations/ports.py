@@ -17,7 +17,7 @@ from millwright.core.lifecycle import (
     StepState,
 )
 from millwright.core.pinning import CpuAssignment
-from millwright.hypervisor import Flow, GuestCpu, Hypervisor
+from millwright.hypervisor import Flow, GuestCpu, Hypervisor, VgpuSpec
 
 from .errors import FenceRefused
 
@@ -84,6 +84,8 @@ class MachineRecord:
     cpu_features: tuple[str, ...] = ()
     #: PCI addresses of the cards that were claimed for it on its host
     gpus: tuple[str, ...] = ()
+    #: vGPU instances that were
+    vgpus: tuple[VgpuSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class MoveRecord:
     state: MoveState = MoveState.PREPARED
     #: PCI addresses of the cards that were claimed at the destination
     gpus: tuple[str, ...] = ()
+    #: vGPU instances that were
+    vgpus: tuple[VgpuSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

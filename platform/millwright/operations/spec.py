@@ -108,6 +108,7 @@ def domain_spec(
         screen=screen_socket(machine.id) if machine.screen else None,
         cpu_features=machine.cpu_features,
         pci_devices=machine.gpus,
+        vgpus=machine.vgpus,
         autostart=machine.autostart,
         title=f"{machine.environment}/{machine.name}",
     )

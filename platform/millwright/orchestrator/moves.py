@@ -15,10 +15,12 @@ from django.utils import timezone
 from millwright.balancing.ruling import barred_hosts
 from millwright.core.lifecycle import OperationKind, OperationState, check_transition
 from millwright.core.pinning import describe
+from millwright.core.placement import HostVerdict
 from millwright.environments.assignments import read_assignment
 from millwright.environments.models import Machine, Move, Operation, StartedCpu
 from millwright.environments.placement import place_machine
-from millwright.hypervisor import GuestCpu
+from millwright.environments.sizes import requires_of
+from millwright.hypervisor import GuestCpu, VgpuSpec
 from millwright.inventory.models import CpuClaim, DeviceClaim, Host
 from millwright.operations import MoveRecord, MoveState, StepFailed
 from millwright.operations.errors import NotYet
@@ -120,7 +122,7 @@ class MoveStore:
                 for cpu in sorted(cpus)
             ]
         )
-        claim_devices(row, target, plan.chosen.cards, operation_id)
+        claim_devices(row, target, plan.chosen, operation_id)
         used = Move.objects.filter(machine=row).aggregate(most=Max("generation"))["most"] or 0
         move, _made = Move.objects.update_or_create(
             pk=operation_id,
@@ -192,10 +194,8 @@ def kept_cpu(cpu: GuestCpu) -> StartedCpu:
     return StartedCpu.objects.get_or_create(digest=digest, defaults=facts)[0]
 
 
-def claim_devices(
-    machine: Machine, host: Host, addresses: tuple[str, ...], operation_id: UUID
-) -> None:
-    """Claim devices of a host for a machine.
+def claim_devices(machine: Machine, host: Host, chosen: HostVerdict, operation_id: UUID) -> None:
+    """Claim the cards and the vGPU instances of a placement for a machine.
 
     Raises:
         IntegrityError: somebody has one of them already.
@@ -203,15 +203,31 @@ def claim_devices(
     DeviceClaim.objects.bulk_create(
         [
             DeviceClaim(host=host, address=address, machine=machine, operation=operation_id)
-            for address in addresses
+            for address in chosen.cards
+        ]
+        + [
+            DeviceClaim(
+                host=host, address=address, profile=profile, machine=machine, operation=operation_id
+            )
+            for address in chosen.vgpus
+            for profile in (requires_of(machine.template_version.spec).gpu_profile,)
         ]
     )
 
 
 def claimed_devices(machine_id: UUID, host_id: int | None) -> tuple[str, ...]:
-    """PCI addresses of what a machine has claimed on a host, in order."""
-    rows = DeviceClaim.objects.filter(machine=machine_id, host=host_id).order_by("address")
-    return tuple(rows.values_list("address", flat=True))
+    """PCI addresses of what a machine has claimed whole on a host, in order."""
+    rows = DeviceClaim.objects.filter(machine=machine_id, host=host_id, profile="")
+    return tuple(rows.order_by("address").values_list("address", flat=True))
+
+
+def claimed_vgpus(machine_id: UUID, host_id: int | None) -> tuple[VgpuSpec, ...]:
+    """The vGPU instances that a machine has claimed on a host, in the order of their numbers."""
+    rows = DeviceClaim.objects.filter(machine=machine_id, host=host_id).exclude(profile="")
+    return tuple(
+        VgpuSpec(card=card, profile=profile)
+        for card, profile in rows.order_by("pk").values_list("address", "profile")
+    )
 
 
 def _share(source: Host, destination: Host) -> bool:
@@ -242,4 +258,5 @@ def _record(row: Move) -> MoveRecord:
         row.shared_storage,
         MoveState(row.state),
         claimed_devices(row.machine_id, row.destination_id),
+        claimed_vgpus(row.machine_id, row.destination_id),
     )

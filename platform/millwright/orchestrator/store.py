@@ -51,7 +51,7 @@ from millwright.shopfloor.actions import request_config
 from millwright.shopfloor.config import config_files, firewall_pairs
 from millwright.shopfloor.models import Deployment, ProgramVersion, RetainedCopy
 
-from .moves import MoveStore, abilities_of, claim_devices, claimed_devices
+from .moves import MoveStore, abilities_of, claim_devices, claimed_devices, claimed_vgpus
 from .retaining import RetainedStore
 from .signing import public_text
 
@@ -186,6 +186,7 @@ class DjangoStore(RetainedStore, MoveStore):
             hugepage_bytes=needs.hugepage_bytes,
             cpu_features=tuple(sorted(needs.cpu_features)),
             gpus=claimed_devices(row.pk, row.host_id) if needs.gpus else (),
+            vgpus=claimed_vgpus(row.pk, row.host_id) if needs.gpu_profile else (),
         )
 
     def _credentials(self, row: Machine) -> dict[str, str]:
@@ -243,7 +244,7 @@ class DjangoStore(RetainedStore, MoveStore):
         )
         if row.cell is not None:
             AddressClaim.objects.create(cell=row.cell, address=_free_address(row.cell), machine=row)
-        claim_devices(row, host, plan.chosen.cards, operation_id)
+        claim_devices(row, host, plan.chosen, operation_id)
         # Raised at every placement, also after a release: an older copy is never started again.
         row.generation += 1
         row.host, row.placement, row.cpu_assignment = (

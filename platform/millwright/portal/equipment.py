@@ -149,7 +149,11 @@ def _speed(row: dict[str, Any]) -> str:
 
 
 def _gpus(host: Host, told: list[dict[str, Any]], title: str, good_for: str) -> Part:
-    claimed = dict(host.device_claims.values_list("address", "machine__environment__name"))
+    claimed: dict[str, list[str]] = {}
+    for address, name in host.device_claims.order_by("pk").values_list(
+        "address", "machine__environment__name"
+    ):
+        claimed.setdefault(address, []).append(name)
     lines, locked = [], False
     for row in told:
         words = [f"{row['name'] or row['model']} ({row['model']}, {row['address']})"]
@@ -157,7 +161,9 @@ def _gpus(host: Host, told: list[dict[str, Any]], title: str, good_for: str) -> 
             locked = True
             words.append(_("cannot be given to a guest"))
         elif row["address"] in claimed:
-            words.append(_("given to %(machine)s") % {"machine": claimed[row["address"]]})
+            words.append(
+                _("given to %(machine)s") % {"machine": ", ".join(claimed[row["address"]])}
+            )
         if row["profiles"]:
             kinds = ", ".join(
                 f"{name} × {count}" for name, count in sorted(row["profiles"].items())

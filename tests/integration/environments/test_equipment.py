@@ -336,7 +336,8 @@ def test_only_cards_that_may_be_given_are_offered(plant: Plant, pool: FakePool) 
     free = next(row for row in snapshot().hosts if row.name == "mw0-h2").cards_free
     assert free is not None
     assert [card.address for card in free] == [CARD.address]
-    assert len(next(row for row in read_plant().hosts if row.name == "mw0-h2").gpus) == 1
+    model = next(row for row in read_plant().hosts if row.name == "mw0-h2")
+    assert [gpu.model for gpu in model.gpus] == [CARD.model, "0000:02:00.0 shared"]
 
 
 def test_a_card_is_claimed_once_given_back_and_keeps_its_machine_where_it_is(

@@ -17,6 +17,7 @@ from millwright.hypervisor import (
     ServiceClass,
     VcpuRole,
     VcpuSpec,
+    VgpuSpec,
     screen_socket,
     tune,
 )
@@ -91,6 +92,15 @@ CASES: dict[str, tuple[ServiceClass, frozenset[ProbeKind], dict[str, Any]]] = {
             "cpu_features": ("avx2", "sse4.2"),
             "pci_devices": ("0000:65:00.0",),
             "hugepage_bytes": 2 * MIB,
+        },
+    ),
+    "shared_with_vgpus": (
+        ServiceClass.SHARED,
+        frozenset({ProbeKind.KVM}),
+        {
+            "vcpus": (VcpuSpec(), VcpuSpec()),
+            "iothreads": 0,
+            "vgpus": (VgpuSpec(card="0000:65:00.0", profile="nvidia-35"),) * 2,
         },
     ),
     "shared_emulated_bare": (

@@ -118,6 +118,11 @@ def test_a_missing_field_is_named_with_its_file(tmp_path: Path, field: str) -> N
         ({"requires": {"storage_pool": "../fast"}}, ["requires.storage_pool = '../fast'"]),
         ({"requires": {"gpu": {"count": 0}}}, ["requires.gpu.count = 0", "greater than"]),
         ({"requires": {"gpu": {"model": "T4"}}}, ["requires.gpu.model = 'T4'", "pattern"]),
+        ({"requires": {"gpu": {"profile": "a b"}}}, ["requires.gpu.profile = 'a b'", "pattern"]),
+        (
+            {"requires": {"gpu": {"profile": "nvidia-35", "model": "10de:1eb8"}}},
+            ["requires.gpu", "name one of them"],
+        ),
         ({"requires": {"floppy": True}}, ["requires.floppy", "not permitted"]),
         ({"health": {"probe": "http"}}, ["outputs", "needs the output health"]),
         ({"health": {"probe": "modbus", "timeout_s": 0}}, ["health.timeout_s = 0", "greater than"]),
@@ -154,6 +159,14 @@ def test_folder_and_name_must_agree(tmp_path: Path) -> None:
     written(tmp_path, changed(name="crate"))
     with pytest.raises(TemplateError, match="must be the folder's name, 'box'"):
         load_templates(tmp_path)
+
+
+def test_a_vgpu_profile_is_kept_and_read_back(tmp_path: Path) -> None:
+    from millwright.environments.sizes import requires_of
+
+    asked = {"gpu": {"profile": "nvidia-35", "count": 2}}
+    found = requires_of(load_template(written(tmp_path, changed(requires=asked))).as_spec())
+    assert (found.gpus, found.gpu_profile, found.gpu_model) == (2, "nvidia-35", "")
 
 
 def test_what_a_template_asks_of_its_host_is_kept_and_read_back(tmp_path: Path) -> None:

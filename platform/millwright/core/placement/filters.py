@@ -173,7 +173,7 @@ def has_the_cpu_it_runs_with(host: HostSnapshot, want: MachineWant) -> Reason | 
 
 
 def has_gpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
-    if not want.gpus:
+    if not want.gpus or want.gpu_profile:
         return None
     if host.cards_free is None:
         # A card that nobody has named cannot be given: the one thing for which not known is not enough.
@@ -183,6 +183,23 @@ def has_gpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
         return Reason(
             ReasonCode.NO_GPU,
             f"graphics cards: {want.gpus} wanted, {free} free of {want.gpu_model or 'any model'}",
+            want.gpus,
+            free,
+        )
+    return None
+
+
+def has_vgpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    """Instances of a vGPU profile; as a card, they have to be named before they can be given."""
+    if not want.gpus or not want.gpu_profile:
+        return None
+    if host.vgpus_free is None:
+        return Reason(ReasonCode.NO_VGPU, "the host has not told yet which vGPU profiles it has")
+    free = sum(max(0, card.get(want.gpu_profile, 0)) for card in host.vgpus_free.values())
+    if want.gpus > free:
+        return Reason(
+            ReasonCode.NO_VGPU,
+            f"vGPU instances of {want.gpu_profile}: {want.gpus} wanted, {free} free",
             want.gpus,
             free,
         )
@@ -264,6 +281,7 @@ FILTERS: tuple[Filter, ...] = (
     has_cpu_features,
     has_the_cpu_it_runs_with,
     has_gpus,
+    has_vgpus,
     has_bandwidth,
 )
 
@@ -280,7 +298,8 @@ def filters_for(want: MachineWant) -> tuple[Filter, ...]:
         (has_pages_beside_its_cores, want.binds),
         (has_cpu_features, want.cpu_features),
         (has_the_cpu_it_runs_with, want.started),
-        (has_gpus, want.gpus),
+        (has_gpus, want.gpus and not want.gpu_profile),
+        (has_vgpus, want.gpus and want.gpu_profile),
         (has_bandwidth, want.nic_bytes_s),
         (keeps_the_pool_s_limit, want.pool_room),
     ):

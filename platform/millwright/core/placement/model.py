@@ -76,6 +76,8 @@ class HostSnapshot:
     storage_free: Mapping[str, int] | None = None
     #: cards that nobody has claimed
     cards_free: tuple[Card, ...] | None = None
+    #: of each card that is shared, by its address, instances of vGPU profiles that nobody has claimed
+    vgpus_free: Mapping[str, Mapping[str, int]] | None = None
     #: what nobody has reserved of the NICs, bytes per second
     nic_free_bytes_s: float | None = None
     #: CPUs used and waited for lately, as a part of the shared ones
@@ -121,9 +123,10 @@ class MachineWant:
     cpu_features: frozenset[str] = frozenset()
     #: the pool of its disk; "": the default one
     storage_pool: str = ""
-    #: cards that it is given whole, of this model or ("") any
+    #: cards that it is given whole, of this model or ("") any; or instances of a vGPU profile
     gpus: int = 0
     gpu_model: str = ""
+    gpu_profile: str = ""
     #: what it reserves of the host's NICs, bytes per second
     nic_bytes_s: int = 0
     #: of the resource pool whose memory is limited most tightly; nothing: no limit, or it is counted there already
@@ -153,6 +156,23 @@ class MachineWant:
     def fitting(self, cards: tuple[Card, ...]) -> tuple[Card, ...]:
         """Cards of the model that it wants, in their order."""
         return tuple(card for card in cards if self.gpu_model in ("", card.model))
+
+    def instances(self, shared: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+        """Addresses of the cards of its vGPU instances, one for each; fewer than it wants where there are not enough.
+
+        Cards that hold no other profile any more come first, then those with the least room: empty ones stay whole.
+        """
+        name = self.gpu_profile
+        rows = [(address, free) for address, free in shared.items() if free.get(name, 0) > 0]
+        rows.sort(
+            key=lambda row: (
+                any(count > 0 for kind, count in row[1].items() if kind != name),
+                row[1][name],
+                row[0],
+            )
+        )
+        found = [address for address, free in rows for _ in range(free[name])]
+        return tuple(found[: self.gpus])
 
 
 @dataclass(frozen=True, slots=True)

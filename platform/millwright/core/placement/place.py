@@ -46,6 +46,8 @@ class HostVerdict:
     judged: tuple[HostSnapshot, MachineWant] | None = field(default=None, repr=False, compare=False)
     #: PCI addresses of the cards that it would get there, with what goes with them
     cards: tuple[str, ...] = ()
+    #: PCI addresses of the cards of its vGPU instances there, one for each
+    vgpus: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -174,11 +176,12 @@ def _accepted(
     unmet = _unmet(host, want) if want.service_class is ServiceClass.REALTIME else ()
     cards = tuple(
         address
-        for card in want.fitting(host.cards_free or ())[: want.gpus]
+        for card in want.fitting(host.cards_free or ())[: 0 if want.gpu_profile else want.gpus]
         for address in (card.address, *card.companions)
     )
+    vgpus = want.instances(host.vgpus_free or {}) if want.gpu_profile else ()
     words = unmet + _unknown(host, want)
-    return HostVerdict(name, (), -negative, parts, words, (host, want), cards)
+    return HostVerdict(name, (), -negative, parts, words, (host, want), cards, vgpus)
 
 
 def _assigned(host: HostSnapshot, want: MachineWant) -> pinning.CpuAssignment:

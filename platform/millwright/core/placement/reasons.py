@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     OTHER_CPU = "other_cpu"
     NO_STORAGE_POOL = "no_storage_pool"
     NO_GPU = "no_gpu"
+    NO_VGPU = "no_vgpu"
     NO_BANDWIDTH = "no_bandwidth"
     NO_POOL_MEMORY = "no_pool_memory"
 

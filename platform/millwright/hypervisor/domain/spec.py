@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from millwright.hypervisor.equipment import check_pci_address
+from millwright.hypervisor.equipment import MOST_VGPUS, VgpuSpec, check_pci_address
 from millwright.hypervisor.errors import InvalidSpec
 from millwright.hypervisor.types import Accel, Metadata, ServiceClass, VcpuRole, VolumeFormat
 
@@ -158,6 +158,7 @@ class DomainSpec:
         cpu_features: features that its CPU must have; without one the domain does not start.
         pci_devices: addresses of host devices that it is given whole; libvirt takes them from the host's
             drivers when it starts, and back when it ends. It cannot be migrated.
+        vgpus: vGPU instances that it is given; `define` makes them on their cards, `undefine` removes them.
         tb_cache_bytes: bound of the emulator's translation cache (emulation only).
         autostart: whether the host starts it by itself ("autonomous" machines).
     """
@@ -182,6 +183,7 @@ class DomainSpec:
     screen: str | None = None
     cpu_features: tuple[str, ...] = ()
     pci_devices: tuple[str, ...] = ()
+    vgpus: tuple[VgpuSpec, ...] = ()
     tb_cache_bytes: int = 128 * MIB
     machine_type: str = "q35"
     title: str = ""
@@ -231,6 +233,8 @@ class DomainSpec:
             check_pci_address(address)
         if len(set(self.pci_devices)) != len(self.pci_devices):
             raise InvalidSpec.of("pci_devices", list(self.pci_devices), "each device once")
+        if len(self.vgpus) > MOST_VGPUS:
+            raise InvalidSpec.of("vgpus", len(self.vgpus), f"at most {MOST_VGPUS}")
         if any(not 0 <= node <= 1023 for node in self.memory_nodes):
             raise InvalidSpec.of("memory_nodes", sorted(self.memory_nodes), "NUMA nodes, 0 to 1023")
         size = self.tuning.hugepage_bytes

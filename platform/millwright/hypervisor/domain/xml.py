@@ -6,9 +6,11 @@ reason about (and migrate) everything a machine has.
 
 from __future__ import annotations
 
+from uuid import UUID
 from xml.etree import ElementTree as ET
 
 from millwright.hypervisor.cpusets import format_cpuset
+from millwright.hypervisor.equipment import vgpu_uuid
 from millwright.hypervisor.types import (
     METADATA_NAMESPACE,
     Accel,
@@ -171,6 +173,8 @@ def _devices(root: ET.Element, spec: DomainSpec) -> None:
         _nic(devices, nic)
     for address in spec.pci_devices:
         _pci(devices, address)
+    for number in range(len(spec.vgpus)):
+        _vgpu(devices, vgpu_uuid(spec.uuid, number))
     _serial(devices, spec)
     if spec.agent:
         channel = ET.SubElement(devices, "channel", type="unix")
@@ -225,6 +229,14 @@ def _pci(devices: ET.Element, address: str) -> None:
         slot=f"0x{slot}",
         function=f"0x{function}",
     )
+
+
+def _vgpu(devices: ET.Element, uuid: UUID) -> None:
+    """An instance of a shared card: a mediated device, which is there before the domain starts."""
+    host = ET.SubElement(
+        devices, "hostdev", mode="subsystem", type="mdev", managed="no", model="vfio-pci"
+    )
+    ET.SubElement(ET.SubElement(host, "source"), "address", uuid=str(uuid))
 
 
 def _serial(devices: ET.Element, spec: DomainSpec) -> None:

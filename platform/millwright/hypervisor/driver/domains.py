@@ -13,6 +13,7 @@ from millwright.hypervisor.errors import Conflict
 from millwright.hypervisor.rules import ACTIVE, check_define, check_generation, check_owned
 from millwright.hypervisor.types import DomainInfo, DomainState, Pins
 
+from . import vgpus
 from .base import Base, state_of
 from .deadline import Deadline
 
@@ -48,6 +49,8 @@ class DomainVerbs(Base):
                     same_uuid=same_uuid,
                     same_name=same_name,
                 )
+                if spec.vgpus:
+                    vgpus.ensure(conn, spec.uuid, spec.vgpus)
                 domain = conn.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
                 if bool(domain.autostart()) != spec.autostart:
                     domain.setAutostart(int(spec.autostart))
@@ -62,6 +65,9 @@ class DomainVerbs(Base):
             with self._exclusive("domain", str(uuid), deadline):
                 domain = self._find(conn, uuid)
                 if domain is None:
+                    with contextlib.suppress(libvirt.libvirtError):
+                        # Made for a domain that was never defined; most hosts have no such devices.
+                        vgpus.remove(conn, uuid)
                     return False
                 what = f"domain {domain.name()!r}"
                 check_owned(self._mark(domain), self.site, what, self.name)
@@ -69,6 +75,9 @@ class DomainVerbs(Base):
                 state, _ = state_of(*domain.state())
                 if state in ACTIVE:
                     raise Conflict(f"{what} is {state.value}", host=self.name)
+                if "type='mdev'" in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE):
+                    # Before it is forgotten: who is stopped here finds the domain, and them, again.
+                    vgpus.remove(conn, uuid)
                 try:
                     domain.undefineFlags(UNDEFINE_ALL)
                 except libvirt.libvirtError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree as ET
@@ -29,6 +30,7 @@ from millwright.hypervisor.types import Accel
 
 from .base import Base
 from .deadline import Deadline
+from .vgpus import instances
 
 KIB, MIB = 1024, 2**20
 #: Where there are more devices than this the part is not read: half of it would say that the rest is not there.
@@ -242,8 +244,13 @@ def _nics(conn: libvirt.virConnect, deadline: Deadline) -> tuple[NicFacts, ...]:
 
 def _gpus(conn: libvirt.virConnect, deadline: Deadline) -> tuple[GpuFacts, ...]:
     devices = _devices(conn, libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV, deadline)
-    rows = (parse_gpu(root) for root in devices)
-    return tuple(sorted((row for row in rows if row is not None), key=lambda row: row.address))
+    rows = [row for root in devices if (row := parse_gpu(root)) is not None]
+    if any(row.profiles for row in rows):
+        made: dict[str, dict[str, str]] = {}
+        for one in instances(conn).values():
+            made.setdefault(one.card, {})[one.uuid] = one.profile
+        rows = [replace(row, instances=made.get(row.address, {})) for row in rows]
+    return tuple(sorted(rows, key=lambda row: row.address))
 
 
 def parse_nic(root: ET.Element) -> NicFacts | None:

@@ -17,6 +17,7 @@ from millwright.hypervisor.equipment import (
     NicFacts,
     PageFacts,
     StorageFacts,
+    vgpu_uuid,
 )
 from millwright.hypervisor.errors import Conflict, InvalidSpec, NoSpace, Unsupported
 from millwright.hypervisor.rules import ACTIVE, check_dirty_rate_seconds
@@ -91,7 +92,7 @@ class FakeEquipment:
                 ),
                 pools=tuple(_facts(store) for _, store in sorted(self._pools.items())),
                 nics=self.parts.nics,
-                gpus=self.parts.gpus,
+                gpus=tuple(self._with_instances(card) for card in self.parts.gpus),
                 unread=dict(self.parts.unread),
             )
             told = {"pages", "cpu", "pools", "nics", "gpus"} if parts is None else set(parts)
@@ -172,6 +173,45 @@ class FakeEquipment:
                 raise InvalidSpec.of("pci_devices", address, "no such device", host=self.name)
             if address in taken:
                 raise Conflict(f"PCI device {address} is in use", host=self.name)
+
+    def _instances(self, card: str) -> dict[str, str]:
+        return {
+            str(vgpu_uuid(domain.uuid, number)): wanted.profile
+            for domain in self._domains.values()
+            if domain.spec is not None
+            for number, wanted in enumerate(domain.spec.vgpus)
+            if wanted.card == card
+        }
+
+    def _with_instances(self, card: GpuFacts) -> GpuFacts:
+        """As the card tells it: what is left of each type, and of one type only while it has instances."""
+        made = self._instances(card.address)
+        kinds = set(made.values())
+        left = {
+            kind: count - len(made) if kinds <= {kind} else 0
+            for kind, count in card.profiles.items()
+        }
+        return replace(card, profiles=left, instances=made)
+
+    def _check_vgpus(self, spec: DomainSpec) -> None:
+        """Whether its cards have room for its instances, beside those of other domains."""
+        cards = {card.address: card for card in self.parts.gpus}
+        for address in {wanted.card for wanted in spec.vgpus}:
+            if address not in cards:
+                raise InvalidSpec.of("vgpus", address, "no such device", host=self.name)
+            mine = [wanted.profile for wanted in spec.vgpus if wanted.card == address]
+            others = [
+                wanted.profile
+                for domain in self._domains.values()
+                if domain.uuid != spec.uuid and domain.spec is not None
+                for wanted in domain.spec.vgpus
+                if wanted.card == address
+            ]
+            kinds = {*mine, *others}
+            if len(kinds) > 1 or len(mine) + len(others) > cards[address].profiles.get(mine[0], 0):
+                raise NoSpace(
+                    f"card {address} holds no more instances of {mine[0]}", host=self.name
+                )
 
     def _check_arriving(self, cpu: GuestCpu | None) -> None:
         """Whether a running guest finds the CPU that it was started with."""

@@ -286,6 +286,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
                 same_name=self._names.get(spec.name),
             )
             self._check_references(spec)
+            self._check_vgpus(spec)
             if present is None:
                 present = FakeDomain(uuid=spec.uuid, name=spec.name, spec=spec)
                 self._domains[spec.uuid] = present
