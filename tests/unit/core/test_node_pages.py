@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millwright.core import pinning
 from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
@@ -65,6 +65,8 @@ def test_where_no_node_has_the_cores_several_have_the_pages_together() -> None:
     assert pinning.allocate(topology, _wants(3), (), best_effort=False, pages=lacking) is None
 
 
+#: A busy machine is no fault of what is drawn.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=4),
     st.integers(1, 5),
