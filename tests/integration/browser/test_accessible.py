@@ -109,6 +109,7 @@ def _world(plant: Plant) -> list[str]:
         f"/machines/{operation.machine_id}/place/",
         "/balancing/",
         "/balancing/earlier/",
+        "/balancing/rounds/",
         "/balancing/calendar/",
         "/balancing/calendar/line/",
         "/wall/",

@@ -141,6 +141,7 @@ def test_no_page_overflows_or_complains(
         "/pool/mw0-h1/drain/",
         "/balancing/",
         "/balancing/earlier/",
+        "/balancing/rounds/",
         "/operations/",
         "/audit/",
         "/delegations/",

@@ -7,7 +7,9 @@ from millwright.core.balancing import BalanceState
 #: Columns that were added without the release before knowing them.
 ADDED = {
     "balancing_hostrecovery": {"initial_values"},
-    "balancing_recommendation": {"note", "revision", "seen"},
+    "balancing_recommendation": {"note", "revision", "seen", "text_parts", "note_parts"},
+    "balancing_moveplan": {"text_parts", "note_parts"},
+    "balancing_rollingdrain": {"note_parts"},
     "balancing_balancer": {"max_moves", "sustain_rounds", "cooldown_rounds"},
 }
 
