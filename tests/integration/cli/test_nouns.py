@@ -252,7 +252,7 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
     recommending.balance_round()
     said = shell(plant.operator, "recommendation", "round").output
     assert "shadow, level 3, 0 moves decided" in said
-    assert "rule else: on mw0-h1; not mended: " in said
+    assert "rule else: on mw0-h1, which it does not name; not mended: " in said
     assert "not mended: " in shell(plant.operator, "rule", "show", "else").output
     [summed] = shell.json(plant.operator, "recommendation", "shadow")
     assert (summed["pool"], summed["moves"]) == ("(all)", 0)

@@ -255,7 +255,7 @@ _RULES = {
     "rule.apart": _("rule %(rule)s: kept apart, and two are on one host"),
     "rule.spread": _("rule %(rule)s: in %(count)s of %(wanted)s failure domains"),
     "rule.near": _("rule %(rule)s: kept near, and in %(count)s failure domains"),
-    "rule.on_hosts": _("rule %(rule)s: also on %(names)s, which it does not name"),
+    "rule.on_hosts": _("rule %(rule)s: on %(names)s, which it does not name"),
     "rule.off_hosts": _("rule %(rule)s: on %(names)s, which it forbids"),
     "suits.service_class": _("%(machine)s is on %(host)s, which does not take class %(wanted)s"),
     "suits.cpu_model": _("%(machine)s is on %(host)s, which cannot show the CPU model %(wanted)s"),
