@@ -220,6 +220,33 @@ METRICS: tuple[Metric, ...] = (
         "environment machine",
         "1 for each controller whose retained values could not be copied when it was asked last",
     ),
+    _orchestrator(
+        "recommendations_waiting",
+        "",
+        "Moves that the balancer recommends and nobody has decided yet; moves of one plan are one",
+    ),
+    _orchestrator(
+        "recommendation_oldest_seconds", "", "How long the oldest of them has waited; 0: none does"
+    ),
+    _orchestrator(
+        "moves_failed", "", "Moves that the balancer decided and that failed in the last day"
+    ),
+    _orchestrator(
+        "drain_waiting_seconds",
+        "host",
+        "How long the host's drain, or the rolling drain that has come to it, has not gone on",
+    ),
+    _orchestrator(
+        "rule_broken_seconds",
+        "rule",
+        "How long a hard rule has not been kept that no move under way mends",
+    ),
+    _orchestrator("spare_hosts_wanted", "", "Hosts that are to be able to die at once"),
+    _orchestrator(
+        "spare_hosts_kept",
+        "",
+        "How many of them may die at once now, with every protected machine restarted elsewhere",
+    ),
     _orchestrator("orchestrator_active", "", "1 if this orchestrator holds the lock"),
     _orchestrator("environments", "state", "Environments by state"),
     _orchestrator("machines", "observed", "Machines by observed state"),

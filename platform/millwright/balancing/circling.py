@@ -303,7 +303,8 @@ def _settle(plan: MovePlan, state: str, error: str) -> None:
         if operation is None:
             row.state = state
             row.actual = {"error": str(error)[:300], "parts": parts_of(error)} if error else {}
-    Recommendation.objects.bulk_update(rows, ["state", "operation", "actual"])
+            row.ended_at = plan.ended_at
+    Recommendation.objects.bulk_update(rows, ["state", "operation", "actual", "ended_at"])
 
 
 def _step(leg: Leg) -> dict[str, Any]:

@@ -155,9 +155,14 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
                 cause=row.reason or "drained",
             )
             record(None, "host.maintenance", host, reason=row.reason or "drained")
+            # Of hosts in turn that are worked on by the clock the next one follows without anybody.
+            in_turn = RollingDrain.objects.filter(
+                state__in=RollingDrain.LIVE, drain=row, work_minutes__isnull=False
+            ).exists()
+            record(None, "drain.done", row, host=host.name, in_turn=in_turn, reason=row.reason)
             return _end(row, "done", now)
     if host.health != HostHealth.UP:
-        return _note(row, [_blocker("", not_answering(host))])
+        return _note(row, [_blocker("", not_answering(host))], now)
     plant = read_plant(now)
     plan, ordered = _planned(host, plant)
     # What makes room elsewhere goes first; what waits for that is not begun yet.
@@ -189,7 +194,7 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
             except ValidationError as error:
                 blockers.append(_blocker(move.machine, together(error.messages)))
     busy_names = {name for name, machine in going.items() if machine.pk in busy}
-    _note(row, [item for item in blockers if item["machine"] not in busy_names])
+    _note(row, [item for item in blockers if item["machine"] not in busy_names], now)
     return started
 
 
@@ -224,8 +229,8 @@ def _failed(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:
 
 
 def _end(row: HostDrain, state: str, now: dt.datetime) -> int:
-    row.state, row.ended_at, row.blockers = state, now, []
-    row.save(update_fields=("state", "ended_at", "blockers"))
+    row.state, row.ended_at, row.blockers, row.waiting_since = state, now, [], None
+    row.save(update_fields=("state", "ended_at", "blockers", "waiting_since"))
     return 0
 
 
@@ -233,8 +238,9 @@ def _blocker(machine: str, why: str) -> dict[str, Any]:
     return {"machine": machine, "why": str(why), "parts": parts_of(why)}
 
 
-def _note(row: HostDrain, blockers: list[dict[str, Any]]) -> int:
-    if row.blockers != blockers:
-        row.blockers = blockers
-        row.save(update_fields=("blockers",))
+def _note(row: HostDrain, blockers: list[dict[str, Any]], now: dt.datetime) -> int:
+    since = (row.waiting_since or now) if blockers else None
+    if (row.blockers, row.waiting_since) != (blockers, since):
+        row.blockers, row.waiting_since = blockers, since
+        row.save(update_fields=("blockers", "waiting_since"))
     return 0

@@ -91,6 +91,21 @@ class Losses:
     domains_broken: tuple[Together, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """For how many lost hosts room is wanted, and for how many of them there is any.
+
+    `left`: machines that would find none if `hosts` died, the worst of the sets as large as is wanted; `complete`:
+    every set was tried.
+    """
+
+    wanted: int
+    kept: int
+    left: int
+    hosts: tuple[str, ...]
+    complete: bool
+
+
 def kinds() -> list[tuple[str, str]]:
     """(template, size) of everything that the catalogue offers, newest versions. One query."""
     found: dict[tuple[str, str], None] = {}
@@ -245,6 +260,22 @@ def together(plant: Plant | None = None) -> Losses:
             for row in _worst(row for row in lost if row.hosts and domain[row.hosts[0]])
         ),
     )
+
+
+def spare(plant: Plant | None = None) -> Spare:
+    """How much of the room that is wanted for lost hosts is there; at most three answers of `failure_capacity`."""
+    plant = plant or read_plant()
+    wanted = kept = plant.settings.spare_hosts
+    first = None
+    while kept:
+        told = failure_capacity(plant, kept, sets=SETS)
+        first = first or told
+        if told.ok:
+            break
+        kept -= 1
+    worst = _worst(first.broken)[0] if first is not None and first.broken else Together((), ())
+    complete = first is None or first.complete
+    return Spare(wanted, kept, len(worst.left) + worst.more, worst.hosts, complete)
 
 
 def _worst(broken: Iterable[Broken]) -> tuple[Together, ...]:

@@ -35,6 +35,7 @@ def measure_round(now: dt.datetime | None = None) -> int:
     failed = [row for row in rows if row.operation.state != OperationState.SUCCEEDED]
     for row in failed:
         row.state, row.actual = "failed", {"error": row.operation.error[:300]}
+        row.ended_at = row.operation.ended_at or now
     done = [
         row
         for row in rows
@@ -72,7 +73,7 @@ def measure_round(now: dt.datetime | None = None) -> int:
                     "memory_source": _rounded(memory.get(here)),
                     "memory_target": _rounded(memory.get(there)),
                 }
-    Recommendation.objects.bulk_update([*failed, *done, *noted], ["state", "actual"])
+    Recommendation.objects.bulk_update([*failed, *done, *noted], ["state", "actual", "ended_at"])
     return len(failed) + len(done) + len(noted)
 
 

@@ -108,6 +108,8 @@ class HostDrain(models.Model):
     state = models.CharField(max_length=10, default="active", choices=STATES)
     #: what stands in the way now: [{"machine", "why", "parts": the why as data}]
     blockers = models.JSONField(default=list)
+    #: since when something does
+    waiting_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -151,6 +153,8 @@ class RollingDrain(models.Model):
     #: why it does not go on now, and that as data, to be said in each reader's language
     note = models.CharField(max_length=1000, blank=True)
     note_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    #: since when it does not
+    waiting_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -205,8 +209,8 @@ class BalanceRound(models.Model):
     refused = models.JSONField(default=list)
     #: how many there were of each code
     counts = models.JSONField(default=dict)
-    #: hard rules and amounts that did not hold: [{"kind", "subject", "text", "parts", "why", "why_parts", "mending"}]; of
-    #: the newest
+    #: hard rules and amounts that did not hold: [{"kind", "subject", "text", "parts", "why", "why_parts", "mending",
+    #: "since": the first of the rounds in a row that found it so}]; of the newest
     violations = models.JSONField(default=list)
     broken = models.PositiveIntegerField(default=0)
     #: where something is in shadow: {pool, "" for all: {"above": hosts, "foreseen": hosts above with the moves}}
@@ -308,7 +312,7 @@ class Recommendation(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     #: of the last round that wanted it
     wanted_at = models.DateTimeField(null=True, db_index=True)
-    #: when it was rejected, or no longer wanted, and why
+    #: when it failed, was rejected or no longer wanted, and why (of a move that failed: `actual`)
     ended_at = models.DateTimeField(null=True)
     note = models.CharField(max_length=300, blank=True, db_default="")
     #: text and note as data, to be said in each reader's language; empty: a row of before, or a person's words
@@ -414,7 +418,7 @@ class MachineShare(models.Model):
 class Picture(models.Model):
     """An answer about a large pool, kept so that requests only read it."""
 
-    #: "heat", "losses", or "fits TEMPLATE/SIZE SPARE"
+    #: "heat", "losses", "together", "used", "spare", or "fits TEMPLATE/SIZE SPARE"
     name = models.CharField(max_length=100, unique=True)
     body = models.JSONField(null=True)
     #: when the plant was read that it tells of; nothing: not computed yet

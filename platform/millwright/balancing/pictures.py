@@ -23,7 +23,7 @@ from millwright.core.balancing import Capacity, Plant
 from millwright.environments.models import Machine, StateTransition
 
 from . import filling, measuring
-from .models import Picture
+from .models import Balancer, Picture
 from .plant import read_plant
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,9 @@ OLDEST, FORGOTTEN = dt.timedelta(minutes=5), dt.timedelta(days=1)
 YOUNGEST, TIMES = dt.timedelta(seconds=15), 5
 #: The time of the last question is written down at most so often.
 NOTED = dt.timedelta(minutes=10)
-#: Kept whether or not somebody asks.
+#: Kept whether or not somebody asks, of a large plant; of any plant where room for lost hosts is wanted.
 ALWAYS = ("heat", "losses", "together", "used")
+SPARE = "spare"
 #: Hosts' load older than this tells a placement nothing.
 STALE = 3 * OLDEST
 
@@ -147,13 +148,16 @@ def picture_round(now: dt.datetime | None = None) -> int:
     # Read before anything is written: a round in which nothing is to be done only reads.
     rows = list(Picture.objects.defer("body"))
     large = Pictures().large
-    gone = [row for row in rows if not large or _is_forgotten(row, now)]
+    always = ALWAYS if large else ()
+    if Balancer.objects.filter(spare_hosts__gt=0).exists():
+        always = (*always, SPARE)
+    gone = [row for row in rows if row.name not in always and (not large or _is_over(row, now))]
     if gone:
         Picture.objects.filter(pk__in=[row.pk for row in gone]).delete()
-    if not large:
+    if not always:
         return 0
     rows = [row for row in rows if row not in gone]
-    for name in ALWAYS:
+    for name in always:
         if all(row.name != name for row in rows):
             rows.append(Picture.objects.get_or_create(name=name, defaults={"asked_at": now})[0])
     mark = _mark()
@@ -193,8 +197,8 @@ def _losses(body: dict[str, Any]) -> filling.Losses:
     return filling.Losses(**body | rows)
 
 
-def _is_forgotten(row: Picture, now: dt.datetime) -> bool:
-    return row.name not in ALWAYS and row.asked_at < now - FORGOTTEN
+def _is_over(row: Picture, now: dt.datetime) -> bool:
+    return row.name == SPARE or (row.name not in ALWAYS and row.asked_at < now - FORGOTTEN)
 
 
 def _is_due(row: Picture, mark: str, now: dt.datetime) -> bool:
@@ -212,6 +216,8 @@ def _mark() -> str:
 
 
 def _computed(name: str, plant: Plant) -> Any:
+    if name == SPARE:
+        return asdict(filling.spare(plant))
     if name == "used":
         return measuring.cpus_used(plant)
     if name == "together":

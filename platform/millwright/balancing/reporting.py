@@ -31,6 +31,7 @@ from millwright.core.balancing import (
 )
 
 from .models import BalanceRound, MovePlan, Recommendation
+from .wishes import undecided
 
 #: refusals and violations that a round keeps in full
 MOST = 200
@@ -38,6 +39,8 @@ MOST = 200
 ROUNDS_KEPT, WISHES_KEPT = dt.timedelta(days=14), dt.timedelta(days=90)
 #: a round stands for the time until the next one
 MINUTES = 5
+#: what an older round said tells nothing of now
+STALE = dt.timedelta(minutes=6 * MINUTES)
 #: what shadow is judged by
 JUDGED = dt.timedelta(days=7)
 
@@ -84,6 +87,7 @@ def note(
     plant: Plant, made: Round, *, moves: int, level: int, mode: str, now: dt.datetime
 ) -> BalanceRound:
     """Keep what a round said; of the one before only its numbers."""
+    known = _known(now)
     BalanceRound.objects.exclude(refused=[], violations=[]).update(refused=[], violations=[])
     refused = [
         {
@@ -100,7 +104,7 @@ def note(
             "subject": entry.subject,
             "text": str(entry.text),
             "parts": parts_of(entry.text),
-            **_not_mended(plant, made, entry),
+            **_judged(known.get((str(entry.kind), entry.subject)), plant, made, entry, now),
         }
         for entry in made.violations[:MOST]
     ]
@@ -190,6 +194,25 @@ def forget(now: dt.datetime) -> int:
         0
     ]
     return int(gone + plans.filter(moves=None).delete()[0])
+
+
+def _known(now: dt.datetime) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the round before found broken, by kind and subject."""
+    before = BalanceRound.objects.filter(at__lt=now, at__gte=now - STALE).first()
+    rows = before.violations if before is not None else []
+    return {(entry["kind"], entry["subject"]): entry for entry in rows}
+
+
+def _judged(
+    before: dict[str, Any] | None, plant: Plant, made: Round, entry: Violation, now: dt.datetime
+) -> dict[str, Any]:
+    """Why it is not mended and since when it does not hold, with what the round before said of it."""
+    since = {"since": (before or {}).get("since") or now.isoformat()}
+    if before is not None and before["mending"] and undecided(made.refused):
+        # What was decided is under way: this round only waits for it.
+        told = {"why": before["why"], "why_parts": before.get("why_parts", [])}
+        return {**told, "mending": True, **since}
+    return {**_not_mended(plant, made, entry), **since}
 
 
 def _not_mended(plant: Plant, made: Round, entry: Violation) -> dict[str, Any]:

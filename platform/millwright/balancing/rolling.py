@@ -220,18 +220,18 @@ def _step(pk: int, now: dt.datetime) -> int:
         return 1
     host = Host.objects.filter(name=at["host"]).first()
     if host is None:
-        return _wait(row, say("note.not_in_pool", host=at["host"]))
+        return _wait(row, say("note.not_in_pool", host=at["host"]), now)
     if at["state"] == "waiting":
         return _begin(row, at, host, now)
     if at["state"] == "draining":
         return _draining(row, at, host, now)
     if row.work_minutes is None:
-        return _wait(row, "")
+        return _wait(row, "", now)
     begun = dt.datetime.fromisoformat(at["since"])
     if now < begun + dt.timedelta(minutes=row.work_minutes):
-        return _wait(row, "")
+        return _wait(row, "", now)
     if host.health != HostHealth.UP:
-        return _wait(row, say("note.not_yet", host=host.name))
+        return _wait(row, say("note.not_yet", host=host.name), now)
     _take_back(row, host, row.requested_by)
     row.save()
     return 1
@@ -249,9 +249,9 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
             row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
         )
     except ValidationError as error:
-        return _wait(row, together(error.messages))
+        return _wait(row, together(error.messages), now)
     except (PermissionRefused, LifecycleError) as error:
-        return _wait(row, str(error))
+        return _wait(row, str(error), now)
     row.drain, row.note, row.note_parts = drain, "", []
     _set(row, at, "draining", now)
     row.save()
@@ -273,7 +273,7 @@ def _draining(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetim
         row.save()
         record(None, "rolling.pause", row, reason=row.note)
         return 1
-    return _wait(row, together(_blocks(each) for each in drain.blockers))
+    return _wait(row, together(_blocks(each) for each in drain.blockers), now)
 
 
 def _blocks(row: dict[str, Any]) -> Said:
@@ -305,11 +305,13 @@ def _set(row: RollingDrain, at: dict[str, Any], state: str, now: dt.datetime | N
     at["state"], at["since"] = state, (now or timezone.now()).isoformat()
 
 
-def _wait(row: RollingDrain, note: str) -> int:
+def _wait(row: RollingDrain, note: str, now: dt.datetime) -> int:
     parts = parts_of(note)
-    if (row.note, row.note_parts) != (str(note)[:1000], parts):
-        row.note, row.note_parts = str(note)[:1000], parts
-        row.save(update_fields=("note", "note_parts"))
+    # What went on meanwhile has no note: it waits anew.
+    since = ((row.waiting_since if row.note else None) or now) if note else None
+    if (row.note, row.note_parts, row.waiting_since) != (str(note)[:1000], parts, since):
+        row.note, row.note_parts, row.waiting_since = str(note)[:1000], parts, since
+        row.save(update_fields=("note", "note_parts", "waiting_since"))
     return 0
 
 

@@ -1,4 +1,5 @@
-"""News from what was written anyway: state transitions and the audit trail, both append-only, both durable.
+"""News from what was written anyway: state transitions and the audit trail, both append-only, both durable; and from
+what lasts (`standing`).
 
 Reading them is the outbox pattern without a second write in every action: whatever was committed is
 found, after a crash too, and a notice's unique source makes a second look harmless.
@@ -19,6 +20,7 @@ from millwright.accounts.models import Delegation, Membership, User
 from millwright.audit.models import AuditEntry
 from millwright.environments.models import Environment, Machine, Request, StateTransition
 
+from . import standing
 from .kinds import ACTIONS, KINDS, TRANSITIONS
 from .models import Choice, Cursor, Delivery, Notice, Notification, Webhook
 
@@ -107,6 +109,9 @@ def _audited() -> tuple[Cursor, list[Notice]]:
     )
     made = []
     for row in rows:
+        if row.details.get("in_turn"):
+            # The next host follows by itself: its end is told with that of all of them.
+            continue
         name, link = row.object_name, ""
         if row.object_type == "machine" and row.object_id in machines:
             name = machines[row.object_id].environment.name
@@ -114,6 +119,11 @@ def _audited() -> tuple[Cursor, list[Notice]]:
             link = reverse("portal:environment", args=[name])
         elif row.object_type == "user":
             link = reverse("portal:audit")
+        elif row.object_type == "hostdrain":
+            name = row.details["host"]
+            link = reverse("portal:host", args=[name])
+        elif row.object_type == "rollingdrain":
+            link = reverse("portal:rolling_drain", args=[row.object_id])
         facts = {
             "name": name,
             "who": row.actor_name,
@@ -261,7 +271,9 @@ def gather(now: dt.datetime) -> int:
             publish(notices, now)
             cursor.save()
         total += len(notices)
-    with transaction.atomic():
-        notices = _leases(now)
-        publish(notices, now)
-    return total + len(notices)
+    for level in (_leases, standing.look):
+        with transaction.atomic():
+            notices = level(now)
+            publish(notices, now)
+        total += len(notices)
+    return total

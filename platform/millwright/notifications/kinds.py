@@ -111,6 +111,61 @@ KINDS: Mapping[str, Kind] = {
             False,
         ),
         Kind(
+            "balancer.waits",
+            _("Recommended moves wait for a decision"),
+            _(
+                "Recommended moves wait for a decision, %(waiting)s in all, of which new: %(count)s."
+                " %(name)s"
+            ),
+            "info",
+            True,
+        ),
+        Kind(
+            "move.failed",
+            _("A move of the balancer has failed"),
+            _("The move of %(name)s to %(host)s has failed: %(why)s"),
+            "warning",
+            True,
+        ),
+        Kind(
+            "drain.waits",
+            _("A drain waits for a person"),
+            _("The drain of %(name)s does not go on: %(why)s"),
+            "warning",
+            True,
+        ),
+        Kind(
+            "drain.done",
+            _("A drain is done"),
+            _("%(name)s is drained. %(why)s"),
+            "info",
+            True,
+        ),
+        Kind(
+            "rule.broken",
+            _("A hard rule stays broken"),
+            _("Rule %(name)s is not kept, and nothing mends it: %(why)s"),
+            "warning",
+            True,
+        ),
+        Kind(
+            "spare.gone",
+            _("Room for lost hosts is used up"),
+            _(
+                "Room for lost hosts: %(kept)s of %(wanted)s. Machines that would find none without"
+                " %(name)s: %(count)s."
+            ),
+            "warning",
+            True,
+        ),
+        Kind(
+            "spare.back",
+            _("There is room for lost hosts again"),
+            _("There is room for lost hosts again: %(kept)s of %(wanted)s."),
+            "info",
+            False,
+        ),
+        Kind(
             "account.emergency",
             _("The emergency account was used"),
             _("Somebody signed in as %(name)s, the emergency account."),
@@ -136,6 +191,8 @@ TRANSITIONS: Mapping[tuple[str, str, str, str], str] = {
 #: Lines of the audit trail that are news.
 ACTIONS: Mapping[str, str] = {
     "environment.lease_ended": "lease.ended",
+    "drain.done": "drain.done",
+    "rolling.end": "drain.done",
     "program.ask": "program.asked",
     "user.break_glass": "account.emergency",
 }

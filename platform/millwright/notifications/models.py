@@ -12,9 +12,16 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from millwright.accounts.permissions import may
+from millwright.core.balancing import Said
 from millwright.environments.reasons import said
 
 from .kinds import KINDS, Kind
+
+#: What a kind's sentence may name; what a notice has not told is empty.
+HOLES = (
+    *("who", "name", "project", "why", "version", "when"),
+    *("host", "count", "waiting", "wanted", "kept"),
+)
 
 
 class Cursor(models.Model):
@@ -54,9 +61,9 @@ class Notice(models.Model):
     @property
     def text(self) -> str:
         """One sentence in the language that is active."""
-        facts = {"who": "", "name": "", "project": "", "why": "", "version": "", "when": ""}
+        facts = dict.fromkeys(HOLES, "")
         facts |= {key: str(value) for key, value in self.facts.items()}
-        facts["why"] = said(facts["why"])
+        facts["why"] = said(Said(facts["why"], self.facts.get("why_parts", ())))
         if moment := parse_datetime(facts["when"]) if facts["when"] else None:
             facts["when"] = formats.date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT")
         return (str(self.words.text) % facts).strip()
@@ -65,6 +72,25 @@ class Notice(models.Model):
         """The sentence in a language."""
         with translation.override(language):
             return self.text
+
+
+class Standing(models.Model):
+    """Something that lasts, as a drain that waits: told once, until it has been gone for some time."""
+
+    #: what it is, such as "drain:17"
+    key = models.CharField(max_length=120, unique=True)
+    #: when it was seen first
+    since = models.DateTimeField()
+    #: when it was told; nothing: it has not lasted long enough yet
+    told_at = models.DateTimeField(null=True)
+    #: since when it is not there any more; nothing: it is
+    gone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("since", "pk")
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Notification(models.Model):

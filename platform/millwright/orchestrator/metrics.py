@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 from django.db.models import Count
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -18,6 +19,7 @@ from monitoring import METRICS
 
 from .durations import Durations
 from .promises import Promise
+from .waits import waits
 
 if TYPE_CHECKING:
     from .service import Service
@@ -99,6 +101,7 @@ class PlantCollector(Collector):
         yield from portal(self._service)
         yield from reconciled(self._service)
         yield from not_copied(self._service)
+        yield from waits(timezone.now() if active else None)
         if active:
             self._durations.refresh()
         yield from durations(self._durations)

@@ -164,6 +164,7 @@ ACTIONS = {
     "recommendation.approve": _("approved recommended move"),
     "recommendation.reject": _("rejected recommended move"),
     "drain.start": _("began to drain host"),
+    "drain.done": _("host drained"),
     "recovery.start": _("began to recover a host's machines"),
     "recovery.stop": _("stopped a recovery"),
     "machine.recover": _("started machine elsewhere"),

@@ -42,7 +42,7 @@ API = {
     "prometheus/targets": 7,
 }
 PAGES = {
-    "home": 15,
+    "home": 20,
     "catalogue": 9,
     "requests": 10,
     "environments": 13,
