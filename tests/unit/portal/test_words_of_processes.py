@@ -66,7 +66,11 @@ def test_what_placement_says_is_known() -> None:
             "graphics cards: 1 wanted, 0 free of any model",
             "network bandwidth: 800 Mbit/s wanted, 200 Mbit/s free",
             "the host has no storage pool 'fast' that is active",
+            "memory of resource pool 'works': 704 MiB wanted, 12 MiB free of its limit of 4096 MiB",
+            "NUMA nodes: none has 2 free cores and 512 free hugepages of 2 MiB",
+            "vGPU instances of a16-2q: 2 wanted, 1 free",
+            "the host has not told yet which vGPU profiles it has",
             "not known whether the host has it: CPU features",
         ):
             assert said(sentence) != sentence
-    assert len(filters.FILTERS) == 13, "a new rule wants its sentence in environments/sentences.py"
+    assert len(filters.FILTERS) == 16, "a new rule wants its sentence in environments/sentences.py"
