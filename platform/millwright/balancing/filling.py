@@ -58,21 +58,27 @@ class HeatChange:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A host that dies: machines that would find no room."""
+    """A host that dies: machines that would find no room.
+
+    `waits`: those that would find room and wait for another machine, as "machine → that other one".
+    """
 
     host: str
     left: tuple[str, ...]
+    waits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Hosts that die at once, as `domain` where they stand in one: machines that would find no room, and how many
-    beside those that are named."""
+    beside those that are named; and those that would wait for another, as in `Loss`."""
 
     hosts: tuple[str, ...]
     left: tuple[str, ...]
     more: int = 0
     domain: str = ""
+    waits: tuple[str, ...] = ()
+    waits_more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +234,25 @@ def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> T
 
 
 def losses(plant: Plant | None = None) -> list[Loss]:
-    """For every host that is not down: which protected machines would find no room if it died."""
+    """For every host that is not down: which protected machines would find no room if it died, or would wait."""
     plant = plant or read_plant()
-    left = {
-        row.hosts: [refusal.vm for refusal in row.left] for row in failure_capacity(plant, 1).broken
-    }
+    lost = {row.hosts: row for row in failure_capacity(plant, 1).broken}
     return [
-        Loss(host.name, tuple(left.get((host.name,), ())))
+        Loss(host.name, _left(row), _waiting(row)) if row else Loss(host.name, ())
         for host in plant.hosts
         if host.state is not HostState.DOWN
+        for row in (lost.get((host.name,)),)
     ]
+
+
+def _left(row: Broken) -> tuple[str, ...]:
+    """Machines without room."""
+    return tuple(refusal.vm for refusal in row.left if not refusal.waits_for)
+
+
+def _waiting(row: Broken) -> tuple[str, ...]:
+    """Machines with room that wait, each with the one that it waits for."""
+    return tuple(f"{refusal.vm} → {refusal.waits_for}" for refusal in row.left if refusal.waits_for)
 
 
 def together(plant: Plant | None = None) -> Losses:
@@ -284,8 +299,11 @@ def _worst(broken: Iterable[Broken]) -> tuple[Together, ...]:
     return tuple(
         Together(
             row.hosts,
-            tuple(refusal.vm for refusal in row.left[:NAMED]),
-            max(len(row.left) - NAMED, 0),
+            left[:NAMED],
+            max(len(left) - NAMED, 0),
+            waits=waits[:NAMED],
+            waits_more=max(len(waits) - NAMED, 0),
         )
         for row in rows
+        for left, waits in ((_left(row), _waiting(row)),)
     )

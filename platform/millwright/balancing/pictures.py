@@ -89,7 +89,7 @@ class Pictures:
         return self._of(
             "losses",
             lambda: filling.losses(self._plant),
-            lambda body: [filling.Loss(host, tuple(left)) for host, left in body],
+            lambda body: [filling.Loss(host, *map(tuple, told)) for host, *told in body],
         )
 
     def together(self) -> Kept[filling.Losses]:
@@ -189,7 +189,12 @@ def picture_round(now: dt.datetime | None = None) -> int:
 def _losses(body: dict[str, Any]) -> filling.Losses:
     rows = {
         name: tuple(
-            filling.Together(**row | {"hosts": tuple(row["hosts"]), "left": tuple(row["left"])})
+            filling.Together(
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in row.items()
+                }
+            )
             for row in body[name]
         )
         for name in ("worst", "domains_broken")

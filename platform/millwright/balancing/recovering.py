@@ -65,6 +65,8 @@ class PlannedStart:
     retained_before_loss_s: float | None = None
     #: whether it is a controller, which may retain something
     controller: bool = False
+    #: a rule toward a machine that waits for the host, which it does not keep there
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
         if off := [name for name in after[row.vm] if name in waiting or name in left]:
             left[row.vm] = say("dependency", machine=row.vm, names=off)
 
-    def planned(name: str, target: str, wave: int) -> PlannedStart:
+    def planned(name: str, target: str, wave: int, note: str) -> PlannedStart:
         machine = machines[name]
         rebuild = not (shared[host.name] and shared[host.name] == shared[target])
         as_of = machine.retained_as_of if rebuild else None
@@ -114,11 +116,12 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
             as_of,
             before_loss_s(as_of, lost_at(machine)),
             takes_programs(machine.template_version.spec),
+            note,
         )
 
     return RecoveryPlan(
         tuple(
-            planned(row.vm, row.target, row.wave)
+            planned(row.vm, row.target, row.wave, row.note)
             for row in answer.restarts
             if row.vm in machines and row.vm not in waiting and row.vm not in left
         ),

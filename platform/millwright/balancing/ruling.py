@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -32,7 +32,7 @@ from millwright.core.balancing import (
     conflicts_of,
     unkept,
 )
-from millwright.core.lifecycle import ServiceClass
+from millwright.core.lifecycle import HostHealth, ServiceClass
 from millwright.environments.models import Machine, Move
 from millwright.inventory.models import Cell
 from millwright.inventory.models import Host as HostRow
@@ -186,7 +186,11 @@ def broken_now(rows: Iterable[PlacementRule]) -> set[int]:
 
 
 def barred_hosts(machine: Machine) -> dict[str, str]:
-    """Hosts where the machine would break a hard rule in force, and which. A fixed number of queries."""
+    """Hosts where the machine would break a hard rule in force, and which. A fixed number of queries.
+
+    Where its own host is down it is started elsewhere, and machines that wait for a dead host are not there: the
+    plan of a recovery holds rules toward them where it can.
+    """
     rows = machine.placement_rules.filter(enabled=True, hard=True)
     rules = list(rows.prefetch_related("machines__environment", "machines__host", "hosts"))
     if not rules:
@@ -198,9 +202,18 @@ def barred_hosts(machine: Machine) -> dict[str, str]:
         for move in under_way.select_related("destination")
         if move.machine_id != machine.pk
     }
+    lost = machine.host is not None and machine.host.health == HostHealth.DOWN
+    absent = {
+        row.pk
+        for row in around.values()
+        if lost and row.host and row.host.health == HostHealth.DOWN
+    }
     plant = Plant(
         tuple(_host(row, frozenset()) for row in _hosts()),
-        tuple(_vm(row) for row in around.values()),
+        tuple(
+            replace(_vm(row), host=None) if row.pk in absent else _vm(row)
+            for row in around.values()
+        ),
         rules=tuple(_rule(row.name, row, row.machines.all(), row.hosts.all()) for row in rules),
     )
     return barred(plant, str(machine), coming)

@@ -3,6 +3,9 @@
 Sums by host tell of most placements that the room is there (`core.balancing.sums`, which errs to the safe side
 only): they are read with five queries. Where they do not suffice for some hosts, the machines of those are
 read and placed on paper, beside everything else as amounts; and the whole plant where even that does not tell.
+
+Beside room it is asked who would wait: the machine itself for what it starts after, or others for it (`waits_with`).
+What waits whatever becomes of it keeps nobody else's machine from being placed; *Capacity* tells it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from millwright.core.balancing import (
     RELATED_TRIES,
+    Broken,
     FailureVerdict,
     Host,
     HostState,
@@ -34,11 +38,12 @@ from millwright.core.balancing import (
     losses_of,
     page_bytes,
     related_survive,
+    waits_with,
 )
-from millwright.core.lifecycle import HostHealth, ServiceClass
+from millwright.core.lifecycle import HostHealth, Recovery, ServiceClass
 from millwright.core.pinning import count_free_cores
 from millwright.core.placement import HostSnapshot, HostVerdict, Placement, Snapshot
-from millwright.environments.models import StartedCpu
+from millwright.environments.models import Machine, StartedCpu
 from millwright.environments.placement import cpu_of
 from millwright.environments.sizes import DEFAULT_POOL, requires_of
 from millwright.inventory.models import Host as HostRow
@@ -67,21 +72,46 @@ def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Plac
     pool, first = _Pool(plan.pool, calendar), ""
     others = [verdict for verdict in plan.verdicts if verdict.accepted and verdict != plan.chosen]
     for verdict in (plan.chosen, *others)[:TRIES]:
-        answer = pool.with_it(standing(verdict), k)
-        if answer is None or answer.ok:
+        vm = standing(verdict)
+        answer = pool.with_it(vm, k)
+        if answer is not None and not answer.room:
+            first = first or _without_room(verdict.host, answer, k)
+        elif (held := pool.waits_with(vm, k)) is not None:
+            first = first or _waits(vm, held)
+        else:
             return replace(plan, chosen=verdict), ""
-        broken = answer.broken[0]
-        # Counted, not named: they may be other projects' machines.
-        first = first or _(
-            "with it on %(host)s, %(n)s machines would find no room if %(lost)s died; "
-            "room is kept for %(number)s hosts to die"
-        ) % {
-            "host": verdict.host,
-            "n": len(broken.left),
-            "lost": ", ".join(broken.hosts),
-            "number": k,
-        }
     return replace(plan, chosen=None), first
+
+
+def _without_room(host: str, answer: FailureVerdict, k: int) -> str:
+    """Counted, not named: they may be other projects' machines."""
+    rows = (
+        (broken.hosts, [refusal for refusal in broken.left if not refusal.waits_for])
+        for broken in answer.broken
+    )
+    lost, left = next(row for row in rows if row[1])
+    text = _(
+        "with it on %(host)s, %(n)s machines would find no room if %(lost)s died; "
+        "room is kept for %(number)s hosts to die"
+    )
+    return text % {"host": host, "n": len(left), "lost": ", ".join(lost), "number": k}
+
+
+def _waits(vm: Vm, held: Broken) -> str:
+    """What it starts after was told by those who keep the pool; what starts after it is counted, not named."""
+    own = [row.waits_for for row in held.left if row.vm == vm.name]
+    told = {"host": vm.host, "lost": ", ".join(held.hosts), "machine": vm.name}
+    if own:
+        text = _(
+            "with it on %(host)s, %(machine)s would find room and wait for %(other)s if %(lost)s died: "
+            "it starts after it, and %(other)s is not started elsewhere"
+        )
+        return text % {**told, "other": own[0]}
+    text = _(
+        "with it on %(host)s, %(n)s machines that start after %(machine)s would find room and wait for it "
+        "if %(lost)s died: it is not started elsewhere"
+    )
+    return text % {**told, "n": len(held.left)}
 
 
 #: What a machine wants, as sums have it: MiB of memory, cores, millicores reserved, MiB of disk, shared vCPUs.
@@ -138,6 +168,46 @@ class _Pool:
         plant = self._plant
         kept = tuple(row for row in plant.vms if row.name != vm.name)
         return failure_capacity(replace(plant, vms=(*kept, vm)), k)
+
+    def waits_with(self, vm: Vm, k: int) -> Broken | None:
+        """Who would wait because the machine stands there, if its host died with k - 1 others; nothing: nobody."""
+        chain, todo = dict[str, Vm](), [vm.name]
+        starts, known = self._after
+        while todo:
+            name = todo.pop()
+            if name in known and name not in chain:
+                chain[name] = vm if name == vm.name else known[name]
+                todo += (other for pair in starts if name in pair for other in pair)
+        if not chain:
+            return None
+        after = {name: tuple(other for one, other in starts if one == name) for name in chain}
+        rows = [replace(row, after=after[name]) for name, row in chain.items() if row.host]
+        names = sorted({str(row.host) for row in rows})
+        hosts = tuple(Host(name, cpus=1.0, memory_bytes=0) for name in names)
+        return waits_with(Plant(hosts, tuple(rows)), vm.name, k)
+
+    @cached_property
+    def _after(self) -> tuple[list[tuple[str, str]], dict[str, Vm]]:
+        """Machines with what they start after, and of each of them where it is and who starts it. One query."""
+        fields = ("environment__name", "name", "host__name", "protected", "recovery")
+        rows = Machine.after.through.objects.values_list(
+            *(f"{end}_machine__{field}" for end in ("from", "to") for field in fields)
+        )
+        starts, known = [], {}
+        for row in rows:
+            pair = []
+            for environment, name, host, protected, recovery in (row[:5], row[5:]):
+                pair.append(f"{environment}/{name}")
+                known[pair[-1]] = Vm(
+                    pair[-1],
+                    vcpus=1,
+                    memory_bytes=0,
+                    host=host,
+                    protected=protected,
+                    recovery=Recovery(recovery),
+                )
+            starts.append((pair[0], pair[1]))
+        return starts, known
 
     @cached_property
     def _plant(self) -> Plant:

@@ -177,6 +177,14 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("%(machine)s starts after %(name)s, which has no host"),
     ),
     (
+        "far from %(machine)s, which waits for %(host)s: a round mends that once it is back",
+        _("far from %(machine)s, which waits for %(host)s: a round mends that once it is back"),
+    ),
+    (
+        "too close to %(machine)s, which waits for %(host)s: a round mends that once it is back",
+        _("too close to %(machine)s, which waits for %(host)s: a round mends that once it is back"),
+    ),
+    (
         "%(machine)s never moves: its policy forbids it",
         _("%(machine)s never moves: its policy forbids it"),
     ),

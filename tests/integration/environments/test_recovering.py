@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing import entitling, recovering
-from millwright.balancing.models import HostRecovery
+from millwright.balancing import entitling, recovering, ruling
+from millwright.balancing.models import HostRecovery, PlacementRule
 from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import Machine, Move, Operation
@@ -213,6 +213,33 @@ def test_what_starts_after_another_waits_for_it(
     assert [row.machine for row in _recovers()] == [machines[1], machines[0]]
     # And without it again.
     assert client.post(call, {"after": []}, "application/json").json()["after"] == []
+
+
+def test_who_is_kept_near_one_that_waits_for_its_host_starts_all_the_same(
+    plant: Plant, lost: Host, machines: list[Machine]
+) -> None:
+    """The autonomous one comes back on its host; in whose rack no other host is. A round mends the rule then."""
+    rack = {"domain": "a"}
+    Host.objects.filter(pk=lost.pk).update(labels=rack)
+    Host.objects.exclude(pk=lost.pk).update(labels={"domain": "b"})
+    near = PlacementRule.objects.create(name="near", kind="near")
+    spread = PlacementRule.objects.create(name="spread", kind="spread", minimum=1)
+    for rule in (near, spread):
+        rule.machines.set(machines)
+    plan = recovering.preview(lost)
+    assert [row.machine for row in plan.starts] == [str(machines[1])]
+    assert plan.starts[0].note == (
+        f"far from {machines[0]}, which waits for {lost.name}: a round mends that once it is back"
+    )
+    assert not plan.left
+    # Nor is it barred where it is carried out, of what is not there.
+    PlacementRule.objects.filter(pk=near.pk).update(kind="spread", minimum=None)
+    assert ruling.barred_hosts(machines[1]) == {}
+    # One that runs stays a neighbour to be apart from.
+    Machine.objects.filter(pk=machines[0].pk).update(host=plant.hosts[1])
+    assert ruling.barred_hosts(Machine.objects.get(pk=machines[1].pk)) == {
+        plant.hosts[1].name: "near"
+    }
 
 
 def test_what_fails_is_tried_again_and_then_left_to_a_person(plant: Plant, lost: Host) -> None:

@@ -13,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.exceptions import ValidationError
 from django.test import Client
-from millwright.balancing import recommending, sparing
-from millwright.balancing.models import Balancer, PlacementRule
+from django.utils import timezone
+from millwright.balancing import entitling, filling, pictures, recommending, sparing
+from millwright.balancing.models import Balancer, Picture, PlacementRule
 from millwright.balancing.plant import read_plant
 from millwright.catalog.models import TemplateVersion
 from millwright.core.balancing import related_survive
@@ -125,8 +126,8 @@ def test_the_next_best_host_is_taken_where_it_leaves_the_room(
     def failure(plant_: Any, k: int) -> Any:
         host = next(vm.host for vm in plant_.vms if vm.name == "new")
         asked.append(host)
-        lost = SimpleNamespace(hosts=("mw0-h1",), left=(1, 2))
-        return SimpleNamespace(ok=host == "mw0-h2", broken=(lost,))
+        lost = SimpleNamespace(hosts=("mw0-h1",), left=(SimpleNamespace(waits_for=""),) * 2)
+        return SimpleNamespace(room=host == "mw0-h2", broken=(lost,))
 
     monkeypatch.setattr(sparing, "failure_capacity", failure)
 
@@ -136,6 +137,70 @@ def test_the_next_best_host_is_taken_where_it_leaves_the_room(
     chosen, why = sparing.spared(plan, standing)
     assert chosen.chosen == verdicts[1]
     assert (why, asked) == ("", ["mw0-h1", "mw0-h2"])
+
+
+def test_a_machine_goes_where_it_would_not_wait_for_ever(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    """What it starts after is not protected: beside that it would find room if both died, and wait."""
+    Host.objects.update(memory_bytes=2**35)
+    recommending.set_mode(plant.operator, "off", spare_hosts=1)
+    machine = Machine.objects.select_related("template_version", "cell", "environment").get(
+        environment__name="one"
+    )
+    Machine.objects.filter(pk=machine.pk).update(host=None, recovery="recoverable")
+    plan = placement.place_machine(machine)
+    assert plan.chosen is not None
+    first = plan.chosen.host
+    other = next(row for row in plan.verdicts if row.host != first)
+    base = Machine.objects.get(environment__name="two")
+    Machine.objects.filter(pk=base.pk).update(host=Host.objects.get(name=first), protected=False)
+    entitling.set_entitlement(plant.operator, machine, after=[str(base)])
+    standing = sparing.standing_machine(machine)
+    assert sparing.spared(plan, standing)[0].chosen == other
+    # With nowhere else to go it is refused, with what it would wait for.
+    alone = replace(plan, verdicts=(plan.chosen,))
+    chosen, why = sparing.spared(alone, standing)
+    assert chosen.chosen is None
+    assert f"{machine} would find room and wait for {base} if {first} died" in why
+    # What it starts after, where it would hold up the other one, is counted and not named.
+    Machine.objects.filter(pk=machine.pk).update(host=Host.objects.get(name=first))
+    Machine.objects.filter(pk=base.pk).update(host=None)
+    base = Machine.objects.select_related("template_version", "cell", "environment").get(pk=base.pk)
+    mine = placement.place_machine(base, {first})
+    chosen, why = sparing.spared(mine, sparing.standing_machine(base))
+    assert chosen.chosen is None
+    assert f"1 machines that start after {base} would find room and wait for it" in why
+    assert str(machine) not in why
+    # Another machine is not kept from its place by it, and Capacity tells it.
+    Machine.objects.filter(pk=base.pk).update(host=Host.objects.get(name=first))
+    made = actions.submit_request(plant.engineer, _request(plant, "three"))
+    assert made.state == "submitted"
+    told = {row.host: row for row in filling.losses()}
+    assert told[first].left == ()
+    assert told[first].waits == (f"{machine} → {base}",)
+    assert filling.together().worst[0].waits == (f"{machine} → {base}",)
+
+
+def test_the_page_and_what_is_kept_tell_who_would_wait(
+    plant: Plant, machines: list[Machine], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Host.objects.update(memory_bytes=2**35)
+    Machine.objects.update(recovery="recoverable")
+    Machine.objects.filter(pk=machines[0].pk).update(protected=False)
+    entitling.set_entitlement(plant.operator, machines[1], after=[str(machines[0])])
+    client.force_login(plant.operator)
+    words = f"they wait for what does not start: {machines[1]} → {machines[0]}"
+    assert words in client.get("/capacity/").content.decode()
+    # Of a large plant the answer is kept, also that of the release before, which named nobody who waits.
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    Picture.objects.create(
+        name="losses", asked_at=timezone.now(), as_of=timezone.now(), body=[["x", ["y"]]]
+    )
+    assert pictures.Pictures().losses().value == [filling.Loss("x", ("y",))]
+    Picture.objects.all().delete()
+    pictures.picture_round()
+    assert words in client.get("/capacity/").content.decode()
 
 
 # --- told from sums, by looking at some machines, or at the whole plant ---------------------------------
@@ -274,8 +339,8 @@ def test_a_pool_with_room_is_told_from_sums_with_a_fixed_number_of_queries(
     plan = placement.place_machine(machine)
     standing = sparing.standing_machine(machine)
     # The number of hosts to spare, the machine and what its kind needs; hard rules, machines by kind, what kinds
-    # need, CPUs that machines were started with, hosts' policies.
-    with django_assert_num_queries(8):
+    # need, CPUs that machines were started with, hosts' policies; what starts after what.
+    with django_assert_num_queries(9):
         chosen, why = sparing.spared(plan, standing)
     assert (chosen, why) == (plan, "")
 

@@ -48,6 +48,7 @@ class RecoverInput(ReasonInput):
 class PlannedStartOutput(serializers.Serializer):
     """`rebuild`: its disk died with the host. A controller is rebuilt with the copy of its retained values that is
     of `retained_as_of` (null: none, it begins with initial values); what they were in the seconds after it is lost.
+    `note`: a rule toward a machine that waits for the host, which it does not keep there.
     """
 
     machine = serializers.CharField()
@@ -56,6 +57,7 @@ class PlannedStartOutput(serializers.Serializer):
     rebuild = serializers.BooleanField()
     retained_as_of = serializers.DateTimeField(allow_null=True)
     retained_before_loss_s = serializers.FloatField(allow_null=True)
+    note = serializers.CharField()
 
 
 class RecoveryPlanOutput(serializers.Serializer):

@@ -221,6 +221,8 @@ def recover(
         else:
             columns = ("machine", "destination", "priority", "rebuild", "retained_as_of")
             show_rows(plan["starts"], (*columns, "retained_before_loss_s"), form)
+            for row in (row for row in plan["starts"] if row["note"]):
+                click.echo(f"{row['machine']}: {row['note']}")
             for row in plan["waiting"]:
                 click.echo(f"waits: {row['machine']}: {row['why']}")
             for row in plan["left"]:

@@ -70,6 +70,7 @@ from .related import least_tries, related_survive
 from .rounds import balance
 from .score import LEVELS, Level, memory_loads
 from .sums import Room, Sort, doubtful
+from .waits import waits_with
 from .words import Said, parts_of, read, runs_out, say, together
 
 __all__ = [
@@ -164,6 +165,7 @@ __all__ = [
     "unkept",
     "verify",
     "violations",
+    "waits_with",
     "water_fill",
     "within",
     "write_plant",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +48,7 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
     spare: FailureVerdict | None = None
     room = shared_room(frame.plant)
     pools, parents = pool_room(frame.plant), parents_of(frame.plant)
+    later = set(units)
     for unit in sorted(units, key=lambda u: (-float(size[u]), u)):
         answers = answers_for(state, unit)
         members = [frame.vms[member] for member in frame.units[unit]]
@@ -57,11 +58,12 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
             answers = refuse(answers, texts, Code.POOL_MEMORY)
         good = [answer for answer in answers if answer.accepted]
         chosen = good[0].host if good else None
+        later.discard(unit)
         for answer in good[:SPARE_TRIES] if k else ():
             state.take(unit, frame.host_index[answer.host])
-            spare = verdict(state, k)
+            spare = verdict(state, k, coming=later)
             state.drop(unit)
-            if spare.ok:
+            if _leaves(spare, frame.names_of(unit)):
                 chosen = answer.host
                 break
         target = frame.host_index[chosen] if chosen is not None else -1
@@ -75,6 +77,11 @@ def admit_units(state: State, units: Sequence[int], k: int) -> Admission:
     if k and spare is None:
         spare = verdict(state, k)
     return Admission(tuple(placed), spare)
+
+
+def _leaves(spare: FailureVerdict, names: Collection[str]) -> bool:
+    """Room for hosts to die, and nobody who would wait because of these machines."""
+    return spare.room and not any(vm in names or other in names for vm, other in spare.waits)
 
 
 def answers_for(state: State, unit: int) -> tuple[HostAnswer, ...]:

@@ -114,11 +114,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A machine (or the round, with an empty name) of which nothing is done, and why."""
+    """A machine (or the round, with an empty name) of which nothing is done, and why.
+
+    `waits_for`: it lacks no room; this other machine is what does not start with it.
+    """
 
     vm: str
     codes: tuple[Code, ...]
     text: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,21 @@ class FailureVerdict:
     checked: int
     complete: bool
 
+    @property
+    def room(self) -> bool:
+        """Nobody lacks room: whoever does not restart waits for another machine."""
+        return all(refusal.waits_for for entry in self.broken for refusal in entry.left)
+
+    @property
+    def waits(self) -> frozenset[tuple[str, str]]:
+        """Machines that have room and would wait all the same, each with the one that it would wait for."""
+        return frozenset(
+            (refusal.vm, refusal.waits_for)
+            for entry in self.broken
+            for refusal in entry.left
+            if refusal.waits_for
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HostAnswer:
@@ -286,7 +305,10 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """One machine started elsewhere. `rebuild`: its disk died with the host. Waves follow each other."""
+    """One machine started elsewhere. `rebuild`: its disk died with the host. Waves follow each other.
+
+    `note`: a rule toward a machine that waits for its dead host, which it does not keep there.
+    """
 
     vm: str
     lost: str
@@ -295,6 +317,7 @@ class Restart:
     rebuild: bool
     text: str
     node: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

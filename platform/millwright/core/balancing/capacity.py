@@ -152,6 +152,6 @@ def _by_frames(state: State, unit: int, k: int) -> Callable[[Ints], bool]:
             for host, many in enumerate(dealt.tolist())
             for copy in range(many)
         ]
-        return verdict(State(Frame(replace(frame.plant, vms=(*others, *added)))), k).ok
+        return verdict(State(Frame(replace(frame.plant, vms=(*others, *added)))), k).room
 
     return holds

@@ -1,14 +1,15 @@
-"""Can every protected machine restart if any k hosts die? And who could not."""
+"""Can every protected machine restart if any k hosts die? And who could not, or would wait for ever."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import combinations, islice
 from math import comb
 
 import numpy as np
 
+from millwright.core.lifecycle import Recovery as Restarts
 from millwright.core.placement.solver import UNPLACED, Problem, steps
 
 from .answers import Broken, Code, FailureVerdict, Refusal
@@ -16,6 +17,7 @@ from .frame import Bools, Frame, Ints
 from .mend import summary
 from .model import HostState, Plant
 from .state import State
+from .waits import Waits
 from .words import say
 
 #: sets of hosts that are tried; beyond that only those whose loss asks for the most
@@ -28,8 +30,10 @@ def failure_capacity(
     """Try every set of k live hosts (or, with `domains`, of k failure domains) as lost.
 
     Machines that live stay where they are; the lost ones are placed largest first, then with one
-    step of repair. With k or fewer places alive all of them are lost, and whoever is protected. Where there are more than `sets` sets, those of the fullest hosts are tried and
-    `complete` is False. Raises ValueError for k below 1.
+    step of repair. With k or fewer places alive all of them are lost, and whoever is protected. A machine that
+    has room and starts after one that does not start with it is told as well (`Refusal.waits_for`).
+    Where there are more than `sets` sets, those of the fullest hosts are tried and `complete` is False.
+    Raises ValueError for k below 1.
     """
     if k < 1:
         raise ValueError(f"k: {k}: must be at least 1")
@@ -49,8 +53,15 @@ def losses_of(plant: Plant, hosts: Iterable[str]) -> FailureVerdict:
     return FailureVerdict(1, not broken, tuple(broken), len(places), complete=False)
 
 
-def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) -> FailureVerdict:
-    """As `failure_capacity`, from a state that is left as it was."""
+def verdict(
+    state: State,
+    k: int,
+    *,
+    sets: int = SETS,
+    domains: bool = False,
+    coming: Collection[int] = (),
+) -> FailureVerdict:
+    """As `failure_capacity`, from a state that is left as it was. `coming`: units about to be placed; none waits for them."""
     frame = state.frame
     places = _places(frame, domains=domains)
     if not places:
@@ -60,7 +71,7 @@ def verdict(state: State, k: int, *, sets: int = SETS, domains: bool = False) ->
     number = comb(len(places), lost)
     if number > sets:
         places = _fullest(state, places, lost, sets)
-    trial = Trial(state)
+    trial = Trial(state, coming)
     broken, checked = [], 0
     for chosen in _sets(places, lost, sets):
         hosts = sorted({host for place in chosen for host in place})
@@ -96,7 +107,7 @@ class Spare:
         self._witness: tuple[tuple[int, ...], ...] | None = None
 
     def holds(self, copies: Ints) -> bool:
-        """As `verdict(…).ok` with these copies on each host."""
+        """As `verdict(…).room` with these copies on each host."""
         trial, k = self._trial, self._k
         frame, state = trial.frame, trial.state
         state.free = self._bare.copy()
@@ -157,10 +168,11 @@ def _sets(
 class Trial:
     """Loses hosts on paper, one set after another, on tables of its own."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, coming: Collection[int] = ()) -> None:
         self.state = state.copy()
         frame = state.frame
         self.frame = frame
+        self._waits = Waits(frame, self.state.at, coming)
         protected = np.array(
             [any(frame.vms[m].protected for m in unit) for unit in frame.units], np.bool_
         )
@@ -190,6 +202,11 @@ class Trial:
             frame.tied,
         ):
             self.plain[list(table)] = False
+        #: units of rules and needs that their own hosts start again when these return
+        self.autonomous = ~self.plain & np.array(
+            [any(frame.vms[m].restarts is Restarts.AUTONOMOUS for m in u) for u in frame.units],
+            np.bool_,
+        )
         #: units of a kind ask for the same, of the same hosts: they are placed in one go
         kinds: dict[bytes, int] = {}
         rows = np.ascontiguousarray(np.vstack((frame.need, frame.signature)).T)
@@ -198,8 +215,9 @@ class Trial:
         )
 
     def lose(self, hosts: Sequence[int]) -> list[Refusal]:
-        """The protected machines of these hosts that would find no place; tables are put back."""
-        return self._lose(hosts, explained=True)[1]
+        """The protected machines of these hosts that would find no place, or would wait; tables are put back."""
+        left, refusals = self._lose(hosts, explained=True)
+        return refusals + self._waits.of(hosts, set(left))
 
     def unplaced(self, hosts: Sequence[int]) -> list[int]:
         """As `lose`: units without words why; one stands there as often as copies of it are left."""
@@ -215,18 +233,34 @@ class Trial:
 
     def places(self, hosts: Sequence[int]) -> dict[int, int] | None:
         """Where each protected unit of these hosts would go, in that order; nothing: not all find a place."""
+        lost = np.concatenate([self.guests[host] for host in hosts])
         self._where = {}
-        left, _ = self._lose(hosts, explained=False)
+        left, _ = self._try(hosts, lost, lost[self.protected[lost]], explained=False)
         where, self._where = self._where, None
         return None if left else where
 
     def _lose(self, hosts: Sequence[int], *, explained: bool) -> tuple[list[int], list[Refusal]]:
-        state, frame = self.state, self.frame
+        """All of them are started elsewhere; and where rules speak of autonomous ones, the others without those."""
         lost = np.concatenate([self.guests[host] for host in hosts])
         wanted = lost[self.protected[lost]]
         if self.copies is not None:
             unit, counts = self.copies
             wanted = np.append(wanted, np.full(int(counts[list(hosts)].sum()), unit))
+        told = self._try(hosts, lost, wanted, explained=explained)
+        waiting = self.autonomous[wanted]
+        if told[0] or not waiting.any():
+            return told
+        touched = self._touched
+        told = self._try(hosts, lost, wanted[~waiting], explained=explained)
+        self._touched = (
+            None if touched is None or self._touched is None else touched | self._touched
+        )
+        return told
+
+    def _try(
+        self, hosts: Sequence[int], lost: Ints, wanted: Ints, *, explained: bool
+    ) -> tuple[list[int], list[Refusal]]:
+        state, frame = self.state, self.frame
         if not len(wanted):
             return [], []
         order = wanted[np.lexsort((wanted, self.kind[wanted], -self.size[wanted]))]
@@ -354,10 +388,11 @@ def spare_refusals(broken: Iterable[Broken]) -> tuple[Refusal, ...]:
     found: dict[str, Refusal] = {}
     for entry in broken:
         for refusal in entry.left:
-            text = (
-                say("no_host.died", machine=refusal.vm, hosts=list(entry.hosts))
-                if entry.hosts
-                else refusal.text
-            )
-            found.setdefault(refusal.vm, Refusal(refusal.vm, (Code.SPARE, *refusal.codes), text))
+            text, hosts = refusal.text, list(entry.hosts)
+            if hosts and refusal.waits_for:
+                text = say("waits.died", hosts=hosts, text=text)
+            elif hosts:
+                text = say("no_host.died", machine=refusal.vm, hosts=hosts)
+            codes = (Code.SPARE, *refusal.codes)
+            found.setdefault(refusal.vm, Refusal(refusal.vm, codes, text, refusal.waits_for))
     return tuple(found.values())

@@ -27,7 +27,9 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
     `gone`: lost hosts of which a person has stated that they cannot return with their machines; only
     from these are autonomous machines started elsewhere, for their host would start them again by
     itself. Higher priorities are placed first; a machine starts after those that it depends on, and not
-    at all while one of them stands on another host that is down, or on none.
+    at all while one of them stands on another host that is down, or on none. Rules toward a machine that waits
+    for its dead host (near, spread) are kept as if it were there, for it comes back; where that would leave
+    one without a place it starts elsewhere, which its text says, and a round mends the rule once both run.
     Raises KeyError for an unknown host.
     """
     away = set(gone)
@@ -68,37 +70,70 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
         victims,
         key=lambda u: (-max(urgency[n] for n in frame.names_of(u)), -float(size[u]), u),
     )
-    placed, left = _by_urgency(state, order, homes, plant.settings.horizon_s)
+    absent = _absent(state)
+    # What waits is not there, and comes back: where it can be, rules hold with it as they must without it.
+    later = state.copy() if absent else None
+    for unit in absent:
+        state.drop(unit)
+    placed, stuck = _by_urgency(state, order, homes, plant.settings.horizon_s, later)
+    left = _without_place(state, stuck)
     if left:
         # Who comes first takes what suits it best, and the last finds nothing: all of them together may.
-        placed, left = _all_of_them(frame, victims) or (placed, left)
-    return Recovery(*_in_waves(frame, plant, placed, urgency, waiting, left))
+        placed, left = _anew(frame, order, lost, plant.settings.horizon_s) or (placed, left)
+    notes = _far(frame, placed, absent)
+    return Recovery(*_in_waves(frame, plant, placed, urgency, waiting, left, notes))
 
 
 #: Machine: where it was, where it goes, and the NUMA node there.
 _Places = dict[str, tuple[int, int, int | None]]
 
 
+def _absent(state: State) -> list[int]:
+    """Units that stand on hosts that are down: not there, and some of them will be again."""
+    down = np.array([host.state is HostState.DOWN for host in state.frame.hosts], np.bool_)
+    placed = np.flatnonzero(state.at >= 0)
+    found: list[int] = placed[down[state.at[placed]]].tolist()
+    return found
+
+
 def _by_urgency(
-    state: State, order: Iterable[int], homes: Mapping[int, int], horizon_s: float
-) -> tuple[_Places, list[Refusal]]:
-    """Each unit in this order where it is cheapest; who finds no place, and why."""
-    frame = state.frame
-    left: list[Refusal] = []
+    state: State,
+    order: Iterable[int],
+    homes: Mapping[int, int],
+    horizon_s: float,
+    later: State | None = None,
+) -> tuple[_Places, list[int]]:
+    """Each unit in this order where it is cheapest; and those that find no place.
+
+    `later`: the same with machines that are not there now; where something takes a unit then too, it goes there.
+    """
+    stuck: list[int] = []
     placed: _Places = {}
     for unit in order:
         mask = state.fits(unit)
         if not mask.any():
-            codes = summary(state, unit)
-            why = lacks_of_all(state, unit, codes)
-            left.extend(
-                Refusal(name, (Code.NO_HOST, *codes), say("no_host", machine=name, why=why))
-                for name in frame.names_of(unit)
-            )
+            stuck.append(unit)
             continue
+        if later is not None and (both := mask & later.fits(unit)).any():
+            mask = both
         price = place_price(state, unit, LEVELS[3], horizon_s)
-        _put(state, placed, unit, homes[unit], int(np.argmin(np.where(mask, price, np.inf))))
-    return placed, left
+        target = int(np.argmin(np.where(mask, price, np.inf)))
+        _put(state, placed, unit, homes[unit], target)
+        if later is not None:
+            later.take(unit, target)
+    return placed, stuck
+
+
+def _without_place(state: State, stuck: Iterable[int]) -> list[Refusal]:
+    left: list[Refusal] = []
+    for unit in stuck:
+        codes = summary(state, unit)
+        why = lacks_of_all(state, unit, codes)
+        left.extend(
+            Refusal(name, (Code.NO_HOST, *codes), say("no_host", machine=name, why=why))
+            for name in state.frame.names_of(unit)
+        )
+    return left
 
 
 def _put(state: State, placed: _Places, unit: int, home: int, target: int) -> None:
@@ -109,25 +144,79 @@ def _put(state: State, placed: _Places, unit: int, home: int, target: int) -> No
     state.take(unit, target)
 
 
-def _all_of_them(frame: Frame, victims: Iterable[int]) -> tuple[_Places, list[Refusal]] | None:
-    """A place for each as `failure_capacity` finds one, which said that there is; nothing: it finds none either."""
+def _anew(
+    frame: Frame, order: list[int], lost: set[str], horizon_s: float
+) -> tuple[_Places, list[Refusal]] | None:
+    """A place for each without a look at who comes back, or as `failure_capacity` found one; nothing: neither does."""
+    state = State(frame)
+    homes = {unit: state.drop(unit) for unit in order}
+    for unit in _absent(state):
+        state.drop(unit)
+    placed, stuck = _by_urgency(state, order, homes, horizon_s)
+    if not stuck:
+        return placed, []
+    for beside in (False, True):
+        if found := _all_of_them(frame, order, lost, beside=beside):
+            return found, []
+    return None
+
+
+def _all_of_them(
+    frame: Frame, victims: Iterable[int], lost: set[str], *, beside: bool
+) -> _Places | None:
+    """As `failure_capacity` places them, with those `beside` them for which no person has spoken yet, or without."""
     state = State(frame)
     trial = Trial(state)
-    trial.protected[:] = False
-    trial.protected[list(victims)] = True
+    if not beside:
+        trial.protected[:] = False
+        trial.protected[list(victims)] = True
+    hosts = sorted(frame.host_index[name] for name in lost)
     homes = {unit: int(state.at[unit]) for unit in victims}
-    where = trial.places(sorted(set(homes.values())))
+    where = trial.places(hosts)
     if where is None:
         return None
-    for unit in homes:
+    for unit in np.flatnonzero(np.isin(state.at, hosts)).tolist():
         state.drop(unit)
     placed: _Places = {}
     for unit, target in where.items():
-        # Machines that wait for their host are still spoken of by rules here, and were not there.
-        if not state.fits(unit)[target]:
-            return None
-        _put(state, placed, unit, homes[unit], target)
-    return placed, []
+        if unit in homes:
+            if not state.fits(unit)[target]:
+                return None
+            _put(state, placed, unit, homes[unit], target)
+    return placed
+
+
+def _far(frame: Frame, placed: _Places, absent: Iterable[int]) -> dict[str, str]:
+    """What to say of machines that start where a rule toward one that waits for its host will not hold."""
+    waits = set(absent)
+    now = {unit: int(host) for unit, host in enumerate(frame.home.tolist()) if host >= 0}
+    started = {
+        int(frame.unit_of[frame.vm_index[name]]): target
+        for name, (_home, target, _node) in placed.items()
+    }
+    now |= started
+    notes: dict[str, str] = {}
+    #: machines that are kept near, or over at least so many domains
+    rules: list[tuple[tuple[int, ...], int | None]] = [(members, None) for members in frame.near]
+    rules += zip(frame.spread, frame.spread_minimum, strict=True)
+    for members, minimum in rules:
+        inside = [unit for unit in members if unit in now]
+        domains = {int(frame.domain[now[unit]]) for unit in inside}
+        if len(domains) < 2 if minimum is None else len(domains) >= min(minimum, len(inside)):
+            continue
+        for unit in (unit for unit in inside if unit in started):
+            here = frame.domain[now[unit]]
+            others = [
+                other
+                for other in inside
+                if other in waits and (frame.domain[now[other]] == here) == (minimum is not None)
+            ]
+            if others:
+                code = "close" if minimum is not None else "far"
+                host = frame.host_names[now[others[0]]]
+                text = say(code, machine=frame.name_of(others[0]), host=host)
+                notes |= dict.fromkeys(frame.names_of(unit), text)
+    return notes
 
 
 def _urgency(plant: Plant) -> dict[str, int]:
@@ -151,6 +240,7 @@ def _in_waves(
     urgency: dict[str, int],
     waiting: list[Refusal],
     left: list[Refusal],
+    notes: Mapping[str, str],
 ) -> tuple[tuple[Restart, ...], tuple[Refusal, ...], tuple[Refusal, ...]]:
     """Waves by dependency; a machine whose dependency stays down is left, with its name."""
     machines = {vm.name: vm for vm in plant.vms}
@@ -181,6 +271,8 @@ def _in_waves(
             rebuild = any(pool in local for pool in machines[name].disks)
             way = "rebuilt from template, program and retain" if rebuild else "started"
             text = f"{way} on {frame.host_names[target]}; priority {urgency[name]}"
+            if name in notes:
+                text += f"; {notes[name]}"
             restarts.append(
                 Restart(
                     name,
@@ -190,6 +282,7 @@ def _in_waves(
                     rebuild,
                     text,
                     node,
+                    notes.get(name, ""),
                 )
             )
         done |= set(ready)

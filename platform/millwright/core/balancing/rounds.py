@@ -160,7 +160,7 @@ def balance(
         text = say("moves_running", count=settings.moves_running)
         making.refused.append(Refusal("", (Code.MOVES_RUNNING,), text))
     else:
-        good = settings.spare_hosts < 1 or verdict(table, settings.spare_hosts).ok
+        good = verdict(table, settings.spare_hosts) if settings.spare_hosts else None
         _decide(making, uneven)
         keep_spare(making, good)
     return _finish(making, broken, before, live)

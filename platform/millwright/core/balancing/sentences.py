@@ -182,6 +182,27 @@ _REFUSALS = {
     "no_gain.memory": _("%(names)s above %(threshold_ratio)s of its memory"),
     "no_gain.uneven": _("the hosts are unevenly loaded"),
     "spare": _("%(machine)s to %(host)s would leave no room for %(count)s hosts to die"),
+    "spare.waits": _(
+        "%(machine)s to %(host)s: a machine would wait for another if %(count)s hosts died"
+    ),
+    # Machines with room that wait; `why` is one of those below.
+    "waits": _("%(machine)s would wait for %(other)s, which %(why)s: it starts after it"),
+    "waits.together": _(
+        "%(machine)s would wait for %(other)s, with which it is kept together and which %(why)s"
+    ),
+    "waits.died": _("if %(hosts)s died, %(text)s"),
+    "waits.no_host": _("has no host"),
+    "waits.down": _("is on %(host)s, which is down"),
+    "waits.unprotected": _("is not protected"),
+    "waits.mixed": _("is kept together with a machine that is not protected"),
+    "waits.no_room": _("would find no host"),
+    "waits.autonomous": _("is autonomous and waits for %(host)s"),
+    "waits.itself": _("waits itself"),
+    # Of a machine that starts where a rule toward one that waits for its host does not hold.
+    "far": _("far from %(machine)s, which waits for %(host)s: a round mends that once it is back"),
+    "close": _(
+        "too close to %(machine)s, which waits for %(host)s: a round mends that once it is back"
+    ),
     "not_sustained": _("the imbalance has lasted %(count)s of %(limit)s rounds"),
     "moves_running": _("moves under way: %(count)s; the next round decides"),
     "blocked": _("%(machine)s to %(host)s: %(why)s"),

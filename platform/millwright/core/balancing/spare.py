@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .answers import Code, Move, Refusal, Why
+from .answers import Code, FailureVerdict, Move, Refusal, Why
 from .failure import spare_refusals, verdict
 from .words import say
 
@@ -14,23 +14,30 @@ if TYPE_CHECKING:
 _BALANCE = (Why.CONTENTION, Why.MEMORY, Why.EVEN)
 
 
-def keep_spare(making: Making, was_good: bool) -> None:
+def keep_spare(making: Making, before: FailureVerdict | None) -> None:
     """Take back moves for balance, the last first, until k hosts may die again as before the round.
 
-    Where they might not before, the round only says who would be left.
+    Where they might not before, the round only says who would be left. `before`: nothing where none are kept.
     """
-    k = making.frame.plant.settings.spare_hosts
-    if k < 1:
+    if before is None:
         return
+    k = making.frame.plant.settings.spare_hosts
     now = verdict(making.state, k)
     for move in reversed(making.moves):
-        if now.ok or not was_good:
+        if not _spoiled(before, now):
             break
         if move in making.moves and move.why in _BALANCE and _undo(making, move):
             text = say("spare", machine=move.vm, host=move.target, count=k)
+            if now.room or not before.room:
+                text = say("spare.waits", machine=move.vm, host=move.target, count=k)
             making.refused.append(Refusal(move.vm, (Code.SPARE,), text))
             now = verdict(making.state, k)
     making.refused.extend(spare_refusals(now.broken))
+
+
+def _spoiled(before: FailureVerdict, now: FailureVerdict) -> bool:
+    """Room that there was is gone, or somebody would wait who would not have."""
+    return (before.room and not now.room) or bool(now.waits - before.waits)
 
 
 def _undo(making: Making, move: Move) -> bool:

@@ -26,7 +26,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
     kinds = [f"{template}/{size}" for template, size in filling.kinds()]
     asked = request.GET.get("kind", "")
     heat, losses, together = pictures.heat(), pictures.losses(), pictures.together()
-    left = [row for row in losses.value or () if row.left]
+    left = [row for row in losses.value or () if row.left or row.waits]
     context = {
         "heat": heat,
         "page_obj": Paginator(sorted(heat.value or (), key=_fullest_first), HOSTS_A_PAGE).get_page(
@@ -38,8 +38,10 @@ def capacity(request: HttpRequest) -> HttpResponse:
                 "host": row.host,
                 "left": row.left[: filling.NAMED],
                 "more": max(len(row.left) - filling.NAMED, 0),
+                "waits": row.waits[: filling.NAMED],
+                "waits_more": max(len(row.waits) - filling.NAMED, 0),
             }
-            for row in sorted(left, key=lambda row: (-len(row.left), row.host))[:HOSTS_A_PAGE]
+            for row in sorted(left, key=_worst_first)[:HOSTS_A_PAGE]
         ],
         "broken_more": max(len(left) - HOSTS_A_PAGE, 0),
         "fine": len(losses.value or ()) - len(left),
@@ -75,3 +77,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
 
 def _fullest_first(row: filling.Heat) -> tuple[float, str]:
     return -max(row.cpu or 0.0, row.memory or 0.0, row.cores or 0.0, row.disk or 0.0), row.host
+
+
+def _worst_first(row: filling.Loss) -> tuple[int, int, str]:
+    return -len(row.left), -len(row.waits), row.host
