@@ -128,9 +128,9 @@ class Pictures:
         return Kept(made(row.body), row.as_of, row.error)
 
 
-def used_lately(now: dt.datetime | None = None) -> dict[str, float]:
-    """By host the shared CPUs that its machines have used and waited for lately; who is not named used none, or
-    nobody has measured.
+def used_lately(now: dt.datetime | None = None) -> dict[str, tuple[float, float]]:
+    """By host the shared CPUs that its machines have used and waited for lately, and those that unmeasured ones are
+    thought to want; who is not named holds nobody, or nothing is kept.
 
     For placements, which must not wait: of a small plant its samples are asked, of a large one what the orchestrator
     keeps. Three queries at most.
@@ -139,7 +139,12 @@ def used_lately(now: dt.datetime | None = None) -> dict[str, float]:
     if not Pictures().large:
         return measuring.cpus_used_lately(now)
     kept = Picture.objects.filter(name="used", as_of__gt=now - STALE)
-    return dict(kept.values_list("body", flat=True).first() or {})
+    body = dict(kept.values_list("body", flat=True).first() or {})
+    # The release before kept what was measured alone.
+    return {
+        host: (told[0], told[1]) if isinstance(told, list) else (told, 0.0)
+        for host, told in body.items()
+    }
 
 
 def picture_round(now: dt.datetime | None = None) -> int:
@@ -224,7 +229,7 @@ def _computed(name: str, plant: Plant) -> Any:
     if name == SPARE:
         return asdict(filling.spare(plant))
     if name == "used":
-        return measuring.cpus_used(plant)
+        return measuring.cpus_used_lately(timezone.now())
     if name == "together":
         return asdict(filling.together(plant))
     if name == "heat":

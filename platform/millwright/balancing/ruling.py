@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -217,6 +218,30 @@ def barred_hosts(machine: Machine) -> dict[str, str]:
         rules=tuple(_rule(row.name, row, row.machines.all(), row.hosts.all()) for row in rules),
     )
     return barred(plant, str(machine), coming)
+
+
+def soft_prices(machine: Machine) -> tuple[dict[str, float], dict[str, float]]:
+    """CPUs that soft rules in force ask for the machine's being on each host, and in each failure domain; negative
+    attracts. As rounds price them (`State.soft_price`). A fixed number of queries, one where there are none.
+    """
+    rows = machine.placement_rules.filter(enabled=True, hard=False)
+    hosts: dict[str, float] = defaultdict(float)
+    domains: dict[str, float] = defaultdict(float)
+    for row in rows.prefetch_related("machines__host", "hosts"):
+        if row.kind in HOST_KINDS:
+            sign = -1 if row.kind == RuleKind.ON_HOSTS else 1
+            for host in row.hosts.all():
+                hosts[host.name] += sign * row.weight
+            continue
+        others = [each.host for each in row.machines.all() if each.pk != machine.pk and each.host]
+        sign = -1 if row.kind in (RuleKind.TOGETHER, RuleKind.NEAR) else 1
+        by_domain = row.kind in (RuleKind.SPREAD, RuleKind.NEAR)
+        for host in others:
+            # A host of no domain is one of its own.
+            domain = str(host.labels.get("domain", "")) if by_domain else ""
+            where, name = (domains, domain) if domain else (hosts, host.name)
+            where[name] += sign * row.weight / len(others)
+    return dict(hosts), dict(domains)
 
 
 def machines_called(names: Iterable[str]) -> tuple[list[Machine], list[str]]:

@@ -88,8 +88,10 @@ def place_machine(
 ) -> Placement:
     """Where this machine should go, on the pool as it is now; only on these hosts if any are named.
 
-    `running`: it goes on running there, with the CPU that it was started with.
+    `running`: it goes on running there, with the CPU that it was started with. Soft rules count in the score.
     """
+    from millwright.balancing.ruling import soft_prices
+
     spec = machine.template_version.spec
     size = size_of(spec, machine.size)
     cell = machine.cell.slug if machine.cell else ""
@@ -97,6 +99,7 @@ def place_machine(
     if hosts is not None:
         now = Snapshot(tuple(host for host in now.hosts if host.name in hosts))
     started = started_cpu(machine) if running else None
+    hosts_wanted, domains_wanted = soft_prices(machine)
     want = want_for(
         str(machine),
         spec,
@@ -106,4 +109,5 @@ def place_machine(
         started=started,
         pool_room=_pool_room(machine),
     )
+    want = replace(want, soft_hosts=hosts_wanted, soft_domains=domains_wanted)
     return replace(place(now, want), pool=whole)

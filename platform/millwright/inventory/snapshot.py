@@ -116,14 +116,15 @@ class Kinds:
 
 
 def snapshot(
-    only: Collection[Host] | None = None, used: Mapping[str, float] | None = None
+    only: Collection[Host] | None = None,
+    used: Mapping[str, tuple[float, float]] | None = None,
 ) -> Snapshot:
     """Hosts with their claims and promises: five queries, whatever the size of the pool.
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
     in place of the whole pool; four queries. Where hosts have hugepages or tell the speed of their NICs there are at
     most three more, and one more where they have cards to give. `used`: by host the shared CPUs that were used
-    lately, where that is known.
+    lately, and those that machines which nobody has measured are thought to want; who is not named holds nobody.
     """
     from millwright.environments.models import Machine, Move
 
@@ -176,7 +177,7 @@ def snapshot(
                 given[host.pk],
                 parts[host.pk],
                 needs.bandwidth.get(host.pk, 0),
-                None if used is None else used.get(host.name, 0.0),
+                None if used is None else used.get(host.name, (0.0, 0.0)),
             )
             for host in hosts
         )
@@ -297,7 +298,7 @@ def _host(
     given: set[str],
     parts: Collection[tuple[str, str, str]],
     bandwidth: int,
-    used: float | None,
+    used: tuple[float, float] | None,
 ) -> HostSnapshot:
     nics = nic_bytes_s(host)
     reserved = reserved_bytes(host.policy)
@@ -333,7 +334,8 @@ def _host(
         cards_free=_cards_free(host, given),
         vgpus_free=vgpus_free(host, parts),
         nic_free_bytes_s=None if nics is None else nics - bandwidth,
-        used_ratio=None if used is None else used / max(1, len(topology.shared)),
+        used_ratio=None if used is None else used[0] / max(1, len(topology.shared)),
+        assumed_ratio=0.0 if used is None else used[1] / max(1, len(topology.shared)),
     )
 
 

@@ -19,7 +19,7 @@ from millwright.core.placement import (
     place,
 )
 from millwright.core.placement.filters import FILTERS
-from millwright.core.placement.place import WEIGHTS
+from millwright.core.placement.place import MORE_WEIGHTS, WEIGHTS
 from millwright.core.topology import Cpu, Topology
 
 GIB = 2**30
@@ -227,9 +227,60 @@ def test_a_class_that_is_honoured_goes_before_any_load() -> None:
     able = {"accel": "kvm", "capabilities": {"fifo": True, "memory_lock": True}}
     hot = host("h1", used_ratio=9.0, memory_promised_bytes=7 * GIB, shared_vcpus=6, **able)
     idle = host("h2", used_ratio=0.0, claimed_cpus=frozenset({1}), **able)
-    plan = place(Snapshot((hot, idle)), vplc())
-    assert plan.chosen is not None
-    assert plan.chosen.host == "h1"
+    for soft in ({}, {"h1": 1000.0, "h2": -1000.0}):
+        plan = place(Snapshot((hot, idle)), dataclasses.replace(vplc(), soft_hosts=soft))
+        assert plan.chosen is not None
+        assert plan.chosen.host == "h1"
+
+
+def test_what_nobody_has_measured_is_no_idleness() -> None:
+    """It counts as what was measured and stands apart in the score; a host that holds nobody is idle."""
+    silent = host("h1", used_ratio=0.25, assumed_ratio=0.5)
+    hosts = (
+        silent,
+        host("h2", used_ratio=0.6),
+        host("h3", used_ratio=0.8),
+        host("h4", used_ratio=0.0),
+    )
+    plan = place(Snapshot(hosts), shared())
+    assert [verdict.host for verdict in plan.verdicts] == ["h4", "h2", "h1", "h3"]
+    parts = {verdict.host: verdict.parts for verdict in plan.verdicts}
+    assert (parts["h1"]["used"], parts["h1"]["assumed"]) == (0.75, -0.5)
+    assert all("assumed" not in parts[name] for name in ("h2", "h3", "h4"))
+    # Together they are no worse than the worst that is measured.
+    most = replace(silent, used_ratio=1.5, assumed_ratio=9.0)
+    (only,) = place(Snapshot((most,)), shared()).verdicts
+    assert only.parts["used"] + only.parts["assumed"] == -1.0
+    assert only.score == pytest.approx(_by_hand(only.parts))
+
+
+def _by_hand(parts: Any) -> float:
+    return float(sum((WEIGHTS | MORE_WEIGHTS)[name] * value for name, value in parts.items()))
+
+
+def test_soft_rules_weigh_by_the_cpus_that_they_are_worth() -> None:
+    """Alike hosts: the wanted host or domain is taken, the unwanted left; a busy one is not for a small wish."""
+    rack = {"labels": {"domain": "a"}}
+    hosts = (host("h1"), host("h2"), host("h3", **rack), host("h4", **rack))
+    cpus = len(hosts[0].topology.shared)
+    for soft, chosen, part in (
+        ({}, "h1", None),
+        ({"soft_hosts": {"h2": -1.0}}, "h2", 1 / cpus),
+        ({"soft_hosts": {"h1": 1.0}}, "h2", 0.0),
+        ({"soft_domains": {"a": -1.0}}, "h3", 1 / cpus),
+        ({"soft_domains": {"a": -1.0}, "soft_hosts": {"h3": 0.5}}, "h4", 1 / cpus),
+        ({"soft_hosts": {"h4": -500.0}}, "h4", 1.0),
+    ):
+        plan = place(Snapshot(hosts), dataclasses.replace(shared(), **soft))
+        assert plan.chosen is not None
+        assert plan.chosen.host == chosen
+        assert plan.chosen.parts.get("soft_rules") == part
+        assert all(v.score == pytest.approx(_by_hand(v.parts)) for v in plan.verdicts)
+    busy = (host("h1", used_ratio=0.0), host("h2", used_ratio=0.9))
+    for weight, chosen in ((0.1, "h1"), (10.0, "h2")):
+        plan = place(Snapshot(busy), dataclasses.replace(shared(), soft_hosts={"h2": -weight}))
+        assert plan.chosen is not None
+        assert plan.chosen.host == chosen
 
 
 @st.composite

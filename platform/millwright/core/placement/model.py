@@ -82,6 +82,8 @@ class HostSnapshot:
     nic_free_bytes_s: float | None = None
     #: CPUs used and waited for lately, as a part of the shared ones
     used_ratio: float | None = None
+    #: beside it what machines of which nobody has measured anything lately are thought to want
+    assumed_ratio: float = 0.0
 
     @property
     def most_vcpus(self) -> int:
@@ -133,6 +135,9 @@ class MachineWant:
     pool_room: PoolRoom | None = None
     #: what it runs with now; nothing: it is started where it is placed
     started: StartedCpu | None = None
+    #: CPUs that soft rules ask for its being on a host, or in a failure domain (label `domain`); negative attracts
+    soft_hosts: Mapping[str, float] = field(default_factory=dict)
+    soft_domains: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ordinary_bytes(self) -> int:

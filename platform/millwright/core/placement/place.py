@@ -21,13 +21,16 @@ from .reasons import Reason
 #: Weight of each part of the score. One part of the class that is not honoured (a quarter) outweighs everything
 #: else but what is not known; what hosts do outweighs what they have promised.
 WEIGHTS: Mapping[str, float] = {
-    "honoured": 400.0,
+    "honoured": 600.0,
     "known": 50.0,
     "used": 30.0,
     "memory": 10.0,
     "cpu": 10.0,
     "spare_realtime": 5.0,
 }
+#: Of the parts that not every host has: what unmeasured machines are thought to want counts as what was measured,
+#: and so does what a soft rule is worth, both as a part of the host's shared CPUs.
+MORE_WEIGHTS: Mapping[str, float] = {"assumed": 30.0, "soft_rules": 30.0}
 #: A host that wants so many times its shared CPUs is as bad as one that wants more.
 MOST_USED = 2.0
 
@@ -145,6 +148,7 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
     """Choose the best host. Ties go to the first name, so that the same snapshot gives the same plan."""
     checks = filters_for(want)
     asks = _asks_for_equipment(want)
+    soft = bool(want.soft_hosts or want.soft_domains)
     # Parts come in the order of their weights.
     weights = tuple(WEIGHTS.values())
     taken: list[_Taken] = []
@@ -157,6 +161,12 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
         else:
             parts = _score(host, want, len(_unknown(host, want)) if asks else 0)
             total = sum(map(mul, weights, parts.values()))
+            if host.assumed_ratio:
+                parts["assumed"] = _assumed(host)
+                total += MORE_WEIGHTS["assumed"] * parts["assumed"]
+            if soft:
+                parts["soft_rules"] = _soft(host, want)
+                total += MORE_WEIGHTS["soft_rules"] * parts["soft_rules"]
             taken.append((-total, host.name, host, parts))
     taken.sort(key=lambda row: row[:2])
     refused.sort(key=lambda host: host.name)
@@ -254,13 +264,26 @@ def _unmet(host: HostSnapshot, want: MachineWant) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _assumed(host: HostSnapshot) -> float:
+    """Of a host with machines that nobody has measured lately: what they are thought to want, as a price."""
+    return -min(host.assumed_ratio, max(0.0, MOST_USED - (host.used_ratio or 0.0)))
+
+
+def _soft(host: HostSnapshot, want: MachineWant) -> float:
+    """What soft rules make of it: above 0 it is where they want it, below where they do not."""
+    cpus = want.soft_hosts.get(host.name, 0.0)
+    if domain := str(host.labels.get("domain", "")):
+        cpus += want.soft_domains.get(domain, 0.0)
+    return max(-1.0, min(1.0, -cpus / max(1, len(host.topology.shared))))
+
+
 def _score(host: HostSnapshot, want: MachineWant, unknown: int) -> dict[str, float]:
     """Parts of about 0 to 1, larger is better. `unknown`: what it needs and the host has not told."""
     memory = host.memory_bytes
     promised = (host.shared_vcpus + want.vcpus) / max(1, host.most_vcpus)
     cores = len(host.topology.realtime)
     needs_core = want.service_class is ServiceClass.REALTIME and bool(want.control_vcpus)
-    # Of a host of which nothing was measured lately no load is assumed.
+    # Nothing measured and nothing assumed: nobody is there who could do anything.
     used = host.used_ratio or 0.0
     return {
         "honoured": 1.0 - min(1.0, 0.25 * len(_unmet(host, want))) if needs_core else 1.0,
