@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -190,13 +191,6 @@ class Frame:
         self.size = (self.need / np.maximum(most, 1)).max(axis=0)
         #: per unit the resources that it wants, so that a question looks at no others
         self.wanted = [np.flatnonzero(row).tolist() for row in self.need.T]
-        given = entitlements(self.plant)
-        self.demand = self._by_unit(
-            np.array([given.get(v.name, demand_of(v)) for v in vms], np.float64)
-        )
-        self.peak = self._by_unit(
-            np.array([min(float(v.vcpus - v.cores), max(v.demand_peak, demand_of(v))) for v in vms])
-        )
         self.usable = np.maximum(np.array([h.cpus - h.cpus_aside for h in hosts], np.float64), 1e-9)
         self.memory = self._by_unit(np.array([active_bytes(v) / MIB for v in vms], np.float64))
         self.memory_usable = np.maximum(
@@ -222,6 +216,27 @@ class Frame:
         self.carried = self._by_unit(np.array([self.bytes_of(v) for v in vms], np.float64))
         self.dirty = self._by_unit(np.array([v.dirty_bytes_s for v in vms], np.float64))
         self.disruption = self._by_unit(np.array([v.disruption for v in vms], np.float64))
+
+    # Whoever only asks where there is room (losses, orders) asks for neither, and to divide CPUs among many machines
+    # of many priorities takes longer than all the rest.
+
+    @cached_property
+    def demand(self) -> Floats:
+        """Cores of the shared CPUs that each unit is entitled to, or wants where it has no host."""
+        given = entitlements(self.plant)
+        return self._by_unit(
+            np.array([given.get(v.name, demand_of(v)) for v in self.vms], np.float64)
+        )
+
+    @cached_property
+    def peak(self) -> Floats:
+        """Cores of the shared CPUs that each unit wanted in its worst moment."""
+        return self._by_unit(
+            np.array(
+                [min(float(v.vcpus - v.cores), max(v.demand_peak, demand_of(v))) for v in self.vms],
+                np.float64,
+            )
+        )
 
     def bytes_of(self, vm: Vm) -> int:
         """What a migration of it carries: its memory, and of its disks what is copied."""
@@ -408,7 +423,9 @@ def page_bytes(size: str) -> int:
         ValueError: anything else.
     """
     factor = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 0)
-    if not factor or not size[:-1].isdigit() or int(size[:-1]) < 1:
+    # Digits of other scripts, and ² that no number is made of, are none that a kernel writes.
+    plain = size[:-1].isascii() and size[:-1].isdigit()
+    if not factor or not plain or int(size[:-1]) < 1:
         raise ValueError(f"page size {size!r}: a number and K, M or G is wanted")
     return int(size[:-1]) * factor
 

@@ -12,7 +12,7 @@ from .frame import BIT, CODES, Bools, Floats, Frame, Ints
 from .model import RuleKind
 
 _TABLES = (
-    "at", "free", "load", "peak", "memory", "ordinary", "closed", "present", "in_domain", "near_domain",
+    "at", "free", "memory", "ordinary", "closed", "present", "in_domain", "near_domain",
     "soft_present", "node_free", "nodes", "card_profile", "card_used", "cards", "coming",
 )  # fmt: skip
 
@@ -25,8 +25,8 @@ class State:
         hosts = len(frame.hosts)
         self.at = np.full(len(frame.units), -1, np.int64)
         self.free = frame.capacity.copy()
-        self.load = np.zeros(hosts)
-        self.peak = np.zeros(hosts)
+        self._load: Floats | None = None
+        self._peak: Floats | None = None
         self.memory = np.zeros(hosts)
         self.ordinary = np.zeros(hosts)
         self.closed = frame.closed.copy()
@@ -52,7 +52,28 @@ class State:
         other.frame = self.frame
         for name in _TABLES:
             setattr(other, name, getattr(self, name).copy())
+        other._load = None if self._load is None else self._load.copy()
+        other._peak = None if self._peak is None else self._peak.copy()
         return other
+
+    @property
+    def load(self) -> Floats:
+        """Cores that the units of each host are entitled to; counted when it is first asked for, and kept up then."""
+        if self._load is None:
+            self._load = self._sum(self.frame.demand)
+        return self._load
+
+    @property
+    def peak(self) -> Floats:
+        """Cores that the units of each host wanted in their worst moments, as `load`."""
+        if self._peak is None:
+            self._peak = self._sum(self.frame.peak)
+        return self._peak
+
+    def _sum(self, wants: Floats) -> Floats:
+        here = np.flatnonzero(self.at >= 0)
+        total = np.bincount(self.at[here], weights=wants[here], minlength=len(self.frame.hosts))
+        return total.astype(np.float64)
 
     def _fill(self) -> None:
         """Everything that has a host, in one go; nodes and cards one by one, known nodes first."""
@@ -64,8 +85,6 @@ class State:
         for row in range(len(frame.need)):
             used = np.bincount(where, weights=frame.need[row, placed], minlength=hosts)
             self.free[row] -= used.astype(np.int64)
-        self.load += np.bincount(where, weights=frame.demand[placed], minlength=hosts)
-        self.peak += np.bincount(where, weights=frame.peak[placed], minlength=hosts)
         self.memory += np.bincount(where, weights=frame.memory[placed], minlength=hosts)
         self.ordinary += np.bincount(where, weights=frame.ordinary[placed], minlength=hosts)
         for table, sets, column in self._tables():
@@ -323,8 +342,10 @@ class State:
     def _count(self, unit: int, host: int, sign: int) -> None:
         frame = self.frame
         self._hold(unit, host, sign)
-        self.load[host] += sign * frame.demand[unit]
-        self.peak[host] += sign * frame.peak[unit]
+        if self._load is not None:
+            self._load[host] += sign * frame.demand[unit]
+        if self._peak is not None:
+            self._peak[host] += sign * frame.peak[unit]
         self.memory[host] += sign * frame.memory[unit]
         self.ordinary[host] += sign * frame.ordinary[unit]
         for number in frame.spread_of.get(unit, ()):
