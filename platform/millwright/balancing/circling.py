@@ -39,6 +39,7 @@ from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
 from millwright.inventory.models import Host
 
+from .links import Links
 from .models import Balancer, MovePlan, Recommendation
 from .plant import machines_on_hosts, read_plant
 
@@ -185,7 +186,7 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
     schedule = order(plant, moves, avoid=ways, eager=False)
     if schedule.dropped:
         return _wait(plan, together(each.text for each in schedule.dropped), now)
-    return _begin(plan, schedule, machines, now)
+    return _begin(plan, schedule, machines, Links(plant), now)
 
 
 def _others() -> list[str]:
@@ -230,7 +231,11 @@ def _aims(plan: MovePlan, machines: dict[str, Machine]) -> dict[str, str]:
 
 
 def _begin(
-    plan: MovePlan, schedule: Schedule, machines: dict[str, Machine], now: dt.datetime
+    plan: MovePlan,
+    schedule: Schedule,
+    machines: dict[str, Machine],
+    links: Links,
+    now: dt.datetime,
 ) -> int:
     """Begin what may begin now; the rest is kept as the outlook."""
     hosts = {host.name: host for host in Host.objects.all()}
@@ -240,6 +245,9 @@ def _begin(
         step = _step(leg)
         steps.append(step)
         if leg.start_s > 0:
+            continue
+        if not links.take(leg.source, leg.target):
+            notes.append(say("note.link", machine=leg.vm))
             continue
         try:
             operation = move_machine(

@@ -27,6 +27,7 @@ from millwright.environments.reasons import said
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 
+from .links import Links
 from .models import HostDrain, RollingDrain
 from .plant import machines_on_hosts, read_plant
 
@@ -174,14 +175,18 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
     schedule = order(plant, moves, Limits(per_host=AT_ONCE))
     ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
     blockers = [_blocker(item.machine, item.why) for item in plan.blockers]
-    free, started = AT_ONCE - len(busy), 0
+    free, started, links = AT_ONCE - len(busy), 0, Links(plant)
     for move in plan.moves:
         machine = going.get(move.machine)
         if machine is None or machine.pk in busy:
             continue
         if machine.pk in failed:
             blockers.append(_blocker(move.machine, failed[machine.pk]))
-        elif started < free and move.machine in ready:
+        elif (
+            started < free
+            and move.machine in ready
+            and links.take(machine.host.name, ready[move.machine])
+        ):
             try:
                 move_machine(
                     None,

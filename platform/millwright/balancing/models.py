@@ -182,6 +182,8 @@ class Balancer(models.Model):
     max_moves = models.PositiveSmallIntegerField(default=4, db_default=4)
     sustain_rounds = models.PositiveSmallIntegerField(default=2, db_default=2)
     cooldown_rounds = models.PositiveSmallIntegerField(default=6, db_default=6)
+    #: moves at once over the link between any two failure domains, of rounds and drains; 0: any number
+    link_moves = models.PositiveSmallIntegerField(default=0, db_default=0)
     #: what holds by shift or until a date, as a snapshot's `calendar` (see `hours`)
     calendar = models.JSONField(default=list)
     #: the lines before the last change, for "as it was"; nothing: they were never changed

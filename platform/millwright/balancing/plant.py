@@ -182,6 +182,7 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
             max_moves=told.max_moves,
             sustain_rounds=told.sustain_rounds,
             cooldown_rounds=told.cooldown_rounds,
+            link_moves=told.link_moves,
         ),
     )
     return plant, told.calendar

@@ -35,6 +35,7 @@ from millwright.inventory.models import Host
 
 from . import circling, reporting
 from .filling import MOST_SPARE, HeatChange, heat_change
+from .links import Links
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
 from .plant import machines_on_hosts, read_plant
@@ -50,6 +51,7 @@ BOUNDS = {
     "max_moves": (1, 50),
     "sustain_rounds": (1, 24),
     "cooldown_rounds": (0, 288),
+    "link_moves": (0, 50),
 }
 
 
@@ -69,12 +71,14 @@ def set_mode(
     max_moves: int | None = None,
     sustain_rounds: int | None = None,
     cooldown_rounds: int | None = None,
+    link_moves: int | None = None,
 ) -> Balancer:
     """Say what rounds do: nothing, note, recommend, move; and how finely (1 to 5).
 
     `spare_hosts`: hosts that may die at once with every protected machine restarted elsewhere; rounds and
     placements keep that room. `max_moves`: that a round decides; `sustain_rounds`: that an imbalance lasts before
-    it is acted upon; `cooldown_rounds`: for which a machine that moved stays. What is None stays.
+    it is acted upon; `cooldown_rounds`: for which a machine that moved stays; `link_moves`: at once over the link
+    between any two failure domains, by rounds and drains, 0 any number. What is None stays.
 
     Raises:
         PermissionRefused: balancing is for those who keep the pool.
@@ -92,6 +96,7 @@ def set_mode(
         "max_moves": max_moves,
         "sustain_rounds": sustain_rounds,
         "cooldown_rounds": cooldown_rounds,
+        "link_moves": link_moves,
     }
     wanted = {name: number for name, number in given.items() if number is not None}
     for name, number in wanted.items():
@@ -237,7 +242,13 @@ def _ready(plant: Plant, moves: Sequence[Move]) -> set[str]:
         return set()
     targets = {move.vm: move.target for move in automatic}
     legs = order(plant, automatic).legs
-    return {leg.vm for leg in legs if leg.start_s <= 0 and leg.target == targets[leg.vm]}
+    # A drain's moves, and those of persons, may be on the same link.
+    links = Links(plant)
+    return {
+        leg.vm
+        for leg in legs
+        if leg.start_s <= 0 and leg.target == targets[leg.vm] and links.take(leg.source, leg.target)
+    }
 
 
 def _waits(item: Recommendation, ready: set[str]) -> bool:

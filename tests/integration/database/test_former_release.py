@@ -10,7 +10,7 @@ ADDED = {
     "balancing_recommendation": {"note", "revision", "seen", "text_parts", "note_parts"},
     "balancing_moveplan": {"text_parts", "note_parts"},
     "balancing_rollingdrain": {"note_parts"},
-    "balancing_balancer": {"max_moves", "sustain_rounds", "cooldown_rounds"},
+    "balancing_balancer": {"max_moves", "sustain_rounds", "cooldown_rounds", "link_moves"},
 }
 
 

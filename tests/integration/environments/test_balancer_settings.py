@@ -37,6 +37,7 @@ def test_the_page_shows_and_sets_level_and_numbers_with_a_reason(
         "max_moves": "7",
         "sustain_rounds": "3",
         "cooldown_rounds": "12",
+        "link_moves": "2",
         "reason": "week of the audit",
     }
     client.post("/balancing/", form)
@@ -56,8 +57,10 @@ def test_the_page_shows_and_sets_level_and_numbers_with_a_reason(
         "max_moves": 4,
         "sustain_rounds": 2,
         "cooldown_rounds": 6,
+        "link_moves": 0,
     }
     settings = read_plant().settings
+    assert settings.link_moves == 2
     assert (settings.max_moves, settings.sustain_rounds, settings.cooldown_rounds) == (7, 3, 12)
     # Rounds go by it: three of them are waited for, not two.
     clock.rounds(2)
@@ -83,6 +86,7 @@ def test_the_page_shows_and_sets_level_and_numbers_with_a_reason(
         ("sustain_rounds", 0, "0: from 1 to 24"),
         ("sustain_rounds", 25, "25: from 1 to 24"),
         ("cooldown_rounds", 289, "289: from 0 to 288"),
+        ("link_moves", 51, "51: from 0 to 50"),
         ("level", 6, "6: from 1 to 5"),
     ],
 )

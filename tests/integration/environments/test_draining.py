@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing import draining
+from millwright.balancing import draining, recommending
 from millwright.balancing.models import HostDrain, PlacementRule
 from millwright.balancing.plant import read_plant
+from millwright.core import balancing as core
 from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions, moving
 from millwright.environments.models import DemandSample, Machine, Operation
@@ -158,6 +159,42 @@ def test_rounds_carry_it_on_to_maintenance(plant: Plant, machines: list[Machine]
     assert (drain.state, drain.blockers) == ("done", [])
     assert Host.objects.get(pk=source.pk).administration == "maintenance"
     assert AuditEntry.objects.filter(action="host.maintenance").count() == 1
+
+
+def test_a_drain_keeps_to_the_limit_of_a_link(plant: Plant, machines: list[Machine]) -> None:
+    """One at a time between two racks, whoever began the other; within a rack as many as hosts let."""
+    source, other = plant.hosts
+    Host.objects.filter(pk=source.pk).update(labels={"domain": "a"})
+    Host.objects.filter(pk=other.pk).update(labels={"domain": "b"})
+    recommending.set_mode(plant.operator, "off", link_moves=1)
+    draining.start(plant.operator, source, approve=True)
+    assert draining.drain_round() == 1
+    assert draining.drain_round() == 0
+    moves = Operation.objects.filter(kind="migrate")
+    begun = moves.get().machine
+    _arrived(begun, other)
+    # A person's move over the same link counts, and is not held back.
+    back = moving.move_machine(plant.operator, begun, source, "asked", approved=True)
+    assert draining.drain_round() == 0
+    Operation.objects.filter(pk=back.pk).update(state="failed", error="no")
+    assert draining.drain_round() == 1
+    moves.filter(state="queued").delete()
+    Machine.objects.update(host=source)
+    Host.objects.update(labels={"domain": "a"})
+    Operation.objects.all().delete()
+    assert draining.drain_round() == 2
+
+
+def test_an_automatic_round_keeps_to_the_limit_of_a_link(plant: Plant) -> None:
+    hosts = tuple(core.Host(name, 8, 2**35, domain=name[0]) for name in ("a1", "b1", "b2"))
+    vms = tuple(core.Vm(f"v{n}", 2, 2**30, "a1") for n in range(2))
+    moves = [
+        core.Move(f"v{n}", "a1", f"b{n + 1}", core.Why.EVEN, "", 0.0, mode=core.Mode.AUTOMATIC)
+        for n in range(2)
+    ]
+    for most, begin in ((0, {"v0", "v1"}), (2, {"v0", "v1"}), (1, {"v0"})):
+        told = core.Plant(hosts, vms, settings=core.Settings(link_moves=most))
+        assert len(recommending._ready(told, moves)) == len(begin)
 
 
 def test_what_makes_room_elsewhere_goes_first(plant: Plant, machines: list[Machine]) -> None:

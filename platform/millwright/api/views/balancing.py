@@ -115,7 +115,8 @@ def _bounded(name: str) -> serializers.IntegerField:
 class ModeInput(ReasonInput):
     """`level`: 1 mends broken rules only, 5 balances the finest. `spare_hosts`: that may die at once. `max_moves`: of
     a round; `sustain_rounds`: that an imbalance lasts before it is acted upon; `cooldown_rounds`: for which a machine
-    that moved stays. A round is five minutes. What is left out stays."""
+    that moved stays. A round is five minutes. `link_moves`: of rounds and drains at once over the link between any two
+    failure domains; 0: any number. What is left out stays."""
 
     mode = serializers.ChoiceField(Balancer.MODES)
     level = _bounded("level")
@@ -123,6 +124,7 @@ class ModeInput(ReasonInput):
     max_moves = _bounded("max_moves")
     sustain_rounds = _bounded("sustain_rounds")
     cooldown_rounds = _bounded("cooldown_rounds")
+    link_moves = _bounded("link_moves")
 
 
 class CalendarInput(ReasonInput):
@@ -150,6 +152,7 @@ class BalancerSerializer(serializers.ModelSerializer):
             "max_moves",
             "sustain_rounds",
             "cooldown_rounds",
+            "link_moves",
             "figures",
             "last_round",
             "next_round",

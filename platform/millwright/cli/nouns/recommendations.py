@@ -79,6 +79,11 @@ def reject(number: int, reason: str) -> None:
     type=click.IntRange(0, 288),
     help="Rounds of five minutes for which a machine that moved stays.",
 )
+@click.option(
+    "--per-link",
+    type=click.IntRange(0, 50),
+    help="Moves of rounds and drains at once between any two failure domains; 0: any number.",
+)
 @click.option("--reason", default="", help="Kept in the audit trail.")
 @format_option
 def mode(word: str | None, form: str, reason: str, **numbers: int | None) -> None:
@@ -89,6 +94,7 @@ def mode(word: str | None, form: str, reason: str, **numbers: int | None) -> Non
         "moves": "max_moves",
         "lasting": "sustain_rounds",
         "rest": "cooldown_rounds",
+        "per_link": "link_moves",
     }
     given = {names[name]: number for name, number in numbers.items() if number is not None}
     if word is None and given:

@@ -68,6 +68,7 @@ BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "sustain_rounds": _PIECES,
     "moves_running": _PIECES,
     "spare_hosts": _PIECES,
+    "link_moves": _PIECES,
     # what one round tells the next
     "number": _ROUNDS,
     "imbalanced": _ROUNDS,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .answers import Circle, Effect, Limits, Schedule, Why
+from .answers import Circle, Effect, Schedule, Why
 from .model import Mode
 from .order import Task, arrange
-from .policy import returns
+from .policy import limits_of, returns
 from .propose import exchange_gains
 from .score import Level, cost, effect, worth
 from .state import State
@@ -58,7 +58,7 @@ def close_circle(
         if tries > ORDER_TRIES:
             return False
         tasks = [Task(one, there), Task(other, here)]
-        schedule = arrange(state, tasks, Limits(), search=False, eager=False)
+        schedule = arrange(state, tasks, limits_of(state.frame.plant), search=False, eager=False)
         if schedule.dropped:
             continue
         if gain - _more(state, schedule) * (1 + level.margin) > least:
@@ -80,7 +80,7 @@ def exchange(making: Making, one: int, other: int, mode: Mode) -> bool:
     if not _fit_crosswise(state, one, other):
         return False
     tasks = [Task(one, there), Task(other, here)]
-    schedule = arrange(state, tasks, Limits(), search=False, eager=False)
+    schedule = arrange(state, tasks, limits_of(state.frame.plant), search=False, eager=False)
     if schedule.dropped:
         return False
     _note(making, {one: there, other: here}, mode, schedule)

@@ -14,7 +14,7 @@ from .lacks import lacks_of_all
 from .mend import make_room, summary
 from .model import HostState, Mode, Plant
 from .order import Task, arrange
-from .policy import may_leave
+from .policy import limits_of, may_leave
 from .score import LEVELS, effect, place_price, seconds, worth
 from .state import State
 from .words import say
@@ -27,7 +27,8 @@ def drain(plant: Plant, hosts: Iterable[str], limits: Limits | None = None) -> D
     a window that is closed, block; so does a host that does not answer. Raises KeyError for an unknown host.
     """
     frame = Frame(plant)
-    return drain_state(State(frame), [frame.host_index[name] for name in hosts], limits or Limits())
+    lost = [frame.host_index[name] for name in hosts]
+    return drain_state(State(frame), lost, limits_of(plant, limits))
 
 
 def rolling_drain(
@@ -45,7 +46,7 @@ def rolling_drain(
     order = [frame.host_index[name] for name in (hosts if hosts is not None else frame.host_names)]
     drains, blocked, total = [], [], 0.0
     for host in order:
-        answer = drain_state(state, [host], limits or Limits())
+        answer = drain_state(state, [host], limits_of(plant, limits))
         drains.append(answer)
         if answer.possible:
             for move in answer.moves:

@@ -245,6 +245,8 @@ class Settings:
     horizon_s: float = 1800.0
     #: hosts that may die at once with every protected machine restarted
     spare_hosts: int = 0
+    #: migrations at once over the link between any two failure domains; 0: any number
+    link_moves: int = 0
 
 
 @dataclass(frozen=True, slots=True)

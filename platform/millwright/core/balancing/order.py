@@ -12,7 +12,7 @@ from .answers import Code, Leg, Limits, Move, Refusal, Schedule, Why
 from .bound import lower_bound, move_seconds
 from .frame import Floats, Frame
 from .model import HostState, Plant
-from .policy import may_leave
+from .policy import limits_of, may_leave
 from .score import seconds
 from .shorten import MOST_MOVES, Script, shorten
 from .state import State
@@ -84,7 +84,7 @@ def order(
     barred = frozenset(
         (int(frame.unit_of[frame.vm_index[vm]]), frame.host_index[host]) for vm, host in avoid
     )
-    schedule = arrange(State(frame), tasks, limits or Limits(), barred=barred, eager=eager)
+    schedule = arrange(State(frame), tasks, limits_of(plant, limits), barred=barred, eager=eager)
     return Schedule(
         schedule.legs, (*refused, *schedule.dropped), schedule.makespan_s, schedule.bound_s
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from millwright.core.lifecycle import Movability
 
-from .answers import BalanceState, Code, Refusal
+from .answers import BalanceState, Code, Limits, Refusal
 from .frame import Frame
 from .model import Mode, Plant, Vm
 from .words import say
@@ -25,6 +26,14 @@ def mode_of(plant: Plant, vm: Vm) -> Mode:
             return mode
         name = pools[name].parent
     return plant.settings.mode
+
+
+def limits_of(plant: Plant, limits: Limits | None = None) -> Limits:
+    """How many migrations at once: as asked for, and over a link as the plant's settings say unless that is asked."""
+    asked = limits or Limits()
+    if asked.per_link is None and plant.settings.link_moves:
+        return replace(asked, per_link=plant.settings.link_moves)
+    return asked
 
 
 def modes(frame: Frame) -> list[Mode]:

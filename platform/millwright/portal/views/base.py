@@ -56,6 +56,7 @@ WORDS: Mapping[str, Any] = {
     "max_moves": gettext_lazy("Moves of one round, at most"),
     "sustain_rounds": gettext_lazy("Rounds that an imbalance lasts"),
     "cooldown_rounds": gettext_lazy("Rounds of rest after a move"),
+    "link_moves": gettext_lazy("Moves at once between two failure domains"),
     "revision": "",
     "work_minutes": gettext_lazy("Minutes"),
 }

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from millwright.core.balancing import Leg, Limits, Rule, RuleKind, admit, order, verify
+from millwright.core.balancing import (
+    Leg,
+    Limits,
+    Rule,
+    RuleKind,
+    admit,
+    drain,
+    order,
+    replan,
+    verify,
+)
 
 from tests.unit.core.balancing.test_doors import host, moves_of, plant, vm
 
@@ -69,6 +80,26 @@ def test_a_link_between_racks_has_a_limit_of_its_own(per_link: int) -> None:
     # What stays in a rack waits for none of them.
     assert next(leg for leg in narrow.legs if leg.vm == "stays").start_s == 0
     assert narrow.makespan_s >= narrow.bound_s
+
+
+@pytest.mark.parametrize("per_link", [1, 2, 3])
+def test_the_plant_s_own_limit_of_a_link_holds_at_every_door(per_link: int) -> None:
+    """Orders, plans made anew and drains keep to it where nobody asks for another one."""
+    hosts = [host(name, domain=name[0]) for name in ("a1", "b1", "b2")]
+    vms = [vm(f"v{i}", "a1", memory=1) for i in range(6)]
+    start = plant(hosts, vms)
+    told = replace(start, settings=replace(start.settings, link_moves=per_link))
+    moves = moves_of(*((f"v{i}", "a1", f"b{1 + i % 2}") for i in range(6)))
+    wide, bound = Limits(8, 99), Limits(8, 99, per_link)
+    made = order(told, moves, wide)
+    assert made == order(start, moves, bound)
+    assert not verify(told, made, bound)
+    assert over_link(made.legs) == per_link
+    assert replan(told, made, limits=wide) == replan(start, made, limits=bound)
+    assert drain(told, ["a1"], wide) == drain(start, ["a1"], bound)
+    assert drain(told, ["a1"], wide).seconds > drain(start, ["a1"], wide).seconds
+    # What is asked for goes before it.
+    assert order(told, moves, Limits(8, 99, 6)) == order(start, moves, Limits(8, 99, 6))
 
 
 def test_a_detour_goes_over_a_link_that_is_free() -> None:
