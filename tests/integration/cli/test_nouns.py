@@ -291,6 +291,18 @@ def test_balancing_from_the_shell(shell: Shell, plant: Plant, tmp_path: Path) ->
     assert "machines leave only a host that answers" in refused.output
     heat = shell.json(plant.operator, "host", "heat")
     assert [row["host"] for row in heat] == ["mw0-h1", "mw0-h2"]
+    # The one host that lives has nobody; the other one is down, and its machines are lost already.
+    told = shell.json(plant.operator, "host", "losses")
+    assert [row["host"] for row in told["hosts"]] == ["mw0-h2"]
+    assert (told["k"], told["complete"], told["broken"], told["domains"]) == (1, True, 0, 0)
+    Host.objects.filter(name="mw0-h1").update(health="up", labels={"domain": "rack"})
+    Host.objects.filter(name="mw0-h2").update(health="down")
+    lost = shell(plant.operator, "host", "losses")
+    assert lost.exit_code == 1
+    assert lost.output.count("one/vplc") == 2
+    assert "rack" in lost.output
+    Host.objects.filter(name="mw0-h1").update(health="down", labels={})
+    Host.objects.filter(name="mw0-h2").update(health="up")
     fits = shell.json(plant.operator, "host", "capacity", "vplc", "small")
     # The plant of this test has no core for another controller.
     assert fits["fits"] == sum(fits["per_host"].values())

@@ -104,6 +104,33 @@ def test_capacity_counts_copies_of_a_machine_or_a_file(plant: Path, tmp_path: Pa
     assert "either --like or --template" in run("capacity", "--snapshot", plant).output
 
 
+def test_losses_of_hosts_and_of_failure_domains(plant: Path) -> None:
+    """Who would not restart, with what it lacks or waits for; of so many hosts or racks at once."""
+    fine = run("capacity", "--losses", "--snapshot", plant)
+    assert (fine.exit_code, "any 1 hosts may die" in fine.output) == (0, True)
+    raw = json.loads(plant.read_text(encoding="utf-8"))
+    raw["hosts"][1]["domain"] = raw["hosts"][2]["domain"] = "rack"
+    raw["vms"].append(
+        {"name": "app", "vcpus": 1, "memory_bytes": GIB, "host": "h1", "after": ["cae-0"]}
+    )
+    raw["vms"][0]["protected"] = False
+    plant.write_text(json.dumps(raw), encoding="utf-8")
+    told = run("capacity", "--losses", "--snapshot", plant)
+    assert told.exit_code == 1
+    assert "app would wait for cae-0, which is not protected" in told.output
+    assert "1 of 3 sets of 1 hosts leave machines" in told.output
+    (broken,) = answer("capacity", "--losses", "--snapshot", plant)["broken"]
+    assert (broken["hosts"], broken["left"][0]["waits_for"]) == (["h1"], "cae-0")
+    assert answer("capacity", "--losses", "--spare", "2", "--snapshot", plant)["checked"] == 3
+    racks = answer("capacity", "--losses", "--domains", "--snapshot", plant)
+    assert (racks["checked"], [entry["hosts"] for entry in racks["broken"]]) == (2, [["h1"]])
+    # And what would restart where if a rack is lost.
+    lost = answer("recover", "--domain", "rack", "--snapshot", plant, "--gone", "h2")
+    assert [entry["vm"] for entry in lost["restarts"]] == ["plc"]
+    both = answer("recover", "h1", "--domain", "rack", "--snapshot", plant)
+    assert not both["restarts"]
+
+
 def test_recovery_lists_restarts_in_waves(plant: Path) -> None:
     made = answer("recover", "h1", "--snapshot", plant)
     assert [entry["vm"] for entry in made["restarts"]] == [f"cae-{i}" for i in range(4)]
@@ -115,6 +142,7 @@ def test_recovery_lists_restarts_in_waves(plant: Path) -> None:
     [
         (("drain", "h9"), "HOSTS: 'h9': not known"),
         (("recover", "h1", "--gone", "h2"), "--gone: 'h2': not known"),
+        (("recover", "--domain", "attic"), "--domain: 'attic': not known"),
         (("capacity", "--like", "nobody"), "--like: 'nobody': not known"),
         (("balance", "--now", "noon"), "--now: 'noon': a time like"),
     ],
@@ -123,6 +151,22 @@ def test_mistakes_are_named(plant: Path, words: tuple[str, ...], told: str) -> N
     result = run(*words, "--snapshot", plant)
     assert isinstance(result.exception, CliError)
     assert told in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("recover",), "name HOSTS that are lost, or a --domain"),
+        (("capacity", "--domains", "--like", "plc"), "--domains: goes with --losses"),
+        (("capacity", "--losses", "--like", "plc"), "goes without --like"),
+    ],
+)
+def test_words_that_do_not_go_together_are_named(
+    plant: Path, words: tuple[str, ...], told: str
+) -> None:
+    result = run(*words, "--snapshot", plant)
+    assert result.exit_code == 2
+    assert told in result.output
 
 
 def test_a_snapshot_that_is_wrong_is_named(tmp_path: Path) -> None:

@@ -151,6 +151,43 @@ def _nothing_kept(error: str) -> Response:
     return Response(body, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": "3"})
 
 
+class LossOutput(serializers.Serializer):
+    """A host that dies. `left`: machines that would find no room. `waits`: those that would find room and wait for
+    what does not start with them, as "machine → that other one"."""
+
+    host = serializers.CharField()
+    left = serializers.ListField(child=serializers.CharField())
+    waits = serializers.ListField(child=serializers.CharField())
+
+
+class TogetherOutput(serializers.Serializer):
+    """Hosts that die at once, those of a failure domain with its name. The first of `left` and `waits` (as of one
+    host); `more` and `waits_more`: how many there are beside them."""
+
+    hosts = serializers.ListField(child=serializers.CharField())
+    domain = serializers.CharField()
+    left = serializers.ListField(child=serializers.CharField())
+    more = serializers.IntegerField()
+    waits = serializers.ListField(child=serializers.CharField())
+    waits_more = serializers.IntegerField()
+
+
+class LossesOutput(serializers.Serializer):
+    """`hosts`: each that is not down. `sets`: of `k` hosts, as many as the pool keeps to spare (at least 1), `checked`
+    of them, `broken` of which leave somebody, and the worst of these. `domains`: how many failure domains are named,
+    and those whose loss leaves somebody."""
+
+    k = serializers.IntegerField()
+    checked = serializers.IntegerField()
+    complete = serializers.BooleanField()
+    broken = serializers.IntegerField()
+    hosts = LossOutput(many=True)
+    worst = TogetherOutput(many=True)
+    domains = serializers.IntegerField()
+    domains_broken = TogetherOutput(many=True)
+    as_of = serializers.DateTimeField()
+
+
 class HeatOutput(serializers.Serializer):
     """Ratios: CPUs wanted, memory promised, own cores given, disk used."""
 
@@ -234,6 +271,22 @@ class HostViewSet(Readable):
         if kept.value is None:
             return _nothing_kept(kept.error)
         return Response(CapacityOutput({**asdict(kept.value), "as_of": kept.as_of}).data)
+
+    @extend_schema(responses={200: LossesOutput, 202: ComputingOutput, 503: OpenApiTypes.OBJECT})
+    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())
+    def losses(self, request: HttpRequest) -> Response:
+        """Who would not restart if a host died, as many as are kept to spare, or a failure domain; 202 and 503 as for
+        capacity."""
+        pictures = Pictures()
+        alone, together = pictures.losses(), pictures.together()
+        if alone.value is None or together.value is None or together.as_of is None:
+            return _nothing_kept(alone.error or together.error)
+        body = {
+            **asdict(together.value),
+            "hosts": [asdict(row) for row in alone.value],
+            "as_of": min(alone.as_of or together.as_of, together.as_of),
+        }
+        return Response(LossesOutput(body).data)
 
     @extend_schema(parameters=[SnapshotQuery], responses={200: OpenApiTypes.OBJECT})
     @action(detail=False, methods=["get"], pagination_class=None, filter_backends=())

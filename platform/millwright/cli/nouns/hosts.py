@@ -173,6 +173,41 @@ def capacity(template: str, size: str, growth: float, spare: int, form: str) -> 
 
 @host.command()
 @format_option
+def losses(form: str) -> None:
+    """Who would not restart if a host died, as many as are kept to spare, or a failure domain. Ends with 1 then.
+
+    Of another number of hosts, another time or a file: millwright capacity --losses.
+    """
+    told = _computed("hosts/losses/")
+    alone = [row | {"hosts": [row["host"]], "more": 0, "waits_more": 0} for row in told["hosts"]]
+    sets = told["worst"] if told["k"] > 1 else []
+    rows = [
+        {
+            "hosts": row.get("domain") or ", ".join(row["hosts"]),
+            "no room": _listed(row["left"], row["more"]),
+            "waits": _listed(row["waits"], row["waits_more"]),
+        }
+        for row in (*alone, *sets, *told["domains_broken"])
+        if row["left"] or row["waits"]
+    ]
+    if form == "json":
+        show_one(told, form)
+    else:
+        show_rows(rows, ("hosts", "no room", "waits"), form)
+        if not told["complete"]:
+            click.echo(
+                f"tried: the {told['checked']} sets of {told['k']} hosts that ask for the most"
+            )
+    if rows:
+        raise SystemExit(1)
+
+
+def _listed(names: list[str], more: int) -> str:
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+@host.command()
+@format_option
 def heat(form: str) -> None:
     """How full each host is: ratios of what it has."""
     rows = _computed("hosts/heat/")

@@ -202,21 +202,44 @@ def drain(
 @click.option(
     "--spare", type=click.IntRange(min=0), default=0, help="Hosts that may die at once afterwards."
 )
+@click.option(
+    "--losses",
+    is_flag=True,
+    help="Say instead who would not restart if any --spare hosts (at least 1) died at once.",
+)
+@click.option(
+    "--domains", is_flag=True, help="With --losses: so many failure domains in place of hosts."
+)
 @now_option
 @format_option
+@click.pass_context
 def capacity(
+    context: click.Context,
     snapshot: str | None,
     like: str | None,
     template: Path | None,
     growth: float,
     spare: int,
+    losses: bool,
+    domains: bool,
     now: str | None,
     form: str,
 ) -> None:
     """How many more machines fit, what runs out first, and what one more host would bring.
 
+    With --losses: which machines would find no room, or wait for another, if hosts died; ends with 1 then.
+
+    \b
     Example: millwright capacity --snapshot plant.json --like cae-1 --growth 0.5 --spare 1
+             millwright capacity --snapshot plant.json --losses --spare 2
     """
+    if domains and not losses:
+        raise click.UsageError("--domains: goes with --losses")
+    if losses:
+        if like is not None or template is not None or growth:
+            raise click.UsageError("--losses: goes without --like, --template and --growth")
+        snapshots.number("--spare", spare, "spare_hosts")
+        context.exit(_losses(snapshots.plant(snapshot, now), max(1, spare), domains, form))
     if (like is None) == (template is None):
         raise click.UsageError("give either --like or --template")
     if not (math.isfinite(growth) and 0 <= growth <= _MOST_GROWTH):
@@ -242,9 +265,46 @@ def capacity(
     click.echo(f"{made.with_one_more} would fit with one more host like {made.more_host or '-'}")
 
 
+def _losses(plant: core.Plant, k: int, domains: bool, form: str) -> int:
+    """Show who would be left, set by set; the exit code."""
+    told = core.failure_capacity(plant, k, domains=domains)
+    if form == "json":
+        show_json(asdict(told))
+        return 0 if told.ok else 1
+    rows = [
+        {
+            "hosts": ", ".join(entry.hosts),
+            "vm": refusal.vm,
+            "waits_for": refusal.waits_for,
+            "codes": ", ".join(refusal.codes),
+            "text": refusal.text,
+        }
+        for entry in told.broken
+        for refusal in entry.left
+    ]
+    if rows:
+        show_rows(rows, ("hosts", "vm", "waits_for", "codes", "text"), form)
+    what = "failure domains" if domains else "hosts"
+    tried = "" if told.complete else f"; tried: the {told.checked} sets that ask for the most"
+    if told.ok:
+        click.echo(f"any {k} {what} may die: every protected machine restarts{tried}")
+    else:
+        click.echo(
+            f"{len(told.broken)} of {told.checked} sets of {k} {what} leave machines that would not restart{tried}"
+        )
+    return 0 if told.ok else 1
+
+
 @click.command()
-@click.argument("hosts", nargs=-1, required=True)
+@click.argument("hosts", nargs=-1)
 @snapshot_option
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    metavar="NAME",
+    help="All hosts of this failure domain (rack, room) are lost too. May be repeated.",
+)
 @click.option(
     "--gone",
     multiple=True,
@@ -258,6 +318,7 @@ def recover(
     context: click.Context,
     hosts: tuple[str, ...],
     snapshot: str | None,
+    domains: tuple[str, ...],
     gone: tuple[str, ...],
     now: str | None,
     form: str,
@@ -266,10 +327,17 @@ def recover(
 
     Ends with 1 when a machine finds no place.
 
+    \b
     Example: millwright recover host-3 --snapshot plant.json
+             millwright recover --domain rack-1 --snapshot plant.json
     """
+    if not hosts and not domains:
+        raise click.UsageError("name HOSTS that are lost, or a --domain")
     plant = snapshots.plant(snapshot, now)
     _known("HOSTS", hosts, (host.name for host in plant.hosts))
+    _known("--domain", domains, (host.domain for host in plant.hosts if host.domain))
+    inside = (host.name for host in plant.hosts if host.domain and host.domain in domains)
+    hosts = tuple(dict.fromkeys((*hosts, *inside)))
     _known("--gone", gone, hosts)
     made = core.recover(plant, hosts, gone)
     if form == "json":
