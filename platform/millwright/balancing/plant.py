@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -188,14 +188,17 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
     return plant, told.calendar
 
 
-def read_some(machines: Any) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
+def read_some(
+    machines: Any, known: Sequence[HostRow] = ()
+) -> tuple[tuple[Host, ...], list[tuple[UUID, Vm]]]:
     """All hosts, and of machines only these (a query set of those on hosts), without what they used.
 
     As `read_plant` has them, but that hosts have left what nobody holds and what these machines hold: ordinary
-    memory, CPUs and cores, which hosts do not tell, count as if there were no others. Six queries.
+    memory, CPUs and cores, which hosts do not tell, count as if there were no others. `known`: all hosts, where they were read just now.
+    Six queries at most.
     """
     rows = list(machines.select_related(None).order_by().values_list(*_MACHINE))
-    hosts = list(HostRow.objects.only(*_HOST))
+    hosts = known or list(HostRow.objects.only(*_HOST))
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
     lost = {row.name for row in hosts if row.health == HostHealth.DOWN}
     needs = needs_by_version()

@@ -148,6 +148,10 @@ class _Pool:
 
     def __init__(self, snapshot: Snapshot | None, calendar: Iterable[dict[str, Any]]) -> None:
         self._hosts: tuple[HostSnapshot, ...] = snapshot.hosts if snapshot else ()
+        #: as the placement read them: they need not be read again
+        self._rows: list[HostRow] = [
+            row for row in (snapshot.rows if snapshot else ()) if isinstance(row, HostRow)
+        ]
         #: sums know the reservations that machines have, not those that the calendar gives them
         self._told = snapshot is not None and all("reservation" not in line for line in calendar)
         self._bare: tuple[tuple[Host, ...], list[tuple[UUID, Vm]]] | None = None
@@ -219,7 +223,9 @@ class _Pool:
 
     @cached_property
     def _told_of(self) -> dict[str, tuple[dict[str, Any], int]]:
-        """Of each host its policy, and its disk if that is known. One query."""
+        """Of each host its policy, and its disk if that is known. No query where a placement has read them."""
+        if self._rows:
+            return {row.name: (row.policy, row.disk_bytes) for row in self._rows}
         rows = HostRow.objects.values_list("name", "policy", "disk_bytes")
         return {name: (policy, disk) for name, policy, disk in rows}
 
@@ -425,7 +431,7 @@ class _Pool:
         asked = Q(placement_rules__in=list(rules)) | Q(template_version__in=list(self._needs))
         if names:
             asked |= Q(host__name__in=names)
-        found = read_some(machines_on_hosts().filter(asked).distinct())
+        found = read_some(machines_on_hosts().filter(asked).distinct(), self._rows)
         if not names:
             self._bare = found
         return found

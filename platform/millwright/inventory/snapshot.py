@@ -180,7 +180,8 @@ def snapshot(
                 None if used is None else used.get(host.name, (0.0, 0.0)),
             )
             for host in hosts
-        )
+        ),
+        tuple(hosts),
     )
 
 

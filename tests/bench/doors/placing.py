@@ -1,7 +1,8 @@
 """`python -m tests.bench.doors.placing [--hosts 1000] [--machines 20000]`: ms of the door that the running plant places by.
 
 `core.placement.place` on a pool as `inventory.snapshot` hands it over: hosts of four kinds of 64 CPUs with two
-threads to a core, their machines as sums, one host in twenty cordoned. For a shared machine and for a controller
+threads to a core, their machines as sums, one host in twenty cordoned, one in ten with machines that nobody has
+measured. For a shared machine, one with soft rules (to twenty hosts and two of fifty racks) and a controller
 that wants a core of its own: the plan with its best host and the CPUs there, as whoever starts it reads it, and
 with every host's verdict, as a request keeps it. The middle and the largest of the rounds, by the process's clock.
 """
@@ -59,13 +60,15 @@ def pool(hosts: int, machines: int, seed: int = 1) -> Snapshot:
                 accel="kvm",
                 cells=frozenset({"line1"}),
                 used_ratio=dice.uniform(0.1, 1.1),
+                assumed_ratio=0.1 if number % 10 == 3 else 0.0,
+                labels={"domain": f"rack{number % 50}"},
             )
         )
     return Snapshot(tuple(found))
 
 
-def want(*, realtime: bool) -> MachineWant:
-    """A shared machine, or a controller with one control vCPU."""
+def want(*, realtime: bool, soft: bool = False) -> MachineWant:
+    """A shared machine, with soft rules or without, or a controller with one control vCPU."""
     return MachineWant(
         name="asked",
         service_class=ServiceClass.REALTIME if realtime else ServiceClass.SHARED,
@@ -74,6 +77,8 @@ def want(*, realtime: bool) -> MachineWant:
         disk_bytes=20 * GIB,
         control_vcpus=(1,) if realtime else (),
         cell="line1",
+        soft_hosts={f"h{number}": 0.5 - number % 2 for number in range(20)} if soft else {},
+        soft_domains={"rack1": -1.0, "rack2": 1.0} if soft else {},
     )
 
 
@@ -85,8 +90,11 @@ def main() -> None:
     asked = parser.parse_args()
     snapshot = pool(asked.hosts, asked.machines)
     figures: dict[str, list[float]] = {}
-    for realtime in (False, True):
-        wanted = want(realtime=realtime)
+    for name, wanted in (
+        ("shared", want(realtime=False)),
+        ("soft", want(realtime=False, soft=True)),
+        ("realtime", want(realtime=True)),
+    ):
         best, every = [], []
         for _ in range(asked.rounds):
             begun = time.process_time()
@@ -96,7 +104,6 @@ def main() -> None:
             best.append(time.process_time() - begun)
             plan.as_dict()
             every.append(time.process_time() - begun)
-        name = "realtime" if realtime else "shared"
         for key, rows in ((name, best), (f"{name}_every_verdict", every)):
             figures[key] = [round(value * 1e3, 2) for value in (statistics.median(rows), max(rows))]
     print(json.dumps(figures))

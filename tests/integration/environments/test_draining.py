@@ -173,6 +173,7 @@ def test_a_drain_keeps_to_the_limit_of_a_link(plant: Plant, machines: list[Machi
     moves = Operation.objects.filter(kind="migrate")
     begun = moves.get().machine
     _arrived(begun, other)
+    begun.refresh_from_db()
     # A person's move over the same link counts, and is not held back.
     back = moving.move_machine(plant.operator, begun, source, "asked", approved=True)
     assert draining.drain_round() == 0

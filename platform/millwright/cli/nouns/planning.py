@@ -403,12 +403,18 @@ def _unplaced(placed: core.Admission) -> list[str]:
     found = [f"{entry.vm} has no place" for entry in placed.placed if not entry.host]
     if placed.spare is not None and not placed.spare.ok:
         found += [
-            f"without {', '.join(entry.hosts)} no place is left for "
-            f"{', '.join(refusal.vm for refusal in entry.left)}, "
-            f"and {placed.spare.k} hosts shall be to spare"
-            for entry in placed.spare.broken[:3]
-        ] or [f"{placed.spare.k} hosts to spare: there are not so many"]
+            text for entry in placed.spare.broken[:3] for text in _unspared(entry, placed.spare)
+        ]
     return found
+
+
+def _unspared(entry: core.Broken, spare: core.FailureVerdict) -> list[str]:
+    """What the death of these hosts would leave: without a place, or waiting for what does not start."""
+    hosts, wanted = ", ".join(entry.hosts), f"and {spare.k} hosts shall be to spare"
+    lost = ", ".join(refusal.vm for refusal in entry.left if not refusal.waits_for)
+    found = [f"without {hosts} no place is left for {lost}, {wanted}"] if lost else []
+    waits = [refusal.text for refusal in entry.left if refusal.waits_for]
+    return found + [f"without {hosts} {text}, {wanted}" for text in waits[:3]]
 
 
 def _lasting(plant: core.Plant) -> core.Plant:

@@ -182,6 +182,10 @@ class MachineWant:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The pool at one moment."""
+    """The pool at one moment.
+
+    `rows`: what its hosts were read from, for whoever asks more of them; no decision looks at it.
+    """
 
     hosts: tuple[HostSnapshot, ...]
+    rows: tuple[object, ...] = field(default=(), repr=False, compare=False)
