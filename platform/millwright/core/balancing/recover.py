@@ -75,8 +75,7 @@ def recover(plant: Plant, lost_hosts: Iterable[str], gone: Iterable[str] = ()) -
     later = state.copy() if absent else None
     for unit in absent:
         state.drop(unit)
-    placed, stuck = _by_urgency(state, order, homes, plant.settings.horizon_s, later)
-    left = _without_place(state, stuck)
+    placed, left = _by_urgency(state, order, homes, plant.settings.horizon_s, later)
     if left:
         # Who comes first takes what suits it best, and the last finds nothing: all of them together may.
         placed, left = _anew(frame, order, lost, plant.settings.horizon_s) or (placed, left)
@@ -102,17 +101,17 @@ def _by_urgency(
     homes: Mapping[int, int],
     horizon_s: float,
     later: State | None = None,
-) -> tuple[_Places, list[int]]:
-    """Each unit in this order where it is cheapest; and those that find no place.
+) -> tuple[_Places, list[Refusal]]:
+    """Each unit in this order where it is cheapest; and those that find no place, with why.
 
     `later`: the same with machines that are not there now; where something takes a unit then too, it goes there.
     """
-    stuck: list[int] = []
+    left: list[Refusal] = []
     placed: _Places = {}
     for unit in order:
         mask = state.fits(unit)
         if not mask.any():
-            stuck.append(unit)
+            left += _without_place(state, unit)
             continue
         if later is not None and (both := mask & later.fits(unit)).any():
             mask = both
@@ -121,19 +120,16 @@ def _by_urgency(
         _put(state, placed, unit, homes[unit], target)
         if later is not None:
             later.take(unit, target)
-    return placed, stuck
+    return placed, left
 
 
-def _without_place(state: State, stuck: Iterable[int]) -> list[Refusal]:
-    left: list[Refusal] = []
-    for unit in stuck:
-        codes = summary(state, unit)
-        why = lacks_of_all(state, unit, codes)
-        left.extend(
-            Refusal(name, (Code.NO_HOST, *codes), say("no_host", machine=name, why=why))
-            for name in state.frame.names_of(unit)
-        )
-    return left
+def _without_place(state: State, unit: int) -> list[Refusal]:
+    codes = summary(state, unit)
+    why = lacks_of_all(state, unit, codes)
+    return [
+        Refusal(name, (Code.NO_HOST, *codes), say("no_host", machine=name, why=why))
+        for name in state.frame.names_of(unit)
+    ]
 
 
 def _put(state: State, placed: _Places, unit: int, home: int, target: int) -> None:
@@ -152,8 +148,8 @@ def _anew(
     homes = {unit: state.drop(unit) for unit in order}
     for unit in _absent(state):
         state.drop(unit)
-    placed, stuck = _by_urgency(state, order, homes, horizon_s)
-    if not stuck:
+    placed, left = _by_urgency(state, order, homes, horizon_s)
+    if not left:
         return placed, []
     for beside in (False, True):
         if found := _all_of_them(frame, order, lost, beside=beside):

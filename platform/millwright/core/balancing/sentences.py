@@ -302,9 +302,7 @@ _WHY_HERE = {
 }
 
 _NOTES = {
-    "note.link": _(
-        "%(machine)s: as many moves as the plant lets go over its link are under way"
-    ),
+    "note.link": _("%(machine)s: as many moves as the plant lets go over its link are under way"),
     "note.no_host": _("the machine is on no host any more"),
     "note.on_host": _("the machine is on %(host)s now"),
     "note.later_host": _("a later round wants it on %(host)s"),
