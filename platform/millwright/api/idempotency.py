@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
 
 from .models import IdempotentRequest
 
@@ -69,7 +70,8 @@ class IdempotentMixin:
         kept = getattr(self, "_idempotent", None)
         if kept is not None and response.status_code < 400:
             kept.status = response.status_code
-            kept.body = json.loads(json.dumps(response.data, default=str))
+            # With the same words for times and numbers as the answer that went out.
+            kept.body = json.loads(json.dumps(response.data, cls=JSONEncoder))
             kept.save(update_fields=("status", "body"))
         return response
 

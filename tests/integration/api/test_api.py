@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from django.urls import get_resolver
+from django.utils import timezone
 from millwright.accounts.actions import issue_token, revoke_token
 from millwright.accounts.models import User
 from millwright.api.idempotency import IdempotentMixin
+from millwright.balancing import recommending
 from millwright.environments.models import Environment, Operation, Request
 from rest_framework.test import APIClient
 
@@ -69,6 +71,24 @@ def test_a_replay_gives_the_first_answer_and_another_body_is_refused(plant: Plan
         "/api/v1/requests/", {**BODY, "name": "other"}, format="json", HTTP_IDEMPOTENCY_KEY="k1"
     )
     assert other.status_code == 422
+
+
+def test_a_replay_says_times_as_the_first_answer_did(plant: Plant) -> None:
+    row = recommending.balancer()
+    row.last_round = timezone.now()
+    row.save()
+    keeper = client(plant.administrator)
+    answers = [
+        keeper.post(
+            "/api/v1/recommendations/mode/", {"mode": "shadow", "level": 3}, format="json",
+            HTTP_IDEMPOTENCY_KEY="k4",
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [answer.status_code for answer in answers] == [200, 200], answers[0].json()
+    assert "T" in answers[0].json()["next_round"]
+    assert answers[1]["Idempotent-Replay"] == "true"
+    assert answers[1].json() == answers[0].json()
 
 
 def test_a_failed_request_may_be_tried_again_with_its_key(plant: Plant) -> None:
