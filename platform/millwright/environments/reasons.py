@@ -49,7 +49,12 @@ def number(value: float, decimals: int) -> str:
 def said(text: str) -> str:
     """The sentence in the language that is active; what is none of Millwright's own comes back as it is."""
     if isinstance(text, Said) and text.parts:
-        return read(text.parts, gettext, number)
+        return read(text.parts, gettext, number, others=_by_pattern)
+    return _by_pattern(text)
+
+
+def _by_pattern(text: str) -> str:
+    """What was kept as English text alone, found again in the table of sentences."""
     for pattern, words in _KNOWN:
         if match := pattern.fullmatch(text):
             facts = match.groupdict()
@@ -62,5 +67,5 @@ def said(text: str) -> str:
             return str(words) % facts
     if "; " in text:
         # Several in one, as what a machine goes without.
-        return "; ".join(said(part) for part in text.split("; "))
+        return "; ".join(_by_pattern(part) for part in text.split("; "))
     return text

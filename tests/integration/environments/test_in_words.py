@@ -7,7 +7,7 @@ import re
 
 import pytest
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from millwright.balancing import recommending
 from millwright.balancing.models import (
     BalanceRound,
@@ -16,9 +16,10 @@ from millwright.balancing.models import (
     Recommendation,
     RollingDrain,
 )
-from millwright.core.balancing import Code, parts_of, say, together
+from millwright.core.balancing import Code, Said, parts_of, say, together
 from millwright.core.balancing.sentences import SENTENCES
 from millwright.environments.models import Machine
+from millwright.environments.reasons import said
 
 from tests.integration.environments.test_draining import machines
 from tests.support.plant import Plant
@@ -191,3 +192,19 @@ def test_a_row_of_before_keeps_its_english_text(
     assert round_["refused"][0] == {
         "machine": "x1", "code": "cooldown", "text": "it rested, before", "parts": [],
     }  # fmt: skip
+
+
+def test_what_others_said_is_read_in_the_readers_language_too() -> None:
+    """An operation's error or a refused move stands among the balancer's sentences as text."""
+    own = "mw0-h1 does not answer"
+    for kept in (
+        Said(own, parts_of(own)),
+        say("note.of", machine="one/m", why=own),
+        say("note.of", machine="one/m", why=Said(own, parts_of(own))),
+        say("blocked", machine="one/m", host="mw0-h2", why=own),
+    ):
+        assert own in kept
+        with translation.override("de"):
+            assert "mw0-h1 antwortet nicht" in said(kept), kept.parts
+    with translation.override("de"):
+        assert said(Said("Zaun offen", parts_of("Zaun offen"))) == "Zaun offen"

@@ -54,7 +54,7 @@ def say(code: str, **facts: Any) -> Said:
         KeyError: no such sentence, or a fact that it wants is missing.
     """
     part = {"code": code, "facts": {name: _fact(value) for name, value in facts.items()}}
-    return Said(_read_one(part, english, plain), (part,))
+    return Said(_read_one(part, english, plain, english), (part,))
 
 
 def together(texts: Iterable[str]) -> Said:
@@ -82,10 +82,17 @@ def parts_of(text: str) -> list[dict[str, Any]]:
 
 
 def read(
-    parts: Sequence[Part], translate: Translator = english, number: Number = plain, sep: str = "; "
+    parts: Sequence[Part],
+    translate: Translator = english,
+    number: Number = plain,
+    sep: str = "; ",
+    others: Translator = english,
 ) -> str:
-    """The sentences in words. A code that is not known, as of a later release, is named."""
-    return sep.join(_read_one(part, translate, number) for part in parts)
+    """The sentences in words. A code that is not known, as of a later release, is named.
+
+    `others`: says what stands in no table of the balancer, as an operation's error.
+    """
+    return sep.join(_read_one(part, translate, number, others) for part in parts)
 
 
 def runs_out(name: str, translate: Translator = english) -> str:
@@ -115,25 +122,27 @@ def _fact(value: Any) -> Any:
     return int(whole) if whole.is_integer() and not isinstance(value, float) else round(whole, 6)
 
 
-def _read_one(part: Part, translate: Translator, number: Number) -> str:
+def _read_one(part: Part, translate: Translator, number: Number, others: Translator) -> str:
     sentence = SENTENCES.get(part["code"])
     facts = part.get("facts", {})
     if sentence is None:
         return translate(NOT_KNOWN) % {"code": part["code"]}
     if part["code"] == "text":
-        return str(facts["text"])
+        return others(str(facts["text"]))
     return translate(sentence) % {
-        name: _shown(name, value, translate, number) for name, value in facts.items()
+        name: _shown(name, value, translate, number, others) for name, value in facts.items()
     }
 
 
-def _shown(name: str, value: Any, translate: Translator, number: Number) -> str:
+def _shown(name: str, value: Any, translate: Translator, number: Number, others: Translator) -> str:
     if isinstance(value, str):
+        if name == "why":
+            return others(value)
         if name == "state":
             return translate(STATES.get(value, value))
         return translate(MODES.get(value, value)) if name == "mode" else value
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return read(value, translate, number)
+        return read(value, translate, number, others=others)
     if isinstance(value, list):
         names = [str(each) for each in value]
         if len(names) <= NAMES:
