@@ -178,6 +178,11 @@ def test_memory_on_the_page_and_the_interface(plant: Plant, client: Client) -> N
     assert client.post("/pools/night/edit/", form).status_code == 302
     assert ResourcePool.objects.get().memory_shares == 700
     assert "1 GiB" in client.get("/pools/").content.decode()
+    # What the interface was given to the byte is not cut to whole MiB by another change on the page.
+    ResourcePool.objects.update(memory_limit_bytes=2 * GIB + 5)
+    whole = memory | {"memory_limit_mib": "2048", "memory_shares": "701"}
+    assert client.post("/pools/night/edit/", form | whole).status_code == 302
+    assert ResourcePool.objects.get().memory_limit_bytes == 2 * GIB + 5
     body: dict[str, Any] = {"name": "night", "memory_limit_bytes": 2 * GIB}
     told = client.put("/api/v1/pools/night/", body, "application/json").json()
     assert (told["memory_limit_bytes"], told["memory_shares"]) == (2 * GIB, 1000)

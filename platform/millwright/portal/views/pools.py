@@ -73,7 +73,8 @@ def _given(row: ResourcePool | None) -> dict[str, str]:
     }
 
 
-def _draft(given: dict[str, str]) -> pooling.PoolDraft:
+def _draft(given: dict[str, str], row: ResourcePool | None) -> pooling.PoolDraft:
+    shown = _given(row)
     numbers: dict[str, Any] = {}
     for name, kind, may_be_none in _NUMBERS:
         text = given[name].replace(",", ".")
@@ -84,7 +85,12 @@ def _draft(given: dict[str, str]) -> pooling.PoolDraft:
                 {name: _("%(value)r is not a number") % {"value": text}}
             ) from None
         if name.endswith("_mib"):
-            name, value = name.replace("_mib", "_bytes"), None if value is None else value * MIB
+            known, name = shown[name], name.replace("_mib", "_bytes")
+            if row is not None and text == known:
+                # Bytes that are no whole MiB, as the API takes them, stay as they are.
+                value = getattr(row, name)
+            elif value is not None:
+                value *= MIB
         numbers[name] = value
     words = {name: given[name] for name in ("name", "parent", "balance_mode")}
     return pooling.PoolDraft(**words, **numbers)
@@ -105,7 +111,7 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
         given = {key: request.POST.get(key, given[key]).strip() for key in FIELDS}
         try:
             reason = request.POST.get("reason", "")[:300]
-            made = pooling.save_pool(request.user, _draft(given), row, reason)
+            made = pooling.save_pool(request.user, _draft(given, row), row, reason)
         except ValidationError as error:
             errors = {
                 name.replace("_bytes", "_mib"): texts for name, texts in error.message_dict.items()
