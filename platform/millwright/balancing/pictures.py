@@ -40,7 +40,10 @@ YOUNGEST, TIMES = dt.timedelta(seconds=15), 5
 #: The time of the last question is written down at most so often.
 NOTED = dt.timedelta(minutes=10)
 #: Kept whether or not somebody asks, of a large plant; of any plant where room for lost hosts is wanted.
-ALWAYS = ("heat", "losses", "together", "used")
+ALWAYS = ("heat", "losses", "together", "wanted")
+#: What the release before keeps in another shape, under a name that it alone reads: while an upgrade runs its placements
+#: find none, or its own.
+BEFORE = "used"
 SPARE = "spare"
 #: Hosts' load older than this tells a placement nothing.
 STALE = 3 * OLDEST
@@ -138,13 +141,9 @@ def used_lately(now: dt.datetime | None = None) -> dict[str, tuple[float, float]
     now = now or timezone.now()
     if not Pictures().large:
         return measuring.cpus_used_lately(now)
-    kept = Picture.objects.filter(name="used", as_of__gt=now - STALE)
-    body = dict(kept.values_list("body", flat=True).first() or {})
-    # The release before kept what was measured alone.
-    return {
-        host: (told[0], told[1]) if isinstance(told, list) else (told, 0.0)
-        for host, told in body.items()
-    }
+    kept = Picture.objects.filter(name="wanted", as_of__gt=now - STALE)
+    body = kept.values_list("body", flat=True).first() or {}
+    return {host: (measured, assumed) for host, (measured, assumed) in body.items()}
 
 
 def picture_round(now: dt.datetime | None = None) -> int:
@@ -208,7 +207,9 @@ def _losses(body: dict[str, Any]) -> filling.Losses:
 
 
 def _is_over(row: Picture, now: dt.datetime) -> bool:
-    return row.name == SPARE or (row.name not in ALWAYS and row.asked_at < now - FORGOTTEN)
+    return row.name in (SPARE, BEFORE) or (
+        row.name not in ALWAYS and row.asked_at < now - FORGOTTEN
+    )
 
 
 def _is_due(row: Picture, mark: str, now: dt.datetime) -> bool:
@@ -228,7 +229,7 @@ def _mark() -> str:
 def _computed(name: str, plant: Plant) -> Any:
     if name == SPARE:
         return asdict(filling.spare(plant))
-    if name == "used":
+    if name == "wanted":
         return measuring.cpus_used_lately(timezone.now())
     if name == "together":
         return asdict(filling.together(plant))

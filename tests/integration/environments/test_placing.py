@@ -190,7 +190,20 @@ def test_a_host_that_is_gone_or_new_does_no_harm(
 ) -> None:
     monkeypatch.setattr(pictures, "SMALL", 0)
     pictures.picture_round()
-    Picture.objects.filter(name="used").update(body={"nobody": 3.0})
+    Picture.objects.filter(name="wanted").update(body={"nobody": [3.0, 0.0]})
     plan = _plan()
     assert plan.chosen is not None
     assert Host.objects.filter(name=plan.chosen.host).exists()
+
+
+def test_what_the_release_before_keeps_has_a_name_of_its_own(
+    plant: Plant, hot: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an upgrade runs its placements read "used" as one number a host, which would be two."""
+    monkeypatch.setattr(pictures, "SMALL", 0)
+    asked = timezone.now()
+    Picture.objects.create(name="used", asked_at=asked, as_of=asked, body={hot[0]: 3.0})
+    _plan()
+    pictures.picture_round()
+    assert not Picture.objects.filter(name="used").exists()
+    assert not Picture.objects.exclude(error="").exists()
