@@ -101,8 +101,8 @@ class Losses:
 class Spare:
     """For how many lost hosts room is wanted, and for how many of them there is any.
 
-    `left`: machines that would find none if `hosts` died, the worst of the sets as large as is wanted; `complete`:
-    every set was tried.
+    `left`: machines that would not restart if `hosts` died, for want of room or of what they start after, the worst
+    of the sets as large as is wanted; `complete`: every set was tried.
     """
 
     wanted: int
@@ -290,7 +290,8 @@ def spare(plant: Plant | None = None) -> Spare:
         kept -= 1
     worst = _worst(first.broken)[0] if first is not None and first.broken else Together((), ())
     complete = first is None or first.complete
-    return Spare(wanted, kept, len(worst.left) + worst.more, worst.hosts, complete)
+    left = len(worst.left) + worst.more + len(worst.waits) + worst.waits_more
+    return Spare(wanted, kept, left, worst.hosts, complete)
 
 
 def _worst(broken: Iterable[Broken]) -> tuple[Together, ...]:

@@ -152,7 +152,7 @@ KINDS: Mapping[str, Kind] = {
             "spare.gone",
             _("Room for lost hosts is used up"),
             _(
-                "Room for lost hosts: %(kept)s of %(wanted)s. Machines that would find none without"
+                "Room for lost hosts: %(kept)s of %(wanted)s. Machines that would not restart without"
                 " %(name)s: %(count)s."
             ),
             "warning",

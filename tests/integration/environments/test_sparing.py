@@ -194,6 +194,10 @@ def test_the_page_and_what_is_kept_tell_who_would_wait(
     client.force_login(plant.operator)
     words = f"they wait for what does not start: {machines[1]} → {machines[0]}"
     assert words in client.get("/capacity/").content.decode()
+    # Who waits does not restart either: the letter and the first page count it.
+    Balancer.objects.update_or_create(pk=1, defaults={"spare_hosts": 1})
+    room = filling.spare()
+    assert (room.wanted, room.kept, room.left) == (1, 0, 1)
     # Of a large plant the answer is kept, also that of the release before, which named nobody who waits.
     monkeypatch.setattr(pictures, "SMALL", 0)
     Picture.objects.create(
@@ -203,6 +207,7 @@ def test_the_page_and_what_is_kept_tell_who_would_wait(
     Picture.objects.all().delete()
     pictures.picture_round()
     assert words in client.get("/capacity/").content.decode()
+    assert f"would not restart without {room.hosts[0]}: 1" in client.get("/").content.decode()
 
 
 # --- told from sums, by looking at some machines, or at the whole plant ---------------------------------

@@ -123,7 +123,7 @@ def _waits(now: dt.datetime) -> list[Wait]:
             "kept": room.kept,
             "wanted": room.wanted,
         }
-        why = _("machines that would find none without %(hosts)s: %(n)s") % {
+        why = _("machines that would not restart without %(hosts)s: %(n)s") % {
             "hosts": ", ".join(room.hosts),
             "n": room.left,
         }
