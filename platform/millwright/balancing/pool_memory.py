@@ -36,7 +36,8 @@ def held_in_pools(but: Any = None) -> dict[int, int]:
         size = _least(memory, minimum, kind, paged=paged)
         at: int | None = pool
         seen: set[int] = set()
-        while at is not None and at not in seen:
+        # One that was removed since the machines were read holds nobody.
+        while at in above and at not in seen:
             seen.add(at)
             held[at] += size
             at = above[at]
@@ -64,7 +65,8 @@ def room_for(machine: Machine, *, lock: bool = False) -> PoolRoom | None:
     limited: dict[int, ResourcePool] = {}
     at: int | None = machine.pool_id
     seen: set[int] = set()
-    while at is not None and at not in seen:
+    # The machine may have been read before its pool was removed.
+    while at in rows and at not in seen:
         seen.add(at)
         if rows[at].memory_limit_bytes is not None:
             limited[at] = rows[at]

@@ -47,10 +47,11 @@ def read_disks(driver: Hypervisor, name: str, site: str, now: dt.datetime) -> bo
     if host is None:
         return False
     named = {POOL, *(needs.storage_pool for needs in needs_by_version().values())}
+    # Also where no template puts a disk any more.
+    named |= set(host.old_disks.values_list("pool", flat=True))
+    pools = named & {POOL, *(storage_free(host) or ())}
     volumes = [
-        row
-        for pool in sorted(named & {POOL, *(storage_free(host) or ())})
-        for row in driver.list_volumes(pool, deadline_s=ANSWER_S)
+        row for pool in sorted(pools) for row in driver.list_volumes(pool, deadline_s=ANSWER_S)
     ]
     owned = [row for row in volumes if row.owner is not None and row.owner.site == site]
     known = _known(row.owner.machine for row in owned if row.owner)
@@ -58,8 +59,8 @@ def read_disks(driver: Hypervisor, name: str, site: str, now: dt.datetime) -> bo
     aside = [row for row in owned if row.aside and row not in lost]
     _name_volumes(host, "orphan_volume", lost, now)
     _name_volumes(host, "old_disk", aside, now)
-    _keep_aside(host, [row for row in owned if row.aside], now)
-    _remove_asked(driver, host, {(row.pool, row.name): row for row in owned}, now)
+    _keep_aside(host, pools, [row for row in owned if row.aside], now)
+    _remove_asked(driver, host, pools, {(row.pool, row.name): row for row in owned}, now)
     return True
 
 
@@ -104,8 +105,13 @@ def _name_volumes(host: Host, kind: str, volumes: list[VolumeInfo], now: dt.date
         )
 
 
-def _keep_aside(host: Host, volumes: list[VolumeInfo], now: dt.datetime) -> None:
-    """Keep what was set aside, with size and since when; forget what is gone, unless somebody asked for that."""
+def _keep_aside(
+    host: Host, pools: Collection[str], volumes: list[VolumeInfo], now: dt.datetime
+) -> None:
+    """Keep what was set aside, with size and since when; forget what is gone, unless somebody asked for that.
+
+    `pools`: those that were looked through. Of one that is not active nobody knows what is in it: that stays.
+    """
     owners = {row.owner.machine for row in volumes if row.owner is not None}
     names = _names(owners)
     kept = {(row.pool, row.name): row for row in host.old_disks.all()}
@@ -135,25 +141,29 @@ def _keep_aside(host: Host, volumes: list[VolumeInfo], now: dt.datetime) -> None
             OldDisk.objects.create(
                 host=host, pool=volume.pool, name=volume.name, first_seen=now, **told
             )
-    gone = [row.pk for row in kept.values() if row.removal_asked_at is None]
+    gone = [row.pk for row in kept.values() if row.removal_asked_at is None and row.pool in pools]
     OldDisk.objects.filter(pk__in=gone, removal_asked_at=None).delete()
 
 
 def _remove_asked(
     driver: Hypervisor,
     host: Host,
+    pools: Collection[str],
     listed: Mapping[tuple[str, str], VolumeInfo],
     now: dt.datetime,
 ) -> None:
     asked = host.old_disks.exclude(removal_asked_at=None).select_related("host", "removal_by")
     for row in asked:
         volume = listed.get((row.pool, row.name))
-        if volume is None:
+        if volume is None and row.pool in pools:
             # Gone since: by an earlier try whose end was not noted, or by hand.
             disks.removed(row)
             continue
         if row.removal_asked_at is None or now - row.removal_asked_at > disks.HOLDS:
             disks.refuse(row, "it could not be removed within an hour; ask again")
+            continue
+        if volume is None:
+            # Its pool is not active now: whether it is there is not known.
             continue
         if why := _not_now(row, volume):
             disks.refuse(row, why)

@@ -12,6 +12,7 @@ from millwright.audit.models import AuditEntry
 from millwright.balancing import entitling, pooling
 from millwright.balancing.models import ResourcePool
 from millwright.balancing.plant import read_plant
+from millwright.balancing.pool_memory import room_for
 from millwright.balancing.pooling import PoolDraft
 from millwright.core.balancing import allotments, least_bytes
 from millwright.environments.models import Machine
@@ -191,3 +192,18 @@ def test_memory_on_the_page_and_the_interface(plant: Plant, client: Client) -> N
     )
     assert wrong.status_code == 400
     assert "memory_reservation_bytes" in wrong.content.decode()
+
+
+def test_a_pool_that_is_removed_meanwhile_limits_nobody(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    pooling.save_pool(plant.operator, PoolDraft("works", memory_limit_bytes=16 * GIB))
+    machine = machines[0]
+    entitling.set_entitlement(plant.operator, machine, pool="works")
+    machine.refresh_from_db()
+    assert room_for(machine) is not None
+    entitling.set_entitlement(plant.operator, machine, pool="")
+    pooling.remove_pool(plant.operator, ResourcePool.objects.get())
+    # As it was read before.
+    assert machine.pool_id is not None
+    assert room_for(machine) is None

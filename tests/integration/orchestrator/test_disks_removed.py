@@ -249,3 +249,52 @@ def test_another_disk_of_the_name_is_not_meant(
     assert row.pk != first.pk
     assert (row.generation, row.removal_asked_at) == (6, None)
     assert fake.volume("default", NAME) is not None
+
+
+def test_in_a_pool_that_is_not_active_nothing_is_taken_for_gone(
+    plant: Plant, machine: Machine, fake: FakeHypervisor
+) -> None:
+    """An unmounted share says nothing of what lies on it, and no trail tells of a removal that was none."""
+    host, version = plant.hosts[0], machine.template_version
+    version.spec["requires"] = {"storage_pool": "shared"}
+    version.save()
+    fake.ensure_pool("shared", "/srv/shared")
+    fake.add_foreign_volume("shared", "base", 1)
+    store = fake._pools["shared"].volumes
+    store["base"] = replace(store["base"], sha256="1" * 64)
+    for generation in (3, 5):
+        fake.ensure_overlay(
+            "shared",
+            NAME,
+            base="base",
+            capacity_bytes=GIB,
+            owner=VolumeOwner(site=SITE, machine=str(machine.pk), generation=generation),
+        )
+    fake.remove_volume("default", NAME)
+
+    def mounted(active: bool) -> None:
+        row = {"name": "shared", "active": active, "available_bytes": GIB}
+        host.equipment = {"pools": [row]}
+        host.save()
+
+    mounted(True)
+    look(plant, fake)
+    row = OldDisk.objects.get()
+    assert row.pool == "shared"
+    mounted(False)
+    look(plant, fake)
+    assert OldDisk.objects.get().pk == row.pk
+    ask(plant)
+    look(plant, fake)
+    assert OldDisk.objects.get().removal_asked_at is not None
+    look(plant, fake, disks.HOLDS + dt.timedelta(minutes=1))
+    assert "within an hour" in OldDisk.objects.get().refused
+    assert [action for action, _ in trail()] == ["old_disk.ask", "old_disk.refused"]
+    # It is back, and no template asks for its pool any more.
+    version.spec.pop("requires")
+    version.save()
+    mounted(True)
+    ask(plant)
+    look(plant, fake)
+    assert not OldDisk.objects.exists()
+    assert fake.volume("shared", NAME) is None

@@ -148,6 +148,16 @@ def test_best_effort_takes_it_with_a_word_unless_it_is_strict(strict: bool, plac
         assert plan.chosen.assignment.memory_nodes == frozenset()
 
 
+def test_a_host_whose_nodes_have_fewer_pages_than_it_has_in_all_is_refused() -> None:
+    """As for the moments in which a machine's start is known and the pages that it took are not told yet."""
+    plan = place(Snapshot((replace(HOST, node_pages_free={0: {GIB: 0}, 1: {GIB: 1}}),)), WANT)
+    assert [row.code for row in plan.verdicts[0].reasons] == [ReasonCode.NO_NUMA_NODE]
+    # Where the host itself has too few it is said once.
+    few = replace(HOST, hugepages_free={GIB: 1}, node_pages_free={0: {GIB: 0}, 1: {GIB: 1}})
+    plan = place(Snapshot((few,)), WANT)
+    assert [row.code for row in plan.verdicts[0].reasons] == [ReasonCode.NO_HUGEPAGES]
+
+
 def test_where_nodes_are_not_told_nothing_is_bound() -> None:
     plan = place(Snapshot((replace(HOST, node_pages_free=None),)), WANT)
     assert plan.chosen is not None

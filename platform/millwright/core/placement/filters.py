@@ -123,7 +123,7 @@ def has_pages_beside_its_cores(host: HostSnapshot, want: MachineWant) -> Reason 
     if (
         pages is None
         or pinning.count_free_cores(host.topology, host.claimed_cpus) < count
-        or not pages.suffice(pages.free)
+        or has_hugepages(host, want) is not None
     ):
         # There is nothing to ask, or other filters say what lacks on the whole host.
         return None
