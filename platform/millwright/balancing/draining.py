@@ -176,17 +176,17 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
     ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
     blockers = [_blocker(item.machine, item.why) for item in plan.blockers]
     free, started, links = AT_ONCE - len(busy), 0, Links(plant)
+    held = []
     for move in plan.moves:
         machine = going.get(move.machine)
         if machine is None or machine.pk in busy:
             continue
         if machine.pk in failed:
             blockers.append(_blocker(move.machine, failed[machine.pk]))
-        elif (
-            started < free
-            and move.machine in ready
-            and links.take(machine.host.name, ready[move.machine])
-        ):
+        elif started < free and move.machine in ready:
+            if not links.take(machine.host.name, ready[move.machine]):
+                held.append(_blocker(move.machine, say("note.link", machine=move.machine)))
+                continue
             try:
                 move_machine(
                     None,
@@ -198,6 +198,9 @@ def _step(row: HostDrain, now: dt.datetime) -> int:
                 started += 1
             except ValidationError as error:
                 blockers.append(_blocker(move.machine, together(error.messages)))
+    if not (started or busy):
+        # Others' moves are on the link, and one of them may wait for a person's answer.
+        blockers += held
     busy_names = {name for name, machine in going.items() if machine.pk in busy}
     _note(row, [item for item in blockers if item["machine"] not in busy_names], now)
     return started

@@ -1,8 +1,7 @@
 """Reads what hosts say of themselves: topology, memory, disk and equipment; each host by itself, in nobody's way.
 
-What changes by the minute (free pages, room of storage
-pools) is read each time, what changes seldom (CPU, NICs, cards) every few minutes or when libvirt, QEMU or the CPU are
-others.
+What changes by the minute (free pages, room of storage pools, instances on shared cards) is read each time, what
+changes seldom (CPU, NICs, other cards) every few minutes or when libvirt, QEMU or the CPU are others.
 """
 
 from __future__ import annotations
@@ -74,7 +73,11 @@ def due_parts(kept: dict[str, Any], versions: list[str], now: dt.datetime) -> tu
         or not dt.timedelta() <= now - dt.datetime.fromisoformat(read) < SELDOM
     ):
         return PARTS
-    return tuple(part for part in PARTS if part in OFTEN or part in kept.get("unread", {}))
+    often = {*OFTEN, *kept.get("unread", {})}
+    if any(row.get("profiles") for row in kept.get("gpus") or ()):
+        # Of a shared card what is left changes with every machine that comes or goes.
+        often.add("gpus")
+    return tuple(part for part in PARTS if part in often)
 
 
 def _versions(facts: HostFacts) -> list[str]:

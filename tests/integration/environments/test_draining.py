@@ -170,6 +170,7 @@ def test_a_drain_keeps_to_the_limit_of_a_link(plant: Plant, machines: list[Machi
     draining.start(plant.operator, source, approve=True)
     assert draining.drain_round() == 1
     assert draining.drain_round() == 0
+    assert HostDrain.objects.get().blockers == []
     moves = Operation.objects.filter(kind="migrate")
     begun = moves.get().machine
     _arrived(begun, other)
@@ -177,8 +178,12 @@ def test_a_drain_keeps_to_the_limit_of_a_link(plant: Plant, machines: list[Machi
     # A person's move over the same link counts, and is not held back.
     back = moving.move_machine(plant.operator, begun, source, "asked", approved=True)
     assert draining.drain_round() == 0
+    # Nothing of the drain itself is under way: what it waits for is told.
+    (held,) = HostDrain.objects.get().blockers
+    assert "as many moves as the plant lets go over its link are under way" in held["why"]
     Operation.objects.filter(pk=back.pk).update(state="failed", error="no")
     assert draining.drain_round() == 1
+    assert HostDrain.objects.get().blockers == []
     moves.filter(state="queued").delete()
     Machine.objects.update(host=source)
     Host.objects.update(labels={"domain": "a"})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from django.utils import timezone
-from millwright.hypervisor import HostUnreachable, HypervisorError
+from millwright.hypervisor import GpuFacts, HostUnreachable, HypervisorError
 from millwright.hypervisor.fake import FakePool
 from millwright.inventory import equipment
 from millwright.inventory.models import Host
@@ -104,6 +105,26 @@ def test_what_changes_seldom_is_asked_seldom(plant: Plant, pool: FakePool) -> No
     kept = Host.objects.get(name=name).equipment
     Host.objects.filter(name=name).update(equipment={**kept, "versions": ["1", "1", "old"]})
     assert told(SELDOM + minute) == ({"avx512f"}, 2 * GIB)
+
+
+def test_cards_that_are_shared_are_asked_each_time(plant: Plant, pool: FakePool) -> None:
+    """A place that a machine has given back is one for the next within a minute, not after ten."""
+    name = plant.hosts[0].name
+    fake, now = pool.host(name), timezone.now()
+    card = GpuFacts(
+        address="0000:65:00.0",
+        model="10de:1eb8",
+        name="NVIDIA T4",
+        driver="nvidia",
+        iommu_group=27,
+    )
+    shared: dict[str, int] = {"nvidia-35": 2}
+    for profiles, parts in ({}, OFTEN), (shared, (*OFTEN, "gpus")):
+        fake.parts.gpus = (replace(card, profiles=profiles),)
+        Host.objects.filter(name=name).update(equipment={})
+        read_host(fake, name, now)
+        kept = Host.objects.get(name=name).equipment
+        assert due_parts(kept, kept["versions"], now) == parts
 
 
 def test_a_part_that_could_not_be_read_is_asked_for_again(plant: Plant, pool: FakePool) -> None:
