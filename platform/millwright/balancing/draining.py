@@ -7,6 +7,7 @@ after any interruption, and plans anew when a move failed.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,14 +100,22 @@ def not_answering(host: Host) -> str:
     return say("note.host_state", host=str(host), state=str(host.health))
 
 
+class Blocked(ValidationError):
+    """Something cannot leave; `whys`: each reason as it is kept, to be said to later readers."""
+
+    def __init__(self, whys: Iterable[str]) -> None:
+        self.whys = tuple(whys)
+        super().__init__({"host": [said(why) for why in self.whys]})
+
+
 @transaction.atomic
 def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") -> HostDrain:
     """Empty a host: it takes nothing new, its machines move, then it is in maintenance.
 
     Raises:
         PermissionRefused: draining is for those who keep the pool.
-        ValidationError: something cannot leave (each with its reason), a machine wants a person's
-            word that was not given, or the host does not answer.
+        Blocked: something cannot leave, each with its reason.
+        ValidationError: a machine wants a person's word that was not given, or it is drained already.
     """
     require(actor, "pool")
     host = Host.objects.select_for_update().get(pk=host.pk)
@@ -114,7 +123,7 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
         raise ValidationError({"host": _("%(host)s is being drained already") % {"host": host}})
     plan = preview(host)
     if plan.blockers:
-        raise ValidationError({"host": [said(row.why) for row in plan.blockers]})
+        raise Blocked(row.why for row in plan.blockers)
     if plan.asks and not approve:
         names = ", ".join(move.machine for move in plan.moves if move.approval)
         raise ValidationError(

@@ -248,6 +248,8 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
         drain = HostDrain.objects.filter(host=host, state="active").first() or draining.start(
             row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
         )
+    except draining.Blocked as error:
+        return _wait(row, together(error.whys), now)
     except ValidationError as error:
         return _wait(row, together(error.messages), now)
     except (PermissionRefused, LifecycleError) as error:

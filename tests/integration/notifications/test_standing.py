@@ -240,6 +240,9 @@ def test_a_rolling_drain_that_cannot_begin_its_host_is_told_and_a_paused_one_is_
         gather(now + minutes * MINUTE)
     (notice,) = _told("drain.waits")
     assert notice.facts["why"] == RollingDrain.objects.get().note != ""
+    # As data, so that each reader has it in his language.
+    assert {part["code"] for part in notice.facts["why_parts"]} == {"never_moves"}
+    assert "zieht nie um" in notice.text_in("de")
     assert notice.link == f"/rolling-drains/{row.pk}/"
     assert _shown(now + 17 * MINUTE)["drain_waiting_seconds", host.name] == 17 * 60
     rolling.pause(plant.operator, row)
