@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -91,22 +92,31 @@ def asked(given: Mapping[str, Any], outcomes: Mapping[str, Any] | None = None) -
     return Asked(since, until, words["pool"], words["machine"], words["mode"], words["state"])
 
 
-def moves(rows: RecommendationQuerySet, wanted: Asked) -> RecommendationQuerySet:
-    """Those of the rows that are wanted, by when they were wanted first; a pool with those below it."""
+def moves(
+    rows: RecommendationQuerySet, wanted: Asked, *, whole: bool = False
+) -> RecommendationQuerySet:
+    """Those of the rows that are wanted, by when they were wanted first; a pool with those below it.
+
+    `whole`: a row stands for its plan, which is wanted if one of its moves is of the machine or the pool.
+    """
     if wanted.since:
         rows = rows.filter(created_at__gte=wanted.since)
     if wanted.until:
         rows = rows.filter(created_at__lt=wanted.until)
     if wanted.mode:
         rows = rows.filter(mode__in=REAL if wanted.mode == "real" else (wanted.mode,))
+    of = Q()
     if wanted.machine:
         environment, _slash, name = wanted.machine.partition("/")
         # Names first: few machines, and of each an index of its moves.
         found = Machine.objects.filter(environment__name=environment, name=name)
-        rows = rows.filter(machine__in=list(found.values_list("pk", flat=True)))
+        of &= Q(machine__in=list(found.values_list("pk", flat=True)))
     if wanted.pool:
-        rows = rows.filter(machine__pool__in=_with_those_below(wanted.pool))
-    return rows
+        of &= Q(machine__pool__in=_with_those_below(wanted.pool))
+    if whole and of:
+        plans = Recommendation.objects.filter(of).exclude(plan=None).order_by()
+        of |= Q(plan__in=list(plans.values_list("plan", flat=True).distinct()))
+    return rows.filter(of)
 
 
 def rounds(wanted: Asked) -> Any:

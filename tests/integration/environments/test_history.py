@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from millwright.balancing import history
-from millwright.balancing.models import BalanceRound, Recommendation, ResourcePool
+from millwright.balancing.models import BalanceRound, MovePlan, Recommendation, ResourcePool
 from millwright.environments.models import Machine
 from millwright.settings import get_settings
 
@@ -79,6 +79,26 @@ def test_by_period_pool_machine_mode_and_outcome(
     assert _shown(client, machine=str(machines[1])) == {"move 1 of 1"}
     assert _shown(client, machine="nobody/here") == set()
     assert _shown(client, mode="real", state="moved", **{"from": "2026-05-04"}) == {"move 0 of 0"}
+
+
+def test_a_plan_is_of_every_machine_and_pool_that_it_moves(
+    plant: Plant, machines: list[Machine], kept: Callable[..., Recommendation], client: Client
+) -> None:
+    """The page shows a plan once, by its first move, whichever of its machines is asked for."""
+    pool = ResourcePool.objects.create(name="night")
+    Machine.objects.filter(pk=machines[1].pk).update(pool=pool)
+    plan = MovePlan.objects.create(text="they change places", seconds=1.0, steps=[], state="done")
+    kept(0, plan=plan)
+    kept(0, machine=1, plan=plan)
+    kept(1)
+    client.force_login(plant.operator)
+    for query in ({"machine": str(machines[1])}, {"pool": "night"}):
+        page = client.get(PAGE, query).content.decode()
+        assert ("they change places" in page, "move 1 of 0" in page) == (True, False), query
+        # The interface lists move by move.
+        assert [row["text"] for row in client.get(API, query).json()["results"]] == ["move 0 of 1"]
+    both = {"machine": str(machines[0]), "pool": "night"}
+    assert "they change places" not in client.get(PAGE, both).content.decode()
 
 
 def test_a_time_without_a_zone_is_the_plants_own(

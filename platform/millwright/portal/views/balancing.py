@@ -151,7 +151,7 @@ def earlier(request: HttpRequest) -> HttpResponse:
     if wanted is None:
         rows = rows.none()
     else:
-        rows = history.moves(rows, wanted)
+        rows = history.moves(rows, wanted, whole=True)
         if wanted.outcome:
             rows = rows.became(wanted.outcome)
     if text:
