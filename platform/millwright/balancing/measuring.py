@@ -129,9 +129,11 @@ def cpus_used_lately(now: dt.datetime) -> dict[str, tuple[float, float]]:
             wants = max(short - own, 0.0)
             found[host][0] += wants
             wanted, vcpus = wanted + wants, vcpus + number - own
+        elif desired != MachineDesired.RUNNING:
+            continue
         elif long is not None:
             found[host][1] += max(long - own, 0.0)
-        elif desired == MachineDesired.RUNNING:
+        else:
             silent.append((host, number - own, reserved))
     usual = min(1.0, wanted / vcpus) if vcpus else 1.0 / OVERCOMMIT_RATIO
     for host, number, reserved in silent:

@@ -76,6 +76,10 @@ def test_a_new_machine_does_not_go_to_the_hottest_host(
     assert plan.chosen is not None
     assert (plan.chosen.host, _used(plan)) == (second, {first: 1.0, second: 1.0})
     assert _assumed(plan) == {first: round(-1 / 3, 3), second: round(-0.25 / 3, 3)}
+    # What was switched off since wants nothing of what it used before.
+    Machine.objects.filter(pk=machines[0].pk).update(desired="stopped")
+    assert _assumed(_plan()) == {second: round(-0.25 / 3, 3)}
+    Machine.objects.filter(pk=machines[0].pk).update(desired="running")
     DemandSample.objects.all().delete()
     Machine.objects.filter(pk=machines[0].pk).update(vcpus=7)
     assert _assumed(_plan()) == {first: round(-4 / 8 / 3, 3), second: round(-2 / 8 / 3, 3)}
