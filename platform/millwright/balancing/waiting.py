@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from millwright.core.balancing import Said
 
@@ -52,9 +52,16 @@ def wishes() -> RecommendationQuerySet:
 
 
 def failures(now: dt.datetime) -> RecommendationQuerySet:
-    """Moves that rounds decided and that have failed lately, the newest first; of a plan its first."""
-    rows = Recommendation.objects.filter(state="failed", ended_at__gt=now - LATELY).leading()
-    return rows.order_by("-ended_at", "-pk")
+    """Moves that rounds decided and that have failed lately, the newest first; of a plan the first that has failed."""
+    rows = Recommendation.objects.filter(state="failed", ended_at__gt=now - LATELY)
+    # What is left of a plan that a person has stopped did not fail.
+    code = "actual__parts__0__code"
+    rows = rows.filter(Q(**{f"{code}__isnull": True}) | ~Q(**{code: "note.stopped"}))
+    # Not the plan's first move: that may have been made before another one failed.
+    before = Recommendation.objects.filter(
+        plan=OuterRef("plan"), state="failed", pk__lt=OuterRef("pk")
+    )
+    return rows.filter(Q(plan=None) | ~Exists(before)).order_by("-ended_at", "-pk")
 
 
 def standing_failures(now: dt.datetime) -> list[Recommendation]:

@@ -15,11 +15,13 @@ from millwright.accounts.models import User
 from millwright.balancing import draining, measuring, pictures, recommending, rolling, waiting
 from millwright.balancing.models import (
     HostDrain,
+    MovePlan,
     Picture,
     PlacementRule,
     Recommendation,
     RollingDrain,
 )
+from millwright.core.balancing import parts_of, say
 from millwright.environments import actions as environments
 from millwright.environments.models import Machine, Operation
 from millwright.inventory.models import Host
@@ -190,6 +192,32 @@ def test_a_machine_whose_automatic_move_fails_again_and_again_is_told_once(
     Recommendation.objects.filter(pk=Recommendation.objects.latest("pk").pk).update(state="moved")
     gather(now + 20 * MINUTE)
     assert not Standing.objects.filter(key__startswith="failed").exists()
+
+
+def test_of_a_plan_the_move_that_failed_is_told_and_nothing_where_a_person_stopped_it(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    now = timezone.now()
+
+    def ended(why: str) -> None:
+        """A plan whose first move was made before it ended with the second."""
+        plan = MovePlan.objects.create(text="both", seconds=1.0, steps=[], state="given_up")
+        for machine, state in zip(machines, ("moved", "failed"), strict=True):
+            Recommendation.objects.create(
+                machine=machine, source=plant.hosts[0], destination=plant.hosts[1], why="contention",
+                text="t", seconds=1.0, mode="automatic", plan=plan, state=state,
+                ended_at=now if state == "failed" else None,
+                actual={"error": str(why), "parts": parts_of(why)} if state == "failed" else {},
+            )  # fmt: skip
+
+    ended(say("note.stopped", person="Ada"))
+    gather(now)
+    assert _told("move.failed") == [] and _shown(now)["moves_failed",] == 0
+    ended(say("note.of", machine=str(machines[1]), why="no CPU"))
+    gather(now)
+    (notice,) = _told("move.failed")
+    assert notice.facts["name"] == str(machines[1])
+    assert _shown(now)["moves_failed",] == 1
 
 
 def test_a_drain_that_waits_is_told_with_what_is_in_its_way_and_when_it_is_done(
