@@ -214,5 +214,5 @@ def test_lists_cost_a_constant_number_of_queries(
         "operations",
         "audit",
     ):
-        with django_assert_max_num_queries(16):
+        with django_assert_max_num_queries(20):
             operator.get(reverse(f"portal:{name}"))
