@@ -56,6 +56,26 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("another machine of its plan is not there any more"),
     ),
     ("balancing was switched off", _("balancing was switched off")),
+    # Why a machine is not moved, as a drain or a plan keeps it.
+    ("%(machine)s is on no host", _("%(machine)s is on no host")),
+    ("%(machine)s is never moved, by its policy", _("%(machine)s is never moved, by its policy")),
+    (
+        "%(machine)s is moved only in an approved maintenance window, and none is open now",
+        _("%(machine)s is moved only in an approved maintenance window, and none is open now"),
+    ),
+    (
+        "%(machine)s is moved only when a person approves it",
+        _("%(machine)s is moved only when a person approves it"),
+    ),
+    (
+        "%(machine)s has a graphics card of its host: it cannot be moved while it runs",
+        _("%(machine)s has a graphics card of its host: it cannot be moved while it runs"),
+    ),
+    (
+        "%(machine)s is %(state)s: only a running machine is moved",
+        _("%(machine)s is %(state)s: only a running machine is moved"),
+    ),
+    ("%(machine)s is on %(host)s already", _("%(machine)s is on %(host)s already")),
     # Why a host cannot take a machine.
     ("the host is down", _("the host is down")),
     ("the host does not answer at the moment", _("the host does not answer at the moment")),

@@ -19,6 +19,7 @@ from millwright.balancing.models import (
 from millwright.core.balancing import Code, Said, parts_of, say, together
 from millwright.core.balancing.sentences import SENTENCES
 from millwright.environments.models import Machine
+from millwright.environments.moving import why_not_movable
 from millwright.environments.reasons import said
 
 from tests.integration.environments.test_draining import machines
@@ -208,3 +209,26 @@ def test_what_others_said_is_read_in_the_readers_language_too() -> None:
             assert "mw0-h1 antwortet nicht" in said(kept), kept.parts
     with translation.override("de"):
         assert said(Said("Zaun offen", parts_of("Zaun offen"))) == "Zaun offen"
+
+
+def test_why_a_machine_is_not_moved_is_read_in_the_readers_language(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    """Rounds ask for it in English, and keep the answer as what stands in a drain's way."""
+    machine = machines[0]
+    for change in (
+        {"movability": "never"},
+        {"movability": "window"},
+        {"movability": "approval"},
+        {"movability": "free", "observed": "stopped"},
+        {"host": None},
+    ):
+        for name, value in change.items():
+            setattr(machine, name, value)
+        kept = why_not_movable(machine, approved=False)
+        with translation.override("de"):
+            wanted = why_not_movable(machine, approved=False)
+            if "observed" in change:
+                wanted = wanted.replace("stopped", "angehalten")
+            assert wanted != kept
+            assert said(together([kept])) == wanted

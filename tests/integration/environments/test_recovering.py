@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
+from millwright.api.views.recovering import PlannedStartOutput
 from millwright.audit.models import AuditEntry
 from millwright.balancing import entitling, recovering, ruling
 from millwright.balancing.models import HostRecovery, PlacementRule
@@ -231,6 +232,9 @@ def test_who_is_kept_near_one_that_waits_for_its_host_starts_all_the_same(
     assert plan.starts[0].note == (
         f"far from {machines[0]}, which waits for {lost.name}: a round mends that once it is back"
     )
+    with translation.override("de"):
+        (told,) = PlannedStartOutput(plan.starts, many=True).data
+    assert told["note"].startswith(f"fern von {machines[0]}, die auf {lost.name} wartet")
     assert not plan.left
     # Nor is it barred where it is carried out, of what is not there.
     PlacementRule.objects.filter(pk=near.pk).update(kind="spread", minimum=None)

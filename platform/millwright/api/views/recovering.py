@@ -57,7 +57,7 @@ class PlannedStartOutput(serializers.Serializer):
     rebuild = serializers.BooleanField()
     retained_as_of = serializers.DateTimeField(allow_null=True)
     retained_before_loss_s = serializers.FloatField(allow_null=True)
-    note = serializers.CharField()
+    note = SaidField()
 
 
 class RecoveryPlanOutput(serializers.Serializer):
