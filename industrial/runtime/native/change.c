@@ -120,7 +120,9 @@ void change_swap(engine *e) {
     carry_tasks(u, old, now_ns());
     unit_show(e, u, old);
     e->unit = u;
-    atomic_fetch_add(&s->generation, 1);
+    uint32_t generation = atomic_fetch_add(&s->generation, 1) + 1;
+    /* What is written meanwhile by the names of the program before is meant for this one as well. */
+    if (memcmp(plan->from, plan->to, 32) != 0) e->placed_since = generation;
     history_note(e, now_ns(), wall_ns(), atomic_load(&s->generation));
     atomic_fetch_add(&s->changes, 1);
     uint32_t faulted = VPLC_FAULTED;

@@ -290,7 +290,7 @@ int engine_prepare(engine *e, const carry *plan) {
     history_note(e, now_ns(), wall_ns(), atomic_load(&s->generation) + 1);
     atomic_fetch_add(&s->seq, 1);
     atomic_store(&e->quit, false);
-    atomic_fetch_add(&s->generation, 1);
+    e->placed_since = atomic_fetch_add(&s->generation, 1) + 1;
     e->wait_until_ns = e->options.input_timeout_ms ? now_ns() + e->options.input_timeout_ms * (uint64_t)1000000u : 0;
     atomic_store(&s->state, e->wait_until_ns ? VPLC_WAITING : atomic_load(&e->paused) ? VPLC_STOP : VPLC_RUN);
     event(e, VPLC_EV_START, atomic_load(&s->start_kind), 0);

@@ -78,6 +78,7 @@ typedef struct engine {
     _Atomic(unit *) next; /* prepared by a change, taken by the dispatcher at a boundary */
     carry *next_carry;
     uint8_t *old_arena;  /* room for a change */
+    uint32_t placed_since; /* the first generation in whose arena everything lies where it does now */
     pthread_mutex_t boundary; /* held where scans begin and end, never while a program runs */
     pthread_t dispatcher;
     bool dispatching;

@@ -75,15 +75,15 @@ void apply_journal(engine *e) {
     vplc_shm *s = e->shm;
     uint32_t tail = atomic_load_explicit(&s->journal_tail, memory_order_relaxed);
     uint32_t head = atomic_load_explicit(&s->journal_head, memory_order_acquire);
-    uint8_t layout = (uint8_t)atomic_load_explicit(&s->generation, memory_order_relaxed);
+    uint32_t generation = atomic_load_explicit(&s->generation, memory_order_relaxed);
     for (; tail != head; tail++) {
         const vplc_write *w = &s->journal[tail & (VPLC_JOURNAL - 1)];
         switch (w->area) {
         case VPLC_AREA_OUT: put(s->out, VPLC_OUT_SIZE, w); break;
         case VPLC_AREA_MEM: put(s->mem, VPLC_MEM_SIZE, w); break;
         case VPLC_AREA_ARENA:
-            /* Meant for another program's layout: it would hit another variable. */
-            if (w->pad != layout) { atomic_fetch_add_explicit(&s->journal_refused, 1, memory_order_relaxed); continue; }
+            /* Meant for another program's layout: it would hit another variable. A program before this one with the same is none. */
+            if ((uint8_t)(generation - w->pad) > generation - e->placed_since) { atomic_fetch_add_explicit(&s->journal_refused, 1, memory_order_relaxed); continue; }
             put(s->arena, e->unit->program->arena_size, w);
             break;
         default: continue; /* inputs belong to the devices */

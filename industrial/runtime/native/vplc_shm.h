@@ -41,7 +41,7 @@ enum vplc_retained { VPLC_RETAINED_NONE = 0, VPLC_RETAINED_KEPT = 1, VPLC_RETAIN
 enum vplc_area { VPLC_AREA_IN = 0, VPLC_AREA_OUT = 1, VPLC_AREA_MEM = 2, VPLC_AREA_ARENA = 3 };
 
 /* One write of a client, applied at the next scan boundary. size 0 is one bit. pad: the low byte of the generation whose
- * layout the writer means; a write to the arena of another one is dropped and counted. */
+ * layout the writer means; a write to the arena of another layout is dropped and counted. */
 typedef struct vplc_write { uint8_t area, size, bit, pad; uint32_t offset; uint64_t value; } vplc_write;
 
 /* What the recorder holds of a scan: one head when it begins, with n changes of its images (as vplc_write), one when it ends.

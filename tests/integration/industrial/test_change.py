@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from industrial.runtime.paths import Paths
-from industrial.runtime.shm import EventKind, SharedMemory, State
+from industrial.runtime.shm import Area, EventKind, SharedMemory, State, Write
 from tests.support.vplc import until
 
 SOURCE = """PROGRAM Main
@@ -83,6 +83,27 @@ def running(tmp_path: Path) -> Iterator[Running]:
     yield made
     made.process.send_signal(signal.SIGINT)
     made.process.communicate(timeout=60)
+
+
+def test_a_write_by_the_names_of_the_program_before_counts_as_long_as_the_layout_is_the_same(
+    running: Running,
+) -> None:
+    until(lambda: running.compiler() == "gcc" and running.shm.changes == 1, "the second stage", 120)
+    shm = running.shm
+    symbols = json.loads((Paths.of_project(running.folder).active / "symbols.json").read_text())
+    (step,) = [row["offset"] for row in symbols["symbols"] if row["path"] == "Main.step"]
+    # As a client's that came while the second stage took over: it was told that it is written.
+    shm.layout = shm.generation - 1
+    shm.write([Write(Area.ARENA, step, 4, 5)])
+    until(lambda: running.read("Main.step")["Main.step"] == 5, "the value")
+    assert shm.journal_refused == 0
+    running.write(CHANGED)
+    assert running.tool("ctl", "change", "--no-optimise").returncode == 0
+    # Elsewhere now: it would be another variable's.
+    shm.layout = shm.generation - 1
+    shm.write([Write(Area.ARENA, step, 4, 7)])
+    until(lambda: shm.journal_refused == 1, "the refusal")
+    assert running.read("Main.step")["Main.step"] == 5
 
 
 def test_a_change_keeps_values_and_cycles_is_refused_with_the_reason_and_goes_back(
