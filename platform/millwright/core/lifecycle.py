@@ -60,6 +60,8 @@ class OperationKind(StrEnum):
     FENCE = "fence"
     #: ending what a returned host still has of machines that were recovered elsewhere
     CLEAR_COPY = "clear_copy"
+    SLEEP_HOST = "sleep_host"
+    WAKE_HOST = "wake_host"
 
 
 class OperationState(StrEnum):
@@ -92,6 +94,15 @@ class HostAdministration(StrEnum):
     CORDONED = "cordoned"
     DRAINING = "draining"
     MAINTENANCE = "maintenance"
+
+
+class HostPower(StrEnum):
+    """Whether a host sleeps by intent: beside its health, which says whether it answers when it should."""
+
+    AWAKE = "awake"
+    FALLING_ASLEEP = "falling_asleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
 
 
 class ServiceClass(StrEnum):
@@ -178,6 +189,15 @@ TRANSITIONS: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
                 "cordoned": "schedulable draining maintenance",
                 "draining": "schedulable cordoned maintenance",
                 "maintenance": "schedulable cordoned",
+            }
+        ),
+        "host_power": _table(
+            {
+                "awake": "falling_asleep",
+                "falling_asleep": "asleep awake",
+                # It may come back by itself: somebody pressed its button.
+                "asleep": "waking awake",
+                "waking": "awake asleep",
             }
         ),
     }

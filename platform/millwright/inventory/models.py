@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from millwright.core.lifecycle import HostAdministration, HostHealth
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower
 
 
 class Site(models.Model):
@@ -54,6 +54,17 @@ class Host(models.Model):
         default=HostAdministration.SCHEDULABLE,
         choices=[(s, s) for s in HostAdministration],
     )
+    #: whether it sleeps by intent, since when, until when it shall (nothing: until somebody wakes it), and why
+    power = models.CharField(
+        _("power"),
+        max_length=16,
+        default=HostPower.AWAKE,
+        db_default=HostPower.AWAKE.value,
+        choices=[(s, s) for s in HostPower],
+    )
+    power_since = models.DateTimeField(null=True, blank=True)
+    power_until = models.DateTimeField(null=True, blank=True)
+    power_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     labels = models.JSONField(default=dict, blank=True)

@@ -73,6 +73,8 @@ WORDS = {
     "recover": _("Recover"),
     "fence": _("Take a host's power away"),
     "clear_copy": _("End an older copy"),
+    "sleep_host": _("Put a host to sleep"),
+    "wake_host": _("Wake a host"),
     "build_program": _("Compile program"),
     "deliver_program": _("Deliver program"),
     "deliver_config": _("Deliver configuration"),

@@ -10,6 +10,7 @@ FIRST = {
     "operation": "queued",
     "host_health": "up",
     "host_administration": "schedulable",
+    "host_power": "awake",
 }
 
 

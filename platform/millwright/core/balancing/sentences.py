@@ -32,6 +32,10 @@ STATES = {
     "suspect": _("not answering at the moment"),
     "down": _("down"),
     "schedulable": _("open for machines"),
+    "awake": _("awake"),
+    "falling_asleep": _("falling asleep"),
+    "asleep": _("asleep"),
+    "waking": _("waking"),
 }
 
 #: Modes of balancing within a sentence.
@@ -328,9 +332,29 @@ _NOTES = {
     "note.to_be_absent": _("%(machine)s is to be removed: it waits for its host"),
 }
 
+#: Why a host is not put to sleep, or woken.
+_POWER = {
+    "power.not_configured": _("%(host)s does not sleep: its policy says nothing about it"),
+    "power.may_not": _("%(host)s does not sleep: its policy forbids it"),
+    "power.not_awake": _("%(host)s is %(state)s already"),
+    "power.is_awake": _("%(host)s is awake"),
+    "power.not_up": _("%(host)s is %(state)s: only a host that answers is put to sleep"),
+    "power.draining": _("%(host)s is being drained: it sleeps once that is done"),
+    "power.busy": _("%(host)s is busy: %(kind)s"),
+    "power.not_empty": _("%(host)s is not empty: %(names)s (in all %(count)s)"),
+}
+
 #: A sentence of nobody's table: an error of a host, a person's words.
 _OTHERS = {"text": "%(text)s"}
 
 SENTENCES: dict[str, str] = (
-    _ON_ONE_HOST | _ON_ALL_HOSTS | _REFUSALS | _MOVES | _RULES | _WHY_HERE | _NOTES | _OTHERS
+    _ON_ONE_HOST
+    | _ON_ALL_HOSTS
+    | _REFUSALS
+    | _MOVES
+    | _RULES
+    | _WHY_HERE
+    | _NOTES
+    | _POWER
+    | _OTHERS
 )
