@@ -34,17 +34,16 @@ from millwright.core.balancing import (
     say,
     together,
 )
-from millwright.core.lifecycle import OperationKind, OperationState
+from millwright.core.lifecycle import OperationState
 from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
 from millwright.inventory.models import Host
 
+from .arriving import MOVING
 from .links import Links
 from .models import Balancer, MovePlan, Recommendation
 from .plant import machines_on_hosts, read_plant
 
-#: operations that hold room on a host before their machine is there
-MOVING = (OperationKind.MIGRATE, OperationKind.RECOVER)
 #: a machine's steps that may fail before the plan is given up
 TRIES = 3
 #: so long nothing of a plan could begin, and it is given up

@@ -7,7 +7,7 @@ after any interruption, and plans anew when a move failed.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from millwright.environments.reasons import said
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 
+from .arriving import Way, holding, on_their_way, settled
 from .links import Links
 from .models import HostDrain, RollingDrain
 from .plant import machines_on_hosts, read_plant
@@ -71,15 +72,24 @@ class DrainPlan:
 
 def preview(host: Host) -> DrainPlan:
     """Where everything would go, and what cannot leave and why. Changes nothing."""
-    return _planned(host, read_plant())[0]
+    return _planned(host, read_plant(), _leaving(host))[0]
 
 
-def _planned(host: Host, plant: Plant) -> tuple[DrainPlan, tuple[Move, ...]]:
-    """The plan as people read it, and its moves as the balancer orders them."""
+def _leaving(host: Host) -> list[Way]:
+    """What is on its way, but to this host: that leaves it again once it is there."""
+    return [way for way in on_their_way() if way.target != host.name]
+
+
+def _planned(host: Host, plant: Plant, ways: Sequence[Way]) -> tuple[DrainPlan, tuple[Move, ...]]:
+    """The plan as people read it, and its moves as the balancer orders them. What is on its way has arrived."""
     if why := not_answering(host):
         # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
         return DrainPlan((), (Blocker("", why),), 0.0), ()
-    answer = plan_drain(plant, [host.name])
+    answer = plan_drain(holding(plant, ways, host.name), [host.name])
+    if answer.blockers and ways:
+        # Perhaps there is room once the others are where they go.
+        later = plan_drain(settled(plant, ways), [host.name])
+        answer = min(answer, later, key=lambda each: len(each.blockers))
     blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
     for machine in machines_on_hosts().filter(host=host):
         if str(machine) not in blockers and (why := why_not_movable(machine, approved=True)):
@@ -141,77 +151,116 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
 def drain_round(now: dt.datetime | None = None) -> int:
     """Carry every active drain a step on; returns how many moves were started."""
     paused = RollingDrain.objects.filter(state="paused").exclude(drain=None)
-    active = (
-        HostDrain.objects.filter(state="active")
-        .exclude(pk__in=paused.values("drain"))
-        .select_related("host", "requested_by")
-    )
-    return sum(_step(row, now or timezone.now()) for row in active)
+    active = HostDrain.objects.filter(state="active").exclude(pk__in=paused.values("drain"))
+    return sum(_step(pk, now or timezone.now()) for pk in list(active.values_list("pk", flat=True)))
 
 
-def _step(row: HostDrain, now: dt.datetime) -> int:
-    host = row.host
-    if host.administration != HostAdministration.DRAINING:
+def _step(pk: int, now: dt.datetime) -> int:
+    row = HostDrain.objects.select_related("host", "requested_by").get(pk=pk)
+    if row.state != "active":
+        return 0
+    if row.host.administration != HostAdministration.DRAINING:
         return _end(row, "cancelled", now)
-    left = {str(machine): machine for machine in machines_on_hosts().filter(host=host)}
-    busy = set(_busy(list(left.values())))
+    left = {str(machine): machine for machine in machines_on_hosts().filter(host=row.host)}
     if not left:
-        with transaction.atomic():
-            transition(
-                host,
-                "host_administration",
-                HostAdministration.MAINTENANCE,
-                field="administration",
-                cause=row.reason or "drained",
-            )
-            record(None, "host.maintenance", host, reason=row.reason or "drained")
-            # Of hosts in turn that are worked on by the clock the next one follows without anybody.
-            in_turn = RollingDrain.objects.filter(
-                state__in=RollingDrain.LIVE, drain=row, work_minutes__isnull=False
-            ).exists()
-            record(None, "drain.done", row, host=host.name, in_turn=in_turn, reason=row.reason)
-            return _end(row, "done", now)
-    if host.health != HostHealth.UP:
-        return _note(row, [_blocker("", not_answering(host))], now)
-    plant = read_plant(now)
-    plan, ordered = _planned(host, plant)
+        return _empty(row, now)
+    if row.host.health != HostHealth.UP:
+        return _note(row, [_blocker("", not_answering(row.host))], now)
+    return _carry_on(row, left, now)
+
+
+def _stands(row: HostDrain) -> bool:
+    """Hold the host, and say whether it is still to be emptied: a person may have taken it back meanwhile."""
+    host = Host.objects.select_for_update().get(pk=row.host_id)
+    return host.administration == HostAdministration.DRAINING
+
+
+def _empty(row: HostDrain, now: dt.datetime) -> int:
+    """Nothing stands on the host any more: it is in maintenance, once nothing is on its way there either."""
+    with transaction.atomic():
+        # Placements and moves hold all hosts while they claim room: none comes between.
+        if not _stands(row):
+            return _end(row, "cancelled", now)
+        if machines_on_hosts().filter(host=row.host).exists():
+            return 0
+        host = Host.objects.get(pk=row.host_id)
+        if coming := _coming(host):
+            return _note(row, coming, now)
+        transition(
+            host,
+            "host_administration",
+            HostAdministration.MAINTENANCE,
+            field="administration",
+            cause=row.reason or "drained",
+        )
+        record(None, "host.maintenance", host, reason=row.reason or "drained")
+        # Of hosts in turn that are worked on by the clock the next one follows without anybody.
+        in_turn = RollingDrain.objects.filter(
+            state__in=RollingDrain.LIVE, drain=row, work_minutes__isnull=False
+        ).exists()
+        record(None, "drain.done", row, host=host.name, in_turn=in_turn, reason=row.reason)
+        return _end(row, "done", now)
+
+
+def _coming(host: Host) -> list[dict[str, Any]]:
+    """Machines that hold room on the host and are not there yet; what is only told to go there finds it closed."""
+    ways = [way for way in on_their_way() if way.claimed and way.target == host.name]
+    return [
+        _blocker(way.machine, say("note.arriving", machine=way.machine, host=host.name))
+        for way in ways
+    ]
+
+
+def _carry_on(row: HostDrain, left: dict[str, Machine], now: dt.datetime) -> int:
+    """Start what may start now, and name what stands in the way of the rest."""
+    host, plant, ways = row.host, read_plant(now), _leaving(row.host)
+    plan, ordered = _planned(host, plant, ways)
     # What makes room elsewhere goes first; what waits for that is not begun yet.
     going = left | _elsewhere({move.machine for move in plan.moves} - set(left))
-    busy |= set(_busy(list(going.values())))
+    busy = set(_busy(list(going.values())))
     failed = _failed(row, list(going.values()))
     may = {name for name, machine in going.items() if machine.pk not in failed}
     moves = [each for each in ordered if each.vm in may & {move.machine for move in plan.moves}]
-    schedule = order(plant, moves, Limits(per_host=AT_ONCE))
+    schedule = order(holding(plant, ways, host.name), moves, Limits(per_host=AT_ONCE))
     ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
     blockers = [_blocker(item.machine, item.why) for item in plan.blockers]
     free, started, links = AT_ONCE - len(busy), 0, Links(plant)
-    held = []
-    for move in plan.moves:
-        machine = going.get(move.machine)
-        if machine is None or machine.pk in busy:
-            continue
-        if machine.pk in failed:
-            blockers.append(_blocker(move.machine, failed[machine.pk]))
-        elif started < free and move.machine in ready:
-            if not links.take(machine.host.name, ready[move.machine]):
-                held.append(_blocker(move.machine, say("note.link", machine=move.machine)))
+    held = [
+        # There is room for it once others are where they go, and one of them may wait for a person's answer.
+        _blocker(refusal.vm, say("note.others", names=[way.machine for way in ways]))
+        for refusal in schedule.dropped
+        if ways
+    ]
+    # Of a large plant the plan takes seconds: only what follows is held together.
+    with transaction.atomic():
+        if not _stands(row):
+            return _end(row, "cancelled", now)
+        for move in plan.moves:
+            machine = going.get(move.machine)
+            if machine is None or machine.pk in busy:
                 continue
-            try:
-                move_machine(
-                    None,
-                    machine,
-                    Host.objects.get(name=ready[move.machine]),
-                    row.reason or f"{host} is drained",
-                    approved=row.approved,
-                )
-                started += 1
-            except ValidationError as error:
-                blockers.append(_blocker(move.machine, together(error.messages)))
-    if not (started or busy):
-        # Others' moves are on the link, and one of them may wait for a person's answer.
-        blockers += held
-    busy_names = {name for name, machine in going.items() if machine.pk in busy}
-    _note(row, [item for item in blockers if item["machine"] not in busy_names], now)
+            if machine.pk in failed:
+                blockers.append(_blocker(move.machine, failed[machine.pk]))
+            elif started < free and move.machine in ready:
+                if not links.take(machine.host.name, ready[move.machine]):
+                    # Others' moves are on the link.
+                    held.append(_blocker(move.machine, say("note.link", machine=move.machine)))
+                    continue
+                try:
+                    move_machine(
+                        None,
+                        machine,
+                        Host.objects.get(name=ready[move.machine]),
+                        row.reason or f"{host} is drained",
+                        approved=row.approved,
+                    )
+                    started += 1
+                except ValidationError as error:
+                    blockers.append(_blocker(move.machine, together(error.messages)))
+        if not (started or busy):
+            blockers += held
+        busy_names = {name for name, machine in going.items() if machine.pk in busy}
+        _note(row, [item for item in blockers if item["machine"] not in busy_names], now)
     return started
 
 

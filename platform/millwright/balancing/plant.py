@@ -36,7 +36,7 @@ from millwright.core.placement import StartedCpu as Cpu
 from millwright.core.placement import most_vcpus
 from millwright.core.sla.intervals import Interval
 from millwright.core.topology import CpuRole, Topology
-from millwright.environments.models import DemandSample, Machine, Move, StartedCpu
+from millwright.environments.models import DemandSample, Machine, StartedCpu
 from millwright.environments.placement import cpu_of
 from millwright.environments.sizes import Requires
 from millwright.inventory.models import Cell
@@ -49,6 +49,7 @@ from millwright.inventory.snapshot import (
     topology_of,
 )
 
+from .arriving import on_their_way
 from .hours import laid
 from .models import Balancer, PlacementRule, ResourcePool
 from .parts import NO_CPU, Held, Parts, dirty_bytes_s, needs_by_version, told_by_version
@@ -177,7 +178,7 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
         ),
         rules=tuple(rules_of({row[0] for row in machines})),
         settings=Settings(
-            moves_running=Move.objects.filter(state="prepared").count(),
+            moves_running=len(on_their_way()),
             spare_hosts=told.spare_hosts,
             max_moves=told.max_moves,
             sustain_rounds=told.sustain_rounds,

@@ -140,6 +140,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
         return 0
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
+    modes = _modes()
     plant = read_plant(now)
     plans = circling.under_way()
     settings = replace(
@@ -161,8 +162,9 @@ def balance_round(now: dt.datetime | None = None) -> int:
     with transaction.atomic():
         # Plans, their moves and the balancer's row are locked in this order wherever more than one of them is.
         wishes = Wishes(now, row.last_round)
-        if circling.under_way() != plans:
-            # A person approved one meanwhile: the next round decides with it.
+        latest = Balancer.objects.select_for_update().get(pk=row.pk)
+        if circling.under_way() != plans or _told(latest) != _told(row) or _modes() != modes:
+            # A person approved one meanwhile, or said otherwise what may be moved: the next round decides by that.
             transaction.set_rollback(True)
             return 0
         rows = []
@@ -175,7 +177,6 @@ def balance_round(now: dt.datetime | None = None) -> int:
         waiting = {str(item.machine) for item in rows if _waits(item, ready)}
         told = row.state
         following = _without(asdict(made.state), told, waiting)
-        latest = Balancer.objects.select_for_update().get(pk=row.pk)
         row.state, row.last_round = _since(following, told, latest.state), now
         row.figures = {"before": asdict(made.before), "after": asdict(made.after)}
         row.save(update_fields=("state", "last_round", "figures"))
@@ -198,6 +199,18 @@ def balance_round(now: dt.datetime | None = None) -> int:
             kept.state = _without(kept.state, told, refused)
             kept.save(update_fields=("state",))
     return len(rows)
+
+
+def _told(row: Balancer) -> list[Any]:
+    """What people have told rounds, of which a round that is being made knows what was read at its beginning."""
+    return [row.mode, row.calendar, *(getattr(row, name) for name in BOUNDS)]
+
+
+def _modes() -> list[Any]:
+    """Modes of pools, and of machines that have their own: what may be moved by itself. Two queries."""
+    pools = ResourcePool.objects.order_by("pk").values_list("pk", "parent_id", "balance_mode")
+    own = machines_on_hosts().select_related(None).exclude(balance_mode="")
+    return [*pools, *own.order_by("pk").values_list("pk", "balance_mode")]
 
 
 def _kept(

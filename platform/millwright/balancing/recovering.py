@@ -40,6 +40,7 @@ from millwright.inventory.models import Host
 from millwright.shopfloor.models import Deployment
 from millwright.shopfloor.retained import before_loss_s
 
+from .arriving import on_their_way, with_others
 from .models import HostRecovery
 from .plant import machines_on_hosts, read_plant
 
@@ -88,7 +89,8 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
     """What would start where if the host were confirmed off. Changes nothing."""
     rows = machines_on_hosts().filter(host=host).select_related("template_version")
     machines = {str(row): row for row in rows}
-    plant = _with_absent(read_plant(), machines)
+    plant = with_others(read_plant(), host.name, on_their_way())
+    plant = _with_absent(plant, machines)
     answer = plan_recovery(plant, [host.name], [host.name] if gone else [])
     shared = dict(Host.objects.values_list("name", "policy__shared_storage"))
     waiting = {row.vm: row.text for row in answer.waiting}

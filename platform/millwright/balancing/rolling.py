@@ -135,10 +135,10 @@ def pause(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
 
 @transaction.atomic
 def resume(actor: Any, row: RollingDrain, reason: str = "") -> RollingDrain:
-    """Go on where it was paused."""
+    """Go on where it was paused, from now on in the name of who says so."""
     row = _live(actor, row, ("paused",))
-    row.state, row.note, row.note_parts = "active", "", []
-    row.save(update_fields=("state", "note", "note_parts"))
+    row.state, row.note, row.note_parts, row.requested_by = "active", "", [], actor
+    row.save(update_fields=("state", "note", "note_parts", "requested_by"))
     record(actor, "rolling.resume", row, reason=reason)
     return row
 
@@ -232,9 +232,17 @@ def _step(pk: int, now: dt.datetime) -> int:
         return _wait(row, "", now)
     if host.health != HostHealth.UP:
         return _wait(row, say("note.not_yet", host=host.name), now)
-    _take_back(row, host, row.requested_by)
+    try:
+        _take_back(row, host, row.requested_by)
+    except PermissionRefused:
+        return _wait(row, _no_keeper(row), now)
     row.save()
     return 1
+
+
+def _no_keeper(row: RollingDrain) -> Said:
+    """It goes on in the name of who began it, or took it over."""
+    return say("note.no_keeper", person=str(row.requested_by or "–"))
 
 
 def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
@@ -252,7 +260,9 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
         return _wait(row, together(error.whys), now)
     except ValidationError as error:
         return _wait(row, together(error.messages), now)
-    except (PermissionRefused, LifecycleError) as error:
+    except PermissionRefused:
+        return _wait(row, _no_keeper(row), now)
+    except LifecycleError as error:
         return _wait(row, str(error), now)
     row.drain, row.note, row.note_parts = drain, "", []
     _set(row, at, "draining", now)

@@ -323,7 +323,7 @@ def test_older_copies_on_a_returned_host_are_ended_once(
 def test_the_number_of_queries_does_not_grow(
     plant: Plant, lost: Host, machines: list[Machine], django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         recovering.preview(lost)
 
 

@@ -327,6 +327,10 @@ _NOTES = {
     "note.host_state": _("%(host)s is %(state)s: machines leave only a host that answers"),
     "note.not_in_pool": _("%(host)s is no longer in the pool"),
     "note.not_yet": _("%(host)s does not answer yet"),
+    "note.arriving": _("%(machine)s is on its way to %(host)s: it arrives first, or is called off"),
+    "note.no_keeper": _(
+        "%(person)s, who began it, does not keep the pool any more: whoever pauses it and lets it go on takes it over"
+    ),
     "note.taken_back": _("%(host)s was taken back by hand"),
     "note.to_be_stopped": _("%(machine)s is to be stopped: it waits for its host"),
     "note.to_be_absent": _("%(machine)s is to be removed: it waits for its host"),
