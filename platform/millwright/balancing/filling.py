@@ -13,7 +13,6 @@ from millwright.catalog.models import TemplateVersion
 from millwright.core.balancing import (
     Broken,
     Capacity,
-    HostState,
     Plant,
     Vm,
     capacity,
@@ -240,7 +239,7 @@ def losses(plant: Plant | None = None) -> list[Loss]:
     return [
         Loss(host.name, _left(row), _waiting(row)) if row else Loss(host.name, ())
         for host in plant.hosts
-        if host.state is not HostState.DOWN
+        if not host.state.off
         for row in (lost.get((host.name,)),)
     ]
 
@@ -261,7 +260,7 @@ def together(plant: Plant | None = None) -> Losses:
     k = max(1, plant.settings.spare_hosts)
     told = failure_capacity(plant, k, sets=SETS)
     domain = {host.name: host.domain for host in plant.hosts}
-    live = {host.domain for host in plant.hosts if host.domain and host.state is not HostState.DOWN}
+    live = {host.domain for host in plant.hosts if host.domain and not host.state.off}
     lost = failure_capacity(plant, 1, domains=True).broken if live else ()
     return Losses(
         k,

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Avg, F, Q
 from django.utils import timezone
 
-from millwright.core.balancing import HostState, Plant, Why, loads, memory_loads
+from millwright.core.balancing import Plant, Why, loads, memory_loads
 from millwright.core.lifecycle import MachineDesired, OperationState
 from millwright.core.placement.model import OVERCOMMIT_RATIO
 from millwright.environments.models import DemandSample
@@ -147,7 +147,7 @@ def used_on(plant: Plant) -> dict[str, float]:
     return {
         host.name: round(wanted.get(host.name, 0.0) / host.cpus, 4)
         for host in plant.hosts
-        if host.cpus > 0 and host.state is not HostState.DOWN
+        if host.cpus > 0 and not host.state.off
     }
 
 

@@ -27,6 +27,7 @@ from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
     HostAdministration,
     HostHealth,
+    HostPower,
     MachineObserved,
     Movability,
     Recovery,
@@ -100,6 +101,7 @@ _HOST = (
     "accel",
     "health",
     "administration",
+    "power",
     "disk_bytes",
     "disk_free_bytes",
     "equipment",
@@ -341,14 +343,16 @@ def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:
 
 
 def host_state(row: HostRow) -> HostState:
-    """Health and administration in one word."""
-    return state_of(row.health, row.administration)
+    """Health, power and administration in one word."""
+    return state_of(row.health, row.administration, row.power)
 
 
-def state_of(health: str, administration: str) -> HostState:
-    """As `host_state`, of the two words."""
+def state_of(health: str, administration: str, power: str = HostPower.AWAKE) -> HostState:
+    """As `host_state`, of the words. One on its way to sleep or from it counts as asleep, unless it is lost."""
     if health == HostHealth.DOWN:
         return HostState.DOWN
+    if power != HostPower.AWAKE:
+        return HostState.ASLEEP
     if health == HostHealth.SUSPECT:
         return HostState.SUSPECT
     if administration == HostAdministration.DRAINING:

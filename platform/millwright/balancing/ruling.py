@@ -384,7 +384,7 @@ def _rule(
 
 
 def _hosts() -> Any:
-    columns = ("name", "labels", "health", "administration", "policy", "accel")
+    columns = ("name", "labels", "health", "administration", "power", "policy", "accel")
     return HostRow.objects.only(*columns)
 
 

@@ -45,6 +45,7 @@ class Code(StrEnum):
     NO_HOST = "no_host"
     SOURCE_DOWN = "source_down"
     SOURCE_SUSPECT = "source_suspect"
+    SOURCE_ASLEEP = "source_asleep"
     AUTONOMOUS = "autonomous"
     UNPROTECTED = "unprotected"
     DEPENDENCY = "dependency"

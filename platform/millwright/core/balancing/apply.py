@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .entitlement import demand_of, entitlements
-from .model import Host, HostState, Plant, Vm
+from .model import Host, Plant, Vm
 from .pooled_memory import balloons, pools_by_host
 
 #: libvirt's cpu_shares on cgroup v2: 1 to 10000, 100 is usual
@@ -41,7 +41,7 @@ def allotments(plant: Plant) -> Mapping[str, Allotment]:
     result: dict[str, Allotment] = {}
     for host in plant.hosts:
         vms = guests.get(host.name, [])
-        if host.state is HostState.DOWN or not vms:
+        if host.state.off or not vms:
             continue
         given_memory = balloons(plant, host, vms, pools[host.name])
         here = _on(plant, host, vms, given, everywhere)

@@ -157,7 +157,7 @@ class _Finder:
                 mask |= 1 << at
         if level in (Level.NOW, Level.STAYS) and here:
             state = self.hosts[self.index[str(vm.host)]].state
-            if state is not HostState.DOWN:
+            if not state.off:
                 mask |= here
             if level is Level.STAYS and vm.moves is Movability.NEVER:
                 mask = here

@@ -119,13 +119,15 @@ def drain_state(start: State, hosts: Sequence[int], limits: Limits) -> Drain:
 
 
 def _not_answering(frame: Frame, host: int) -> tuple[tuple[Code, ...], str] | None:
-    """Why nothing can be asked to leave; a suspect host comes back or is down soon."""
+    """Why nothing can be asked to leave; a suspect host comes back or is down soon, one that sleeps is woken first."""
     name, state = frame.host_names[host], frame.hosts[host].state
     if state is HostState.DOWN:
         return (Code.SOURCE_DOWN,), say("source_down", host=name)
     if state is HostState.SUSPECT:
         text = say("source_suspect", host=name)
         return (Code.SOURCE_SUSPECT,), text
+    if state is HostState.ASLEEP:
+        return (Code.SOURCE_ASLEEP,), say("source_asleep", host=name)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .model import HostState, Plant, Pool, Vm
+from .model import Plant, Pool, Vm
 
 #: part of its equal share that a machine keeps however much more important others are
 KEPT = 0.1
@@ -84,7 +84,7 @@ def loads(plant: Plant) -> dict[str, float]:
     return {
         host.name: total.get(host.name, 0.0) / (host.cpus - host.cpus_aside)
         for host in plant.hosts
-        if host.state is not HostState.DOWN and host.cpus > host.cpus_aside
+        if not host.state.off and host.cpus > host.cpus_aside
     }
 
 
@@ -224,7 +224,7 @@ class CpuTree(Tree):
     """Of the shared CPUs, in cores."""
 
     def __init__(self, plant: Plant) -> None:
-        hosts = (host for host in plant.hosts if host.state is not HostState.DOWN)
+        hosts = (host for host in plant.hosts if not host.state.off)
         super().__init__(plant, float(sum(host.cpus - host.cpus_aside for host in hosts)))
 
     def want(self, vm: Vm) -> float:

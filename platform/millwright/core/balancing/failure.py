@@ -15,7 +15,7 @@ from millwright.core.placement.solver import UNPLACED, Problem, steps
 from .answers import Broken, Code, FailureVerdict, Refusal
 from .frame import Bools, Frame, Ints
 from .mend import summary
-from .model import HostState, Plant
+from .model import Plant
 from .state import State
 from .waits import Waits
 from .words import say
@@ -135,7 +135,7 @@ class Spare:
 
 
 def _places(frame: Frame, *, domains: bool) -> list[tuple[int, ...]]:
-    live = [i for i, host in enumerate(frame.hosts) if host.state is not HostState.DOWN]
+    live = [i for i, host in enumerate(frame.hosts) if not host.state.off]
     if not domains:
         return [(host,) for host in live]
     found: dict[int, list[int]] = {}

@@ -62,7 +62,7 @@ def must_leave(state: State, modes: Sequence[Mode]) -> list[tuple[int, Why, Said
     frame = state.frame
     found: dict[int, tuple[Why, Said]] = {}
     draining = np.array([h.state is HostState.DRAINING for h in frame.hosts], np.bool_)
-    alive = np.array([h.state is not HostState.DOWN for h in frame.hosts], np.bool_)
+    alive = np.array([not h.state.off for h in frame.hosts], np.bool_)
     placed = np.flatnonzero(state.at >= 0)
     spots = state.at[placed]
     for unit in placed[draining[spots]].tolist():
@@ -219,7 +219,7 @@ def summary(state: State, unit: int) -> tuple[Code, ...]:
 
 def lacks(frame: Frame, state: State) -> list[tuple[int, int]]:
     """Hosts (not down) with more promised than they have: pairs of host and resource row."""
-    down = np.array([h.state is HostState.DOWN for h in frame.hosts], np.bool_)
+    down = np.array([h.state.off for h in frame.hosts], np.bool_)
     rows, hosts = np.nonzero((state.free < 0) & ~down)
     return sorted(zip(hosts.tolist(), rows.tolist(), strict=True))
 

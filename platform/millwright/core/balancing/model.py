@@ -15,6 +15,13 @@ class HostState(StrEnum):
     DRAINING = "draining"
     SUSPECT = "suspect"
     DOWN = "down"
+    #: put to sleep while it is not needed, falling asleep or waking: nobody runs there, and nobody is lost
+    ASLEEP = "asleep"
+
+    @property
+    def off(self) -> bool:
+        """Nothing that it has counts: it is lost, or asleep."""
+        return self in (HostState.DOWN, HostState.ASLEEP)
 
 
 class Mode(StrEnum):

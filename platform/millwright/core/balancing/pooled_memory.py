@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .entitlement import Claim, Tree
 from .frame import active_bytes, page_bytes
-from .model import Host, HostState, Plant, Pool, Vm
+from .model import Host, Plant, Pool, Vm
 from .words import say
 
 MIB = 2**20
@@ -34,7 +34,7 @@ def memory_entitlements(plant: Plant) -> Mapping[str, float]:
     Least memory and what pools have reserved come first; the rest goes by what is touched, times the pools'
     shares. Where that which comes first is more than there is, reservations yield, alike, and then all of it.
     """
-    hosts = [host for host in plant.hosts if host.state is not HostState.DOWN]
+    hosts = [host for host in plant.hosts if not host.state.off]
     vms = [vm for vm in plant.vms if vm.host is not None]
     return MemoryTree(plant, float(sum(_room(host) for host in hosts)) + _paged(vms)).divide()[0]
 

@@ -15,7 +15,7 @@ from math import comb
 
 from .failure import Trial
 from .frame import Frame
-from .model import HostState, Plant
+from .model import Plant
 from .state import State
 
 #: sets of hosts that are placed on paper before it is said to be not known
@@ -39,7 +39,7 @@ def related_survive(plant: Plant, k: int, hosts: Iterable[str], tries: int = TRI
         raise ValueError(f"k: {k}: must be at least 1")
     frame = Frame(plant)
     places = sorted({frame.host_index[name] for name in hosts})
-    live = [host for host in places if frame.hosts[host].state is not HostState.DOWN]
+    live = [host for host in places if not frame.hosts[host].state.off]
     if least_tries(len(live), k) > tries:
         return False
     trial = Trial(State(frame))

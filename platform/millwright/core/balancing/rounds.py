@@ -135,7 +135,7 @@ def balance(
     settings = resolved.settings
     level = LEVELS[settings.level]
     frame = Frame(resolved)
-    live = np.array([host.state is not HostState.DOWN for host in frame.hosts], np.bool_)
+    live = np.array([not host.state.off for host in frame.hosts], np.bool_)
     table = State(frame)
     old = state or BalanceState()
     before = figures(table, level, live)

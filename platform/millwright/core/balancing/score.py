@@ -11,7 +11,7 @@ import numpy as np
 
 from .answers import Effect, Figures
 from .frame import MIB, Bools, Floats, Frame
-from .model import HostState, Plant
+from .model import Plant
 from .state import State
 
 
@@ -210,7 +210,7 @@ def memory_loads(plant: Plant) -> dict[str, float]:
     return {
         host.name: float(used)
         for host, used in zip(plant.hosts, ratio, strict=True)
-        if host.state is not HostState.DOWN
+        if not host.state.off
     }
 
 

@@ -172,6 +172,7 @@ _REFUSALS = {
     "source_down": _("%(host)s is down: its machines are recovered, not moved"),
     "source_down.nowhere": _("%(machine)s runs nowhere to move from"),
     "source_suspect": _("%(host)s does not answer at the moment: nothing moves from there"),
+    "source_asleep": _("%(host)s is asleep: it is woken before anything is done there"),
     "autonomous": _(
         "%(machine)s is autonomous: %(host)s starts it by itself when it returns; it is rebuilt elsewhere once a person states that the host cannot return with it"
     ),

@@ -126,9 +126,7 @@ class Waits:
         host = int(self._at[unit])
         if unit in self._coming:
             return True
-        return (
-            host >= 0 and host not in lost and self._frame.hosts[host].state is not HostState.DOWN
-        )
+        return host >= 0 and host not in lost and not self._frame.hosts[host].state.off
 
     def _dead(
         self, member: int, lost: set[int], left: Collection[int], *, gone: bool

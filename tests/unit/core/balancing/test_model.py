@@ -75,6 +75,7 @@ CARD = Gpu("a16", {"a16-2q": 4, "a16-4q": 2})
         ({}, {"state": HostState.DRAINING}, {}, Code.HOST_STATE),
         ({}, {"state": HostState.SUSPECT}, {}, Code.HOST_STATE),
         ({}, {"state": HostState.DOWN}, {}, Code.HOST_STATE),
+        ({}, {"state": HostState.ASLEEP}, {}, Code.HOST_STATE),
     ],
 )  # fmt: skip
 def test_a_host_that_lacks_it_says_so_and_the_other_one_is_taken(
