@@ -79,6 +79,9 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     # Why a host cannot take a machine.
     ("the host is down", _("the host is down")),
     ("the host does not answer at the moment", _("the host does not answer at the moment")),
+    ("the host is falling asleep", _("the host is falling asleep")),
+    ("the host is asleep", _("the host is asleep")),
+    ("the host is waking", _("the host is waking")),
     (
         "the host is cordoned: it takes nothing new",
         _("the host is cordoned: it takes nothing new"),
@@ -311,6 +314,33 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     (
         "pins and address as claimed; the firewall was another and has been set again",
         _("pins and address as claimed; the firewall was another and has been set again"),
+    ),
+    # Of hosts that sleep.
+    ("its own alarm woke it", _("its own alarm woke it")),
+    (
+        "it answers, and nobody here has woken it",
+        _("it answers, and nobody here has woken it"),
+    ),
+    ("its operation is over", _("its operation is over")),
+    ("it did not wake: another try", _("it did not wake: another try")),
+    ("it was to sleep until now", _("it was to sleep until now")),
+    ("it was not put to sleep", _("it was not put to sleep")),
+    ("it did not wake", _("it did not wake")),
+    (
+        "nothing is placed on %(host)s any more",
+        _("nothing is placed on %(host)s any more"),
+    ),
+    ("%(host)s is awake", _("%(host)s is awake")),
+    ("nothing runs on %(host)s", _("nothing runs on %(host)s")),
+    ("%(host)s answers no longer", _("%(host)s answers no longer")),
+    ("%(host)s sleeps", _("%(host)s sleeps")),
+    ("%(host)s is woken", _("%(host)s is woken")),
+    ("%(host)s is taken to sleep on", _("%(host)s is taken to sleep on")),
+    ("%(host)s answers", _("%(host)s answers")),
+    ("%(host)s has said what it has", _("%(host)s has said what it has")),
+    (
+        "%(host)s was told to sleep; its own alarm wakes it in %(n)s minutes",
+        _("%(host)s was told to sleep; its own alarm wakes it in %(n)s minutes"),
     ),
     # What a rebuilt controller retains.
     ("retained values of %(day)s %(clock)s UTC", _("retained values of %(day)s %(clock)s UTC")),

@@ -121,6 +121,18 @@ class Hypervisor(Protocol):
         """All domains, ours and foreign, in one call that does not wait for busy ones."""
         ...
 
+    def suspend(self, *, wake_after_s: int, deadline_s: float | None = None) -> None:
+        """Have the host sleep in memory, with everything on it, until its own alarm or somebody wakes it.
+
+        Returns when the order is taken; the host stops answering some seconds later. Ordered again before that, nothing
+        more happens. `wake_after_s`: when its alarm rings, at least 60.
+
+        Raises:
+            InvalidSpec: less than 60 s.
+            Unsupported: the host cannot sleep in memory.
+        """
+        ...
+
     def subscribe(self, callback: EventCallback) -> Callable[[], None]:
         """Get events from now on; the returned function ends the subscription."""
         ...

@@ -15,6 +15,7 @@ from millwright.core.lifecycle import HostAdministration, check_transition
 from millwright.core.topology import CpuListError, parse_cpu_list
 
 from .models import Cell, Host, Site
+from .power import validate_sleep
 
 _POLICY = {
     "cpus",
@@ -30,6 +31,8 @@ _POLICY = {
     "shared_storage",
     # {"agent": "fence_…", "options": {…}}: how its power is taken away when it is lost
     "fence",
+    # {"by": …, "wake": …}: how it is put to sleep while it is empty, and woken
+    "sleep",
 }
 #: least and greatest: bytes, and shared CPUs that are promised for each that there is
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -71,6 +74,7 @@ def validate_policy(policy: dict[str, Any]) -> None:
     """Raise `ValidationError` for unknown keys, unreadable CPU lists and ratios, and fencing that cannot be."""
     if policy.get("fence"):
         _validate_fence(policy["fence"])
+    validate_sleep(policy)
     if unknown := set(policy) - _POLICY:
         raise ValidationError(
             {

@@ -7,11 +7,16 @@ decides by itself comes here too, without an actor.
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
+import re
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
@@ -28,6 +33,13 @@ from .models import CpuClaim, DeviceClaim, Host
 
 #: Seconds until a host is expected to answer after it was woken, where its policy does not say.
 WAKE_S = 180
+#: How a host is put to sleep, and how it is woken.
+BY = ("suspend", "agent")
+WAKE = ("magic_packet", "agent")
+_KEYS = {"by", "wake", "mac", "address", "wake_s", "watts", "may"}
+#: least and greatest: seconds until it answers; watts that it takes awake and empty
+_NUMBERS = {"wake_s": (10, 3600), "watts": (0, 100_000)}
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 #: Names that a reason shows.
 SHOWN = 5
 
@@ -40,7 +52,53 @@ def sleeps(host: Host) -> dict[str, Any]:
 
 def wake_s(host: Host) -> int:
     """Seconds that it is expected to take from the order until it answers."""
-    return int(sleeps(host).get("wake_s") or WAKE_S)
+    return int((host.policy.get("sleep") or {}).get("wake_s") or WAKE_S)
+
+
+def validate_sleep(policy: Mapping[str, Any]) -> None:
+    """Raise `ValidationError` for a `sleep` of a host's policy that cannot be: field, value and what is wanted."""
+    told = policy.get("sleep")
+    if told is None or told == {}:
+        return
+    if not isinstance(told, dict):
+        raise ValidationError({"policy.sleep": 'expected {"by": …, "wake": …}'})
+    if unknown := set(told) - _KEYS:
+        raise ValidationError(
+            {
+                "policy.sleep": f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(_KEYS))}"
+            }
+        )
+    for key, ways in (("by", BY), ("wake", WAKE)):
+        if told.get(key) not in ways:
+            raise ValidationError(
+                {f"policy.sleep.{key}": f"{told.get(key)!r:.80}: one of {', '.join(ways)}"}
+            )
+    if "agent" in (told["by"], told["wake"]) and not policy.get("fence"):
+        raise ValidationError(
+            {"policy.sleep": "an agent is wanted, and the policy has no fence agent (policy.fence)"}
+        )
+    mac = told.get("mac", "")
+    named = isinstance(mac, str) and bool(_MAC.fullmatch(mac))
+    if (mac or told["wake"] == "magic_packet") and not named:
+        raise ValidationError(
+            {"policy.sleep.mac": f"{mac!r:.80}: expected an address like 52:54:00:12:34:56"}
+        )
+    if "address" in told:
+        try:
+            ipaddress.IPv4Address(told["address"])
+        except ValueError:
+            raise ValidationError(
+                {"policy.sleep.address": f"{told['address']!r:.80}: expected an IPv4 address"}
+            ) from None
+    if not isinstance(told.get("may", True), bool):
+        raise ValidationError({"policy.sleep.may": f"{told['may']!r:.80}: true or false"})
+    for key, (low, high) in _NUMBERS.items():
+        value = told.get(key, low)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not low <= value <= high:
+            raise ValidationError(
+                {f"policy.sleep.{key}": f"{value!r:.80}: a whole number from {low} to {high}"}
+            )
 
 
 def taken_by(host: Host) -> list[str]:
@@ -61,10 +119,10 @@ def taken_by(host: Host) -> list[str]:
     return [str(row) for row in found.select_related("environment").order_by("pk")]
 
 
-def why_not_asleep(host: Host) -> Said | None:
+def why_not_asleep(host: Host, *, but: UUID | None = None) -> Said | None:
     """What keeps this host from being put to sleep now, as code and facts (`.parts`); None: nothing.
 
-    Whether somebody else's domain runs there only the host itself knows: the operation asks it.
+    `but`: an operation that does not count as work at the host. Whether somebody else's domain runs there only the host itself knows: the operation asks it.
     """
     from millwright.environments.models import Operation
 
@@ -79,7 +137,9 @@ def why_not_asleep(host: Host) -> Said | None:
         return say("power.not_up", host=name, state=str(host.health))
     if host.administration == HostAdministration.DRAINING:
         return say("power.draining", host=name)
-    live = Operation.objects.live().filter(host=host).first()
+    # What clears a returned host of copies names it by its payload.
+    about = Operation.objects.live().filter(Q(host=host) | Q(payload__host=host.name))
+    live = about.exclude(pk=but).first() if but is not None else about.first()
     if live is not None:
         return say("power.busy", host=name, kind=str(live.kind))
     if names := taken_by(host):
@@ -152,6 +212,22 @@ def ask_wake(actor: Any, host: Host, *, reason: str) -> Any:
     operation.save(update_fields=("host",))
     record(actor, "host.wake", host, reason=reason)
     return operation
+
+
+def change_power(host: Host, power: HostPower, why: str, operation: Any = None) -> bool:
+    """Record it on a host whose row is held; returns whether anything changed."""
+    from millwright.environments.history import transition
+
+    now = timezone.now()
+    also: dict[str, Any] = {"power_reason": why[:300]}
+    if host.power != power:
+        also["power_since"] = now
+    if power is HostPower.AWAKE:
+        # It was silent by intent: that counts for nothing when it is asked next.
+        also |= {"power_until": None, "last_seen": now}
+    return transition(
+        host, "host_power", power, field="power", cause=why, operation=operation, **also
+    )
 
 
 def _read(said: Said) -> str:

@@ -14,6 +14,7 @@ from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
     HostAdministration,
     HostHealth,
+    HostPower,
     MachineObserved,
 )
 from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
@@ -307,6 +308,7 @@ def _host(
         name=host.name,
         health=HostHealth(host.health),
         administration=HostAdministration(host.administration),
+        power=HostPower(host.power),
         topology=topology,
         memory_bytes=host.memory_bytes,
         # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.

@@ -18,6 +18,7 @@ from .ports import (
     Prober,
     ProgramBuilder,
     RetainedOffer,
+    Sleeper,
     StepRecord,
     Store,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Question",
     "RetainedOffer",
     "Saga",
+    "Sleeper",
     "Step",
     "StepFailed",
     "StepRecord",

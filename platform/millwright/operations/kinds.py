@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millwright.core.lifecycle import EnvironmentState, OperationKind
 
-from . import deliver, fence, migrate, provision, recover
+from . import asleep, deliver, fence, migrate, provision, recover
 from .power import EXISTS, HALT, POWER_OFF, POWER_ON, RESTARTED
 from .program import COMPILE
 from .remove import DELETE_DISK, FORGET, RELEASE, STOPPED
@@ -51,6 +51,8 @@ SAGAS: dict[str, Saga] = {
             undoes=True,
         ),
         Saga(OperationKind.FENCE, fence.STEPS),
+        Saga(OperationKind.SLEEP_HOST, asleep.SLEEP, undoes=True),
+        Saga(OperationKind.WAKE_HOST, asleep.WAKE, undoes=True),
         Saga(OperationKind.CLEAR_COPY, recover.CLEAR),
         Saga(OperationKind.BUILD_PROGRAM, (COMPILE,)),
         Saga(OperationKind.DELIVER_PROGRAM, (deliver.FIREWALL, deliver.PROGRAM)),

@@ -11,10 +11,12 @@ from uuid import UUID
 
 from millwright.core.lifecycle import (
     EnvironmentState,
+    HostPower,
     MachineObserved,
     OperationState,
     StepState,
     check_transition,
+    may_follow,
 )
 from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, StartedCpu, place
 from millwright.hypervisor import GuestCpu
@@ -81,6 +83,9 @@ class MemoryStore:
         self.outcomes: dict[UUID, dict[str, Any]] = {}
         #: pairs of hosts with the same disks
         self.shared_storage = False
+        #: host → whether it sleeps, and every change of that
+        self.powers: dict[str, HostPower] = {}
+        self.power_changes: list[tuple[str, HostPower]] = []
         self._lock = threading.RLock()
 
     # --- what tests put in -----------------------------------------------------------------------
@@ -356,3 +361,35 @@ class MemoryStore:
 
     def config_bundle(self, machine_id: UUID) -> bytes:
         return self.config
+
+    def power(self, host: str) -> HostPower:
+        with self._lock:
+            return self.powers.get(host, HostPower.AWAKE)
+
+    def let_sleep(self, operation_id: UUID, host: str) -> None:
+        with self._lock:
+            if self.power(host) is HostPower.FALLING_ASLEEP:
+                return
+            moving = [row for row in self.moves.values() if row.state is MoveState.PREPARED]
+            on_it = [row.domain_name for row in self.machines.values() if row.host == host]
+            on_it += [
+                self.machines[row.machine_id].domain_name
+                for row in moving
+                if row.destination == host
+            ]
+            if on_it:
+                raise StepFailed(f"{host} is not empty: {', '.join(on_it)}")
+            if self.power(host) is not HostPower.AWAKE:
+                raise StepFailed(f"{host} is {self.power(host)} already")
+            self._set_power(host, HostPower.FALLING_ASLEEP)
+
+    def set_power(self, operation_id: UUID, host: str, power: HostPower, why: str) -> None:
+        with self._lock:
+            if self.power(host) != power and may_follow("host_power", self.power(host), power):
+                self._set_power(host, power)
+
+    def _set_power(self, host: str, power: HostPower) -> None:
+        self.powers[host] = power
+        self.power_changes.append((host, power))
+        if host in self.hosts:
+            self.hosts[host] = replace(self.hosts[host], power=power)

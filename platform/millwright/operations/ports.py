@@ -12,6 +12,7 @@ from uuid import UUID
 
 from millwright.core.lifecycle import (
     EnvironmentState,
+    HostPower,
     MachineObserved,
     OperationState,
     StepState,
@@ -305,6 +306,22 @@ class Store(Protocol):
         """The machine's surroundings (io, security) as a signed bundle."""
         ...
 
+    def power(self, host: str) -> HostPower:
+        """Whether the host sleeps, by the record."""
+        ...
+
+    def let_sleep(self, operation_id: UUID, host: str) -> None:
+        """Mark the host as falling asleep, from where on nothing is placed there; again, nothing changes.
+
+        Raises:
+            StepFailed: a machine is on it or on its way, or it does not sleep: the text has the reason.
+        """
+        ...
+
+    def set_power(self, operation_id: UUID, host: str, power: HostPower, why: str) -> None:
+        """Record what became of its power; what may not follow what there is changes nothing."""
+        ...
+
 
 class Hypervisors(Protocol):
     """Hosts by name."""
@@ -355,6 +372,55 @@ class NoFencer:
         raise FenceRefused(f"no fence agent is configured for {host}")
 
 
+class Sleeper(Protocol):
+    """Puts hosts to sleep and wakes them, in the ways of their policies."""
+
+    def sleep(self, host: str, until: dt.datetime | None) -> str:
+        """Order it; returns how. May be ordered again while the host answers.
+
+        Raises:
+            FenceRefused: its fence agent does not say that it is off, or the policy names no way.
+            HypervisorError: the host does not take the order.
+        """
+        ...
+
+    def wake(self, host: str) -> str:
+        """Order it; returns how. May be ordered again and again.
+
+        Raises:
+            FenceRefused: the order could not be given.
+        """
+        ...
+
+    def wake_s(self, host: str) -> int:
+        """Seconds that it is expected to take until it answers."""
+        ...
+
+    def read(self, host: str) -> None:
+        """Ask what it has, and keep that: it may have come back with something else.
+
+        Raises:
+            HypervisorError: it does not answer.
+        """
+        ...
+
+
+class NoSleeper:
+    """Where no host sleeps."""
+
+    def sleep(self, host: str, until: dt.datetime | None) -> str:
+        raise FenceRefused(f"{host} does not sleep")
+
+    def wake(self, host: str) -> str:
+        raise FenceRefused(f"{host} does not sleep")
+
+    def wake_s(self, host: str) -> int:
+        return 60
+
+    def read(self, host: str) -> None:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All ports together. `fence` raises `LockLost` when this process may no longer act."""
@@ -365,6 +431,7 @@ class Ports:
     prober: Prober
     builder: ProgramBuilder
     fencer: Fencer = field(default_factory=NoFencer)
+    sleeper: Sleeper = field(default_factory=NoSleeper)
 
     def fence(self) -> None:
         """Replaced by the orchestrator; alone there is nobody to lose to."""

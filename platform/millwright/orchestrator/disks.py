@@ -43,7 +43,7 @@ def read_disks(driver: Hypervisor, name: str, site: str, now: dt.datetime) -> bo
     Raises:
         HypervisorError: it does not answer; what was named before stands.
     """
-    host = Host.objects.filter(name=name, health="up").first()
+    host = Host.objects.filter(name=name, health="up", power="awake").first()
     if host is None:
         return False
     named = {POOL, *(needs.storage_pool for needs in needs_by_version().values())}

@@ -26,6 +26,26 @@ class AgentFencer:
 
     def off(self, host: str) -> str:
         """See `Fencer.off`."""
+        program, agent, options = self._agent(host)
+        self._run(program, agent, "off", options)
+        # "off" is an order; what counts is the state. Agents answer 2 when the power is off.
+        code, text = self._run(program, agent, "status", options, accept=(0, 2))
+        if code != 2:
+            raise FenceRefused(f"{agent} was told to switch {host} off and finds it on: {text}")
+        return f"{agent} says that {host} is off"
+
+    def on(self, host: str) -> str:
+        """Give a host its power again; returns who was told. Whether it comes up only the host says.
+
+        Raises:
+            FenceRefused: the agent is missing or refuses.
+        """
+        program, agent, options = self._agent(host)
+        self._run(program, agent, "on", options)
+        return f"{agent} was told to switch {host} on"
+
+    def _agent(self, host: str) -> tuple[str, str, dict[str, str]]:
+        """The host's agent: program, name and options."""
         policy = Host.objects.filter(name=host).values_list("policy", flat=True).first() or {}
         fence = policy.get("fence")
         if not fence:
@@ -34,13 +54,7 @@ class AgentFencer:
         program = shutil.which(agent, path=self._path)
         if program is None:
             raise FenceRefused(f"{agent} is not installed (Debian: fence-agents)")
-        options = _options(fence.get("options") or {})
-        self._run(program, agent, "off", options)
-        # "off" is an order; what counts is the state. Agents answer 2 when the power is off.
-        code, text = self._run(program, agent, "status", options, accept=(0, 2))
-        if code != 2:
-            raise FenceRefused(f"{agent} was told to switch {host} off and finds it on: {text}")
-        return f"{agent} says that {host} is off"
+        return program, agent, _options(fence.get("options") or {})
 
     def _run(
         self,

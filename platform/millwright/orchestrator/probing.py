@@ -41,7 +41,7 @@ class Probing:
 
     def round(self) -> None:
         """Probe what is due. Without the tiny image nothing is probed."""
-        for host in Host.objects.filter(health="up"):
+        for host in Host.objects.filter(health="up", power="awake"):
             if all(str(kind) in host.capabilities for kind in KINDS):
                 continue
             image = find_built(load_templates()["tiny"], self._settings.cache_dir / "images")

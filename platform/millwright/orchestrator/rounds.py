@@ -31,6 +31,7 @@ from millwright.environments.enqueue import enqueue
 from millwright.environments.history import transition
 from millwright.environments.models import Environment, Machine, Operation, Request
 from millwright.hypervisor import Share
+from millwright.inventory.waking import power_round
 
 from .forcing import forces_round
 from .hosts import Hosts
@@ -143,6 +144,7 @@ def all_rounds(hosts: Hosts) -> None:
     now = timezone.now()
     for work in (
         lambda: recovery_round(now),
+        lambda: power_round(now),
         lambda: rolling_round(now),
         lambda: drain_round(now),
         lambda: plan_round(now),

@@ -36,6 +36,7 @@ from .promises import Promises
 from .reconciliation import Reconciliation
 from .retaining import Retaining
 from .signing import signing_key
+from .sleeping import HostSleeper
 from .store import DjangoStore
 from .watcher import Watcher
 
@@ -113,13 +114,15 @@ class Service:
             site, on_event=lambda event: self.watcher and self.watcher.hint(event)
         )
         store = DjangoStore(site, key, self.settings.bundle_dir)
+        fencer = AgentFencer()
         ports = FencedPorts(
             store=store,
             hypervisors=hosts,
             clock=SystemClock(),
             prober=GatewayProber(self.settings.gateway_socket),
             builder=WorkerBuilder(key),
-            fencer=AgentFencer(),
+            fencer=fencer,
+            sleeper=HostSleeper(hosts, fencer),
             lock=self.lock,
             stop=self.stop,
         )

@@ -54,9 +54,10 @@ from millwright.shopfloor.models import Deployment, ProgramVersion, RetainedCopy
 from .moves import MoveStore, abilities_of, claim_devices, claimed_devices, claimed_vgpus
 from .retaining import RetainedStore
 from .signing import public_text
+from .sleeping import PowerStore
 
 
-class DjangoStore(RetainedStore, MoveStore):
+class DjangoStore(RetainedStore, MoveStore, PowerStore):
     """Keeps the contract of `millwright.operations.Store`."""
 
     def __init__(self, site: str, key: Ed25519PrivateKey, bundles: Path) -> None:

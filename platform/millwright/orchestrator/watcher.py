@@ -26,6 +26,7 @@ from millwright.balancing.recovering import clear_returned
 from millwright.core.lifecycle import (
     EnvironmentState,
     HostHealth,
+    HostPower,
     MachineDesired,
     MachineObserved,
     OperationState,
@@ -41,6 +42,7 @@ from millwright.hypervisor import (
     HypervisorError,
 )
 from millwright.inventory.models import Host
+from millwright.inventory.waking import woken_by_itself
 from millwright.service_levels.models import ProbeState
 
 from .hosts import Hosts
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at a host, for an answer, and from suspect to down.
 LOOK_S, ANSWER_S, DOWN_S = 5.0, 5.0, 60.0
+#: Seconds between two looks at a host that sleeps: it may have been woken by hand.
+ASLEEP_LOOK_S = 30.0
 #: Demand is sampled this often.
 SAMPLE_S = 15.0
 #: Hosts asked at once. A frozen host holds one place for ANSWER_S at most.
@@ -106,8 +110,8 @@ class Watcher:
         clock = _monotonic
         while not self._stop.is_set():
             try:
-                rows = dict(Host.objects.values_list("name", "uri"))
-                self._hosts.sync(rows)
+                rows = list(Host.objects.values_list("name", "uri", "power"))
+                self._hosts.sync({name: uri for name, uri, _ in rows})
             except Exception:
                 log.exception("the inventory could not be read")
                 self._stop.wait(2.0)
@@ -116,12 +120,13 @@ class Watcher:
                 connections.close_all()
             hinted = self._drain()
             now = clock()
+            asleep = {name for name, _, power in rows if power == HostPower.ASLEEP}
             for name in self._hosts.names():
                 if (name in hinted or now >= due.get(name, 0.0)) and (
                     name not in busy or busy[name].done()
                 ):
                     busy[name] = self._pool.submit(self._look_safely, name)
-                    due[name] = now + LOOK_S
+                    due[name] = now + (ASLEEP_LOOK_S if name in asleep else LOOK_S)
             self._stop.wait(0.25)
         wait([future for future in busy.values() if not future.done()], timeout=ANSWER_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -199,7 +204,8 @@ class Watcher:
     def _silent(self, name: str, why: str, asked: dt.datetime, lost: dt.datetime) -> None:
         with transaction.atomic():
             host = Host.objects.select_for_update().filter(name=name).first()
-            if host is None:
+            if host is None or host.power != HostPower.AWAKE:
+                # Silent by intent: nothing is lost, and nothing of ours is on it. What becomes of it its operation says.
                 return
             now = timezone.now()
             silent_s = (now - host.last_seen).total_seconds() if host.last_seen else None
@@ -239,6 +245,8 @@ class Watcher:
             if host is None:
                 return
             now = timezone.now()
+            if host.power == HostPower.ASLEEP and asked >= (host.power_since or asked):
+                woken_by_itself(host, now)
             if host.health != HostHealth.UP:
                 transition(
                     host,

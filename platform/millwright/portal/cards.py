@@ -94,7 +94,7 @@ def inside(spec: dict[str, Any]) -> list[str]:
 
 def pool_words() -> dict[str, Any]:
     """What of the pool is promised in time; one query."""
-    hosts = Host.objects.filter(Q(health="up"), administration="schedulable").only(
+    hosts = Host.objects.filter(Q(health="up"), administration="schedulable", power="awake").only(
         "accel", "policy", "capabilities", "topology"
     )
     found = {"kvm": 0, "hosts": 0}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millwright.core import pinning
-from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower, ServiceClass
 from millwright.core.placement import (
     Card,
     HostSnapshot,
@@ -88,6 +88,9 @@ def test_a_strict_want_without_a_core_is_refused_with_a_reason_per_host() -> Non
     [
         ({"health": HostHealth.DOWN}, ReasonCode.HOST_DOWN),
         ({"health": HostHealth.SUSPECT}, ReasonCode.HOST_SUSPECT),
+        ({"power": HostPower.FALLING_ASLEEP}, ReasonCode.HOST_ASLEEP),
+        ({"power": HostPower.ASLEEP}, ReasonCode.HOST_ASLEEP),
+        ({"power": HostPower.WAKING}, ReasonCode.HOST_ASLEEP),
         ({"administration": HostAdministration.CORDONED}, ReasonCode.HOST_CORDONED),
         ({"administration": HostAdministration.DRAINING}, ReasonCode.HOST_DRAINING),
         ({"administration": HostAdministration.MAINTENANCE}, ReasonCode.HOST_MAINTENANCE),

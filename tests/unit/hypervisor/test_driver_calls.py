@@ -375,3 +375,40 @@ def test_a_domain_that_goes_while_it_is_looked_at_names_no_filter() -> None:
         assert filters_of(domain) == frozenset()
     finally:
         connection.close()
+
+
+class SuspendConn:
+    """What a connection is asked, and what it answers: no machine is put to sleep here."""
+
+    def __init__(self, error: str = "") -> None:
+        self.error = error
+        self.asked: list[tuple[int, int]] = []
+
+    def suspendForDuration(self, target: int, duration: int) -> int:
+        self.asked.append((target, duration))
+        if self.error:
+            raise libvirt.libvirtError(self.error)
+        return 0
+
+
+def test_a_host_is_told_to_sleep_in_memory_with_its_alarm_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conn, busy, wrong = (
+        SuspendConn(),
+        SuspendConn("Suspend operation already in progress"),
+        SuspendConn("no S3"),
+    )
+    host = LibvirtHypervisor(HostAddress(name="h1", uri="test:///default"), site="plant")
+    monkeypatch.setattr(host, "_call", lambda verb, deadline_s, order: order(conn, deadline(10)))
+    host.suspend(wake_after_s=3600)
+    assert conn.asked == [(libvirt.VIR_NODE_SUSPEND_TARGET_MEM, 3600)]
+    with pytest.raises(InvalidSpec, match="at least 60"):
+        host.suspend(wake_after_s=59)
+    # It waits some seconds before it lets go: told twice is told.
+    monkeypatch.setattr(host, "_call", lambda verb, deadline_s, order: order(busy, deadline(10)))
+    host.suspend(wake_after_s=3600)
+    monkeypatch.setattr(host, "_call", lambda verb, deadline_s, order: order(wrong, deadline(10)))
+    with pytest.raises(libvirt.libvirtError, match="no S3"):
+        host.suspend(wake_after_s=3600)
+    host.close()

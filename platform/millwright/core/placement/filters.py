@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from millwright.core import pinning
-from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower, ServiceClass
 
 from .model import HostSnapshot, MachineWant
 from .reasons import Reason, ReasonCode
@@ -22,6 +22,12 @@ _CLOSED = {
     HostAdministration.MAINTENANCE: (ReasonCode.HOST_MAINTENANCE, "the host is in maintenance"),
 }
 
+_SLEEPING = {
+    HostPower.FALLING_ASLEEP: "the host is falling asleep",
+    HostPower.ASLEEP: "the host is asleep",
+    HostPower.WAKING: "the host is waking",
+}
+
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.0f} MiB"
@@ -33,6 +39,11 @@ def alive(host: HostSnapshot, want: MachineWant) -> Reason | None:
     if host.health is HostHealth.SUSPECT:
         return Reason(ReasonCode.HOST_SUSPECT, "the host does not answer at the moment")
     return None
+
+
+def awake(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    found = _SLEEPING.get(host.power)
+    return Reason(ReasonCode.HOST_ASLEEP, found) if found else None
 
 
 def administered(host: HostSnapshot, want: MachineWant) -> Reason | None:
@@ -268,6 +279,7 @@ def has_shared_cpus(host: HostSnapshot, want: MachineWant) -> Reason | None:
 #: In the order in which people want to read them.
 FILTERS: tuple[Filter, ...] = (
     alive,
+    awake,
     administered,
     reaches_the_cell,
     keeps_time,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from millwright.core.lifecycle import HostAdministration, HostHealth, ServiceClass
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower, ServiceClass
 from millwright.core.topology import Topology
 
 #: vCPUs per shared CPU where a host's owner says nothing
@@ -84,6 +84,8 @@ class HostSnapshot:
     used_ratio: float | None = None
     #: beside it what machines of which nobody has measured anything lately are thought to want
     assumed_ratio: float = 0.0
+    #: whether it sleeps by intent
+    power: HostPower = HostPower.AWAKE
 
     @property
     def most_vcpus(self) -> int:

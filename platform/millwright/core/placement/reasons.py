@@ -9,6 +9,8 @@ from enum import StrEnum
 class ReasonCode(StrEnum):
     HOST_DOWN = "host_down"
     HOST_SUSPECT = "host_suspect"
+    #: it sleeps, falls asleep or wakes: it can be woken
+    HOST_ASLEEP = "host_asleep"
     HOST_CORDONED = "host_cordoned"
     HOST_DRAINING = "host_draining"
     HOST_MAINTENANCE = "host_maintenance"

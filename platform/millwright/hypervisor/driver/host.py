@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from millwright.hypervisor.cpusets import parse_cpuset
+from millwright.hypervisor.errors import InvalidSpec
 from millwright.hypervisor.types import (
     CpuFacts,
     DomainStats,
@@ -26,6 +27,8 @@ from .deadline import Deadline
 from .links import links_of, networks_of
 
 KIB = 1024
+#: What libvirt takes for a time to sleep, at least.
+LEAST_SLEEP_S = 60
 #: Marks are told anew at least this often, should an event have been lost.
 MARK_MAX_AGE_S = 60.0
 BULK_STATS = (
@@ -86,6 +89,23 @@ class HostVerbs(Base):
             )
 
         return self._call("facts", deadline_s, ask)
+
+    def suspend(self, *, wake_after_s: int, deadline_s: float | None = None) -> None:
+        """See the port."""
+        if wake_after_s < LEAST_SLEEP_S:
+            raise InvalidSpec(
+                f"suspend: {wake_after_s} s; at least {LEAST_SLEEP_S}", host=self.name
+            )
+
+        def order(conn: libvirt.virConnect, _: Deadline) -> None:
+            try:
+                conn.suspendForDuration(libvirt.VIR_NODE_SUSPEND_TARGET_MEM, wake_after_s)
+            except libvirt.libvirtError as error:
+                # libvirt waits some seconds before it lets go: it has been told already.
+                if "already in progress" not in str(error).lower():
+                    raise
+
+        self._call("suspend", deadline_s, order)
 
     def bulk_state(self, *, deadline_s: float | None = None) -> tuple[DomainStats, ...]:
         """See the port.

@@ -53,7 +53,7 @@ HOST_MEMORY_BYTES = 512 * 2**20
 class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEquipment):
     """A host in memory that keeps the contract of `Hypervisor`. Thread-safe.
 
-    Handles for tests: `fail_next`, `freeze`/`thaw`, `cut`/`restore`, `kill`, `kill_daemon`,
+    Handles for tests: `fail_next`, `freeze`/`thaw`, `cut`/`restore`, `kill`, `kill_daemon`, `wake`, `sleepless`,
     `crash_domain`, `add_foreign_domain`, `parts`, `faults.calls`.
     """
 
@@ -80,6 +80,11 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
         self.parts = FakeParts()
         self.unreachable = False
         self.frozen = False
+        #: whether it sleeps, and after how long its alarm was to ring (nothing rings by itself)
+        self.asleep = False
+        self.wake_after_s: int | None = None
+        #: takes the order and stays awake
+        self.sleepless = False
         self._cpus = _cpus(cpus, threads_per_core, numa_nodes)
         self._memory_bytes = memory_bytes
         self._lock = threading.RLock()
@@ -116,7 +121,7 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
 
     def restore(self) -> None:
         """The host is reachable again; after a power loss it starts its autostart domains."""
-        self.unreachable = False
+        self.unreachable = self.asleep = False
         with self._lock:
             for domain in self._domains.values():
                 if domain.reason == "power lost" and domain.autostart:
@@ -138,6 +143,11 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
         """libvirtd dies; guests do not. Migrations of its guests fall back to where they came from."""
         self.end_flights("the daemon died")
         self.cut()
+
+    def wake(self) -> None:
+        """The host goes on where it fell asleep; one that does not sleep takes no notice."""
+        if self.asleep:
+            self.restore()
 
     def crash_domain(self, uuid: UUID) -> None:
         """The guest's QEMU dies by itself."""
@@ -221,6 +231,16 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
                 for bridge in sorted({spec.bridge for spec in self._networks.values()})
             ),
         )
+
+    @verb
+    def suspend(self, *, wake_after_s: int, deadline_s: float | None = None) -> None:
+        """See the port; at once, and nothing of it is left to the alarm."""
+        if wake_after_s < 60:
+            raise InvalidSpec(f"suspend: {wake_after_s} s; at least 60", host=self.name)
+        self.wake_after_s = wake_after_s
+        if not self.sleepless:
+            self.asleep = True
+            self.cut()
 
     @verb
     def probe(

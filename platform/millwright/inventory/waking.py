@@ -1,0 +1,137 @@
+"""Hosts that sleep, by the clock: woken in time, tried again where they did not wake, and nobody left half asleep."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from millwright.audit.actions import record
+from millwright.core.lifecycle import HostPower, OperationKind, OperationState
+
+from .models import Host
+from .power import ask_wake, change_power, wake_s
+
+#: Pauses between tries to wake a host that does not wake: the first, doubled each time, and the longest.
+PAUSE, PAUSE_MAX = dt.timedelta(minutes=2), dt.timedelta(hours=1)
+#: A host that answers so long before it was to be woken was woken by its own alarm.
+ALARM = dt.timedelta(minutes=5)
+
+_UNDER_WAY = {
+    HostPower.FALLING_ASLEEP: (OperationKind.SLEEP_HOST, HostPower.AWAKE),
+    HostPower.WAKING: (OperationKind.WAKE_HOST, HostPower.ASLEEP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NotWaking:
+    """A host that was to be awake and is not. `since`: when it was first tried; `ended_at`: the last try."""
+
+    host: Host
+    tries: int
+    since: dt.datetime
+    ended_at: dt.datetime
+    why: str
+
+
+def not_waking() -> list[NotWaking]:
+    """Hosts whose last try to be woken has failed, while another one may be under way. Two queries."""
+    from millwright.environments.models import Operation
+
+    hosts = {
+        row.pk: row for row in Host.objects.filter(power__in=(HostPower.ASLEEP, HostPower.WAKING))
+    }
+    if not hosts:
+        return []
+    rows = Operation.objects.filter(
+        host__in=hosts,
+        kind__in=(OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST),
+        ended_at__isnull=False,
+    ).order_by("-created_at")
+    failed: dict[int, list[tuple[dt.datetime, dt.datetime, str]]] = {}
+    closed: set[int] = set()
+    for host, kind, state, created, ended, error in rows.values_list(
+        "host_id", "kind", "state", "created_at", "ended_at", "error"
+    ):
+        if host in closed:
+            continue
+        if (kind, state) == (OperationKind.WAKE_HOST, OperationState.FAILED):
+            failed.setdefault(host, []).append((created, ended, error))
+        else:
+            # It fell asleep, woke, or a person ended a try: what was before that is over.
+            closed.add(host)
+    return [
+        NotWaking(hosts[key], len(tries), tries[-1][0], tries[0][1], tries[0][2])
+        for key, tries in failed.items()
+    ]
+
+
+def woken_by_itself(host: Host, now: dt.datetime) -> None:
+    """A sleeping host answers and nobody here has woken it: it is awake. Its row is held."""
+    due = host.power_until is not None and now >= host.power_until - ALARM - dt.timedelta(
+        seconds=wake_s(host)
+    )
+    why = "its own alarm woke it" if due else "it answers, and nobody here has woken it"
+    change_power(host, HostPower.AWAKE, why)
+    record(None, "host.awake", host, reason=why)
+
+
+def power_round(now: dt.datetime) -> int:
+    """Wake those whose time has come, try again those that did not wake; returns how many were told to wake."""
+    from millwright.environments.models import Operation
+
+    _settle(now)
+    failing = {row.host.pk: row for row in not_waking()}
+    waking = set(
+        Operation.objects.live()
+        .filter(kind=OperationKind.WAKE_HOST)
+        .values_list("host_id", flat=True)
+    )
+    woken = 0
+    for host in Host.objects.filter(power=HostPower.ASLEEP).exclude(pk__in=waking):
+        if row := failing.get(host.pk):
+            pause = min(PAUSE * 2 ** min(row.tries - 1, 10), PAUSE_MAX)
+            reason = "it did not wake: another try" if now >= row.ended_at + pause else ""
+        else:
+            due = host.power_until is not None and now >= host.power_until - dt.timedelta(
+                seconds=wake_s(host)
+            )
+            reason = "it was to sleep until now" if due and not _left(host) else ""
+        if reason:
+            try:
+                ask_wake(None, host, reason=reason)
+            except ValidationError:
+                # It woke meanwhile.
+                continue
+            woken += 1
+    return woken
+
+
+def _left(host: Host) -> bool:
+    """Whether a person has ended the last try to wake it: then it sleeps until somebody says otherwise."""
+    from millwright.environments.models import Operation
+
+    last = host.operations.filter(
+        kind__in=(OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST)
+    ).order_by("-created_at")
+    row: Operation | None = last.first()
+    return row is not None and (row.kind, row.state) == (
+        OperationKind.WAKE_HOST,
+        OperationState.CANCELLED,
+    )
+
+
+def _settle(now: dt.datetime) -> None:
+    """What fell asleep or woke by an operation that is over is what it was before: the watcher sees what is."""
+    from millwright.environments.models import Operation
+
+    for power, (kind, before) in _UNDER_WAY.items():
+        busy = Operation.objects.live().filter(kind=kind, host__isnull=False)
+        left = Host.objects.filter(power=power).exclude(pk__in=busy.order_by().values("host"))
+        for pk in left.values_list("pk", flat=True):
+            with transaction.atomic():
+                host = Host.objects.select_for_update().get(pk=pk)
+                if host.power == power and not busy.filter(host=host).exists():
+                    change_power(host, before, "its operation is over")
