@@ -193,7 +193,15 @@ METRICS: tuple[Metric, ...] = (
     _orchestrator(
         "pinned_vcpu_info", "domain vcpu environment", "1 for each vCPU with a core of its own"
     ),
-    _orchestrator("host_up", "host", "1 if the host's libvirt answers"),
+    _orchestrator(
+        "host_up", "host", "1 if the host's libvirt answers; none for a host that sleeps"
+    ),
+    _orchestrator("host_power", "host power", "1 for the host's state of power"),
+    _orchestrator(
+        "host_not_waking_seconds",
+        "host",
+        "How long a host that was to be woken has not woken, since the first try",
+    ),
     _orchestrator("portal_probe_success", "endpoint", "1 if it answered the last probe"),
     _orchestrator("portal_probe_seconds", "endpoint", "How long the last probe took"),
     _orchestrator(

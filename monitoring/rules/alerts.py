@@ -128,9 +128,17 @@ ALERTS: tuple[Alert, ...] = (
         "HostAgentDown",
         "ticket",
         "host",
-        'up{job="millwright-agent"} == 0',
+        # One that sleeps has no agent to answer.
+        'up{job="millwright-agent"} == 0 unless on (host) millwright_host_power{power!="awake"} == 1',
         "the agent of {{ $labels.host }} does not answer",
         60,
+    ),
+    Alert(
+        "HostDoesNotWake",
+        "ticket",
+        "host",
+        "max by (host) (millwright_host_not_waking_seconds) > 0",
+        "host {{ $labels.host }} was to wake and has not for {{ $value | humanizeDuration }}",
     ),
     Alert(
         "LibvirtHangs",

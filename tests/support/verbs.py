@@ -283,6 +283,12 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"shares": 400},
         _row(NO, NO, DONE, DONE, NO, HIDDEN),
     ),
+    "host-sleep": (
+        "hosts/mw0-h4/sleep/",
+        {"reason": "night"},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
+    "host-wake": ("hosts/mw0-h5/wake/", {"reason": "work"}, _row(NO, NO, DONE, DONE, NO, NO)),
     "host-recover": (
         "hosts/mw0-h3/recover/",
         {"confirm_off": True},

@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
@@ -138,13 +139,21 @@ def why_not_asleep(host: Host, *, but: UUID | None = None) -> Said | None:
     if host.administration == HostAdministration.DRAINING:
         return say("power.draining", host=name)
     # What clears a returned host of copies names it by its payload.
-    about = Operation.objects.live().filter(Q(host=host) | Q(payload__host=host.name))
+    about = Operation.objects.live().filter(
+        Q(host=host) | Q(payload__host=host.name) | Q(payload__destination=host.name)
+    )
     live = about.exclude(pk=but).first() if but is not None else about.first()
     if live is not None:
         return say("power.busy", host=name, kind=str(live.kind))
     if names := taken_by(host):
         return say("power.not_empty", host=name, names=names[:SHOWN], count=len(names))
     return None
+
+
+def may_change(actor: Any) -> None:
+    """Raise `PermissionRefused` for who may not put hosts to sleep or wake them; `actor` None: by itself."""
+    if actor is not None:
+        require(actor, "pool")
 
 
 @transaction.atomic
@@ -155,12 +164,13 @@ def ask_sleep(actor: Any, host: Host, *, reason: str, until: dt.datetime | None 
 
     Raises:
         PermissionRefused: for those who keep the pool.
-        ValidationError: it is not empty, does not sleep by its policy, does not answer, or is busy.
+        ValidationError: it is not empty, does not sleep by its policy, does not answer, or is busy; a time that is over.
     """
     from millwright.environments.enqueue import enqueue
 
-    if actor is not None:
-        require(actor, "pool")
+    may_change(actor)
+    if until is not None and until <= timezone.now():
+        raise ValidationError({"until": _("a time that is still to come is wanted")})
     host = Host.objects.select_for_update().get(pk=host.pk)
     if why := why_not_asleep(host):
         raise ValidationError({"host": _read(why)})
@@ -196,8 +206,7 @@ def ask_wake(actor: Any, host: Host, *, reason: str) -> Any:
     from millwright.environments.enqueue import enqueue
     from millwright.environments.models import Operation
 
-    if actor is not None:
-        require(actor, "pool")
+    may_change(actor)
     host = Host.objects.select_for_update().get(pk=host.pk)
     live = Operation.objects.live().filter(host=host)
     going = live.filter(kind=OperationKind.SLEEP_HOST)

@@ -111,6 +111,20 @@ KINDS: Mapping[str, Kind] = {
             False,
         ),
         Kind(
+            "host.not_waking",
+            _("A host does not wake"),
+            _("Host %(name)s does not wake: %(why)s"),
+            "warning",
+            True,
+        ),
+        Kind(
+            "host.awake",
+            _("A host woke by itself"),
+            _("Host %(name)s is awake: %(why)s"),
+            "info",
+            False,
+        ),
+        Kind(
             "balancer.waits",
             _("Recommended moves wait for a decision"),
             _(
@@ -187,6 +201,7 @@ TRANSITIONS: Mapping[tuple[str, str, str, str], str] = {
     ("environment", "state", "", "degraded"): "environment.degraded",
     ("host", "health", "", "down"): "host.lost",
     ("host", "health", "down", "up"): "host.back",
+    ("host", "power", "asleep", "awake"): "host.awake",
 }
 #: Lines of the audit trail that are news.
 ACTIONS: Mapping[str, str] = {

@@ -17,6 +17,7 @@ from django.urls import reverse
 from millwright.balancing import waiting
 from millwright.balancing.models import Recommendation
 from millwright.core.balancing import Said, parts_of, say, together
+from millwright.inventory.waking import not_waking
 
 from .models import Notice, Standing
 
@@ -41,6 +42,8 @@ TERMS: Mapping[str, Term] = {
     "rolling": Term(15 * MINUTE, 15 * MINUTE),
     # Two rounds: the first may have had no hand free for it.
     "rule": Term(10 * MINUTE, 30 * MINUTE),
+    # The operation that failed was patient already.
+    "wake": Term(0 * MINUTE, 0 * MINUTE),
     "spare": Term(5 * MINUTE, 15 * MINUTE),
 }
 #: Names and reasons that a sentence holds; of more the number is told.
@@ -86,6 +89,7 @@ def look(now: dt.datetime) -> list[Notice]:
         *_drains(),
         _rules(now),
         _spare(now),
+        _sleepers(),
     ):
         if not found.blind:
             notices += _appeared(found, rows[found.family], now)
@@ -260,6 +264,20 @@ def _rules(now: dt.datetime) -> Look:
         for row in broken
     }
     return Look("rule", things)
+
+
+def _sleepers() -> Look:
+    """Hosts that were to wake and have not; tried again meanwhile."""
+    things = {
+        f"wake:{row.host.pk}": Thing(
+            "host.not_waking",
+            {"name": row.host.name, "why": row.why, "tries": row.tries},
+            reverse("portal:host", args=[row.host.name]),
+            ("host", row.host.name),
+        )
+        for row in not_waking()
+    }
+    return Look("wake", things)
 
 
 def _spare(now: dt.datetime) -> Look:

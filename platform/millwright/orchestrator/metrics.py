@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from millwright.core.lifecycle import HostHealth, OperationState
+from millwright.core.lifecycle import HostHealth, HostPower, OperationState
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift, Host
+from millwright.inventory.waking import not_waking
 from monitoring import METRICS
 
 from .durations import Durations
@@ -92,10 +94,7 @@ class PlantCollector(Collector):
             for value in {*found, *map(str, always)}:
                 family.add_metric([value], found.get(value, 0))
             yield family
-        hosts = _plain("host_up", ["host"])
-        for name, health in Host.objects.values_list("name", "health"):
-            hosts.add_metric([name], float(health == HostHealth.UP))
-        yield hosts
+        yield from powers(timezone.now() if active else None)
         # A standby says nothing of the plant: two would be counted twice.
         yield from promised(self._service.promises.get() if active else ())
         yield from portal(self._service)
@@ -109,6 +108,20 @@ class PlantCollector(Collector):
 
 def _plain(name: str, labels: list[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"millwright_{name}", HELP[f"millwright_{name}"], labels=labels)
+
+
+def powers(now: dt.datetime | None) -> Iterator[Metric]:
+    """Whether hosts answer, or sleep; `now` None: a standby, which knows of no tries."""
+    up, power = _plain("host_up", ["host"]), _plain("host_power", ["host", "power"])
+    for name, health, state in Host.objects.values_list("name", "health", "power"):
+        if state == HostPower.AWAKE:
+            # Of one that sleeps by intent nobody says that it is down.
+            up.add_metric([name], float(health == HostHealth.UP))
+        power.add_metric([name, state], 1.0)
+    failing = _plain("host_not_waking_seconds", ["host"])
+    for row in not_waking() if now is not None else ():
+        failing.add_metric([row.host.name], max((now - row.since).total_seconds(), 1.0))
+    yield from (up, power, failing)
 
 
 def promised(promises: tuple[Promise, ...]) -> Iterator[Metric]:

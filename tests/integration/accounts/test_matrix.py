@@ -27,7 +27,7 @@ from millwright.balancing.models import (
 )
 from millwright.environments import actions, labels
 from millwright.environments.models import Environment, Machine, Operation
-from millwright.inventory.models import Drift
+from millwright.inventory.models import Drift, Host
 from millwright.service_levels.actions import request_window, seal_month
 from millwright.service_levels.contracts import sync_objectives
 from millwright.service_levels.models import Contract, Interval, MaintenanceWindow
@@ -167,6 +167,7 @@ def world(plant: Plant) -> dict[str, Any]:
     Operation.objects.filter(pk=failed.pk).update(state="failed")
     machine = Machine.objects.get(environment__name="one")
     Machine.objects.filter(pk=machine.pk).update(host=plant.hosts[0])
+    Host.objects.create(name="mw0-h5", uri="fake://h5", health="up", power="asleep")
     sources = {"src/main.st": "PROGRAM Main\nEND_PROGRAM\n"}
     version = shopfloor.upload_program(erin, plant.project, "filling", sources)
     ProgramVersion.objects.update(state="ready")

@@ -81,6 +81,11 @@ def world(plant: Plant) -> dict[str, Any]:
     asked = actions.create_request(erin, **plant.request_fields("asked"))
     tom, soon = User.objects.create_user("tom"), timezone.now() + dt.timedelta(days=2)
     Host.objects.create(name="mw0-h3", uri="fake://h3", health="down")
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc"}
+    for name, power in (("mw0-h4", "awake"), ("mw0-h5", "asleep")):
+        Host.objects.create(
+            name=name, uri=f"fake://{name}", health="up", power=power, policy={"sleep": sleep}
+        )
     sync_objectives()
     now = timezone.now()
     past = now - dt.timedelta(days=40)

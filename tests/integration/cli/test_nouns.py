@@ -77,6 +77,20 @@ def test_hosts_are_listed_for_those_who_may(shell: Shell, plant: Plant) -> None:
     assert refused.exit_code == 1
 
 
+def test_a_host_is_put_to_sleep_and_woken(shell: Shell, plant: Plant) -> None:
+    host = plant.hosts[0]
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc"}
+    Host.objects.filter(pk=host.pk).update(policy=host.policy | {"sleep": sleep}, health="up")
+    order = ("host", "sleep", host.name, "--reason", "night", "--until")
+    assert "sleep_host" in shell(plant.operator, *order, "2099-01-01T06:00Z").output
+    assert "busy" in str(shell(plant.operator, *order, "2099-01-01T06:00Z").exception)
+    Host.objects.filter(pk=host.pk).update(power="asleep")
+    assert "asleep" in shell(plant.operator, "host", "list").output
+    assert (
+        "wake_host" in shell(plant.operator, "host", "wake", host.name, "--reason", "work").output
+    )
+
+
 def test_a_host_is_cordoned_and_uncordoned(shell: Shell, plant: Plant) -> None:
     assert (
         "cordoned"

@@ -22,13 +22,16 @@ from millwright.balancing.models import (
     RollingDrain,
 )
 from millwright.core.balancing import parts_of, say
+from millwright.core.lifecycle import HostPower
 from millwright.environments import actions as environments
 from millwright.environments.models import Machine, Operation
 from millwright.inventory.models import Host
+from millwright.inventory.power import ask_wake, change_power
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 from millwright.notifications import standing
 from millwright.notifications.gather import gather
 from millwright.notifications.models import Delivery, Notice, Notification, Standing, Webhook
+from millwright.orchestrator.metrics import powers
 from millwright.orchestrator.waits import waits
 
 from tests.integration.environments.test_draining import machines
@@ -450,3 +453,34 @@ def test_the_choices_page_lists_every_kind(plant: Plant) -> None:
     page = caller.get("/notifications/choices/").content.decode()
     for kind in ("balancer.waits", "move.failed", "drain.waits", "drain.done", "rule.broken", "spare.gone", "spare.back"):  # fmt: skip
         assert f'value="{kind}"' in page
+
+
+def test_a_host_that_does_not_wake_is_told_once_until_it_is_awake(plant: Plant) -> None:
+    host, now = plant.hosts[0], timezone.now()
+    gather(now)
+    Host.objects.filter(pk=host.pk).update(power="asleep", power_since=now)
+    for number in range(3):
+        operation = ask_wake(None, Host.objects.get(pk=host.pk), reason="a request")
+        Operation.objects.filter(pk=operation.pk).update(
+            state="failed", ended_at=now, error="no answer"
+        )
+        gather(now + number * MINUTE)
+    (notice,) = _told("host.not_waking")
+    assert (notice.facts["name"], notice.facts["why"]) == (host.name, "no answer")
+    assert _readers(notice) == {plant.operator, plant.administrator}
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in powers(now + MINUTE)
+        for sample in family.samples
+    }
+    assert samples["millwright_host_not_waking_seconds", host.name] >= 1
+    assert samples["millwright_host_power", host.name, "asleep"] == 1
+    # Nobody says of it that it is down, and nobody that it is up.
+    assert ("millwright_host_up", host.name) not in samples
+    assert ("millwright_host_up", plant.hosts[1].name) in samples
+    # It comes back by hand: told, and what stood is over.
+    change_power(Host.objects.get(pk=host.pk), HostPower.AWAKE, "it answers, and nobody here has woken it")  # fmt: skip
+    gather(now + 5 * MINUTE)
+    (back,) = _told("host.awake")
+    assert "nobody here has woken it" in back.facts["why"]
+    assert not Standing.objects.filter(key__startswith="wake:").exists()

@@ -46,6 +46,7 @@ from .recovering import (
     RecoverInput,
     RecoveryPlanOutput,
 )
+from .sleeping import SleepingHosts
 
 
 class HostInput(serializers.Serializer):
@@ -199,7 +200,7 @@ class HeatOutput(serializers.Serializer):
     disk = serializers.FloatField(allow_null=True)
 
 
-class HostViewSet(Readable):
+class HostViewSet(SleepingHosts, Readable):
     """The pool."""
 
     queryset = hosts_with_claims()

@@ -48,7 +48,7 @@ def list_hosts(form: str) -> None:
     """List hosts."""
     show_rows(
         Api.from_settings().rows("hosts/"),
-        ("name", "state", "administration", "accel", "uri", "last_seen"),
+        ("name", "state", "power", "administration", "accel", "uri", "last_seen"),
         form,
     )
 
@@ -305,6 +305,31 @@ def uncordon(name: str, reason: str) -> None:
     """Let a host take machines again."""
     row = Api.from_settings().post(f"hosts/{name}/uncordon/", {"reason": reason})
     click.echo(f"{row['name']}: {row['administration']}")
+
+
+@host.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; it stands in the trail.")
+@click.option("--until", help="Until when, as 2026-11-30T06:00+01:00; left out: until it is woken.")
+@format_option
+def sleep(name: str, reason: str, until: str | None, form: str) -> None:
+    """Put an empty host to sleep, as its policy says.
+
+    Example: millwright host sleep press-1 --reason "nobody works tonight" --until 2026-11-30T06:00+01:00
+    """
+    body = {"reason": reason} | ({"until": until} if until else {})
+    made = Api.from_settings().post(f"hosts/{name}/sleep/", body)
+    show_one(made, form, hide=("steps", "result", "question"))
+
+
+@host.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; it stands in the trail.")
+@format_option
+def wake(name: str, reason: str, form: str) -> None:
+    """Wake a host that sleeps; it takes machines again once it answers."""
+    made = Api.from_settings().post(f"hosts/{name}/wake/", {"reason": reason})
+    show_one(made, form, hide=("steps", "result", "question"))
 
 
 @host.command()

@@ -58,6 +58,7 @@ WORDS: Mapping[str, Any] = {
     "cooldown_rounds": gettext_lazy("Rounds of rest after a move"),
     "link_moves": gettext_lazy("Moves at once between two failure domains"),
     "revision": "",
+    "until": gettext_lazy("Until"),
     "work_minutes": gettext_lazy("Minutes"),
 }
 

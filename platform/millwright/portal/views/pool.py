@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.permissions import may, sees_everything
 from millwright.balancing import draining
 from millwright.balancing.filling import heat_change
-from millwright.core.lifecycle import HostAdministration, HostHealth
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower
 from millwright.core.topology import Topology
 from millwright.environments.models import Machine, domain_name
 from millwright.inventory import actions
@@ -30,6 +30,7 @@ from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
 from .base import WORDS, attempt
+from .sleeping import power_of
 
 #: capability → how to mend it where it is missing
 MEND = {
@@ -109,6 +110,8 @@ def pool(request: HttpRequest) -> HttpResponse:
         wanted = wanted.filter(name__icontains=text)
     if state == "attention":
         wanted = wanted.exclude(health=HostHealth.UP)
+    elif state == "asleep":
+        wanted = wanted.exclude(power=HostPower.AWAKE)
     elif state == "closed":
         wanted = wanted.exclude(administration=HostAdministration.SCHEDULABLE)
     page = Paginator(wanted, HOSTS_A_PAGE).get_page(request.GET.get("page"))
@@ -185,6 +188,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "can_administer": may(request.user, "pool"),
         "drain": row.drains.filter(state="active").first(),
         "recovery": row.recoveries.filter(state="active").first(),
+        "power": power_of(row),
     }
     return render(request, "portal/host.html", context)
 

@@ -1,0 +1,63 @@
+"""A host's power on its page: put to sleep, woken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from millwright.core.lifecycle import HostPower, OperationKind
+from millwright.environments.reasons import said
+from millwright.inventory import power, waking
+from millwright.inventory.models import Host
+
+from .base import WORDS, attempt
+
+
+class PowerForm(forms.Form):
+    """A reason, the confirmation, and until when."""
+
+    reason = forms.CharField(max_length=300)
+    confirm = forms.BooleanField()
+    until = forms.DateTimeField(required=False)
+
+
+def power_of(host: Host) -> dict[str, Any]:
+    """What the host's page says of its power."""
+    why = power.why_not_asleep(host) if host.power == HostPower.AWAKE else None
+    kinds = (OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST)
+    failing = [row for row in waking.not_waking() if row.host.pk == host.pk]
+    return {
+        "how": host.policy.get("sleep") or {},
+        "why_not": said(why) if why else "",
+        "reason": said(host.power_reason),
+        "operations": host.operations.filter(kind__in=kinds)[:3],
+        "not_waking": failing[0] if failing else None,
+    }
+
+
+@login_required
+@require_POST
+def set_power(request: HttpRequest, name: str) -> HttpResponse:
+    """Put to sleep, or wake: with a reason, and the box ticked."""
+    row = get_object_or_404(Host, name=name)
+    wanted, form = request.POST.get("wanted", ""), PowerForm(request.POST)
+
+    def change() -> Any:
+        # Who may not is told that first, whatever the form holds.
+        power.may_change(request.user)
+        if not form.is_valid():
+            raise forms.ValidationError(_("Give a reason, tick the box, and write a time, if any."))
+        reason, until = form.cleaned_data["reason"], form.cleaned_data["until"]
+        if wanted == "sleep":
+            return power.ask_sleep(request.user, row, reason=reason, until=until)
+        return power.ask_wake(request.user, row, reason=reason)
+
+    told = _("It is being put to sleep.") if wanted == "sleep" else _("It is being woken.")
+    attempt(request, change, told, WORDS)
+    return redirect("portal:host", name)
