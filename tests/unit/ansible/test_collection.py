@@ -180,7 +180,7 @@ def test_units_are_closed_enough(rendered: Path, tmp_path: Path) -> None:
     units = [path for path in rendered.glob("*.service") if "@" not in path.name]
     # Those two are root's own tools, run for a moment.
     units = [path for path in units if not path.name.startswith(("backup", "realtime"))]
-    assert len(units) == 4
+    assert len(units) == 5
     for path in units:
         unit = tmp_path / path.name.partition(".")[2]
         unit.write_bytes(path.read_bytes())

@@ -298,9 +298,13 @@ def test_a_migration_is_encrypted_and_slows_nobody_down_unless_told() -> None:
     import libvirt
     from millwright.hypervisor import MigrationSpec
     from millwright.hypervisor.driver.migration import _arguments
+    from millwright.hypervisor.driver.passages import ways
 
-    flags, _ = _arguments(MigrationSpec(), "<domain/>", "mw-line-vplc")
-    assert flags & libvirt.VIR_MIGRATE_TLS
+    flags, parameters = _arguments(MigrationSpec(), "<domain/>", "mw-line-vplc")
+    # Without relays QEMU encrypts, straight to the destination.
+    assert ways(None, parameters, "tcp://h2", tls=True) == libvirt.VIR_MIGRATE_TLS
+    assert parameters[libvirt.VIR_MIGRATE_PARAM_URI] == "tcp://h2"
+    assert libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS not in parameters
     assert flags & libvirt.VIR_MIGRATE_LIVE
     assert not flags & (libvirt.VIR_MIGRATE_AUTO_CONVERGE | libvirt.VIR_MIGRATE_POSTCOPY)
     flags, parameters = _arguments(

@@ -29,7 +29,7 @@ def check_tls(host: str, uri: str, timeout_s: float) -> None:
     if not parts.scheme.endswith("+tls") or parts.hostname is None:
         return
     try:
-        context = _context(parse_qs(parts.query))
+        context = context_of(uri)
     except (OSError, ssl.SSLError) as error:
         raise AccessDenied(f"certificate files: {error}", host=host) from error
     end = time.monotonic() + timeout_s
@@ -70,9 +70,14 @@ def _shake(host: str, context: ssl.SSLContext, address: tuple[str, int], end: fl
         raise HostUnreachable(f"{error.strerror or error}", host=host) from error
 
 
-def _context(query: dict[str, list[str]]) -> ssl.SSLContext:
-    folder = query.get("pkipath", [None])[0]
-    if folder is not None:
+def context_of(uri: str) -> ssl.SSLContext:
+    """The certificates that libvirt's client would use for this URI.
+
+    Raises:
+        OSError, ssl.SSLError: they are missing or none.
+    """
+    folder = parse_qs(urlsplit(uri).query).get("pkipath", [""])[0]
+    if folder:
         base = Path(folder)
         ca, cert, key = base / "cacert.pem", base / "clientcert.pem", base / "clientkey.pem"
     else:  # libvirt's own places

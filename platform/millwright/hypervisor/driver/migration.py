@@ -21,6 +21,7 @@ from millwright.hypervisor.types import DomainState, JobInfo, MigrationResult, M
 from .base import state_of
 from .deadline import Deadline
 from .domains import DomainVerbs
+from .passages import leave, passage_between, ways
 
 MIB = 2**20
 #: How long an aborted migration may take to give the guest back.
@@ -56,13 +57,14 @@ class MigrationVerbs(DomainVerbs):
             self._require_running(domain)
             xml = target_xml(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), target)
             flags, parameters = _arguments(spec, xml, target.name)
-            if destination.address.data_uri is not None:
-                parameters[libvirt.VIR_MIGRATE_PARAM_URI] = destination.address.data_uri
+            passage = asked.result()
+            flags |= ways(passage, parameters, destination.address.data_uri, tls=spec.tls)
             domain.migrate3(there, parameters, flags)
 
         started = time.monotonic()
         lane = self._lanes.special(deadline)
         far = destination._lanes.special(deadline)
+        asked = passage_between(self.address, destination.address, spec)
         try:
             # Both shake hands at the same time: each takes tens of milliseconds of what is waited for.
             lane.prepare()
@@ -77,6 +79,7 @@ class MigrationVerbs(DomainVerbs):
         finally:
             self._lanes.release(lane)
             destination._lanes.release(far)
+            asked.add_done_callback(leave)
         elapsed_ms = int((time.monotonic() - started) * 1000)
         destination._forget_mark_of(uuid)
         with contextlib.suppress(HypervisorError):
@@ -274,8 +277,6 @@ def _arguments(spec: MigrationSpec, xml: str, name: str) -> tuple[int, dict[str,
     )
     if spec.live:
         flags |= libvirt.VIR_MIGRATE_LIVE
-    if spec.tls:
-        flags |= libvirt.VIR_MIGRATE_TLS
     if spec.auto_converge:
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
     if spec.copy_storage:
