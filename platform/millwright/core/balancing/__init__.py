@@ -39,11 +39,13 @@ from .capacity import capacity
 from .check import after, barred, unkept, verify, violations
 from .conflicts import Conflict, conflicts, conflicts_of
 from .conflicts import Level as ConflictLevel
+from .consolidate import Consolidation, Kept, Order, Sleeper, SleepSettings, consolidate
 from .drain import drain, rolling_drain
 from .entitlement import Claim, demand_of, entitlements, loads, water_fill
 from .errors import BalancingError, SnapshotError
 from .explain import explain
 from .failure import failure_capacity, losses_of
+from .forecast import Coming, Demand, Forecast, Hour, begins, forecast, from_calendar, ready_from
 from .frame import page_bytes
 from .model import (
     Entry,
@@ -87,18 +89,24 @@ __all__ = [
     "Circle",
     "Claim",
     "Code",
+    "Coming",
     "Conflict",
     "ConflictLevel",
+    "Consolidation",
+    "Demand",
     "Drain",
     "Effect",
     "Entry",
     "Explanation",
     "FailureVerdict",
     "Figures",
+    "Forecast",
     "Gpu",
     "Host",
     "HostAnswer",
     "HostState",
+    "Hour",
+    "Kept",
     "Leg",
     "Level",
     "Limits",
@@ -106,6 +114,7 @@ __all__ = [
     "Movability",
     "Move",
     "Node",
+    "Order",
     "Placed",
     "Plant",
     "Pool",
@@ -120,6 +129,8 @@ __all__ = [
     "Said",
     "Schedule",
     "Settings",
+    "SleepSettings",
+    "Sleeper",
     "SnapshotError",
     "Sort",
     "StoragePool",
@@ -132,15 +143,19 @@ __all__ = [
     "at",
     "balance",
     "barred",
+    "begins",
     "capacity",
     "conflicts",
     "conflicts_of",
+    "consolidate",
     "demand_of",
     "doubtful",
     "drain",
     "entitlements",
     "explain",
     "failure_capacity",
+    "forecast",
+    "from_calendar",
     "least_bytes",
     "least_tries",
     "loads",
@@ -155,6 +170,7 @@ __all__ = [
     "read",
     "read_plant",
     "read_state",
+    "ready_from",
     "recover",
     "related_survive",
     "replan",

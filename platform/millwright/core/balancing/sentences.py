@@ -349,6 +349,41 @@ _POWER = {
     "power.not_empty": _("%(host)s is not empty: %(names)s (in all %(count)s)"),
 }
 
+#: Which hosts sleep, are emptied for it or are woken, and why others are not.
+_SLEEP = {
+    "consolidate.sleep": _(
+        "%(host)s is empty and not needed before %(until)s: it sleeps for %(hours)s hours"
+    ),
+    "consolidate.empty": _(
+        "%(host)s is not needed before %(until)s: %(count)s moves (%(cost_s)s core-seconds) empty it, and it sleeps for %(hours)s hours (%(saved_s)s core-seconds)"
+    ),
+    "consolidate.until": _("%(host)s was to be awake by now"),
+    "consolidate.keep": _("%(count)s hosts are kept awake"),
+    "consolidate.kept": _("no more hosts are awake than are kept awake: %(count)s"),
+    "consolidate.more": _(
+        "at %(at)s %(cpus)s CPUs and %(wanted_bytes)s are expected and %(headroom_ratio)s more are kept free: hosts that are awake have %(free)s CPUs and %(free_bytes)s"
+    ),
+    "consolidate.needed": _(
+        "it is needed at %(at)s: %(cpus)s CPUs and %(wanted_bytes)s are expected and %(headroom_ratio)s more are kept free, and the others have %(free)s CPUs and %(free_bytes)s"
+    ),
+    "consolidate.unknown_hour": _("what %(at)s will want is not known"),
+    "consolidate.danger": _("those awake alone do not survive the loss of %(count)s hosts"),
+    "consolidate.busy": _("hosts are on their way to sleep or from it, or moves run"),
+    "consolidate.settling": _("a host woke less than an hour ago"),
+    "consolidate.no_history": _("less than a week is known of what the plant wants"),
+    "consolidate.hours": _("hosts may sleep from %(begin)s to %(end)s"),
+    "consolidate.lately": _("its power changed less than %(hours)s hours ago"),
+    "consolidate.control": _("%(machine)s is on it, which does not move by itself"),
+    "consolidate.rule": _("rule %(name)s needs it awake"),
+    "consolidate.spare": _("the others alone would not survive the loss of %(count)s hosts"),
+    "consolidate.stays": _("it cannot be emptied: %(why)s"),
+    "consolidate.no_gain": _(
+        "to empty it costs %(cost_s)s core-seconds, and %(hours)s hours of sleep save %(saved_s)s"
+    ),
+    "consolidate.crowded": _("%(name)s would have more than %(limit_ratio)s of its CPUs wanted"),
+    "consolidate.wanted": _("%(name)s needs it"),
+}
+
 #: A sentence of nobody's table: an error of a host, a person's words.
 _OTHERS = {"text": "%(text)s"}
 
@@ -361,5 +396,6 @@ SENTENCES: dict[str, str] = (
     | _WHY_HERE
     | _NOTES
     | _POWER
+    | _SLEEP
     | _OTHERS
 )

@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 from millwright.core.balancing import (
     BalanceState,
+    Coming,
+    Demand,
     HostState,
     Mode,
     Move,
@@ -36,6 +38,7 @@ from millwright.core.balancing import (
     explain,
     failure_capacity,
     order,
+    parts_of,
     read_plant,
     recover,
     replan,
@@ -43,6 +46,12 @@ from millwright.core.balancing import (
     verify,
     violations,
 )
+
+# Run by itself it is no part of a package.
+if __package__:
+    from .play_sleep import Night
+else:
+    from play_sleep import Night
 
 FOLDER = Path(__file__).parent / "scenarios"
 ROUND = timedelta(minutes=5)
@@ -63,6 +72,7 @@ def _plain(value: Any) -> Any:
 def read(path: Path) -> Plant:
     """A plant from YAML; `defaults` holds what every host and machine has that says nothing else."""
     data = _plain(yaml.safe_load(path.read_text(encoding="utf-8")))
+    data.pop("sleep", None)
     defaults = data.pop("defaults", {})
     data["hosts"] = [defaults.get("host", {}) | row for row in data["hosts"]]
     data["vms"] = [defaults.get("vm", {}) | row for row in data.get("vms", [])]
@@ -72,8 +82,9 @@ def read(path: Path) -> Plant:
 class Player:
     """One scenario while it is played: the plant, the clock, the last plan, the log."""
 
-    def __init__(self, plant: Plant) -> None:
+    def __init__(self, plant: Plant, night: Night | None = None) -> None:
         self.plant = plant
+        self.night = night or Night({})
         self.now = datetime(2026, 5, 4, 6)  # a Monday
         self.state = BalanceState()
         self.plan: tuple[Move, ...] = ()
@@ -270,6 +281,48 @@ class Player:
         self.schedule = replan(self.plant, self.schedule, [name])
         self.legs(self.schedule)
 
+    # -- hosts that sleep ------------------------------------------------------
+
+    def do_consolidate(self, count: str = "1", minutes: str = "5") -> None:
+        """So many rounds; those in which nothing new is said are not told."""
+        night, said = self.night, ""
+        for _ in range(int(count)):
+            self.plant = night.woken(self.plant, self.now)
+            made = night.decide(self.plant, self.now)
+            for one in made.wake:
+                self.say(f"  wake {one.host}: {one.why}")
+                night.wake(one.host, self.now)
+            if made.empty is not None:
+                self.say(f"  empty {made.empty.host}: {made.empty.why}")
+                self.moves(made.empty.moves)
+                self.carry_out(made.empty.moves)
+            if made.sleep is not None:
+                self.say(f"  sleep {made.sleep.host}: {made.sleep.why}")
+                self.plant = night.sleep(self.plant, made.sleep.host, self.now, made.sleep.until)
+                if self.plant.settings.spare_hosts:
+                    ok = failure_capacity(self.plant, self.plant.settings.spare_hosts).ok
+                    self.say(f"  any {self.plant.settings.spare_hosts} may die: {ok}")
+            told = "; ".join(f"{row.host} {parts_of(row.why)[0]['code']}" for row in made.kept)
+            if told and told != said and not (made.sleep or made.empty):
+                for row in made.kept:
+                    self.say(f"  awake {row.host or 'all'}: {row.why}")
+                said = told
+            off = [host for host in self.plant.hosts if host.state is HostState.ASLEEP]
+            night.asleep_s += len(off) * float(minutes) * 60
+            self.now += timedelta(minutes=float(minutes))
+        names = " ".join(h.name for h in self.plant.hosts if h.state is HostState.ASLEEP)
+        self.say(f"  asleep: {names or '-'}; {night.asleep_s / 3600:.1f} host-hours so far")
+
+    def do_want(self, host: str, *who: str) -> None:
+        """Somebody needs the host."""
+        self.night.wanted[host] = " ".join(who)
+
+    def do_coming(self, cpus: str, size: str, since: str, until: str = "") -> None:
+        """What is known beforehand: CPUs and memory from a moment on."""
+        end = datetime.fromisoformat(until) if until else None
+        wanted = Demand(float(cpus), float(_plain(size)))
+        self.night.coming.append(Coming(datetime.fromisoformat(since), wanted, end))
+
     # -- what is common ------------------------------------------------------
 
     def moves(self, moves: Iterable[Move]) -> None:
@@ -319,7 +372,8 @@ def commands(folder: Path) -> Iterator[str]:
 
 def play(folder: Path) -> str:
     """The log of a scenario."""
-    player = Player(read(folder / "plant.yaml"))
+    told = _plain(yaml.safe_load((folder / "plant.yaml").read_text(encoding="utf-8")))
+    player = Player(read(folder / "plant.yaml"), Night(told.get("sleep", {})))
     for line in commands(folder):
         player.run(line)
     return "\n".join(player.log) + "\n"
