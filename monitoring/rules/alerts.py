@@ -137,7 +137,7 @@ ALERTS: tuple[Alert, ...] = (
         "HostDoesNotWake",
         "ticket",
         "host",
-        "max by (host) (millwright_host_not_waking_seconds) > 0",
+        "max by (host) (millwright_host_not_waking_seconds) > 300",
         "host {{ $labels.host }} was to wake and has not for {{ $value | humanizeDuration }}",
     ),
     Alert(

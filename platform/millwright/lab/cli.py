@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
 from millwright.settings import get_settings
 
+from .agent import answer
 from .errors import LabError
 from .lab import Lab
 from .plan import MAX_HOSTS
@@ -131,6 +133,18 @@ def cut(host: str, only: str | None) -> None:
     millwright lab cut h1 --only cell
     """
     click.echo(the_lab().cut(host, only))
+
+
+@lab.command()
+def agent() -> None:
+    """Speak as the fence agent of the lab's hosts: action=on|off|status and plug=HOST on standard input.
+
+    \b
+    printf 'action=status\\nplug=h1\\n' | millwright lab agent
+    """
+    code, text = answer(the_lab(), sys.stdin)
+    click.echo(text)
+    raise SystemExit(code)
 
 
 @lab.command()

@@ -114,7 +114,7 @@ class Service:
             site, on_event=lambda event: self.watcher and self.watcher.hint(event)
         )
         store = DjangoStore(site, key, self.settings.bundle_dir)
-        fencer = AgentFencer()
+        fencer = AgentFencer(self.settings.fence_agent_path)
         ports = FencedPorts(
             store=store,
             hypervisors=hosts,

@@ -151,6 +151,10 @@ class Settings(BaseSettings):
             "seconds between two copies of what each controller retains, with which it is rebuilt when its disk is lost with its host; 5 to 3600, 0: none are taken"
         ),
     )
+    fence_agent_path: str = Field(
+        "/usr/sbin:/usr/bin:/sbin",
+        description=gettext_noop("folders in which fence agents are looked for, with colons"),
+    )
     ldap_url: str = Field(
         "",
         description=gettext_noop(
