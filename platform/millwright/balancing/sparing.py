@@ -40,7 +40,7 @@ from millwright.core.balancing import (
     related_survive,
     waits_with,
 )
-from millwright.core.lifecycle import HostHealth, Recovery, ServiceClass
+from millwright.core.lifecycle import Recovery, ServiceClass
 from millwright.core.pinning import count_free_cores
 from millwright.core.placement import HostSnapshot, HostVerdict, Placement, Snapshot
 from millwright.environments.models import Machine, StartedCpu
@@ -344,7 +344,13 @@ class _Pool:
         return Room(
             free,
             self._takes(lost),
-            np.array([host.health != HostHealth.DOWN for host in self._hosts], np.bool_),
+            np.array(
+                [
+                    not state_of(host.health, host.administration, host.power).off
+                    for host in self._hosts
+                ],
+                np.bool_,
+            ),
             # Those of rules are among these too: counted twice, which errs to the safe side.
             _sort([guests for guests in lost if guests.wants[1]], size),
             _sort([guests for guests in lost if not guests.wants[1]], size),
@@ -363,7 +369,7 @@ class _Pool:
         kvm = any(cpu.accel == "kvm" for cpu in cpus)
         return np.array(
             [
-                state_of(host.health, host.administration) is HostState.UP
+                state_of(host.health, host.administration, host.power) is HostState.UP
                 and cells <= host.cells
                 and (host.cpu_features is None or features <= host.cpu_features)
                 and (not host.cpu_model or models <= {host.cpu_model})
