@@ -43,9 +43,12 @@ class RecommendationQuerySet(models.QuerySet):
         return self.filter(Q(plan=None) | ~Exists(first))
 
     def live(self) -> Self:
-        """What waits for a person comes first, then what is under way; of each the newest first."""
+        """What waits for a person comes first, then what is under way; of each the newest first.
+
+        Moves of one round stand as it decided them: what one says of its hosts holds with those before it made.
+        """
         # "open" comes after "moving" and "moved" in the alphabet.
-        return self.filter(self._going()).order_by("-state", "-created_at", "-pk")
+        return self.filter(self._going()).order_by("-state", "-created_at", "pk")
 
     def ended(self) -> Self:
         return self.filter(~Q(state__in=self.LIVE), Q(plan=None) | ~Q(plan__state="active"))

@@ -151,3 +151,24 @@ def test_the_list_of_earlier_moves_is_for_those_who_keep_the_pool(plant: Plant) 
     assert signed_in(plant.engineer).get(url).status_code == 403
     assert Client().get(url).status_code == 302
     assert "What rounds decided stands here" in signed_in(plant.operator).get(url).content.decode()
+
+
+def test_moves_of_one_round_stand_as_it_decided_them_with_what_they_are_for(plant: Plant) -> None:
+    """What the second says of its host holds once the first is made; memory is told where it is the reason."""
+    machines = [_machine(plant, name) for name in ("one", "two")]
+    rows = [_moves(plant, machine, 1, why="overcommit")[0] for machine in machines]
+    ratios = [f"{of}{end}" for of in ("source_", "target_") for end in ("before", "after")]
+    effect = {"net": 1.0} | {f"{what}{ratio}": 0.5 for what in ("", "memory_") for ratio in ratios}
+    Recommendation.objects.update(created_at=rows[0].created_at, effect=effect)
+    page = signed_in(plant.operator).get(URL).content.decode()
+    assert page.index(f'id="move-{rows[0].pk}"') < page.index(f'id="move-{rows[1].pk}"')
+    assert '<div class="text-secondary small">Memory</div>' in page
+    Recommendation.objects.update(why="even")
+    page = signed_in(plant.operator).get(URL).content.decode()
+    assert '<div class="text-secondary small">Memory</div>' not in page
+
+
+@pytest.mark.parametrize("url", ["/balancing/", "/rules/", "/pools/", "/capacity/", "/pool/"])
+def test_the_menu_says_where_one_is(plant: Plant, url: str) -> None:
+    page = signed_in(plant.operator).get(url).content.decode()
+    assert '<a class="nav-link" href="/pool/" aria-current="page">' in page

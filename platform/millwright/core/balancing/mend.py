@@ -41,10 +41,23 @@ def mend(making: Making, mode: Mode, room: int) -> None:
     def left() -> int:
         return room - (len(making.moves) - begun)
 
+    held = False
     for unit, why, text in must_leave(making.state, making.modes):
         if left() > 0:
             _send(making, unit, why, text, mode, left())
-    _relieve(making, mode, left)
+        elif _may_go(making, unit, mode):
+            held = True
+    held |= _relieve(making, mode, left)
+    most = making.frame.plant.settings.max_moves
+    if held and not any(refusal.vm == "" for refusal in making.refused):
+        # What is left is not without a way: it has to wait.
+        making.refused.append(Refusal("", (Code.LIMIT,), say("limit.round", count=most)))
+
+
+def _may_go(making: Making, unit: int, mode: Mode) -> bool:
+    """Whether the unit is this mode's to move, and may leave its host by itself."""
+    mine = making.modes[unit] is mode and unit not in making.touched
+    return mine and may_leave(making.frame, unit) is None
 
 
 def untouchable(making: Making) -> None:
@@ -224,16 +237,16 @@ def lacks(frame: Frame, state: State) -> list[tuple[int, int]]:
     return sorted(zip(hosts.tolist(), rows.tolist(), strict=True))
 
 
-def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
+def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> bool:
+    """Send machines away from hosts that have promised too much; whether more would go than may."""
     frame, state = making.frame, making.state
+    held = False
     for host, row in lacks(frame, state):
         while state.free[row, host] < 0 and left() > 0:
             guests = [
                 unit
                 for unit in np.flatnonzero((state.at == host) & (frame.need[row] > 0)).tolist()
-                if making.modes[unit] is mode
-                and unit not in making.touched
-                and may_leave(frame, unit) is None
+                if _may_go(making, unit, mode)
                 and unit not in frame.tied
                 and len(frame.units[unit]) <= left()
             ]
@@ -249,7 +262,7 @@ def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
                 )
             )
             for unit in guests:
-                target = best_target(state, unit, frame.plant.settings.horizon_s)
+                target = best_target(state, unit, frame.plant.settings.horizon_s, making.rejected)
                 if target >= 0:
                     value = effect(
                         state,
@@ -263,3 +276,7 @@ def _relieve(making: Making, mode: Mode, left: Callable[[], int]) -> None:
                     break
             else:
                 break
+        guests = np.flatnonzero((state.at == host) & (frame.need[row] > 0)).tolist()
+        if state.free[row, host] < 0 and left() <= 0:
+            held |= any(_may_go(making, unit, mode) for unit in guests)
+    return held

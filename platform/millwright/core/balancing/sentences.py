@@ -169,6 +169,9 @@ _REFUSALS = {
     "limit": _(
         "%(machine)s: %(reason)s; the %(count)s machines that move together are more than this round may still move"
     ),
+    "limit.round": _(
+        "a round decides %(count)s moves at most, and they are used up: the next one goes on"
+    ),
     "source_down": _("%(host)s is down: its machines are recovered, not moved"),
     "source_down.nowhere": _("%(machine)s runs nowhere to move from"),
     "source_suspect": _("%(host)s does not answer at the moment: nothing moves from there"),

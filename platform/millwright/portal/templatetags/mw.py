@@ -120,12 +120,25 @@ STATE_WORDS = {
 _STEP_MARKS = {"succeeded": "✔", "running": "●", "failed": "✖", "undone": "↺", "skipped": "–"}
 
 
+#: pages that lie below an entry of the menu though their addresses do not
+_BELOW = {
+    "portal:pool": (
+        "portal:balancing",
+        "portal:rolling_drains",
+        "portal:resource_pools",
+        "portal:rules",
+        "portal:capacity",
+    )
+}
+
+
 @register.simple_tag(takes_context=True)
 def menu_item(context: dict[str, Any], view: str, text: str) -> SafeString:
     """One entry of the main menu, marked when the page is below it."""
     url = reverse(view)
     path = context["request"].path if "request" in context else ""
-    here = path == url or (url != reverse("portal:home") and path.startswith(url))
+    below = (url, *(reverse(each) for each in _BELOW.get(view, ())))
+    here = path == url or (url != reverse("portal:home") and path.startswith(below))
     return format_html(
         '<li class="nav-item{}"><a class="nav-link" href="{}"{}>{}</a></li>',
         " active" if here else "",

@@ -14,6 +14,7 @@ from millwright.core.balancing import (
     balance,
     violations,
 )
+from millwright.core.lifecycle import Movability
 
 from tests.unit.core.balancing.test_circles import crossed
 
@@ -66,6 +67,35 @@ def test_a_circle_with_such_a_move_is_not_made() -> None:
     assert moves == {("busy", "h2"), ("idle", "h1")}
     for move in moves:
         assert not balance(start, rejected=[move]).moves
+
+
+def test_a_host_that_has_promised_too_much_is_relieved_by_another_way() -> None:
+    """Three machines of 4 GiB on a host of 9; each no closes one way, and none is asked twice."""
+    vms = tuple(Vm(f"v{n}", 1, 4 * GIB, "h1") for n in range(3))
+    hosts = tuple(Host(f"h{n}", 8, 9 * GIB) for n in (1, 2, 3))
+    start = Plant(hosts, vms, settings=Settings(mode=Mode.RECOMMEND, sustain_rounds=1, max_moves=1))
+    seen: set[tuple[str, str]] = set()
+    for _ in range(6):
+        (move,) = balance(start, rejected=seen).moves
+        assert (move.vm, move.target) not in seen
+        seen.add((move.vm, move.target))
+    assert not balance(start, rejected=seen).moves
+
+
+def test_what_waits_for_the_next_round_is_not_said_to_be_without_a_way() -> None:
+    """Two hosts have promised too much, and a round may make one move."""
+    vms = tuple(Vm(f"v{n}{host}", 1, 4 * GIB, host) for n in range(3) for host in ("h1", "h2"))
+    hosts = tuple(Host(f"h{n}", 8, 9 * GIB) for n in (1, 2, 3, 4))
+    settings = Settings(mode=Mode.AUTOMATIC, sustain_rounds=1, max_moves=1)
+    made = balance(Plant(hosts, vms, settings=settings))
+    assert len(made.moves) == 1
+    assert [(entry.vm, entry.codes) for entry in made.refused] == [("", (Code.LIMIT,))]
+    assert "the next one goes on" in made.refused[0].text
+    both = balance(Plant(hosts, vms, settings=replace(settings, max_moves=2)))
+    assert (len(both.moves), both.refused) == (2, ())
+    # What may not leave is not said to wait for a round.
+    fixed = tuple(replace(vm, movability=Movability.NEVER) if vm.host == "h2" else vm for vm in vms)
+    assert balance(Plant(hosts, fixed, settings=settings)).refused == ()
 
 
 def test_names_that_are_not_there_any_more_bar_nothing() -> None:
