@@ -76,6 +76,10 @@ def test_the_pool_shows_who_sleeps_and_finds_them(plant: Plant, sleepy: Host) ->
     text = signed_in(plant.operator).get("/pool/?state=asleep").content.decode()
     assert sleepy.name in text and plant.hosts[0].name not in text
     assert 'data-state="asleep"' in text
+    home = signed_in(plant.operator).get("/").content.decode()
+    assert "1 sleeps" in home and "of 2 hosts are up" in home
+    found = signed_in(plant.operator).get(f"/search/?q={sleepy.name}").content.decode()
+    assert 'data-state="asleep"' in found
 
 
 def test_one_that_does_not_wake_says_so_on_its_page(plant: Plant, sleepy: Host) -> None:

@@ -63,7 +63,8 @@ def home(request: HttpRequest) -> HttpResponse:
     if may(user, "pool"):
         pool = Host.objects.aggregate(
             all=Count("pk"),
-            up=Count("pk", filter=Q(health="up")),
+            up=Count("pk", filter=Q(health="up", power="awake")),
+            asleep=Count("pk", filter=~Q(power="awake")),
             closed=Count("pk", filter=~Q(administration="schedulable")),
         )
     context = {

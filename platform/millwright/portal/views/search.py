@@ -110,7 +110,7 @@ def find_everywhere(user: Any, text: str) -> list[Hit]:
                 row.name,
                 row.address or "",
                 reverse("portal:host", args=[row.name]),
-                row.health,
+                row.health if row.power == "awake" else row.power,
             )
             for row in Host.objects.filter(name)[:MOST]
         ]
