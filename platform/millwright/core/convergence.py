@@ -56,7 +56,16 @@ SCHEDULES: Mapping[ServiceClass, Schedule] = MappingProxyType(
             (Stage(0, 100), Stage(30, 300), Stage(90, 600), Stage(180, 1500)), abort_s=420.0
         ),
         ServiceClass.SHARED: Schedule(
-            (Stage(0, 300), Stage(60, 800), Stage(150, 2000), Stage(300, 5000)),
+            (
+                # Another round costs little, as long as rounds get shorter: a short pause is tried first, and not
+                # for long.
+                Stage(0, 50),
+                Stage(2, 100),
+                Stage(6, 300),
+                Stage(60, 800),
+                Stage(150, 2000),
+                Stage(300, 5000),
+            ),
             abort_s=900.0,
             auto_converge=True,
         ),

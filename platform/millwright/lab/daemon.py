@@ -99,13 +99,6 @@ def _inner(home: Path, host: HostPlan) -> str:
     for hidden in ("/run/dbus", "/run/systemd"):
         # With them libvirt would hand its guests to the machine's own service manager.
         lines.append(f"if [ -d {hidden} ]; then mount -t tmpfs -o size=64k tmpfs {hidden}; fi")
-    # Not the next process's child: that one ends with libvirtd and its guests.
-    pairs = home / "pki/qemu"
-    lines.append(
-        f"( '{sys.executable}' -I -m millwright.relay --address {host.address} --orchestrator {CLIENT}"
-        f" --authority '{pairs}/ca-cert.pem' --certificate '{pairs}/server-cert.pem'"
-        f" --key '{pairs}/server-key.pem' >>/var/log/libvirt/relay.log 2>&1 & )"
-    )
     lines.append(
         f"exec '{sys.executable}' -I '{reaper.__file__}' libvirtd --listen --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/mw-libvirtd.pid"
     )

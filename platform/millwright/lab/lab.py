@@ -15,7 +15,7 @@ from typing import Any
 
 from millwright.pki import Authority, write_client, write_host
 
-from . import daemon, groups, network, system
+from . import daemon, groups, network, relay, system
 from .errors import LabError
 from .instance import LOCKS
 from .plan import MAX_HOSTS, HostPlan, LabPlan, plan_lab
@@ -132,6 +132,7 @@ class Lab:
         write_host(self.authority, folder / "pki", host.name, [host.address])
         daemon.write_files(self.root, plan, host)
         daemon.start(self.root, host)
+        relay.ensure(self.root, host)
         daemon.ensure_pool(self.root, host)
         return "thawed" if frozen else "was up" if was else "started"
 
@@ -292,6 +293,8 @@ class Lab:
         if daemon.daemon_pid(self.root, host) is None:
             daemon.start(self.root, host)
             done.append("libvirtd started")
+        if relay.ensure(self.root, host):
+            done.append("relay started")
         return f"{host.name}: back" + (f", {', '.join(done)}" if done else "")
 
     # --- status ----------------------------------------------------------------------------------------

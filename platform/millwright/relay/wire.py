@@ -1,6 +1,6 @@
 """One encrypted connection: handshake, lines, and a stream in large records.
 
-QEMU makes a TLS record and a system call of each page and of each page's header. Here up to half a MiB is taken from
+QEMU makes a TLS record and a system call of each page and of each page's header. Here up to a quarter of a MiB is taken from
 it at once, encrypted in records of 16 KiB, and written with one call; the other end puts as much together again.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from .protocol import LINE_BYTES, RelayError
 
-PIECE_BYTES, RECORD_BYTES = 512 * 1024, 16 * 1024
+PIECE_BYTES, RECORD_BYTES = 256 * 1024, 16 * 1024
 #: What may wait in this connection beyond what is on its way: it lengthens the pause of a machine on a slow link.
 UNSENT_BYTES = 256 * 1024
 #: The same of the connection to a QEMU: it takes what waits there for sent, and stops the machine too early.

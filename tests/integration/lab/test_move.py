@@ -14,6 +14,7 @@ import pytest
 from millwright.environments.models import Machine, Move, Operation
 from millwright.environments.moving import answer_operation, move_machine
 from millwright.inventory.models import CpuClaim, Drift, Host
+from millwright.lab import relay
 
 from tests.integration.lab.test_killed_orchestrator import (
     SPEC,
@@ -175,6 +176,39 @@ def test_killed_in_the_middle_of_a_move_one_copy_or_a_question(
         assert machine.host == source
     assert operation.state in ("succeeded", "failed"), operation.question
     _one_of_everything(site, machine)
+    site.remove()
+
+
+@pytest.mark.full
+def test_a_relay_that_dies_in_the_middle_is_a_cut_cable_and_the_next_move_goes_without(
+    site: Site, start: Callable[..., OrchestratorProcess]
+) -> None:
+    first = start()
+    site.until(lambda: first.active, "active")
+    site.hosts_up("hosts are up")
+    machine = site.build("killed-move")
+    source, destination = machine.host, _other(site, machine)
+    plan = site.lab.lab.host(source.name)
+    killed = relay.pid(plan)
+    assert killed is not None
+    operation = move_machine(
+        site.plant.operator, machine, destination, "", bandwidth_bytes_s=SLOW_BYTES_S
+    )
+    site.until(
+        lambda: "MiB/s" in Operation.objects.get(pk=operation.pk).progress, "in the middle", 200.0
+    )
+    os.kill(killed, signal.SIGKILL)
+    site.until(lambda: _ended(operation), f"ended; {first.log()}", 400.0)
+    machine.refresh_from_db()
+    _one_of_everything(site, machine)
+    # Tried again by itself, or left where it was: it runs on, and nobody has a relay at the source.
+    assert relay.pid(plan) is None
+    there = _other(site, machine)
+    again = move_machine(site.plant.operator, machine, there, "")
+    site.until(lambda: _ended(again), f"moved; {first.log()}", 300.0)
+    assert again.state == "succeeded", (again.error, list(again.steps.values()))
+    _one_of_everything(site, machine)
+    assert machine.host == there
     site.remove()
 
 

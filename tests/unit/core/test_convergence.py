@@ -19,6 +19,13 @@ def test_a_controllers_pause_stays_below_a_second() -> None:
     assert SCHEDULES[ServiceClass.REALTIME].stages[-1].max_downtime_ms <= 1000
 
 
+def test_a_short_pause_is_tried_first_and_not_for_long_where_there_is_no_deadline() -> None:
+    # Another round costs little; who writes faster than that is not waited for.
+    shared = SCHEDULES[ServiceClass.SHARED]
+    assert shared.at(0).max_downtime_ms <= SCHEDULES[ServiceClass.GUARANTEED].at(0).max_downtime_ms
+    assert shared.at(10).max_downtime_ms >= 300
+
+
 def test_stages_follow_each_other_by_time() -> None:
     schedule = Schedule((Stage(0, 50), Stage(30, 100, 10**6)), abort_s=60)
     assert [schedule.at(now).max_downtime_ms for now in (0, 29.9, 30, 59)] == [50, 50, 100, 100]
