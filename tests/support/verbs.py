@@ -278,6 +278,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"mode": "shadow"},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
+    "recommendation-consolidation": (
+        "recommendations/consolidation/",
+        {"mode": "shadow"},
+        _row(NO, NO, DONE, DONE, NO, NO),
+    ),
     "machine-entitlement": (
         "machines/{machine}/entitlement/",
         {"shares": 400},

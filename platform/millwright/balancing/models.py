@@ -197,6 +197,40 @@ class Balancer(models.Model):
         return f"{self.mode}, level {self.level}"
 
 
+class DemandHour(models.Model):
+    """What all machines together wanted in one hour at most: CPUs as means of ten minutes, memory promised."""
+
+    at = models.DateTimeField(unique=True)
+    cpus = models.FloatField()
+    memory_bytes = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("at",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {self.cpus:.1f}"
+
+
+class Consolidating(models.Model):
+    """The one row of what rounds are told of hosts that sleep while they are not needed, and what the last decided."""
+
+    mode = models.CharField(max_length=10, default="off", choices=MODES)
+    #: kept free on top of what is expected
+    headroom_percent = models.PositiveSmallIntegerField(default=20)
+    #: hosts that stay awake, and hours for which it is worth to sleep
+    keep_awake = models.PositiveSmallIntegerField(default=2)
+    least_hours = models.PositiveSmallIntegerField(default=3)
+    #: "HH:MM" between which hosts may sleep; both empty: always
+    begin = models.CharField(max_length=5, blank=True, default="")
+    end = models.CharField(max_length=5, blank=True, default="")
+    #: of the last round: [{"host", "what": wake, sleep, empty or kept, "text", "parts", "until"}]
+    answer = models.JSONField(default=list)
+    last_round = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.mode
+
+
 class BalanceRound(models.Model):
     """What a round did and why it did nothing more. The newest is kept in full, of older ones the numbers."""
 

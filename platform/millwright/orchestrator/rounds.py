@@ -13,6 +13,7 @@ from millwright.accounts.models import Project
 from millwright.audit.actions import record
 from millwright.balancing import entitling, reporting
 from millwright.balancing.circling import plan_round
+from millwright.balancing.consolidating import consolidation_round
 from millwright.balancing.draining import drain_round
 from millwright.balancing.measuring import measure_round
 from millwright.balancing.recommending import balance_round
@@ -150,6 +151,7 @@ def all_rounds(hosts: Hosts) -> None:
         lambda: plan_round(now),
         lambda: balance_round(now),
         lambda: measure_round(now),
+        lambda: consolidation_round(now),
         lambda: forget_round(now),
         lambda: shares(hosts, now),
         lambda: traits_round(hosts, now),

@@ -140,6 +140,7 @@ ACTIONS = {
     "device.unencrypted": _("allowed device without encryption"),
     "environment.start": _("started environment"),
     "balancer.mode": _("set what balancing does"),
+    "balancer.consolidation": _("set when hosts sleep that are not needed"),
     "balancer.calendar": _("set the calendar of balancing"),
     "pool.create": _("resource pool made"),
     "pool.change": _("resource pool changed"),

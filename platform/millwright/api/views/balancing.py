@@ -15,8 +15,14 @@ from rest_framework.response import Response
 from millwright.api.bases import PoolPermission, Readable
 from millwright.api.pagination import Pages
 from millwright.api.saying import KeptReason, KeptText, PartOutput, SaidField
-from millwright.balancing import history, hours, recommending, reporting
-from millwright.balancing.models import Balancer, BalanceRound, MovePlan, Recommendation
+from millwright.balancing import consolidating, history, hours, recommending, reporting
+from millwright.balancing.models import (
+    Balancer,
+    BalanceRound,
+    Consolidating,
+    MovePlan,
+    Recommendation,
+)
 
 from .environments import ReasonInput, _reason
 from .plant import HeatOutput
@@ -161,6 +167,53 @@ class BalancerSerializer(serializers.ModelSerializer):
 
     def get_next_round(self, row: Balancer) -> dt.datetime | None:
         return recommending.next_round()
+
+
+def _sleeping(name: str) -> serializers.IntegerField:
+    low, high = consolidating.BOUNDS[name]
+    return serializers.IntegerField(required=False, min_value=low, max_value=high)
+
+
+class ConsolidationInput(ReasonInput):
+    """`headroom_percent`: kept free on top of what is expected; `keep_awake`: hosts that stay awake; `least_hours`: for
+    which it is worth to sleep; `begin`, `end`: "06:00" between which hosts may sleep, both empty: always. What is left
+    out stays."""
+
+    mode = serializers.ChoiceField(Balancer.MODES, required=False)
+    headroom_percent = _sleeping("headroom_percent")
+    keep_awake = _sleeping("keep_awake")
+    least_hours = _sleeping("least_hours")
+    begin = serializers.CharField(required=False, allow_blank=True, max_length=5)
+    end = serializers.CharField(required=False, allow_blank=True, max_length=5)
+
+
+class SleepAnswerOutput(KeptText):
+    """`what`: wake, sleep, empty (it could sleep once it is drained) or kept (awake, and why); `host` empty: all."""
+
+    host = serializers.CharField(allow_blank=True)
+    what = serializers.CharField()
+    until = serializers.DateTimeField(allow_null=True)
+    parts = PartOutput(many=True, default=list)
+
+
+class ConsolidationSerializer(serializers.ModelSerializer):
+    """`answer`: what the last round decided."""
+
+    answer = SleepAnswerOutput(many=True)
+
+    class Meta:
+        model = Consolidating
+        fields = (
+            "mode",
+            "headroom_percent",
+            "keep_awake",
+            "least_hours",
+            "begin",
+            "end",
+            "last_round",
+            "answer",
+        )
+        read_only_fields = fields
 
 
 class RefusedOutput(KeptText):
@@ -371,6 +424,16 @@ class RecommendationViewSet(Readable):
             data.is_valid(raise_exception=True)
             hours.set_calendar(request.user, data.validated_data["lines"], _reason(request))
         return Response(CalendarOutput({"lines": hours.kept()}).data)
+
+    @extend_schema(request=ConsolidationInput, responses={200: ConsolidationSerializer})
+    @action(detail=False, methods=["get", "post"], pagination_class=None, filter_backends=())
+    def consolidation(self, request: HttpRequest) -> Response:
+        """GET: when hosts sleep that are not needed, and what the last round decided. POST: set it."""
+        if request.method == "POST":
+            data = ConsolidationInput(data=request.data)
+            data.is_valid(raise_exception=True)
+            consolidating.set_consolidation(request.user, **data.validated_data)
+        return Response(ConsolidationSerializer(consolidating.told()).data)
 
     @extend_schema(request=ModeInput, responses={200: BalancerSerializer})
     @action(detail=False, methods=["get", "post"])

@@ -203,3 +203,31 @@ def shadow(form: str) -> None:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value * 100:.0f} %"
+
+
+@recommendation.command()
+@click.argument(
+    "word", required=False, type=click.Choice(["off", "shadow", "recommend", "automatic"])
+)
+@click.option("--headroom", type=click.IntRange(0, 200), help="Percent above what is expected.")
+@click.option("--keep-awake", type=click.IntRange(1, 1000), help="Hosts that stay awake.")
+@click.option("--least-hours", type=click.IntRange(1, 48), help="Hours of sleep, at least.")
+@click.option("--from", "begin", help="From when on hosts may sleep, as 20:00; empty: always.")
+@click.option("--to", "end", help="Until when.")
+@click.option("--reason", default="", help="Kept in the audit trail.")
+@format_option
+def consolidation(word: str | None, form: str, reason: str, **given: int | str | None) -> None:
+    """Show when hosts sleep that are not needed and what was decided, or set it."""
+    names = {"headroom": "headroom_percent"}
+    body = {names.get(name, name): value for name, value in given.items() if value is not None}
+    if word is not None:
+        body["mode"] = word
+    api, path = Api.from_settings(), "recommendations/consolidation/"
+    row = api.post(path, body | {"reason": reason}) if body else api.get(path)
+    answer = row["answer"]
+    if form != "json":
+        row = {key: value for key, value in row.items() if key != "answer"}
+    show_one(row, form)
+    if form != "json":
+        for each in answer:
+            click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")

@@ -34,7 +34,7 @@ from .answers import (
 )
 from .apply import Allotment, allotments
 from .bounds import BOUNDS, MOST_DEPTH, within
-from .calendar import at, next_window
+from .calendar import at, minutes, next_window
 from .capacity import capacity
 from .check import after, barred, unkept, verify, violations
 from .conflicts import Conflict, conflicts, conflicts_of
@@ -162,6 +162,7 @@ __all__ = [
     "losses_of",
     "memory_entitlements",
     "memory_loads",
+    "minutes",
     "mode_of",
     "next_window",
     "order",

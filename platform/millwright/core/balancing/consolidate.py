@@ -194,9 +194,8 @@ class _Round:
         last = (self.now + self._lead(next_one) - self.expected.begins) // HOUR
         for index in range(last + 1):
             demand = self.expected.of(index)
-            if demand is None:
-                return say("consolidate.unknown_hour", at=_at(self.expected.hour(index)))
-            if not self._enough(awake, demand):
+            # By itself nobody sleeps over an hour that is not known; whom a person put to sleep, sleeps.
+            if demand is not None and not self._enough(awake, demand):
                 return self._more(demand, index, awake, "consolidate.more")
         return None
 

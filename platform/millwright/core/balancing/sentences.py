@@ -369,7 +369,7 @@ _SLEEP = {
     "consolidate.needed": _(
         "it is needed at %(at)s: %(cpus)s CPUs and %(wanted_bytes)s are expected and %(headroom_ratio)s more are kept free, and the others have %(free)s CPUs and %(free_bytes)s"
     ),
-    "consolidate.unknown_hour": _("what %(at)s will want is not known"),
+    "consolidate.ready": _("enough is known from %(at)s on"),
     "consolidate.danger": _("those awake alone do not survive the loss of %(count)s hosts"),
     "consolidate.busy": _("hosts are on their way to sleep or from it, or moves run"),
     "consolidate.settling": _("a host woke less than an hour ago"),

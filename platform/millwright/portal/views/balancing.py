@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from millwright.accounts.permissions import may
-from millwright.balancing import history, recommending, reporting
+from millwright.balancing import consolidating, history, recommending, reporting
 from millwright.balancing.filling import MOST_SPARE, HeatChange
 from millwright.balancing.models import Balancer, BalanceRound, Recommendation, ResourcePool
 from millwright.core.balancing import LEVELS
@@ -26,14 +26,14 @@ from .base import WORDS, Bounded, attempt
 A_PAGE, EARLIER = 20, 10
 
 
-def _numbers(given: Any) -> dict[str, int]:
+def _numbers(given: Any, names: Iterable[str] = recommending.BOUNDS) -> dict[str, int]:
     """What the form says in numbers; what is left out stays.
 
     Raises:
         ValidationError: one is no whole number.
     """
     found = {}
-    for name in recommending.BOUNDS:
+    for name in names:
         if not (text := given.get(name, "").strip()):
             continue
         if not text.isdecimal() or len(text) > 6:
@@ -66,6 +66,16 @@ def _change(request: HttpRequest) -> bool:
         done = attempt(
             request,
             lambda: recommending.set_mode(user, wanted, reason=reason, **_numbers(request.POST)),
+            _("Set."),
+            WORDS,
+        )
+    elif verb == "consolidation":
+        given = {name: request.POST.get(name, "") for name in ("mode", "begin", "end")}
+        done = attempt(
+            request,
+            lambda: consolidating.set_consolidation(
+                user, reason=reason, **given, **_numbers(request.POST, consolidating.BOUNDS)
+            ),
             _("Set."),
             WORDS,
         )
@@ -134,6 +144,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "round": told,
         "reasons": reporting.reasons(told),
         "shadow": reporting.shadow_sums(timezone.now()),
+        "sleeping": consolidating.told(),
+        "sleep_bounds": consolidating.BOUNDS,
     }
     status = 200 if refused is None else 422
     return render(request, "portal/balancing.html", context, status=status)

@@ -1,0 +1,265 @@
+"""Hosts that sleep while they are not needed: what rounds are told, remember of the demand, decide and do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Avg, F, Sum
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from millwright.accounts.permissions import require
+from millwright.audit.actions import record
+from millwright.core.balancing import (
+    BalancingError,
+    Consolidation,
+    Demand,
+    Forecast,
+    Hour,
+    Mode,
+    Order,
+    Plant,
+    Sleeper,
+    SleepSettings,
+    begins,
+    consolidate,
+    forecast,
+    from_calendar,
+    minutes,
+    parts_of,
+    ready_from,
+    say,
+)
+from millwright.core.lifecycle import HostPower
+from millwright.environments.models import DemandSample
+from millwright.inventory.models import Host
+from millwright.inventory.power import ask_sleep, ask_wake, sleeps, wake_s, why_not_asleep
+
+from . import hours
+from .models import Consolidating, DemandHour
+from .plant import SHORT, machines_on_hosts, read_plant
+
+#: Seconds between two rounds.
+EVERY_S = 300
+#: Hours that are kept: what a forecast looks at, and a day.
+KEPT = dt.timedelta(days=29)
+#: Least and most of what is told in numbers.
+BOUNDS = {"headroom_percent": (0, 200), "keep_awake": (1, 1000), "least_hours": (1, 48)}
+#: Hosts that are asked in one round whether they can be put to sleep.
+TRIES = 4
+#: Hosts of an answer that are kept and shown.
+SHOWN = 50
+
+
+def told() -> Consolidating:
+    """The one row, made at first use."""
+    return Consolidating.objects.get_or_create(pk=1)[0]
+
+
+@transaction.atomic
+def set_consolidation(
+    actor: Any,
+    mode: str | None = None,
+    reason: str = "",
+    *,
+    begin: str | None = None,
+    end: str | None = None,
+    **numbers: int | None,
+) -> Consolidating:
+    """Say what rounds do with hosts that are not needed: nothing, note it, say it, put them to sleep and wake them.
+
+    `begin`, `end`: "HH:MM" between which they may sleep, both empty: always. What is None stays.
+
+    Raises:
+        PermissionRefused: it is for those who keep the pool.
+        ValidationError: no such mode or time, or a number out of `BOUNDS`.
+    """
+    require(actor, "pool")
+    if mode is not None and mode not in set(Mode):
+        raise ValidationError(
+            {"mode": _("%(value)r: one of %(known)s") % {"value": mode, "known": ", ".join(Mode)}}
+        )
+    wanted: dict[str, Any] = {
+        name: number for name, number in numbers.items() if number is not None
+    }
+    for name, number in wanted.items():
+        low, high = BOUNDS[name]
+        if not low <= number <= high:
+            values = {"value": number, "low": low, "high": high}
+            raise ValidationError({name: _("%(value)s: from %(low)s to %(high)s") % values})
+    row = Consolidating.objects.select_for_update().get(pk=told().pk)
+    for name, text in (("begin", begin), ("end", end)):
+        if text is not None:
+            _check_time(name, text)
+            wanted[name] = text
+    if bool(wanted.get("begin", row.begin)) != bool(wanted.get("end", row.end)):
+        raise ValidationError({"end": _("give both times, or none")})
+    if mode is not None:
+        wanted["mode"] = mode
+    before = {name: getattr(row, name) for name in wanted if getattr(row, name) != wanted[name]}
+    for name, value in wanted.items():
+        setattr(row, name, value)
+    if row.mode == Mode.OFF:
+        row.answer = []
+    row.save()
+    record(actor, "balancer.consolidation", row, **wanted, before=before, reason=reason)
+    return row
+
+
+def _check_time(name: str, text: str) -> None:
+    try:
+        if text:
+            minutes(text)
+    except BalancingError:
+        values = {"value": text}
+        raise ValidationError({name: _("%(value)r: a time like 06:00") % values}) from None
+
+
+def consolidation_round(now: dt.datetime | None = None) -> int:
+    """A round when one is due; returns how many hosts it put to sleep or woke."""
+    now = now or timezone.now()
+    row = told()
+    if row.last_round is not None and (now - row.last_round).total_seconds() < EVERY_S:
+        return 0
+    measured = _measure(now)
+    row.last_round = now
+    row.save(update_fields=("last_round",))
+    if row.mode == Mode.OFF:
+        return 0
+    made, until = decide(row, read_plant(now), measured, now)
+    # Who changed what rounds are told meanwhile is not overruled.
+    kept = Consolidating.objects.filter(pk=row.pk, mode=row.mode)
+    if not kept.update(answer=_answer(made, until)) or row.mode != Mode.AUTOMATIC:
+        return 0
+    return sum(_do(order, "wake") for order in made.wake) + (
+        _do(made.sleep, "sleep") if made.sleep is not None else 0
+    )
+
+
+def decide(
+    row: Consolidating, plant: Plant, measured: Demand, now: dt.datetime
+) -> tuple[Consolidation, dt.datetime | None]:
+    """What a round would do now, and from when on enough is known (nothing: it is)."""
+    here = timezone.localtime(now)
+    past = known()
+    calendar = from_calendar(hours.known(hours.kept()), here)
+    expected: Forecast = forecast(past, here, measured, calendar)
+    hosts = {host.name: host for host in Host.objects.all()}
+    powers = (HostPower.WAKING, HostPower.FALLING_ASLEEP)
+    waking, falling = (
+        [name for name, host in hosts.items() if host.power == power] for power in powers
+    )
+    sleepers = {
+        name: _sleeper(host)
+        for name, host in hosts.items()
+        if sleeps(host) or host.power == HostPower.ASLEEP
+    }
+    settings = SleepSettings(
+        row.headroom_percent / 100, row.keep_awake, row.least_hours, row.begin, row.end
+    )
+    for _attempt in range(TRIES):
+        made = consolidate(
+            plant,
+            sleepers.values(),
+            expected,
+            here,
+            settings,
+            waking=waking,
+            falling=falling,
+        )
+        # What rows alone know (an operation at it, claims) is asked of the one that was chosen only.
+        why = why_not_asleep(hosts[made.sleep.host]) if made.sleep is not None else None
+        if made.sleep is None or why is None:
+            break
+        sleepers[made.sleep.host] = replace(sleepers[made.sleep.host], why_not=why)
+        made = replace(made, sleep=None)
+    ready = ready_from(past, here)
+    return made, ready if ready > here else None
+
+
+def known() -> list[Hour]:
+    """The hours that are remembered, in the plant's own time. One query."""
+    rows = DemandHour.objects.values_list("at", "cpus", "memory_bytes")
+    return [Hour(timezone.localtime(at), Demand(cpus, float(memory))) for at, cpus, memory in rows]
+
+
+def _sleeper(host: Host) -> Sleeper:
+    def local(at: dt.datetime | None) -> dt.datetime | None:
+        return timezone.localtime(at) if at is not None else None
+
+    return Sleeper(
+        host.name,
+        wake_s=float(wake_s(host)),
+        watts=float(sleeps(host).get("watts") or 0),
+        since=local(host.power_since),
+        until=local(host.power_until),
+    )
+
+
+def _measure(now: dt.datetime) -> Demand:
+    """What is wanted now, kept as this hour's where it is the most of it. Four queries."""
+    used = (
+        DemandSample.objects.filter(at__gt=now - SHORT, at__lte=now)
+        .order_by()
+        .values("machine_id")
+        .annotate(mean=Avg(F("cpu_ratio") + F("wait_ratio")))
+        .aggregate(total=Sum("mean"))["total"]
+    )
+    memory = machines_on_hosts().order_by().aggregate(total=Sum("memory_bytes"))["total"]
+    found = Demand(float(used or 0.0), float(memory or 0))
+    row, made = DemandHour.objects.get_or_create(
+        at=begins(now), defaults={"cpus": found.cpus, "memory_bytes": int(found.memory_bytes)}
+    )
+    if made:
+        DemandHour.objects.filter(at__lt=now - KEPT).delete()
+    else:
+        most = found.most(Demand(row.cpus, float(row.memory_bytes)))
+        DemandHour.objects.filter(pk=row.pk).update(
+            cpus=most.cpus, memory_bytes=int(most.memory_bytes)
+        )
+    return found
+
+
+def _do(order: Order, what: str) -> int:
+    """Have it done by the orchestrator; what stands in the way by now is asked again in the next round."""
+    host = Host.objects.get(name=order.host)
+    try:
+        if what == "wake":
+            ask_wake(None, host, reason=str(order.why))
+        else:
+            ask_sleep(None, host, reason=str(order.why), until=order.until)
+    except ValidationError:
+        return 0
+    return 1
+
+
+def _answer(made: Consolidation, ready: dt.datetime | None) -> list[dict[str, Any]]:
+    """As it is kept: with codes and facts, for readers of any language."""
+    rows: list[tuple[str, str, str, dt.datetime | None]] = [
+        *((order.host, "wake", order.why, None) for order in made.wake),
+        *_orders("sleep", made.sleep),
+        *_orders("empty", made.empty),
+        *((row.host, "kept", row.why, None) for row in made.kept[:SHOWN]),
+    ]
+    if ready is not None:
+        text = say("consolidate.ready", at=f"{ready:%Y-%m-%d %H:%M}")
+        rows.append(("", "kept", text, None))
+    return [
+        {
+            "host": host,
+            "what": what,
+            "text": str(text),
+            "parts": parts_of(text),
+            "until": until.isoformat() if until is not None else None,
+        }
+        for host, what, text, until in rows
+    ]
+
+
+def _orders(what: str, order: Order | None) -> Iterable[tuple[str, str, str, dt.datetime | None]]:
+    return () if order is None else ((order.host, what, order.why, order.until),)
