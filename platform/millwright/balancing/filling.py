@@ -36,7 +36,10 @@ SETS, WORST, NAMED = 2_000, 50, 20
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """One host's ratios of what it has: CPUs wanted, memory promised, own cores given, disk used."""
+    """One host's ratios of what it has: CPUs wanted, memory promised, own cores given, disk used.
+
+    Nothing: it is not known, as of CPUs where the host is down or none of its machines was measured lately.
+    """
 
     host: str
     state: str
@@ -149,7 +152,9 @@ def heat(plant: Plant | None = None) -> list[Heat]:
             Heat(
                 host.name,
                 str(host.state),
-                used.get(host.name),
+                # What runs uses something: nothing at all says that nobody has measured it.
+                used.get(host.name)
+                or (0.0 if not memory[host.name] and host.name in used else None),
                 _ratio(memory[host.name], host.memory_bytes - host.memory_aside_bytes),
                 _ratio(cores[host.name], host.cores),
                 _ratio(whole - free, whole),

@@ -37,6 +37,20 @@ def test_the_heat_map_says_what_is_wanted_promised_and_given(
     assert (second.cpu, second.memory, second.cores) == (0.0, 0.0, 0.0)
 
 
+def test_a_host_that_nobody_measured_lately_is_not_shown_as_idle(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    old = timezone.now() - dt.timedelta(minutes=20)
+    DemandSample.objects.create(machine=machines[1], at=old, cpu_ratio=1.5)
+    # Nobody is on the second one: that is known.
+    assert [row.cpu for row in filling.heat()] == [None, 0.0]
+    (full, _empty) = filling.heat_change({str(machines[1]): plant.hosts[1].name})
+    assert (full.before.cpu, full.after.cpu) == (None, None)
+    client.force_login(plant.operator)
+    assert "nothing was measured in that time" in client.get("/capacity/").content.decode()
+    assert [row["cpu"] for row in client.get("/api/v1/hosts/heat/").json()] == [None, 0.0]
+
+
 def test_what_fits_shrinks_with_hosts_that_may_die_and_grows_with_one_more(
     plant: Plant, machines: list[Machine], client: Client, django_assert_max_num_queries: Any
 ) -> None:
