@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from millwright.lab import HostPlan, Lab, LabError, daemon, groups
+from millwright.lab import HostPlan, Lab, LabError, daemon, groups, relay
+from millwright.relay import PORT
 
 from tests.support.lab import RunningLab, lab_of_its_own
 from tests.support.virsh import Guest, until, virsh
@@ -159,11 +161,32 @@ def test_leftovers_of_a_forgotten_lab_are_cleaned_at_the_next_start(other_lab: L
     other_lab.up(1, said.append)
     holder.wait(30)
     (host,) = other_lab.plan().hosts
-    # libvirtd and the host's first process.
-    assert f"{host.name}: 2 processes ended" in said
+    # libvirtd, the host's first process and its relay.
+    assert f"{host.name}: 3 processes ended" in said
     assert f"{name}: namespace removed" in said
     assert daemon.daemon_pid(other_lab.root, host) not in (None, lost)
     virsh(other_lab, host, "version")
+
+
+def test_a_killed_relay_is_started_again_in_its_host(real_lab: RunningLab) -> None:
+    host = real_lab.plan.hosts[0]
+    killed = relay.pid(host)
+    assert killed is not None
+    own, its = (Path(f"/proc/{of}/ns/net").readlink() for of in ("self", killed))
+    assert own != its
+    os.kill(killed, signal.SIGKILL)
+    until("the relay is gone", lambda: relay.pid(host) is None)
+    assert "relay started" in real_lab.lab.restore(host.name)
+
+    def answers() -> bool:
+        try:
+            socket.create_connection((host.address, PORT), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    until("its door is open", answers)
+    assert "relay" not in real_lab.lab.restore(host.name)
 
 
 def test_a_device_comes_and_goes_with_what_runs_in_it(real_lab: RunningLab) -> None:
