@@ -117,7 +117,8 @@ def taken_by(host: Host) -> list[str]:
         | Q(pk__in=DeviceClaim.objects.filter(host=host).order_by().values("machine"))
         | Q(pk__in=moves.order_by().values("machine"))
     )
-    return [str(row) for row in found.select_related("environment").order_by("pk")]
+    rows = found.select_related("environment")
+    return [str(row) for row in rows.order_by("environment__name", "name", "pk")]
 
 
 def why_not_asleep(host: Host, *, but: UUID | None = None) -> Said | None:
