@@ -168,6 +168,9 @@ class _Round:
                 found[host.name] = Order(host.name, wanted[host.name])
             elif until is not None and self.now + self._lead(host) >= until:
                 found[host.name] = Order(host.name, say("consolidate.until", host=host.name))
+            elif (lost := self._lost()) is not None:
+                # Its machines may find room on none of those awake, and nobody knows how long it is gone.
+                found[host.name] = Order(host.name, lost)
         rest = sorted(
             (host for host in self.asleep if host.name not in found),
             key=lambda host: (self.sleepers[host.name].wake_s, -host.cpus, host.name),
@@ -183,6 +186,13 @@ class _Round:
         if rest and not found and not self.busy and (why := self._in_danger()) is not None:
             found[rest[0].name] = Order(rest[0].name, why)
         return tuple(found.values())
+
+    def _lost(self) -> Said | None:
+        """A host is down with machines on it."""
+        for host in self.plant.hosts:
+            if host.state is HostState.DOWN and self.guests.get(host.name):
+                return say("consolidate.lost", name=host.name)
+        return None
 
     def _lead(self, host: Host) -> timedelta:
         return timedelta(seconds=self.sleepers[host.name].wake_s) + LEAD
@@ -212,6 +222,8 @@ class _Round:
         """Why no host may fall asleep now, whichever it is."""
         if self.expected.of(0) is None:
             return say("consolidate.no_history")
+        if (lost := self._lost()) is not None:
+            return lost
         begin, end = self.settings.begin, self.settings.end
         if begin and end and not _within(self.now, begin, end):
             return say("consolidate.hours", begin=begin, end=end)

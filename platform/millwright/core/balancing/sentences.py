@@ -372,6 +372,7 @@ _SLEEP = {
     "consolidate.ready": _("enough is known from %(at)s on"),
     "consolidate.danger": _("those awake alone do not survive the loss of %(count)s hosts"),
     "consolidate.busy": _("hosts are on their way to sleep or from it, or moves run"),
+    "consolidate.lost": _("%(name)s is lost with machines on it: every host is wanted awake"),
     "consolidate.settling": _("a host woke less than an hour ago"),
     "consolidate.no_history": _("less than a week is known of what the plant wants"),
     "consolidate.hours": _("hosts may sleep from %(begin)s to %(end)s"),

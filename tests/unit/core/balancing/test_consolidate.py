@@ -185,3 +185,26 @@ def test_those_asleep_wake_when_the_others_alone_do_not_survive_a_loss() -> None
     )
     made = consolidate(plant, [Sleeper("c")], QUIET, NOW, SleepSettings(keep_awake=1))
     assert [parts_of(order.why)[0]["code"] for order in made.wake] == ["consolidate.danger"]
+
+
+def test_a_lost_host_with_machines_on_it_wakes_all_and_nobody_sleeps_until_that_is_over() -> None:
+    lost = (
+        host("a", state=HostState.DOWN),
+        host("b"),
+        host("c"),
+        host("d", state=HostState.ASLEEP),
+    )
+    plant, told = replace(TWO, hosts=lost), SleepSettings(keep_awake=1)
+    sleepers = [Sleeper("c"), Sleeper("d")]
+    made = consolidate(plant, sleepers, QUIET, NOW, told)
+    assert [(row.host, parts_of(row.why)[0]["code"]) for row in made.wake] == [
+        ("d", "consolidate.lost")
+    ]
+    woken = replace(plant, hosts=(*lost[:3], host("d")))
+    made = consolidate(woken, sleepers, QUIET, NOW, told)
+    assert made.sleep is None
+    assert [parts_of(row.why)[0]["code"] for row in made.kept] == ["consolidate.lost"]
+    elsewhere = replace(woken, vms=(replace(TWO.vms[0], host="b"),))
+    made = consolidate(elsewhere, sleepers, QUIET, NOW, told)
+    assert made.sleep is not None
+    assert made.sleep.host == "c"
