@@ -411,3 +411,35 @@ def test_without_a_file_and_a_portal_it_is_said_what_to_do(monkeypatch: pytest.M
 
     monkeypatch.setattr("millwright.cli.client.Api.from_settings", nobody)
     assert told(run("drain", "h1")) == "no token; or give a snapshot of a plant"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "line 1, column 1"),
+        (b'{"hosts": [', "line 1, column 12"),
+        (b'{"hosts":\n oops}', "line 2, column 2"),
+        (b'{"hosts": []}\xff', "byte 14 is no text in UTF-8"),
+    ],
+)
+def test_what_is_no_snapshot_is_said_with_its_place_and_what_is_wanted(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(data)
+    for command in (["plan", path], ["balance", "--snapshot", path]):
+        told = run(*command).exception
+        assert isinstance(told, CliError)
+        assert str(told).startswith(f"{path}: {words}")
+        assert "a snapshot as JSON is wanted" in str(told)
+
+
+def test_a_plan_without_a_host_that_lives_names_that(plant: Path) -> None:
+    told = json.loads(plant.read_text(encoding="utf-8"))
+    told["settings"]["spare_hosts"] = 1
+    for host in told["hosts"]:
+        host["state"] = "down"
+    plant.write_text(json.dumps(told), encoding="utf-8")
+    result = run("plan", plant)
+    assert result.exit_code == 1
+    assert "not: no host is alive: no place is left for" in result.output

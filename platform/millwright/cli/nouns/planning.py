@@ -410,11 +410,13 @@ def _unplaced(placed: core.Admission) -> list[str]:
 
 def _unspared(entry: core.Broken, spare: core.FailureVerdict) -> list[str]:
     """What the death of these hosts would leave: without a place, or waiting for what does not start."""
-    hosts, wanted = ", ".join(entry.hosts), f"and {spare.k} hosts shall be to spare"
+    wanted = f"and {spare.k} hosts shall be to spare"
+    # As many may die as are alive, or none is.
+    without = f"without {', '.join(entry.hosts)}" if entry.hosts else "no host is alive:"
     lost = ", ".join(refusal.vm for refusal in entry.left if not refusal.waits_for)
-    found = [f"without {hosts} no place is left for {lost}, {wanted}"] if lost else []
+    found = [f"{without} no place is left for {lost}, {wanted}"] if lost else []
     waits = [refusal.text for refusal in entry.left if refusal.waits_for]
-    return found + [f"without {hosts} {text}, {wanted}" for text in waits[:3]]
+    return found + [f"{without} {text}, {wanted}" for text in waits[:3]]
 
 
 def _lasting(plant: core.Plant) -> core.Plant:

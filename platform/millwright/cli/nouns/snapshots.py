@@ -27,6 +27,9 @@ def decode(text: str) -> Any:
     """
     try:
         return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{where}: {error.msg}; a snapshot as JSON is wanted") from None
     except RecursionError:
         raise ValueError("lists and objects lie deeper in each other than a snapshot has") from None
 
@@ -52,6 +55,10 @@ def plant(path: str | None, now: str | None) -> core.Plant:
     try:
         with click.open_file(path, encoding="utf-8") as file:
             found = core.read_plant(decode(file.read()))
+    except UnicodeDecodeError as error:
+        raise CliError(
+            f"{path}: byte {error.start + 1} is no text in UTF-8; a snapshot as JSON is wanted"
+        ) from error
     except (core.SnapshotError, ValueError, OSError) as error:
         raise CliError(f"{path}: {error}") from error
     return core.at(found, at) if at else found
