@@ -132,6 +132,7 @@ class _Round:
             and host.name in self.sleepers
             and host.name not in self.busy
         ]
+        self._all_awake = _room(self.awake)
         self.guests: dict[str, int] = {}
         for vm in plant.vms:
             if vm.host is not None:
@@ -205,8 +206,8 @@ class _Round:
         for index in range(last + 1):
             demand = self.expected.of(index)
             # By itself nobody sleeps over an hour that is not known; whom a person put to sleep, sleeps.
-            if demand is not None and not self._enough(awake, demand):
-                return self._more(demand, index, awake, "consolidate.more")
+            if demand is not None and not self._enough(_room(awake), demand):
+                return self._more(demand, index, _room(awake), "consolidate.more")
         return None
 
     def _in_danger(self) -> Said | None:
@@ -271,16 +272,18 @@ class _Round:
 
     def _until(self, host: Host) -> tuple[datetime, Said | None]:
         """When the host is needed again, less the time that waking takes; and why that is too soon."""
-        rest = [other for other in self.awake if other is not host]
+        cpus, memory = self._all_awake
+        own = _room((host,))
+        room = (cpus - own[0], memory - own[1])
         until, why = self.expected.hour(len(self.expected.hours)), None
         for index in range(len(self.expected.hours)):
             demand = self.expected.of(index)
             if demand is None:
                 until, why = self.expected.hour(index), say("consolidate.no_history")
                 break
-            if not self._enough(rest, demand):
+            if not self._enough(room, demand):
                 until = self.expected.hour(index)
-                why = self._more(demand, index, rest, "consolidate.needed")
+                why = self._more(demand, index, room, "consolidate.needed")
                 break
         if self.settings.begin and self.settings.end:
             ends = _next(self.now, self.settings.end)
@@ -387,14 +390,14 @@ class _Round:
 
     # -- sums ----------------------------------------------------------------
 
-    def _enough(self, hosts: Sequence[Host], demand: Demand) -> bool:
-        """These have what is expected and the headroom."""
-        cpus, memory = _room(hosts)
+    def _enough(self, room: tuple[float, float], demand: Demand) -> bool:
+        """These CPUs and this memory are what is expected and the headroom."""
+        cpus, memory = room
         more = 1 + self.settings.headroom_ratio
         return demand.cpus * more <= cpus and demand.memory_bytes * more <= memory
 
-    def _more(self, demand: Demand, index: int, hosts: Sequence[Host], code: str) -> Said:
-        cpus, memory = _room(hosts)
+    def _more(self, demand: Demand, index: int, room: tuple[float, float], code: str) -> Said:
+        cpus, memory = room
         return say(
             code,
             at=_at(self.expected.hour(index)),
