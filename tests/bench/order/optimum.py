@@ -1,13 +1,19 @@
 """How long an exchange takes at least, proven by CP-SAT: memory, hands and the pool's limit, exactly.
 
 Machines that nobody asked to move stay, as in every order of ours. A machine goes straight, over one third host, or
-over two; what stands for two stands for more as well: then only its first and its last two hosts are looked at. So no
-order that there is ends before what is proven.
+over two; what stands for two stands for more as well: then only its first and its last third host are looked at, and
+the legs into the first, out of it, and to the target. So no order that there is ends before what is proven.
+
+Times are rounded down, and that only shortens: keep of an order which leg ends before which begins, and start each as
+early as that lets it. With shorter legs in whole tenths each starts no later than before, in whole tenths, and two
+legs or two stays that overlap now did so before, for else one of them would still end before the other begins; as all
+that overlap in pairs share a moment, nothing is held or busy now that was not then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from millwright.core.balancing import Limits, Move, Plant, Schedule
@@ -28,17 +34,38 @@ class Proof(NamedTuple):
     found_s: float
 
 
+class Verdict(StrEnum):
+    """Whether an order ends by a given time: none does, one in whole tenths does, or neither was found."""
+
+    NONE = "none"
+    SOME = "some"
+    OPEN = "open"
+
+
+class _Known(Enum):
+    """A known order is where the search begins, is all that is looked at, or is nothing to it."""
+
+    HINT = "hint"
+    PIN = "pin"
+    NOTHING = "nothing"
+
+
 class _Held(NamedTuple):
     memory: list[tuple[cp_model.IntervalVar, int]]
     hands: list[cp_model.IntervalVar]
 
 
 class _Model:
-    def __init__(self, plant: Plant, limits: Limits, made: Schedule) -> None:
+    """`horizon`: tenths in which all is done. `made`: a known order, and what it is there for."""
+
+    def __init__(
+        self, plant: Plant, limits: Limits, made: Schedule, horizon: int, use: _Known
+    ) -> None:
         self.model = cp_model.CpModel()
         self.hosts = {host.name: host for host in plant.hosts}
         self.limits = limits
-        self.horizon = int(made.makespan_s * TENTHS) + 1
+        self.horizon = horizon
+        self.use = use
         self.end = self.time()
         self.held = {name: _Held([], []) for name in self.hosts}
         self.legs: list[tuple[cp_model.IntervalVar, int]] = []
@@ -48,6 +75,12 @@ class _Model:
 
     def time(self) -> cp_model.IntVar:
         return self.model.new_int_var(0, self.horizon, "")
+
+    def know(self, variable: cp_model.IntVar, value: int) -> None:
+        if self.use is _Known.PIN:
+            self.model.add(variable == value)
+        elif self.use is _Known.HINT:
+            self.model.add_hint(variable, value)
 
     def add(self, move: Move, memory_bytes: int, took: int) -> None:
         """One machine's ways."""
@@ -79,9 +112,9 @@ class _Model:
             (onward, hops[1][1] if len(hops) > 2 else 0),
             (toward, hops[-2][1] if len(hops) > 2 else 0),
         ):  # fmt: skip
-            model.add_hint(variable, value)
+            self.know(variable, value)
         for number, flag in enumerate((straight, once, twice), 1):
-            model.add_hint(flag, min(len(hops), 3) == number)
+            self.know(flag, min(len(hops), 3) == number)
         third = [name for name in self.hosts if name not in (move.source, move.target)]
         self._by(third, once, first, last, (took, size), hops[0][0] if len(hops) == 2 else None)
         others = [name for name in self.hosts if name != move.source]
@@ -116,8 +149,63 @@ class _Model:
                 (model.new_optional_interval_var(into, spell, until, here, ""), size)
             )
             self.held[name].hands.extend((self._leg(into, took, here), self._leg(out, took, here)))
-            model.add_hint(here, name == known)
+            self.know(here, name == known)
         model.add(sum(over) == chosen)
+
+
+def _built(
+    plant: Plant,
+    moves: Sequence[Move],
+    limits: Limits,
+    made: Schedule,
+    horizon: int,
+    use: _Known,
+) -> _Model:
+    one = _Model(plant, limits, made, horizon, use)
+    vms = {vm.name: vm for vm in plant.vms}
+    moving = {move.vm for move in moves}
+    (link,) = {host.link_bytes_s for host in plant.hosts}
+    band = link / limits.per_host
+    for move in moves:
+        vm = vms[move.vm]
+        took = vm.memory_bytes / max(band - vm.dirty_bytes_s, (1 - CONVERGES) * band)
+        one.add(move, vm.memory_bytes, int(took * TENTHS))
+    sizes = [vms[move.vm].memory_bytes // MIB for move in moves]
+    rooms = {
+        name: (
+            host.memory_bytes
+            - sum(v.memory_bytes for v in plant.vms if v.host == name and v.name not in moving)
+        )
+        // MIB
+        for name, host in one.hosts.items()
+    }
+    for held in one.held.values():
+        one.model.add_cumulative(held.hands, [1] * len(held.hands), limits.per_host)
+    one.model.add_cumulative([leg for leg, _ in one.legs], [1] * len(one.legs), limits.pool)
+    # Only the first says what must be, on each host. The rest follows from it and is found sooner when said: whole
+    # sizes of parts add up to no more than those of the sum, and what is on its way is held twice.
+    for unit in (1, *sorted(set(sizes))):
+        for name, held in one.held.items():
+            _hold(one.model, held.memory, rooms[name], unit)
+        free = sum(room // unit for room in rooms.values()) - sum(size // unit for size in sizes)
+        _hold(one.model, one.legs, free * unit, unit)
+    return one
+
+
+def _hold(
+    model: cp_model.CpModel, what: list[tuple[cp_model.IntervalVar, int]], room: int, unit: int
+) -> None:
+    """Never more of this at a time than there is room, counted in whole units."""
+    if takes := [(interval, size // unit) for interval, size in what if size // unit]:
+        intervals, needs = zip(*takes, strict=True)
+        model.add_cumulative(intervals, needs, room // unit)
+
+
+def _solver(work: float) -> cp_model.CpSolver:
+    solver = cp_model.CpSolver()
+    solver.parameters.max_deterministic_time = work
+    solver.parameters.num_workers = 1
+    return solver
 
 
 def least(
@@ -128,32 +216,10 @@ def least(
     `made`: an order that is known; nothing longer is looked at. All machines move by their memory alone, all links
     are alike. Raises AssertionError where the model holds no order, though one is known.
     """
-    one = _Model(plant, limits, made)
-    vms = {vm.name: vm for vm in plant.vms}
-    moving = {move.vm for move in moves}
-    (link,) = {host.link_bytes_s for host in plant.hosts}
-    band = link / limits.per_host
-    for move in moves:
-        vm = vms[move.vm]
-        took = vm.memory_bytes / max(band - vm.dirty_bytes_s, (1 - CONVERGES) * band)
-        one.add(move, vm.memory_bytes, int(took * TENTHS))
-    model, free = one.model, 0
-    for name, held in one.held.items():
-        fixed = sum(v.memory_bytes for v in plant.vms if v.host == name and v.name not in moving)
-        room = (one.hosts[name].memory_bytes - fixed) // MIB
-        free += room
-        if held.memory:
-            model.add_cumulative(*map(list, zip(*held.memory, strict=True)), room)
-        model.add_cumulative(held.hands, [1] * len(held.hands), limits.per_host)
-    model.add_cumulative([leg for leg, _ in one.legs], [1] * len(one.legs), limits.pool)
-    # Follows from the above, and is found sooner when said: what is on its way is held twice.
-    free -= sum(vms[move.vm].memory_bytes // MIB for move in moves)
-    model.add_cumulative([leg for leg, _ in one.legs], [size for _, size in one.legs], free)
-    model.minimize(one.end)
-    solver = cp_model.CpSolver()
-    solver.parameters.max_deterministic_time = work
-    solver.parameters.num_workers = 1
-    status = solver.solve(model)
+    one = _built(plant, moves, limits, made, int(made.makespan_s * TENTHS) + 1, _Known.HINT)
+    one.model.minimize(one.end)
+    solver = _solver(work)
+    status = solver.solve(one.model)
     assert status != cp_model.INFEASIBLE, "no order at all, and one is known"
     found = (
         solver.objective_value / TENTHS
@@ -161,3 +227,23 @@ def least(
         else made.makespan_s
     )
     return Proof(solver.best_objective_bound / TENTHS, status == cp_model.OPTIMAL, found)
+
+
+def within(
+    plant: Plant, moves: Sequence[Move], limits: Limits, made: Schedule, end_s: float, work: float
+) -> Verdict:
+    """Whether an order ends by then, far easier than how long the shortest takes. `made`, `work`: see `least`.
+
+    NONE is proven of every order that moves only these machines. SOME is of legs rounded down to tenths of a second.
+    """
+    one = _built(plant, moves, limits, made, int(end_s * TENTHS), _Known.NOTHING)
+    status = _solver(work).solve(one.model)
+    if status == cp_model.INFEASIBLE:
+        return Verdict.NONE
+    return Verdict.SOME if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else Verdict.OPEN
+
+
+def holds(plant: Plant, moves: Sequence[Move], limits: Limits, made: Schedule) -> bool:
+    """Whether the model holds this very order: it must, or what it proves is of no worth."""
+    one = _built(plant, moves, limits, made, int(made.makespan_s * TENTHS), _Known.PIN)
+    return _solver(60.0).solve(one.model) in (cp_model.OPTIMAL, cp_model.FEASIBLE)

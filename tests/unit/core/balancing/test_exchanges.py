@@ -1,13 +1,14 @@
 """Tight exchanges: circles are opened over a third host, nothing is left, the checker finds nothing."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from millwright.core.balancing import Limits, after, order, verify
 from millwright.core.balancing.order import WORTH_DETOURS, _better, _Run
 
 from tests.bench.order.__main__ import GIB, exchange
-from tests.bench.order.optimum import least
+from tests.bench.order.optimum import Verdict, holds, least, within
 
 
 def test_tight_exchanges_are_ordered_without_a_broken_moment() -> None:
@@ -38,6 +39,48 @@ def test_small_orders_are_as_short_as_is_proven_and_no_bound_is_above(
     slack = 0.1 * 3 * len(moves)
     assert made.bound_s <= proof.least_s + slack
     assert made.makespan_s <= 1.02 * proof.least_s + slack
+
+
+@pytest.mark.parametrize("room", [0, 4])
+def test_what_proves_holds_every_order_there_is(room: int) -> None:
+    over = 0
+    for number in range(40):
+        plant, moves = exchange(random.Random(number), room * GIB)  # noqa: S311
+        made = order(plant, moves, Limits(2, 8), eager=False)
+        assert holds(plant, moves, Limits(2, 8), made)
+        over += sum(leg.detour for leg in made.legs)
+        # And one that breaks a limit is not held: all legs at once.
+        if len(moves) > 8:
+            legs = tuple(
+                replace(leg, start_s=0.0, end_s=leg.end_s - leg.start_s) for leg in made.legs
+            )
+            assert not holds(plant, moves, Limits(2, 8), replace(made, legs=legs))
+    assert over > 10
+
+
+@pytest.mark.parametrize(("number", "room"), [(3, 0), (10, 0), (16, 0), (3, 4), (12, 4)])
+def test_no_order_ends_before_the_least_and_one_ends_then(number: int, room: int) -> None:
+    plant, moves = exchange(random.Random(1_000_003 + number), room * GIB)  # noqa: S311
+    made = order(plant, moves, Limits(2, 8))
+    proof = least(plant, moves, Limits(2, 8), made, 20.0)
+
+    def ends_by(seconds: float) -> Verdict:
+        return within(plant, moves, Limits(2, 8), made, seconds, 20.0)
+
+    assert ends_by(proof.least_s + 0.01) is Verdict.SOME
+    assert ends_by(proof.least_s - 0.11) is Verdict.NONE
+    assert ends_by(made.makespan_s) is Verdict.SOME
+
+
+@pytest.mark.parametrize(
+    ("number", "room"), [(33, 0), (60, 0), (126, 0), (139, 0), (20, 4), (75, 4), (95, 4)]
+)
+def test_orders_above_their_bound_are_near_what_is_proven(number: int, room: int) -> None:
+    plant, moves = exchange(random.Random(1_000_003 + number), room * GIB)  # noqa: S311
+    made = order(plant, moves, Limits(2, 8))
+    assert made.makespan_s > 1.25 * made.bound_s
+    end = made.makespan_s / 1.25
+    assert within(plant, moves, Limits(2, 8), made, end, 20.0) is Verdict.NONE
 
 
 def test_machines_step_aside_for_speed_only_where_that_pays() -> None:
