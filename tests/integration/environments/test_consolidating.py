@@ -172,3 +172,17 @@ def test_page_and_api_set_it_and_show_what_was_decided(
     assert quiet.name in text
     german = client.get("/balancing/", headers={"accept-language": "de"}).content.decode()
     assert "Stunden" in german
+
+
+def test_what_was_typed_and_refused_stands_there_again(plant: Plant, client: Client) -> None:
+    client.force_login(plant.operator)
+    form = {"verb": "consolidation", "mode": "shadow", "keep_awake": "0", "reason": "fewer fans"}
+    page = client.post("/balancing/", form | {"headroom_percent": "35", "begin": "20:00"})
+    text = page.content.decode()
+    assert page.status_code == 422
+    assert "Hosts that stay awake" in text.split('id="sleeping"')[0]
+    card = text.split('id="sleeping"')[1]
+    assert '<option value="shadow" selected>' in card
+    for name, value in form.items() | {("headroom_percent", "35"), ("begin", "20:00")}:
+        assert name in ("verb", "mode") or f'name="{name}" value="{value}"' in card, name
+    assert (consolidating.told().mode, consolidating.told().headroom_percent) == ("off", 20)

@@ -125,6 +125,14 @@ def balancing(request: HttpRequest) -> HttpResponse:
     if refused is not None and refused.get("verb") == "mode":
         shown |= {name: refused[name] for name in shown if name in refused}
         shown["reason"] = refused.get("reason", "")
+    sleeping = consolidating.told()
+    sleep_shown = {
+        name: str(getattr(sleeping, name))
+        for name in ("mode", "begin", "end", *consolidating.BOUNDS)
+    }
+    if refused is not None and refused.get("verb") == "consolidation":
+        sleep_shown |= {name: refused[name] for name in sleep_shown if name in refused}
+        sleep_shown["reason"] = refused.get("reason", "")
     context = {
         "balancer": balancer,
         "shown": shown,
@@ -144,7 +152,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "round": told,
         "reasons": reporting.reasons(told),
         "shadow": reporting.shadow_sums(timezone.now()),
-        "sleeping": consolidating.told(),
+        "sleeping": sleeping,
+        "sleep_shown": sleep_shown,
         "sleep_bounds": consolidating.BOUNDS,
     }
     status = 200 if refused is None else 422
