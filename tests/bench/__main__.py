@@ -41,6 +41,7 @@ BENCHES = (
     Bench("placement at 1,000 hosts and 20,000 machines", "tests.bench.scale"),
     Bench("the balancer's questions at 1,000 hosts and 20,000 machines", "tests.bench.doors"),
     Bench("moves and contention beside two other rules", "tests.bench.balancing"),
+    Bench("hosts asleep on four generated weeks, beside the best by hindsight", "tests.bench.consolidation", ("1",)),
     Bench("orders of 1,000 full exchanges", "tests.bench.order"),
     Bench("live migration beside plain virsh (root; a lab)", "tests.bench.migration"),
     Bench("machine reassignment, instance a1_1", "tests.bench.roadef2012",
