@@ -258,7 +258,11 @@ METRICS: tuple[Metric, ...] = (
     _orchestrator("orchestrator_active", "", "1 if this orchestrator holds the lock"),
     _orchestrator("environments", "state", "Environments by state"),
     _orchestrator("machines", "observed", "Machines by observed state"),
-    _orchestrator("hosts", "health", "Hosts by health"),
+    _orchestrator(
+        "hosts",
+        "health",
+        "Hosts by health; asleep: they sleep, or are on their way from it or to it",
+    ),
     _orchestrator("operations_live", "state", "Operations queued or at work"),
     _orchestrator("drifts", "kind", "Differences between intent and hosts"),
     _vplc("up", "gauge", "", "1 if the scan process is there"),

@@ -246,6 +246,8 @@ def _answer(made: Consolidation, ready: dt.datetime | None) -> list[dict[str, An
         *_orders("empty", made.empty),
         *((row.host, "kept", row.why, None) for row in made.kept[:SHOWN]),
     ]
+    if (more := len(made.kept) - SHOWN) > 0:
+        rows.append(("", "more", say("consolidate.others", count=more), None))
     if ready is not None:
         text = say("consolidate.ready", at=f"{ready:%Y-%m-%d %H:%M}")
         rows.append(("", "kept", text, None))

@@ -20,7 +20,7 @@ from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.balancing import Limits, Move, Plant, order, parts_of, say, together
 from millwright.core.balancing import drain as plan_drain
-from millwright.core.lifecycle import HostAdministration, HostHealth, OperationState
+from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower, OperationState
 from millwright.environments.history import transition
 from millwright.environments.models import Machine, Operation
 from millwright.environments.moving import move_machine, why_not_movable
@@ -85,6 +85,9 @@ def _planned(host: Host, plant: Plant, ways: Sequence[Way]) -> tuple[DrainPlan, 
     if why := not_answering(host):
         # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
         return DrainPlan((), (Blocker("", why),), 0.0), ()
+    if host.power != HostPower.AWAKE:
+        # Nobody is on it and nobody comes: it is empty already, and sleeps on.
+        return DrainPlan((), (), 0.0), ()
     answer = plan_drain(holding(plant, ways, host.name), [host.name])
     if answer.blockers and ways:
         # Perhaps there is room once the others are where they go.

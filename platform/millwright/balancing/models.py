@@ -223,7 +223,7 @@ class Consolidating(models.Model):
     #: "HH:MM" between which hosts may sleep; both empty: always
     begin = models.CharField(max_length=5, blank=True, default="")
     end = models.CharField(max_length=5, blank=True, default="")
-    #: of the last round: [{"host", "what": wake, sleep, empty or kept, "text", "parts", "until"}]
+    #: of the last round: [{"host", "what": wake, sleep, empty, kept or more, "text", "parts", "until"}]
     answer = models.JSONField(default=list)
     last_round = models.DateTimeField(null=True)
 

@@ -20,9 +20,18 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import PermissionRefused, require
 from millwright.audit.actions import record
 from millwright.core.balancing import Said, parts_of, rolling_drain, say, together
-from millwright.core.lifecycle import HostAdministration, HostHealth, LifecycleError
+from millwright.core.lifecycle import (
+    HostAdministration,
+    HostHealth,
+    HostPower,
+    LifecycleError,
+    OperationState,
+)
+from millwright.environments.models import Operation
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
+from millwright.inventory.power import ask_wake, wake_s
+from millwright.inventory.waking import not_waking
 
 from . import draining
 from .models import HostDrain, RollingDrain
@@ -41,6 +50,8 @@ class HostPlan:
     seconds: float
     approval: bool
     blockers: tuple[str, ...]
+    #: it sleeps, and is woken first
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,9 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
             # Once, not for each of its machines.
             rows.append(HostPlan(host.name, 0, 0.0, False, (away,)))
             continue
+        if host.power != HostPower.AWAKE:
+            rows.append(HostPlan(host.name, 0, float(wake_s(host)), False, (), asleep=True))
+            continue
         rows.append(
             HostPlan(
                 host.name,
@@ -85,7 +99,9 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
                 tuple(refusal.text for refusal in row.blockers),
             )
         )
-    return RollingPlan(tuple(rows), answer.seconds)
+    # The planner leaves out hosts that sleep: awake they are empty, and are worked on as the others are.
+    woken = sum(row.seconds + work_minutes * 60.0 for row in rows if row.asleep)
+    return RollingPlan(tuple(rows), answer.seconds + woken)
 
 
 @transaction.atomic
@@ -245,7 +261,45 @@ def _no_keeper(row: RollingDrain) -> Said:
     return say("note.no_keeper", person=str(row.requested_by or "–"))
 
 
+def _woken(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> bool:
+    """Whether it is awake; one that sleeps is woken, for a host that sleeps cannot be worked on."""
+    if host.power == HostPower.AWAKE:
+        return True
+    told = Operation.objects.filter(pk=at["wake"]).first() if "wake" in at else None
+    if told is not None and told.state == OperationState.CANCELLED:
+        del at["wake"]
+        _pause(row, say("note.wake_ended", host=host.name))
+        return False
+    why = next((each.why for each in not_waking() if each.host.pk == host.pk), None)
+    if why is not None:
+        # Tries that failed are made again by the clock.
+        _wait(row, say("note.not_waking", host=host.name, why=why), now)
+        return False
+    if told is None or told.ended_at is not None:
+        try:
+            asked = ask_wake(row.requested_by, host, reason=row.reason or "rolling drain")
+        except PermissionRefused:
+            _wait(row, _no_keeper(row), now)
+            return False
+        except ValidationError:
+            # It woke meanwhile: the next round sees it.
+            return False
+        at["wake"] = str(asked.pk)
+        row.save(update_fields=("progress",))
+    _wait(row, say("note.woken_first", host=host.name), now)
+    return False
+
+
+def _pause(row: RollingDrain, note: Said) -> None:
+    """A person has undone what it did: it goes on when somebody says so."""
+    row.state, row.drain, row.note, row.note_parts = "paused", None, str(note), parts_of(note)
+    row.save()
+    record(None, "rolling.pause", row, reason=row.note)
+
+
 def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
+    if not _woken(row, at, host, now):
+        return 0
     if host.administration == HostAdministration.MAINTENANCE:
         # Empty already, by somebody's hand.
         _set(row, at, "work", now)
@@ -279,11 +333,7 @@ def _draining(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetim
         return 1
     if drain is None or drain.state == "cancelled":
         _set(row, at, "waiting")
-        row.state, row.drain = "paused", None
-        note = say("note.taken_back", host=host.name)
-        row.note, row.note_parts = str(note), parts_of(note)
-        row.save()
-        record(None, "rolling.pause", row, reason=row.note)
+        _pause(row, say("note.taken_back", host=host.name))
         return 1
     return _wait(row, together(_blocks(each) for each in drain.blockers), now)
 

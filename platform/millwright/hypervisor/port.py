@@ -92,6 +92,10 @@ class Hypervisor(Protocol):
         """Drop the connection and its threads; never blocks on a frozen host."""
         ...
 
+    def rest(self, resting: bool) -> None:
+        """While it rests (the host sleeps by intent), do not connect by itself: the next call does. Never blocks."""
+        ...
+
     # --- the host ---------------------------------------------------------------------------
 
     def facts(self, *, deadline_s: float | None = None) -> HostFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,6 @@ class PlantCollector(Collector):
                 (),
             ),
             (
-                "millwright_hosts",
-                "Hosts by health",
-                Host.objects.all(),
-                "health",
-                tuple(HostHealth),
-            ),
-            (
                 "millwright_operations_live",
                 "Operations queued or at work",
                 Operation.objects.live(),
@@ -94,6 +88,7 @@ class PlantCollector(Collector):
             for value in {*found, *map(str, always)}:
                 family.add_metric([value], found.get(value, 0))
             yield family
+        yield hosts_by_health()
         yield from powers(timezone.now() if active else None)
         # A standby says nothing of the plant: two would be counted twice.
         yield from promised(self._service.promises.get() if active else ())
@@ -108,6 +103,18 @@ class PlantCollector(Collector):
 
 def _plain(name: str, labels: list[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"millwright_{name}", HELP[f"millwright_{name}"], labels=labels)
+
+
+def hosts_by_health() -> Metric:
+    """Hosts by health; those that sleep, or are on their way from it or to it, are a word of their own."""
+    family = _plain("hosts", ["health"])
+    found: Counter[str] = Counter()
+    rows = Host.objects.values_list("health", "power").annotate(n=Count("pk")).order_by()
+    for health, power, count in rows:
+        found[health if power == HostPower.AWAKE else HostPower.ASLEEP] += count
+    for value in {*found, *map(str, HostHealth), str(HostPower.ASLEEP)}:
+        family.add_metric([value], found[value])
+    return family
 
 
 def powers(now: dt.datetime | None) -> Iterator[Metric]:

@@ -111,7 +111,9 @@ class Watcher:
         while not self._stop.is_set():
             try:
                 rows = list(Host.objects.values_list("name", "uri", "power"))
-                self._hosts.sync({name: uri for name, uri, _ in rows})
+                asleep = {name for name, _, power in rows if power == HostPower.ASLEEP}
+                # Of one that sleeps nobody expects an answer: it is connected to when it is looked at.
+                self._hosts.sync({name: uri for name, uri, _ in rows}, asleep)
             except Exception:
                 log.exception("the inventory could not be read")
                 self._stop.wait(2.0)
@@ -120,7 +122,6 @@ class Watcher:
                 connections.close_all()
             hinted = self._drain()
             now = clock()
-            asleep = {name for name, _, power in rows if power == HostPower.ASLEEP}
             for name in self._hosts.names():
                 if (name in hinted or now >= due.get(name, 0.0)) and (
                     name not in busy or busy[name].done()

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from millwright.orchestrator.metrics import PlantCollector
+from millwright.inventory.models import Host
+from millwright.orchestrator.metrics import PlantCollector, hosts_by_health
 from millwright.orchestrator.promises import Promises
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -99,4 +100,16 @@ def test_a_plant_is_counted(plant: Plant) -> None:
         for sample in family.samples
     }
     assert samples["millwright_hosts", ("up",)] == 2
+    assert samples["millwright_hosts", ("asleep",)] == 0
     assert samples["millwright_orchestrator_active", ()] == 0
+
+
+def test_a_host_that_sleeps_is_not_counted_as_one_that_is_up(plant: Plant) -> None:
+    def counted() -> dict[str, float]:
+        return {row.labels["health"]: row.value for row in hosts_by_health().samples}
+
+    for power in ("falling_asleep", "asleep", "waking"):
+        Host.objects.filter(pk=plant.hosts[0].pk).update(power=power)
+        assert counted() == {"up": 1, "asleep": 1, "suspect": 0, "down": 0}
+    Host.objects.filter(pk=plant.hosts[1].pk).update(health="down")
+    assert counted() == {"up": 0, "asleep": 1, "suspect": 0, "down": 1}

@@ -68,6 +68,32 @@ def test_off_it_only_remembers_what_is_wanted(plant: Plant, machines: list[Machi
     assert consolidating.told().last_round == NOW.replace(minute=20)
 
 
+def test_of_many_that_stay_awake_the_first_are_named_and_the_rest_counted(
+    plant: Plant, quiet: Host, client: Client
+) -> None:
+    Host.objects.bulk_create(
+        Host(
+            name=f"line-{number:03}",
+            uri=f"qemu+tls://line-{number:03}/system",
+            topology=plant.hosts[0].topology,
+            memory_bytes=2**38,
+            health="up",
+            policy=plant.hosts[0].policy | {"sleep": SLEEP},
+            # Woken two hours ago: for three they stay awake.
+            power_since=NOW - dt.timedelta(hours=2),
+        )
+        for number in range(consolidating.SHOWN + 20)
+    )
+    consolidating.set_consolidation(plant.operator, "shadow", keep_awake=1)
+    consolidating.consolidation_round(NOW)
+    kept = [row for row in consolidating.told().answer if row["what"] == "kept"]
+    assert len(kept) == consolidating.SHOWN
+    last = consolidating.told().answer[-1]
+    assert (last["what"], last["text"]) == ("more", "and 20 more")
+    client.force_login(plant.operator)
+    assert "and 20 more" in client.get("/balancing/").content.decode()
+
+
 def test_what_is_older_than_a_forecast_looks_is_forgotten(plant: Plant) -> None:
     for days in (28, 30):
         DemandHour.objects.create(at=NOW - dt.timedelta(days=days), cpus=1, memory_bytes=1)

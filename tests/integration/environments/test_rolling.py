@@ -178,3 +178,101 @@ def test_pages_and_interface(plant: Plant, machines: list[Machine], client: Clie
         "/api/v1/rolling-drains/preview/", {"hosts": [first]}, "application/json"
     ).json()
     assert plan["hosts"][0]["moves"] == 2
+
+
+# --- hosts that sleep ----------------------------------------------------------------------------
+
+
+def _asleep(host: Host) -> None:
+    Machine.objects.filter(host=host).update(host=None)
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:12:34:56"}
+    Host.objects.filter(pk=host.pk).update(
+        power="asleep", power_since=timezone.now(), policy=host.policy | {"sleep": sleep}
+    )
+    host.refresh_from_db()
+
+
+def _note(row: RollingDrain) -> str:
+    row.refresh_from_db()
+    return row.note
+
+
+def test_a_drain_of_a_host_that_sleeps_is_done_at_once_and_it_sleeps_on(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    host = plant.hosts[1]
+    _asleep(host)
+    assert draining.preview(host).blockers == ()
+    draining.start(plant.operator, host, reason="a new fan")
+    draining.drain_round()
+    host.refresh_from_db()
+    assert (host.administration, host.power) == ("maintenance", "asleep")
+    assert not Operation.objects.filter(kind="wake_host").exists()
+
+
+@pytest.mark.parametrize("administration", ["schedulable", "maintenance"])
+def test_a_host_that_sleeps_is_woken_before_it_is_worked_on(
+    plant: Plant, machines: list[Machine], administration: str
+) -> None:
+    host = plant.hosts[1]
+    _asleep(host)
+    Host.objects.filter(pk=host.pk).update(administration=administration)
+    plan = rolling.preview([host.name], 30)
+    (planned,) = plan.hosts
+    assert (planned.asleep, planned.moves, planned.blockers) == (True, 0, ())
+    assert plan.seconds == 30 * 60 + 180
+    row = rolling.start(plant.operator, [host.name], reason="kernel")
+    for _ in range(2):
+        assert rolling.rolling_round() == 0
+    (operation,) = Operation.objects.filter(kind="wake_host")
+    assert (operation.host, operation.requested_by) == (host, plant.operator)
+    assert "it is woken first" in _note(row)
+    assert _states(row) == ["waiting"]
+    # It does not wake: that is said, and tried again by the clock, not by the drain.
+    Operation.objects.filter(pk=operation.pk).update(
+        state="failed", ended_at=timezone.now(), error="no answer in time"
+    )
+    rolling.rolling_round()
+    assert "does not wake: no answer in time" in _note(row)
+    assert Operation.objects.filter(kind="wake_host").count() == 1
+    Host.objects.filter(pk=host.pk).update(power="awake")
+    rolling.rolling_round()
+    if administration == "schedulable":
+        assert _states(row) == ["draining"]
+        draining.drain_round()
+        rolling.rolling_round()
+    assert _states(row) == ["work"]
+    assert _note(row) == ""
+    rolling.work_done(plant.operator, row)
+    assert _administration(host) == "schedulable"
+
+
+def test_where_a_person_ends_the_waking_it_waits_for_a_person(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    host = plant.hosts[1]
+    _asleep(host)
+    row = rolling.start(plant.operator, [host.name], reason="kernel")
+    rolling.rolling_round()
+    Operation.objects.filter(kind="wake_host").update(state="cancelled", ended_at=timezone.now())
+    rolling.rolling_round()
+    assert "was ended by hand" in _note(row)
+    assert row.state == "paused"
+    rolling.rolling_round()
+    assert Operation.objects.filter(kind="wake_host").count() == 1
+    # Told to go on, it wakes it anew.
+    rolling.resume(plant.operator, row)
+    rolling.rolling_round()
+    assert Operation.objects.filter(kind="wake_host").count() == 2
+
+
+def test_without_the_right_to_wake_it_says_whose_word_is_missing(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    host = plant.hosts[1]
+    _asleep(host)
+    row = rolling.start(plant.operator, [host.name], reason="kernel")
+    RollingDrain.objects.filter(pk=row.pk).update(requested_by=plant.engineer)
+    rolling.rolling_round()
+    assert str(plant.engineer) in _note(row)
+    assert not Operation.objects.filter(kind="wake_host").exists()

@@ -404,6 +404,41 @@ def test_one_that_answers_although_it_sleeps_is_awake_and_that_is_told(
     assert fresh(sleepy).power_reason == "its own alarm woke it"
 
 
+def test_its_connection_rests_only_while_it_sleeps(sleepy: Host) -> None:
+    pool = FakePool(site="s")
+    fake = pool.add_host(sleepy.name)
+    hosts = Hosts("s", factory=lambda name, uri, _: pool.host(name))
+    rested: list[bool] = []
+    fake.rest = rested.append
+    uris = {sleepy.name: sleepy.uri}
+    for asleep in ((), {sleepy.name}, {sleepy.name}, (), ()):
+        hosts.sync(uris, asleep)
+    # Told when it changes, and not at each look at the inventory.
+    assert rested == [True, False]
+    hosts.sync(uris, {sleepy.name})
+    hosts.sync({sleepy.name: "qemu+tls://elsewhere/system"}, {sleepy.name})
+    assert rested == [True, False, True, True]
+
+
+@pytest.mark.parametrize("power", ["awake", "falling_asleep", "asleep", "waking"])
+def test_the_watcher_lets_the_connection_of_one_that_sleeps_rest(sleepy: Host, power: str) -> None:
+    pool = FakePool(site="s")
+    for name in Host.objects.values_list("name", flat=True):
+        pool.add_host(name).cut()
+    to(sleepy, HostPower(power))
+    stop = threading.Event()
+    rests: list[bool] = []
+
+    class _Once(Hosts):
+        def sync(self, wanted: dict[str, str], asleep: Any = ()) -> None:
+            super().sync(wanted, asleep)
+            rests.append(pool.host(sleepy.name).resting)
+            stop.set()
+
+    Watcher(_Once("s", factory=lambda name, uri, _: pool.host(name)), stop).run()
+    assert rests == [power == "asleep"]
+
+
 def test_an_answer_from_before_it_fell_asleep_does_not_wake_it(
     sleepy: Host, watched: tuple[Watcher, Any]
 ) -> None:

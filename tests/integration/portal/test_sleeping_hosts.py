@@ -71,6 +71,31 @@ def test_it_is_put_to_sleep_and_woken_on_its_page(plant: Plant, sleepy: Host) ->
     assert Operation.objects.filter(kind="wake_host", host=sleepy).count() == 1
 
 
+def test_what_was_typed_and_refused_stands_there_again(plant: Plant, sleepy: Host) -> None:
+    form = {"reason": 'nobody works "tonight"', "until": "2020-01-01T00:00", "confirm": "on"}
+    told = press(plant.operator, sleepy, "sleep", **form)
+    text = told.content.decode().split('id="power"')[1]
+    assert told.status_code == 422
+    assert 'value="nobody works &quot;tonight&quot;"' in text
+    assert 'name="until" value="2020-01-01T00:00"' in text
+    assert 'name="confirm" required checked' in text
+    # It has become busy meanwhile: the form stays, with what keeps the host awake beside it.
+    operation = _work_at(sleepy)
+    text = press(plant.operator, sleepy, "sleep", reason="night", confirm="on").content.decode()
+    assert 'value="night"' in text and "is busy" in text
+    operation.delete()
+    # What was typed to wake it does not stand where it is put to sleep.
+    text = press(plant.operator, sleepy, "wake", reason="rush order", confirm="on").content.decode()
+    assert "is awake" in text and "rush order" not in text.split('id="power"')[1]
+    assert "Put to sleep" in text
+    assert not Operation.objects.exists()
+
+
+def _work_at(host: Host) -> Operation:
+    """Work at the host that keeps it awake."""
+    return Operation.objects.create(kind="fence", host=host, state="queued", payload={})
+
+
 def test_the_pool_shows_who_sleeps_and_finds_them(plant: Plant, sleepy: Host) -> None:
     Host.objects.filter(pk=sleepy.pk).update(power="asleep")
     text = signed_in(plant.operator).get("/pool/?state=asleep").content.decode()

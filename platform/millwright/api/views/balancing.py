@@ -188,7 +188,8 @@ class ConsolidationInput(ReasonInput):
 
 
 class SleepAnswerOutput(KeptText):
-    """`what`: wake, sleep, empty (it could sleep once it is drained) or kept (awake, and why); `host` empty: all."""
+    """`what`: wake, sleep, empty (it could sleep once it is drained) kept (awake, and why) or more (so many more
+    are kept); `host` empty: all."""
 
     host = serializers.CharField(allow_blank=True)
     what = serializers.CharField()

@@ -72,12 +72,13 @@ class RollingInput(ReasonInput, RollingPlanInput):
 
 
 class HostPlanOutput(serializers.Serializer):
-    """`moves`: how many machines; `blockers`: what cannot leave, and why."""
+    """`moves`: how many machines; `blockers`: what cannot leave, and why; `asleep`: it sleeps, and is woken first."""
 
     host = serializers.CharField()
     moves = serializers.IntegerField()
     seconds = serializers.FloatField()
     approval = serializers.BooleanField()
+    asleep = serializers.BooleanField()
     blockers = serializers.ListField(child=SaidField())
     blockers_parts = SaidParts(source="blockers")
 

@@ -230,4 +230,7 @@ def consolidation(word: str | None, form: str, reason: str, **given: int | str |
     show_one(row, form)
     if form != "json":
         for each in answer:
-            click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")
+            if each["what"] == "more":
+                click.echo(each["text"])
+            else:
+                click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")

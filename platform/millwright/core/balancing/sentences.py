@@ -331,6 +331,9 @@ _NOTES = {
     "note.host_state": _("%(host)s is %(state)s: machines leave only a host that answers"),
     "note.not_in_pool": _("%(host)s is no longer in the pool"),
     "note.not_yet": _("%(host)s does not answer yet"),
+    "note.woken_first": _("%(host)s sleeps: it is woken first"),
+    "note.wake_ended": _("the waking of %(host)s was ended by hand"),
+    "note.not_waking": _("%(host)s does not wake: %(why)s"),
     "note.arriving": _("%(machine)s is on its way to %(host)s: it arrives first, or is called off"),
     "note.no_keeper": _(
         "%(person)s, who began it, does not keep the pool any more: whoever pauses it and lets it go on takes it over"
@@ -386,6 +389,7 @@ _SLEEP = {
     ),
     "consolidate.crowded": _("%(name)s would have more than %(limit_ratio)s of its CPUs wanted"),
     "consolidate.wanted": _("%(name)s needs it"),
+    "consolidate.others": _("and %(count)s more"),
 }
 
 #: A sentence of nobody's table: an error of a host, a person's words.

@@ -99,6 +99,7 @@ class Connection:
         self._error: HypervisorError | None = None
         self._attempting = False
         self._closed = False
+        self._resting = False
         self._generation = 0
         self._lost = threading.Event()
         self._thread: threading.Thread | None = None
@@ -145,6 +146,17 @@ class Connection:
         with self._condition:
             if self._conn is None and not self._closed:
                 self._ensure_thread()
+
+    def rest(self, resting: bool) -> None:
+        """While it rests, connect with the next call only, and not by itself; afterwards begin at once."""
+        with self._condition:
+            ended, self._resting = self._resting and not resting, resting
+        if ended and self._persistent:
+            self.prepare()
+
+    @property
+    def _by_itself(self) -> bool:
+        return self._persistent and not self._resting
 
     def post(self, function: Callable[[], object]) -> None:
         """Have something done after the calls before it; its errors are nobody's."""
@@ -212,7 +224,7 @@ class Connection:
                 with self._condition:
                     self._attempting, self._error = False, error
                     self._condition.notify_all()
-                    if not self._persistent:
+                    if not self._by_itself:
                         self._thread = None
                         return
                 # Set by close() only, as there is no connection to lose.
@@ -233,6 +245,11 @@ class Connection:
             if not self._persistent:
                 return
             self._lost.wait()
+            with self._condition:
+                if not self._by_itself:
+                    self._attempting, self._thread = False, None
+                    self._condition.notify_all()
+                    return
 
     def _open(self) -> libvirt.virConnect:
         ensure_event_loop()
@@ -286,7 +303,7 @@ class Connection:
             if self._conn is None or self._closed or generation != self._generation:
                 return
             lost, self._conn = self._conn, None
-            self._attempting = self._persistent
+            self._attempting = self._by_itself
             self._error = HostUnreachable(reason, host=self._address.name)
             self._condition.notify_all()
         self._lost.set()

@@ -85,6 +85,10 @@ class LibvirtHypervisor(
         """Give up the present connection and make a new one in the background."""
         self._lanes.drop(reason)
 
+    def rest(self, resting: bool) -> None:
+        """See the port."""
+        self._lanes.rest(resting)
+
     # --- events -----------------------------------------------------------------------------
 
     def subscribe(self, callback: EventCallback) -> Callable[[], None]:

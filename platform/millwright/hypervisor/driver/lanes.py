@@ -84,6 +84,10 @@ class Lanes:
             self._special.discard(lane)
         lane.close()
 
+    def rest(self, resting: bool) -> None:
+        """See the port; the other connections are made as they are needed anyway."""
+        self._watch.rest(resting)
+
     def drop(self, reason: str) -> None:
         """Give up all connections and connect anew."""
         for lane in {self._watch, *self._workers}:

@@ -85,6 +85,8 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
         self.wake_after_s: int | None = None
         #: takes the order and stays awake
         self.sleepless = False
+        #: told not to be connected to but by calls
+        self.resting = False
         self._cpus = _cpus(cpus, threads_per_core, numa_nodes)
         self._memory_bytes = memory_bytes
         self._lock = threading.RLock()
@@ -97,6 +99,10 @@ class FakeHypervisor(FakeMigration, FakeStorage, FakeAgent, FakeShares, FakeEqui
         self._networks: dict[str, NetworkSpec] = {}
         self._filters: dict[str, object] = {}
         self._flights: dict[UUID, Flight] = {}
+
+    def rest(self, resting: bool) -> None:
+        """See the port."""
+        self.resting = resting
 
     # --- handles for tests ------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from millwright.portal.networks import cells_on, networks_of
 from millwright.portal.words import ABILITIES
 
 from .base import WORDS, attempt
-from .sleeping import power_of
+from .sleeping import change_power, power_of
 
 #: capability → how to mend it where it is missing
 MEND = {
@@ -155,7 +155,10 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
     """One host, for operators and readers of the whole plant."""
     if not sees_everything(request.user):
         raise PermissionDenied(_("Hosts in detail are for operators."))
-    row = get_object_or_404(Host, name=name)
+    return _page_of(request, get_object_or_404(Host, name=name))
+
+
+def _page_of(request: HttpRequest, row: Host, status: int = 200) -> HttpResponse:
     probes = [
         {
             "kind": kind,
@@ -189,8 +192,25 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "drain": row.drains.filter(state="active").first(),
         "recovery": row.recoveries.filter(state="active").first(),
         "power": power_of(row),
+        "typed": _typed(request, row) if status != 200 else None,
     }
-    return render(request, "portal/host.html", context)
+    return render(request, "portal/host.html", context, status=status)
+
+
+def _typed(request: HttpRequest, row: Host) -> Any:
+    """What was typed and refused stands there again, unless the form asks for something else by now."""
+    offered = "sleep" if row.power == HostPower.AWAKE else "wake"
+    return request.POST if request.POST.get("wanted") == offered else None
+
+
+@login_required
+@require_POST
+def set_power(request: HttpRequest, name: str) -> HttpResponse:
+    """Put to sleep, or wake; refused, the page stands there with what was typed."""
+    row = get_object_or_404(Host, name=name)
+    if change_power(request, row):
+        return redirect("portal:host", name)
+    return _page_of(request, Host.objects.get(pk=row.pk), 422)
 
 
 @login_required

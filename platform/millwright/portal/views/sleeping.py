@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 
 from millwright.core.lifecycle import HostPower, OperationKind
 from millwright.environments.reasons import said
@@ -41,11 +38,8 @@ def power_of(host: Host) -> dict[str, Any]:
     }
 
 
-@login_required
-@require_POST
-def set_power(request: HttpRequest, name: str) -> HttpResponse:
-    """Put to sleep, or wake: with a reason, and the box ticked."""
-    row = get_object_or_404(Host, name=name)
+def change_power(request: HttpRequest, row: Host) -> bool:
+    """Put to sleep, or wake: with a reason, and the box ticked. Whether it was done; if not, a message says why."""
     wanted, form = request.POST.get("wanted", ""), PowerForm(request.POST)
 
     def change() -> Any:
@@ -59,5 +53,4 @@ def set_power(request: HttpRequest, name: str) -> HttpResponse:
         return power.ask_wake(request.user, row, reason=reason)
 
     told = _("It is being put to sleep.") if wanted == "sleep" else _("It is being woken.")
-    attempt(request, change, told, WORDS)
-    return redirect("portal:host", name)
+    return attempt(request, change, told, WORDS) is not None

@@ -1,0 +1,64 @@
+"""When hosts sleep that are not needed, from the shell, on the API of a real portal."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+from millwright.audit.models import AuditEntry
+from millwright.balancing.models import Consolidating
+from millwright.core.balancing import parts_of, say
+
+from tests.integration.cli.test_nouns import Shell, plant, shell
+from tests.support.plant import Plant
+
+__all__ = ["plant", "shell"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOUN = ("recommendation", "consolidation")
+
+
+def test_when_hosts_sleep_is_shown_and_set(plant: Plant, shell: Shell) -> None:
+    assert shell.json(plant.operator, *NOUN)["mode"] == "off"
+    words = ("shadow", "--keep-awake", "1", "--from", "20:00", "--to", "06:00", "--reason", "fans")
+    told = shell.json(plant.operator, *NOUN, *words)
+    assert (told["mode"], told["keep_awake"], told["begin"]) == ("shadow", 1, "20:00")
+    (entry,) = AuditEntry.objects.filter(action="balancer.consolidation")
+    assert (entry.actor, entry.reason) == (plant.operator, "fans")
+    # A number alone leaves the mode as it is; empty times mean always.
+    told = shell.json(plant.operator, *NOUN, "--headroom", "35", "--from", "", "--to", "")
+    assert (told["mode"], told["headroom_percent"], told["begin"]) == ("shadow", 35, "")
+
+
+def test_what_the_last_round_decided_stands_below(plant: Plant, shell: Shell) -> None:
+    texts = (
+        ("h1", "kept", say("consolidate.lately", hours=3)),
+        ("", "kept", say("consolidate.settling")),
+        ("", "more", say("consolidate.others", count=7)),
+    )
+    rows = [
+        {"host": host, "what": what, "text": str(text), "parts": parts_of(text), "until": None}
+        for host, what, text in texts
+    ]
+    Consolidating.objects.create(pk=1, mode="shadow", answer=rows, last_round=timezone.now())
+    lines = shell(plant.operator, *NOUN).output.splitlines()
+    assert lines[-3:] == [
+        "h1: kept: its power changed less than 3 hours ago",
+        "all: kept: a host woke less than an hour ago",
+        "and 7 more",
+    ]
+    assert [row["what"] for row in shell.json(plant.operator, *NOUN)["answer"]] == [
+        "kept",
+        "kept",
+        "more",
+    ]
+
+
+def test_what_cannot_be_is_refused_and_so_is_who_may_not(plant: Plant, shell: Shell) -> None:
+    wrong = shell(plant.operator, *NOUN, "--from", "25:00", "--to", "06:00")
+    assert wrong.exit_code != 0
+    assert "25:00" in wrong.output + str(wrong.exception)
+    assert shell(plant.operator, *NOUN, "--keep-awake", "0").exit_code == 2
+    assert shell(plant.operator, *NOUN, "always").exit_code == 2
+    assert shell(plant.engineer, *NOUN).exit_code != 0
+    assert not Consolidating.objects.exclude(mode="off").exists()
