@@ -60,17 +60,21 @@ MOST_DOUBTFUL = 200
 MIB = 2**20
 
 
-def spared(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Placement, str]:
+def spared(
+    plan: Placement, standing: Callable[[HostVerdict], Vm], *, only: bool = False
+) -> tuple[Placement, str]:
     """The plan with the best host after which any `spare_hosts` may still die, or none and why not.
 
-    `standing`: the machine as it would stand on a host. Nothing is read where no host is kept to spare.
+    `standing`: the machine as it would stand on a host. `only`: the chosen host is the only one that is tried.
+    Nothing is read where no host is kept to spare.
     """
     told = Balancer.objects.filter(pk=1).values_list("spare_hosts", "calendar").first()
     k, calendar = told or (0, [])
     if not k or plan.chosen is None:
         return plan, ""
     pool, first = _Pool(plan.pool, calendar), ""
-    others = [verdict for verdict in plan.verdicts if verdict.accepted and verdict != plan.chosen]
+    rest = () if only else plan.verdicts
+    others = [verdict for verdict in rest if verdict.accepted and verdict != plan.chosen]
     for verdict in (plan.chosen, *others)[:TRIES]:
         vm = standing(verdict)
         answer = pool.with_it(vm, k)
@@ -215,7 +219,23 @@ class _Pool:
 
     @cached_property
     def _plant(self) -> Plant:
-        return read_plant()
+        return self._as_seen(read_plant())
+
+    def _as_seen(self, plant: Plant) -> Plant:
+        """With that host awake that is woken for this placement."""
+        seen = {
+            host.name: state_of(host.health, host.administration, host.power)
+            for host in self._hosts
+        }
+        return replace(
+            plant,
+            hosts=tuple(
+                replace(host, state=seen.get(host.name, host.state))
+                if host.state is HostState.ASLEEP
+                else host
+                for host in plant.hosts
+            ),
+        )
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -452,12 +472,16 @@ class _Pool:
         present = {key for key, _row in rows}
         if vm.name in self._ruled.keys:
             present.add(self._ruled.keys[vm.name])
-        return Plant(
-            tuple(
-                self._less(host, listed[host.name]) for host in hosts if host.name in self._index
-            ),
-            (*vms, vm),
-            rules=tuple(rules_of(present)),
+        return self._as_seen(
+            Plant(
+                tuple(
+                    self._less(host, listed[host.name])
+                    for host in hosts
+                    if host.name in self._index
+                ),
+                (*vms, vm),
+                rules=tuple(rules_of(present)),
+            )
         )
 
     def _less(self, host: Host, inside: Collection[Vm]) -> Host:

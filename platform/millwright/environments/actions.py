@@ -136,7 +136,8 @@ def update_request(actor: Any, request: Request, **fields: Any) -> Request:
 @transaction.atomic
 def submit_request(actor: Any, request: Request) -> Request:
     """Ask for approval. Refused when the quota or the pool cannot hold it; may be approved by policy."""
-    from millwright.balancing.sparing import spared, standing_request
+    from millwright.balancing.on_request import decided
+    from millwright.balancing.sparing import standing_request
 
     request = _locked(Request.objects, request.pk)
     _require_own(actor, request)
@@ -150,8 +151,9 @@ def submit_request(actor: Any, request: Request) -> Request:
         cell=request.cell.slug if request.cell else "",
         strict=request.strict_realtime,
         name=request.name,
+        wakes=False,
     )
-    plan, short = spared(plan, standing_request(request, size))
+    plan, short = decided(plan, standing_request(request, size))
     if plan.chosen is None:
         raise ValidationError(
             {
@@ -167,7 +169,14 @@ def submit_request(actor: Any, request: Request) -> Request:
         submitted_at=timezone.now(),
         placement=plan.as_dict(),
     )
-    record(actor, "request.submit", request, project=request.project, host=plan.chosen.host)
+    record(
+        actor,
+        "request.submit",
+        request,
+        project=request.project,
+        host=plan.chosen.host,
+        wakes=plan.chosen.wake is not None,
+    )
     limit = request.project.auto_approve_vcpus
     if limit and size.vcpus <= limit and size.realtime_cores == 0:
         _approve(None, request, _("within the project's limit for automatic approval"))

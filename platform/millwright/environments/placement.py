@@ -12,6 +12,7 @@ from millwright.core.placement import (
     PoolRoom,
     Snapshot,
     StartedCpu,
+    or_woken,
     place,
 )
 from millwright.inventory.snapshot import snapshot
@@ -63,10 +64,18 @@ def cpu_of(row: Any) -> StartedCpu:
 
 
 def preview(
-    spec: dict[str, Any], size_name: str, *, cell: str, strict: bool, name: str = "request"
+    spec: dict[str, Any],
+    size_name: str,
+    *,
+    cell: str,
+    strict: bool,
+    name: str = "request",
+    wakes: bool = True,
 ) -> Placement:
-    """Where a machine of this template and size would be placed now."""
-    return place(_pool(), want_for(name, spec, size_of(spec, size_name), cell=cell, strict=strict))
+    """Where a machine of this template and size would be placed now; `wakes`: if need be on a host that is woken."""
+    want = want_for(name, spec, size_of(spec, size_name), cell=cell, strict=strict)
+    plan = place(_pool(), want)
+    return or_woken(plan) if wakes else plan
 
 
 def _pool() -> Snapshot:

@@ -83,6 +83,23 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ("the host is asleep", _("the host is asleep")),
     ("the host is waking", _("the host is waking")),
     (
+        "the host is asleep and can be woken in about %(n)s s",
+        _("the host is asleep and can be woken in about %(n)s s"),
+    ),
+    (
+        "the host is falling asleep and can be woken in about %(n)s s",
+        _("the host is falling asleep and can be woken in about %(n)s s"),
+    ),
+    ("the host is asleep and did not wake", _("the host is asleep and did not wake")),
+    (
+        "the host is waking once more, it did not wake",
+        _("the host is waking once more, it did not wake"),
+    ),
+    (
+        "the host is asleep and was left so by a person",
+        _("the host is asleep and was left so by a person"),
+    ),
+    (
         "the host is cordoned: it takes nothing new",
         _("the host is cordoned: it takes nothing new"),
     ),
@@ -324,6 +341,18 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ("its operation is over", _("its operation is over")),
     ("it did not wake: another try", _("it did not wake: another try")),
     ("it was to sleep until now", _("it was to sleep until now")),
+    (
+        "a machine has room on no host that is awake",
+        _("a machine has room on no host that is awake"),
+    ),
+    (
+        "waiting for %(host)s, which is being woken: about %(n)s s more",
+        _("waiting for %(host)s, which is being woken: about %(n)s s more"),
+    ),
+    (
+        "waiting for %(host)s, which is being woken and should answer any moment",
+        _("waiting for %(host)s, which is being woken and should answer any moment"),
+    ),
     ("it was not put to sleep", _("it was not put to sleep")),
     ("it did not wake", _("it did not wake")),
     (

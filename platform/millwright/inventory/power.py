@@ -37,7 +37,7 @@ WAKE_S = 180
 #: How a host is put to sleep, and how it is woken.
 BY = ("suspend", "agent")
 WAKE = ("magic_packet", "agent")
-_KEYS = {"by", "wake", "mac", "address", "wake_s", "watts", "may"}
+_KEYS = {"by", "wake", "mac", "address", "wake_s", "watts", "may", "on_request"}
 #: least and greatest: seconds until it answers; watts that it takes awake and empty
 _NUMBERS = {"wake_s": (10, 3600), "watts": (0, 100_000)}
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -54,6 +54,12 @@ def sleeps(host: Host) -> dict[str, Any]:
 def wake_s(host: Host) -> int:
     """Seconds that it is expected to take from the order until it answers."""
     return int((host.policy.get("sleep") or {}).get("wake_s") or WAKE_S)
+
+
+def on_request(host: Host) -> bool:
+    """Whether it is woken for a machine that has room nowhere else."""
+    told = host.policy.get("sleep") or {}
+    return bool(told.get("by")) and bool(told.get("on_request", True))
 
 
 def validate_sleep(policy: Mapping[str, Any]) -> None:
@@ -91,8 +97,9 @@ def validate_sleep(policy: Mapping[str, Any]) -> None:
             raise ValidationError(
                 {"policy.sleep.address": f"{told['address']!r:.80}: expected an IPv4 address"}
             ) from None
-    if not isinstance(told.get("may", True), bool):
-        raise ValidationError({"policy.sleep.may": f"{told['may']!r:.80}: true or false"})
+    for key in ("may", "on_request"):
+        if not isinstance(told.get(key, True), bool):
+            raise ValidationError({f"policy.sleep.{key}": f"{told[key]!r:.80}: true or false"})
     for key, (low, high) in _NUMBERS.items():
         value = told.get(key, low)
         whole = isinstance(value, int) and not isinstance(value, bool)

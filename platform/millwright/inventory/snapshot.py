@@ -17,7 +17,7 @@ from millwright.core.lifecycle import (
     HostPower,
     MachineObserved,
 )
-from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot
+from millwright.core.placement import OVERCOMMIT_RATIO, Card, HostSnapshot, Snapshot, Wake
 from millwright.core.topology import Cpu, Topology, format_cpu_list, parse_cpu_list
 from millwright.hypervisor import vgpu_uuid
 
@@ -35,6 +35,8 @@ from .equipment import (
     vgpus_free,
 )
 from .models import Cell, CpuClaim, DeviceClaim, Host
+from .power import on_request, wake_s
+from .waking import left_asleep
 
 #: Kept back on each host for the system itself where the policy says nothing.
 DEFAULT_RESERVED_BYTES = 512 * 2**20
@@ -124,7 +126,7 @@ def snapshot(
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
     in place of the whole pool; four queries. Where hosts have hugepages or tell the speed of their NICs there are at
-    most three more, and one more where they have cards to give. `used`: by host the shared CPUs that were used
+    most three more, one more where they have cards to give, and one where any is not awake. `used`: by host the shared CPUs that were used
     lately, and those that machines which nobody has measured are thought to want; who is not named holds nobody.
     """
     from millwright.environments.models import Machine, Move
@@ -164,6 +166,7 @@ def snapshot(
     told = any(pages_bytes(host) or nic_bytes_s(host) for host in hosts)
     needs = _needs(placed, arriving) if told else _Needs()
     (given, parts), kinds = _given(hosts), Kinds()
+    left = left_asleep(hosts)
     return Snapshot(
         tuple(
             _host(
@@ -179,6 +182,7 @@ def snapshot(
                 parts[host.pk],
                 needs.bandwidth.get(host.pk, 0),
                 None if used is None else used.get(host.name, (0.0, 0.0)),
+                left.get(host.pk, ""),
             )
             for host in hosts
         ),
@@ -301,6 +305,7 @@ def _host(
     parts: Collection[tuple[str, str, str]],
     bandwidth: int,
     used: tuple[float, float] | None,
+    left: str,
 ) -> HostSnapshot:
     nics = nic_bytes_s(host)
     reserved = reserved_bytes(host.policy)
@@ -309,6 +314,8 @@ def _host(
         health=HostHealth(host.health),
         administration=HostAdministration(host.administration),
         power=HostPower(host.power),
+        wake=None if left else _wake(host, bool(promised)),
+        left_asleep=left,
         topology=topology,
         memory_bytes=host.memory_bytes,
         # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.
@@ -340,6 +347,14 @@ def _host(
         used_ratio=None if used is None else used[0] / max(1, len(topology.shared)),
         assumed_ratio=0.0 if used is None else used[1] / max(1, len(topology.shared)),
     )
+
+
+def _wake(host: Host, awaited: bool) -> Wake | None:
+    """`awaited`: a machine holds room there, for which it is woken."""
+    if host.power == HostPower.AWAKE or not on_request(host):
+        return None
+    watts = float(host.policy["sleep"].get("watts") or 0)
+    return Wake(float(wake_s(host)), watts, begun=awaited or host.power == HostPower.WAKING)
 
 
 def _pages_free(host: Host, paged: dict[int, int]) -> dict[int, int] | None:

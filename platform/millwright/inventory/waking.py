@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Subquery
 
 from millwright.audit.actions import record
 from millwright.core.lifecycle import HostPower, OperationKind, OperationState
@@ -18,6 +20,12 @@ from .power import ask_wake, change_power, wake_s
 PAUSE, PAUSE_MAX = dt.timedelta(minutes=2), dt.timedelta(hours=1)
 #: A host that answers so long before it was to be woken was woken by its own alarm.
 ALARM = dt.timedelta(minutes=5)
+
+#: What became of a try after which requests leave a host asleep.
+_NOT_WOKEN = {
+    OperationState.FAILED: "did not wake",
+    OperationState.CANCELLED: "was left so by a person",
+}
 
 _UNDER_WAY = {
     HostPower.FALLING_ASLEEP: (OperationKind.SLEEP_HOST, HostPower.AWAKE),
@@ -66,6 +74,40 @@ def not_waking() -> list[NotWaking]:
         NotWaking(hosts[key], len(tries), tries[-1][0], tries[0][1], tries[0][2])
         for key, tries in failed.items()
     ]
+
+
+def left_asleep(hosts: Iterable[Host]) -> dict[int, str]:
+    """By key those of these hosts that no request wakes now, and why: the last try failed, or a person ended it.
+
+    At most one query, none where all are awake. So it stays until the host wakes or falls asleep anew, and while a
+    person has it woken (after a person ended a try: anybody).
+    """
+    from millwright.environments.models import Operation
+
+    keys = [host.pk for host in hosts if host.power != HostPower.AWAKE]
+    if not keys:
+        return {}
+    over = (OperationState.SUCCEEDED, *_NOT_WOKEN)
+    last = Operation.objects.filter(
+        host=OuterRef("pk"),
+        kind__in=(OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST),
+        state__in=over,
+    ).order_by("-created_at")
+    live = Operation.objects.live().filter(host=OuterRef("pk"), kind=OperationKind.WAKE_HOST)
+    rows = Host.objects.filter(pk__in=keys).values_list(
+        "pk",
+        Subquery(last.values("kind")[:1]),
+        Subquery(last.values("state")[:1]),
+        Exists(live),
+        Exists(live.filter(requested_by__isnull=False)),
+    )
+    return {
+        pk: _NOT_WOKEN[OperationState(state)]
+        for pk, kind, state, woken, by_person in rows
+        if kind == OperationKind.WAKE_HOST
+        and state in _NOT_WOKEN
+        and not (by_person or (woken and state == OperationState.CANCELLED))
+    }
 
 
 def woken_by_itself(host: Host, now: dt.datetime) -> None:

@@ -4,6 +4,7 @@ from .engine import Engine, Killed
 from .errors import Cancelled, FenceRefused, OperationError, Question, StepFailed, StepTimeout
 from .kinds import SAGAS, saga_for
 from .ports import (
+    AwaitedHost,
     BuiltProgram,
     Clock,
     Fencer,
@@ -26,6 +27,7 @@ from .saga import Context, Saga, Step
 
 __all__ = [
     "SAGAS",
+    "AwaitedHost",
     "BuiltProgram",
     "Cancelled",
     "Clock",

@@ -18,11 +18,19 @@ from millwright.core.lifecycle import (
     check_transition,
     may_follow,
 )
-from millwright.core.placement import HostSnapshot, MachineWant, Snapshot, StartedCpu, place
+from millwright.core.placement import (
+    HostSnapshot,
+    MachineWant,
+    Snapshot,
+    StartedCpu,
+    or_woken,
+    place,
+)
 from millwright.hypervisor import GuestCpu
 
 from .errors import StepFailed
 from .ports import (
+    AwaitedHost,
     BuiltProgram,
     MachineRecord,
     MoveRecord,
@@ -86,6 +94,8 @@ class MemoryStore:
         #: host → whether it sleeps, and every change of that
         self.powers: dict[str, HostPower] = {}
         self.power_changes: list[tuple[str, HostPower]] = []
+        #: hosts that claims were made on while they slept
+        self.told_to_wake: list[str] = []
         self._lock = threading.RLock()
 
     # --- what tests put in -----------------------------------------------------------------------
@@ -174,9 +184,11 @@ class MemoryStore:
             machine = self.machines[machine_id]
             if machine.host is not None:
                 return machine
-            plan = place(self._snapshot(), self.wants[machine_id])
+            plan = or_woken(place(self._snapshot(), self.wants[machine_id]))
             if plan.chosen is None or plan.chosen.assignment is None:
                 raise StepFailed(f"no host can take it: {plan.explain()}")
+            if plan.chosen.wake is not None and not plan.chosen.wake.begun:
+                self.told_to_wake.append(plan.chosen.host)
             if machine.network is not None and not self.free_addresses:
                 raise StepFailed("the cell has no free address")
             for cpu in plan.chosen.assignment.claimed:
@@ -204,6 +216,11 @@ class MemoryStore:
                     host,
                     claimed_cpus=frozenset(
                         cpu for name, cpu in self.cpu_claims if name == host.name
+                    ),
+                    wake=host.wake
+                    and replace(
+                        host.wake,
+                        begun=any(row.host == host.name for row in self.machines.values()),
                     ),
                 )
                 for host in self.hosts.values()
@@ -361,6 +378,21 @@ class MemoryStore:
 
     def config_bundle(self, machine_id: UUID) -> bytes:
         return self.config
+
+    def awaited_host(self, machine_id: UUID, operation_id: UUID) -> AwaitedHost | None:
+        with self._lock:
+            host = self.machines[machine_id].host
+            if host is None:
+                raise StepFailed(f"{self.machines[machine_id].domain_name} has no host")
+            if self.power(host) is HostPower.AWAKE:
+                return None
+            if self.hosts[host].left_asleep:
+                self.release(machine_id)
+                host = str(self.claim(machine_id, operation_id).host)
+                if self.power(host) is HostPower.AWAKE:
+                    return None
+            wake = self.hosts[host].wake
+            return AwaitedHost(host, wake.seconds if wake is not None else 0.0)
 
     def power(self, host: str) -> HostPower:
         with self._lock:

@@ -184,6 +184,14 @@ class RetainedOffer:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitedHost:
+    """A host that is being woken for a machine. `left_s`: until it is expected to answer; below 0 it is late."""
+
+    host: str
+    left_s: float
+
+
 class Store(Protocol):
     """Persistent things. Every method is one transaction and may be called twice."""
 
@@ -218,7 +226,8 @@ class Store(Protocol):
     def claim(self, machine_id: UUID, operation_id: UUID) -> MachineRecord:
         """Place the machine and claim CPUs, memory and address, all or nothing.
 
-        Called again it returns the claims there are.
+        Where no host that is awake takes it, that is one that sleeps, which is told to wake. Called again it returns
+        the claims there are.
 
         Raises:
             StepFailed: nothing fits; the text has the reason per host.
@@ -304,6 +313,17 @@ class Store(Protocol):
 
     def config_bundle(self, machine_id: UUID) -> bytes:
         """The machine's surroundings (io, security) as a signed bundle."""
+        ...
+
+    def awaited_host(self, machine_id: UUID, operation_id: UUID) -> AwaitedHost | None:
+        """What a placed machine waits for; nothing: its host is awake.
+
+        A host that nobody wakes is told to wake. Where it does not wake, or takes nothing new by now, the machine's
+        claims are given back and others made, as `claim` does.
+
+        Raises:
+            StepFailed: no host is left; the text names those that did not wake.
+        """
         ...
 
     def power(self, host: str) -> HostPower:

@@ -35,6 +35,9 @@ from .volumes import (
     remove_disk,
 )
 
+#: Seconds that hosts are waited for at most, one after the other; how exactly the rest of it is said.
+WAKES_S, TENS_S = 6 * 3600.0, 10
+
 
 def _place(context: Context) -> str:
     machine = context.ports.store.claim(context.machine_id, context.operation.id)
@@ -46,6 +49,20 @@ def _place(context: Context) -> str:
 def _release(context: Context) -> str:
     context.ports.store.release(context.machine_id)
     return "claims given back"
+
+
+def _host_awake(context: Context) -> str:
+    """Wait for a host that is woken for this machine; whether it wakes its own operation finds out."""
+    waits = context.ports.store.awaited_host(context.machine_id, context.operation.id)
+    if waits is None:
+        return f"{context.machine().host} is awake"
+    if waits.left_s < TENS_S:
+        text = f"waiting for {waits.host}, which is being woken and should answer any moment"
+    else:
+        left = round(waits.left_s / TENS_S) * TENS_S
+        text = f"waiting for {waits.host}, which is being woken: about {left} s more"
+    context.say(text)
+    raise NotYet(text)
 
 
 def ensure_network(context: Context) -> str:
@@ -251,6 +268,15 @@ WAIT_PROTOCOLS = Step(
 
 STEPS: tuple[Step, ...] = (
     Step("place", "Choose a host and claim", _place, undo=_release, timeout_s=30.0),
+    Step(
+        "awake",
+        "Wait until its host is awake",
+        _host_awake,
+        no_undo="a host that woke stays awake until rounds or a person say otherwise",
+        # Each waking has an end of its own, after which the next host is woken: this only ends what never does.
+        timeout_s=WAKES_S,
+        pause_s=1.0,
+    ),
     Step(
         "network",
         "Cell network on the host",

@@ -140,7 +140,8 @@ class DurableRunner:
             "application_version": APPLICATION_VERSION,
             "executor_id": EXECUTOR,
             "log_level": "WARNING",
-            "max_executor_threads": 32,
+            # As many as the poller lets be at work at once (MAX_AT_WORK, MAX_WAITING, MAX_WAKING), and some.
+            "max_executor_threads": 64,
         }
         DBOS(config=config)
 

@@ -1,15 +1,18 @@
-"""Picks queued operations up from the outbox: oldest first, one at a time for each machine."""
+"""Picks queued operations up from the outbox: those that wake hosts first, then the oldest; one for each machine."""
 
 from __future__ import annotations
 
 from typing import Protocol
 from uuid import UUID
 
-from millwright.core.lifecycle import OperationState
+from django.db.models import Case, When
+
+from millwright.core.lifecycle import HostPower, OperationKind, OperationState
 from millwright.environments.models import Operation
 
-#: Operations at work at once, over all machines.
-MAX_AT_WORK = 24
+#: Operations at work at once, over all machines; how many beside them may wait for a host that is being woken, and
+#: how many more may wake hosts: what is waited for must not wait for those who wait.
+MAX_AT_WORK, MAX_WAITING, MAX_WAKING = 24, 24, 8
 
 
 class Runner(Protocol):
@@ -21,18 +24,26 @@ def pick_up(runner: Runner, started: set[tuple[UUID, int]]) -> int:
     at_work = list(
         Operation.objects.live()
         .exclude(state=OperationState.QUEUED)
-        .values_list("machine_id", flat=True)
+        .values_list("machine_id", "kind", "machine__host__power")
     )
-    busy = {machine for machine in at_work if machine is not None}
-    room = MAX_AT_WORK - len(at_work)
+    busy = {machine for machine, _, _ in at_work if machine is not None}
+    waiting = sum(
+        kind == OperationKind.PROVISION and power not in (None, HostPower.AWAKE)
+        for _, kind, power in at_work
+    )
+    room = MAX_AT_WORK - len(at_work) + min(waiting, MAX_WAITING)
     begun = 0
-    queued = Operation.objects.filter(state=OperationState.QUEUED).order_by("created_at")
-    for pk, machine, attempt in queued.values_list("pk", "machine_id", "attempt")[:200]:
+    queued = Operation.objects.filter(state=OperationState.QUEUED).order_by(
+        Case(When(kind=OperationKind.WAKE_HOST, then=0), default=1), "created_at"
+    )
+    rows = queued.values_list("pk", "machine_id", "attempt", "kind")
+    for pk, machine, attempt, kind in rows[:200]:
         if (pk, attempt) in started:
             if machine is not None:
                 busy.add(machine)
             continue
-        if begun >= room or (machine is not None and machine in busy):
+        more = MAX_WAKING if kind == OperationKind.WAKE_HOST else 0
+        if begun >= room + more or (machine is not None and machine in busy):
             continue
         runner.start(pk, attempt)
         started.add((pk, attempt))

@@ -16,9 +16,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from industrial.package import pack
+from millwright.audit.actions import record
 from millwright.balancing.models import ResourcePool
+from millwright.balancing.on_request import decided
 from millwright.balancing.ruling import barred_hosts
-from millwright.balancing.sparing import spared, standing_machine
+from millwright.balancing.sparing import standing_machine
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import (
     EnvironmentState,
@@ -55,9 +57,10 @@ from .moves import MoveStore, abilities_of, claim_devices, claimed_devices, clai
 from .retaining import RetainedStore
 from .signing import public_text
 from .sleeping import PowerStore
+from .waiting import WaitingStore, have_woken
 
 
-class DjangoStore(RetainedStore, MoveStore, PowerStore):
+class DjangoStore(RetainedStore, MoveStore, PowerStore, WaitingStore):
     """Keeps the contract of `millwright.operations.Store`."""
 
     def __init__(self, site: str, key: Ed25519PrivateKey, bundles: Path) -> None:
@@ -231,7 +234,7 @@ class DjangoStore(RetainedStore, MoveStore, PowerStore):
         barred = barred_hosts(row)
         open_hosts = set(Host.objects.values_list("name", flat=True)) - set(barred)
         plan = place_machine(row, open_hosts if barred else None)
-        plan, short = spared(plan, standing_machine(row))
+        plan, short = decided(plan, standing_machine(row))
         if plan.chosen is None or plan.chosen.assignment is None:
             why = short or plan.explain() or "the pool has no hosts"
             raise StepFailed(f"no host can take it: {why}")
@@ -255,6 +258,9 @@ class DjangoStore(RetainedStore, MoveStore, PowerStore):
         )
         row.mac = row.mac or mac_for(row.pk)
         row.save(update_fields=("generation", "host", "placement", "cpu_assignment", "mac"))
+        if plan.chosen.wake is not None:
+            have_woken(host)
+            record(None, "machine.await", row, project=row.environment.project, host=host.name)
         return self.machine(machine_id)
 
     @transaction.atomic

@@ -8,10 +8,12 @@ from .model import (
     PoolRoom,
     Snapshot,
     StartedCpu,
+    Wake,
     most_vcpus,
 )
 from .place import HostVerdict, Placement, place
 from .reasons import Reason, ReasonCode
+from .wake import or_woken, woken
 
 __all__ = [
     "OVERCOMMIT_RATIO",
@@ -25,6 +27,9 @@ __all__ = [
     "ReasonCode",
     "Snapshot",
     "StartedCpu",
+    "Wake",
     "most_vcpus",
+    "or_woken",
     "place",
+    "woken",
 ]

@@ -43,7 +43,14 @@ def alive(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 def awake(host: HostSnapshot, want: MachineWant) -> Reason | None:
     found = _SLEEPING.get(host.power)
-    return Reason(ReasonCode.HOST_ASLEEP, found) if found else None
+    if not found:
+        return None
+    if host.wake is not None and host.power is not HostPower.WAKING:
+        found += f" and can be woken in about {host.wake.seconds:.0f} s"
+    elif host.left_asleep:
+        again = " once more, it" if host.power is HostPower.WAKING else " and"
+        found += f"{again} {host.left_asleep}"
+    return Reason(ReasonCode.HOST_ASLEEP, found)
 
 
 def administered(host: HostSnapshot, want: MachineWant) -> Reason | None:

@@ -41,6 +41,16 @@ class StartedCpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """A host that is not awake and may be woken for a machine: seconds until it answers, watts that it then takes."""
+
+    seconds: float
+    watts: float = 0.0
+    #: it is being woken already, or a machine waits for it
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostSnapshot:
     """One host: what it has, what is promised already, what it was found able to do."""
 
@@ -86,6 +96,10 @@ class HostSnapshot:
     assumed_ratio: float = 0.0
     #: whether it sleeps by intent
     power: HostPower = HostPower.AWAKE
+    #: how it is woken for a machine that has room nowhere else; nothing: it is awake, or not woken for that
+    wake: Wake | None = None
+    #: why one that sleeps is not woken, where that is not its policy
+    left_asleep: str = ""
 
     @property
     def most_vcpus(self) -> int:

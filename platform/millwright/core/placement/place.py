@@ -15,8 +15,8 @@ from millwright.core import pinning
 from millwright.core.lifecycle import ServiceClass
 
 from .filters import FILTERS, filters_for, node_pages
-from .model import HostSnapshot, MachineWant, Snapshot
-from .reasons import Reason
+from .model import HostSnapshot, MachineWant, Snapshot, Wake
+from .reasons import Reason, ReasonCode
 
 #: Weight of each part of the score. One part of the class that is not honoured (a quarter) outweighs everything
 #: else but what is not known; what hosts do outweighs what they have promised.
@@ -51,6 +51,8 @@ class HostVerdict:
     cards: tuple[str, ...] = ()
     #: PCI addresses of the cards of its vGPU instances there, one for each
     vgpus: tuple[str, ...] = ()
+    #: it is not awake, and nothing else stands in the way: how it is woken
+    wake: Wake | None = None
 
     @property
     def accepted(self) -> bool:
@@ -69,6 +71,7 @@ class HostVerdict:
             "score": None if self.score is None else round(self.score, 2),
             "parts": {name: round(value, 3) for name, value in self.parts.items()},
             "notes": list(self.unmet),
+            "wake_s": self.wake.seconds if self.wake else None,
         }
 
 
@@ -82,10 +85,14 @@ class Placement:
     verdicts: Sequence[HostVerdict]
     #: the pool as it was read for this plan
     pool: Snapshot | None = field(default=None, repr=False, compare=False)
+    #: the hosts that were asked
+    asked: Snapshot = field(default=Snapshot(()), repr=False, compare=False)
 
     def as_dict(self) -> dict[str, object]:
         return {
             "chosen": self.chosen.host if self.chosen else None,
+            # The chosen host sleeps: it is woken, which is expected to take so long.
+            "wake_s": self.chosen.wake.seconds if self.chosen and self.chosen.wake else None,
             "notes": list(self.chosen.unmet) if self.chosen else [],
             "hosts": [verdict.as_dict() for verdict in self.verdicts],
         }
@@ -171,13 +178,15 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
     taken.sort(key=lambda row: row[:2])
     refused.sort(key=lambda host: host.name)
     verdicts = Verdicts(want, taken, refused)
-    return Placement(want, verdicts[0] if taken else None, verdicts, snapshot)
+    return Placement(want, verdicts[0] if taken else None, verdicts, snapshot, snapshot)
 
 
 def _refused(host: HostSnapshot, want: MachineWant) -> HostVerdict:
     """With every reason, not only the first."""
-    reasons = (check(host, want) for check in FILTERS)
-    return HostVerdict(host.name, tuple(reason for reason in reasons if reason is not None))
+    checked = (check(host, want) for check in FILTERS)
+    reasons = tuple(reason for reason in checked if reason is not None)
+    alone = all(reason.code is ReasonCode.HOST_ASLEEP for reason in reasons)
+    return HostVerdict(host.name, reasons, wake=host.wake if alone else None)
 
 
 def _accepted(

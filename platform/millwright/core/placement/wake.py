@@ -1,0 +1,68 @@
+"""What has room on sleeping hosts alone: which of them is woken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from millwright.core.lifecycle import HostPower
+
+from .model import HostSnapshot, Snapshot
+from .place import HostVerdict, Placement, place
+
+
+def woken(plan: Placement) -> Iterator[Placement]:
+    """The plan with each host that may be woken for its machine and would take it, the one to wake first.
+
+    One that is being woken already, or that another machine waits for, comes before all others: as few as possible
+    are woken. Then the one that keeps most of the machine's class, takes the fewest watts, wakes soonest, has the
+    best score. `pool` is as it will be once that host is awake; the chosen verdict says how it is woken.
+    """
+    sleeping = {
+        host.name: host
+        for host in plan.asked.hosts
+        if host.wake is not None and host.power is not HostPower.AWAKE
+    }
+    if not sleeping:
+        return
+    awake = Snapshot(tuple(_awake(host) for host in sleeping.values()))
+    found = [verdict for verdict in place(awake, plan.want).verdicts if verdict.accepted]
+    for verdict in sorted(found, key=lambda row: _order(row, sleeping[row.host])):
+        chosen = replace(verdict, wake=sleeping[verdict.host].wake)
+        others = (row for row in plan.verdicts if row.host != verdict.host)
+        whole = plan.pool or plan.asked
+        yield replace(
+            plan,
+            chosen=chosen,
+            verdicts=(chosen, *others),
+            pool=replace(
+                whole,
+                hosts=tuple(
+                    _awake(host) if host.name == verdict.host else host for host in whole.hosts
+                ),
+            ),
+        )
+
+
+def or_woken(plan: Placement) -> Placement:
+    """The plan, or where no host that is awake takes the machine the one with the host to wake."""
+    return plan if plan.chosen is not None else next(woken(plan), plan)
+
+
+def _awake(host: HostSnapshot) -> HostSnapshot:
+    return replace(host, power=HostPower.AWAKE, wake=None)
+
+
+def _order(verdict: HostVerdict, host: HostSnapshot) -> tuple[object, ...]:
+    wake, parts = host.wake, verdict.parts
+    if wake is None:
+        raise AssertionError("only hosts that may be woken are asked")
+    return (
+        not wake.begun,
+        -parts.get("honoured", 0.0),
+        -parts.get("known", 0.0),
+        wake.watts,
+        wake.seconds,
+        -(verdict.score or 0.0),
+        verdict.host,
+    )
