@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from millwright.core.balancing import BalanceState, explain
+from millwright.core.balancing import BalanceState, Code, explain, say
 from millwright.environments.models import Machine
+from millwright.inventory.waking import wakeable
 
 from .plant import read_plant
 from .recommending import balancer
@@ -24,6 +25,8 @@ class HostSays:
     parts: dict[str, float]
     codes: tuple[str, ...]
     texts: tuple[str, ...]
+    #: seconds in which it could be woken, where it sleeps and nothing else is known against it
+    wake_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def why_here(machine: Machine) -> WhyHere:
     if name not in {vm.name for vm in plant.vms}:
         text = _("%(machine)s holds no place on any host now") % {"machine": name}
         return WhyHere(name, host, text, (), ())
+    asleep = {row.name: row.wake_s for row in wakeable()}
     state = balancer().state
     answer = explain(plant, name, BalanceState.of(state) if state else None)
     rows = tuple(
@@ -60,7 +64,10 @@ def why_here(machine: Machine) -> WhyHere:
             round(row.score, 1) if row.accepted else None,
             {part: round(value, 1) for part, value in row.parts.items() if row.accepted},
             tuple(str(code) for code in row.codes),
-            tuple(row.texts),
+            (say("note.can_wake", host=row.host, wake_s=asleep[row.host]),)
+            if row.host in asleep and row.codes == (Code.HOST_STATE,)
+            else tuple(row.texts),
+            asleep.get(row.host) if row.codes == (Code.HOST_STATE,) else None,
         )
         for row in answer.answers
     )

@@ -29,6 +29,7 @@ from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 
 from .arriving import Way, holding, on_their_way, settled
+from .if_woken import would_leave
 from .links import Links
 from .models import HostDrain, RollingDrain
 from .plant import machines_on_hosts, read_plant
@@ -94,6 +95,7 @@ def _planned(host: Host, plant: Plant, ways: Sequence[Way]) -> tuple[DrainPlan, 
         later = plan_drain(settled(plant, ways), [host.name])
         answer = min(answer, later, key=lambda each: len(each.blockers))
     blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
+    blockers |= would_leave(blockers, holding(plant, ways, host.name), host.name)
     for machine in machines_on_hosts().filter(host=host):
         if str(machine) not in blockers and (why := why_not_movable(machine, approved=True)):
             blockers[str(machine)] = why

@@ -23,6 +23,7 @@ from millwright.core.lifecycle import ServiceClass
 from millwright.environments.sizes import requires_of, size_of, sizes_of
 from millwright.inventory.models import Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
+from millwright.inventory.waking import wakeable
 
 from .measuring import used_on
 from .parts import Held, machine, with_room
@@ -191,7 +192,8 @@ def fits(
     """How many more of a template's size fit, so that any `spare` hosts may still die.
 
     What is asked of hosts is what a placement asks: disk, storage pool, hugepages, CPU features and cards too.
-    No cell is: of a machine of a cell only hosts that reach it take any.
+    No cell is: of a machine of a cell only hosts that reach it take any. Beside it stands how many would fit with all
+    awake that sleep and are woken for machines.
 
     Raises:
         ValidationError: no such template or size, or out of bounds.
@@ -209,7 +211,9 @@ def fits(
         cores=wanted.realtime_cores,
     )
     pool = with_room(plant or read_plant(), takes, MOST, realtime=kind is ServiceClass.REALTIME)
-    return capacity(pool, replace(vm, **machine(takes)), growth, spare)
+    asleep = {row.name: row.wake_s for row in wakeable()}
+    made = capacity(pool, replace(vm, **machine(takes)), growth, spare, woken=asleep)
+    return replace(made, wake_s=max(asleep.values(), default=None))
 
 
 def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:

@@ -43,7 +43,7 @@ NOTED = dt.timedelta(minutes=10)
 ALWAYS = ("heat", "losses", "together", "wanted")
 #: What the release before keeps in another shape, under a name that it alone reads: while an upgrade runs its placements
 #: find none, or its own.
-BEFORE = "used"
+BEFORE, BEFORE_FITS = "used", "fits "
 SPARE = "spare"
 #: Hosts' load older than this tells a placement nothing.
 STALE = 3 * OLDEST
@@ -109,7 +109,7 @@ class Pictures:
         """
         filling.check(template, size, growth=growth, spare=spare)
         kept = self._of(
-            f"fits {template}/{size} {spare}",
+            f"room {template}/{size} {spare}",
             lambda: filling.fits(template, size, spare=spare, plant=self._plant),
             lambda body: Capacity(**body),
         )
@@ -207,8 +207,10 @@ def _losses(body: dict[str, Any]) -> filling.Losses:
 
 
 def _is_over(row: Picture, now: dt.datetime) -> bool:
-    return row.name in (SPARE, BEFORE) or (
-        row.name not in ALWAYS and row.asked_at < now - FORGOTTEN
+    return (
+        row.name in (SPARE, BEFORE)
+        or row.name.startswith(BEFORE_FITS)
+        or (row.name not in ALWAYS and row.asked_at < now - FORGOTTEN)
     )
 
 

@@ -7,6 +7,7 @@ goes on after any interruption, and plans anew when a start failed or the room h
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,10 +38,12 @@ from millwright.environments.models import Machine, Move, Operation
 from millwright.environments.sizes import takes_programs
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
+from millwright.inventory.power import ask_wake
 from millwright.shopfloor.models import Deployment
 from millwright.shopfloor.retained import before_loss_s
 
 from .arriving import on_their_way, with_others
+from .if_woken import if_woken
 from .models import HostRecovery
 from .plant import machines_on_hosts, read_plant
 
@@ -78,11 +81,16 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """In the order in which they would start; what waits for its host; what finds no room."""
+    """In the order in which they would start; what waits for its host; what finds no room.
+
+    `wakes`: what finds room once hosts are awake that sleep (`woken`), which are woken for it.
+    """
 
     starts: tuple[PlannedStart, ...]
     waiting: tuple[Left, ...]
     left: tuple[Left, ...]
+    wakes: tuple[Left, ...] = ()
+    woken: tuple[str, ...] = ()
 
 
 def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
@@ -92,6 +100,13 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
     plant = with_others(read_plant(), host.name, on_their_way())
     plant = _with_absent(plant, machines)
     answer = plan_recovery(plant, [host.name], [host.name] if gone else [])
+    lacking = {row.vm for row in answer.left if row.vm in machines}
+
+    def asked(other: Plant) -> dict[str, str]:
+        made = plan_recovery(other, [host.name], [host.name] if gone else [])
+        return {row.vm: row.target for row in made.restarts}
+
+    would = if_woken(lacking, plant, asked, asked=False)
     shared = dict(Host.objects.values_list("name", "policy__shared_storage"))
     waiting = {row.vm: row.text for row in answer.waiting}
     for name, machine in machines.items():
@@ -121,6 +136,11 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
             note,
         )
 
+    wakes = {
+        name: say("note.once_awake", machine=name, host=target)
+        for name, target in sorted(would.places.items())
+        if name in left and name not in waiting
+    }
     return RecoveryPlan(
         tuple(
             planned(row.vm, row.target, row.wave, row.note)
@@ -128,7 +148,13 @@ def preview(host: Host, *, gone: bool = False) -> RecoveryPlan:
             if row.vm in machines and row.vm not in waiting and row.vm not in left
         ),
         tuple(Left(name, why) for name, why in sorted(waiting.items()) if name in machines),
-        tuple(Left(name, why) for name, why in left.items() if name not in waiting),
+        tuple(
+            Left(name, why)
+            for name, why in left.items()
+            if name not in waiting and name not in wakes
+        ),
+        tuple(Left(name, why) for name, why in wakes.items()),
+        would.hosts if wakes else (),
     )
 
 
@@ -322,7 +348,10 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
     plan = preview(host, gone=row.gone)
     tried = _tried(row, list(left.values()))
     programs = _programs(list(left.values()))
-    blockers = [_blocker(item.machine, item.why) for item in (*plan.waiting, *plan.left)]
+    rest = (*plan.waiting, *plan.left, *plan.wakes)
+    blockers = [_blocker(item.machine, item.why) for item in rest]
+    for name in plan.woken:
+        _wake(name, host)
     at_work = sum(op.kind == OperationKind.RECOVER for op in busy.values())
     free, started, later = AT_ONCE - at_work, 0, 0
     for planned in plan.starts:
@@ -355,6 +384,14 @@ def _step(row: HostRecovery, now: dt.datetime) -> int:
         # Nothing is left but what waits for its host.
         _end(row, "done", now, "")
     return started
+
+
+def _wake(name: str, lost: Host) -> None:
+    """Have a host woken for a lost one's machines; a later round finds it awake, or goes without it."""
+    # It may be awake by now.
+    with contextlib.suppress(ValidationError):
+        reason = f"machines of {lost} have room on no host that is awake"
+        ask_wake(None, Host.objects.get(name=name), reason=reason)
 
 
 def _blocker(machine: str, why: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import may, require
 from millwright.audit.actions import record
 from millwright.core.lifecycle import (
+    HostPower,
     MachineObserved,
     Movability,
     OperationKind,
@@ -103,6 +104,13 @@ def move_machine(
             {
                 "destination": _("%(machine)s is on %(host)s already")
                 % {"machine": machine, "host": destination}
+            }
+        )
+    if destination is not None and destination.power != HostPower.AWAKE:
+        raise ValidationError(
+            {
+                "destination": _("%(host)s is not awake: wake it first, a move wakes no host")
+                % {"host": destination}
             }
         )
     operation = enqueue(

@@ -346,6 +346,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("a machine has room on no host that is awake"),
     ),
     (
+        "machines of %(host)s have room on no host that is awake",
+        _("machines of %(host)s have room on no host that is awake"),
+    ),
+    (
         "waiting for %(host)s, which is being woken: about %(n)s s more",
         _("waiting for %(host)s, which is being woken: about %(n)s s more"),
     ),

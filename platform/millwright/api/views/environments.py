@@ -253,7 +253,10 @@ class ConsoleOutput(serializers.Serializer):
 
 
 class HostSaysOutput(serializers.Serializer):
-    """A host's price for the machine in core-seconds, or the codes that forbid it: in words, and with their facts."""
+    """A host's price for the machine in core-seconds, or the codes that forbid it: in words, and with their facts.
+
+    `wake_s`: it sleeps and could be woken in so many seconds.
+    """
 
     host = serializers.CharField()
     here = serializers.BooleanField()
@@ -263,6 +266,7 @@ class HostSaysOutput(serializers.Serializer):
     codes = serializers.ListField(child=serializers.CharField())
     texts = serializers.ListField(child=SaidField())
     facts = SaidParts(source="texts")
+    wake_s = serializers.FloatField(allow_null=True)
 
 
 class WhyHereOutput(serializers.Serializer):

@@ -123,7 +123,8 @@ class SnapshotQuery(serializers.Serializer):
 
 
 class CapacityOutput(serializers.Serializer):
-    """`limited_by`: on how many hosts what runs out first."""
+    """`limited_by`: on how many hosts what runs out first. `asleep`: hosts that sleep and are woken for a machine that
+    has room nowhere else, `with_woken`: how many fit with all of them awake, `wake_s`: seconds until the last answers."""
 
     fits = serializers.IntegerField()
     per_host = serializers.DictField(child=serializers.IntegerField())
@@ -131,6 +132,9 @@ class CapacityOutput(serializers.Serializer):
     days_left = serializers.FloatField(allow_null=True)
     with_one_more = serializers.IntegerField()
     more_host = serializers.CharField()
+    asleep = serializers.IntegerField()
+    with_woken = serializers.IntegerField(allow_null=True)
+    wake_s = serializers.FloatField(allow_null=True)
     as_of = serializers.DateTimeField()
 
 

@@ -61,11 +61,16 @@ class PlannedStartOutput(serializers.Serializer):
 
 
 class RecoveryPlanOutput(serializers.Serializer):
-    """What would start where, in this order; what waits for its host; what finds no room."""
+    """What would start where, in this order; what waits for its host; what finds no room.
+
+    `wakes`: what starts once hosts are awake that sleep (`woken`); they are woken for it.
+    """
 
     starts = PlannedStartOutput(many=True)
     waiting = BlockerOutput(many=True)
     left = BlockerOutput(many=True)
+    wakes = BlockerOutput(many=True)
+    woken = serializers.ListField(child=serializers.CharField())
 
 
 class RetainedOutcomeOutput(serializers.Serializer):

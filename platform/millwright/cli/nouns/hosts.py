@@ -260,6 +260,8 @@ def recover(
                 click.echo(f"{row['machine']}: {row['note']}")
             for row in plan["waiting"]:
                 click.echo(f"waits: {row['machine']}: {row['why']}")
+            for row in plan["wakes"]:
+                click.echo(f"once {', '.join(plan['woken'])} awake: {row['machine']}: {row['why']}")
             for row in plan["left"]:
                 click.echo(f"no room: {row['machine']}: {row['why']}")
         if plan["left"]:

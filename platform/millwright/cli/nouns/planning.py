@@ -262,6 +262,8 @@ def capacity(
         click.echo(f"  {core.runs_out(what)}: first to run out on {count} hosts")
     if made.days_left is not None:
         click.echo(f"full in {made.days_left:.1f} days at {growth:g} a day")
+    if made.with_woken is not None:
+        click.echo(f"{made.with_woken} would fit with {made.asleep} hosts woken that sleep")
     click.echo(f"{made.with_one_more} would fit with one more host like {made.more_host or '-'}")
 
 

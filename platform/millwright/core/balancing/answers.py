@@ -396,6 +396,11 @@ class Capacity:
     days_left: float | None
     with_one_more: int
     more_host: str
+    #: hosts that sleep and could be woken, and how many would fit with all of them awake
+    asleep: int = 0
+    with_woken: int | None = None
+    #: seconds until the last of them answers; nothing: it is not known
+    wake_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +25,13 @@ def capacity(
     growth_per_day: float = 0.0,
     k: int = 0,
     host: Host | None = None,
+    woken: Collection[str] | None = None,
 ) -> Capacity:
     """Count copies of `template` (its name and host do not matter).
 
     `growth_per_day`: machines a day, for the days until the pool is full. `k`: as many as leave room
-    for any k hosts to die. `host`: the host that might be bought; nothing: one like the most common.
+    for any k hosts to die. `host`: the host that might be bought; nothing: one like the most common. `woken`: hosts
+    that could be woken; nothing: all that sleep.
     """
     per_host, limits = _count(plant, template, k)
     fits = sum(per_host.values())
@@ -40,7 +42,22 @@ def capacity(
         grown = replace(plant, hosts=(*plant.hosts, bought))
         more = sum(_count(grown, template, k)[0].values())
     days = fits / growth_per_day if growth_per_day > 0 else None
-    return Capacity(fits, per_host, limits, days, more, extra.name if extra is not None else "")
+    name = extra.name if extra is not None else ""
+    asleep = [
+        each.name
+        for each in plant.hosts
+        if each.state is HostState.ASLEEP and (woken is None or each.name in woken)
+    ]
+    then = _woken(plant, template, k, asleep) if asleep else None
+    return Capacity(fits, per_host, limits, days, more, name, len(asleep), then)
+
+
+def _woken(plant: Plant, template: Vm, k: int, names: Collection[str]) -> int:
+    """How many would fit with these hosts awake."""
+    hosts = tuple(
+        replace(host, state=HostState.UP) if host.name in names else host for host in plant.hosts
+    )
+    return sum(_count(replace(plant, hosts=hosts), template, k)[0].values())
 
 
 def _usual(plant: Plant) -> Host | None:

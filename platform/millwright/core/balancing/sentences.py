@@ -339,6 +339,11 @@ _NOTES = {
         "%(person)s, who began it, does not keep the pool any more: whoever pauses it and lets it go on takes it over"
     ),
     "note.taken_back": _("%(host)s was taken back by hand"),
+    "note.once_awake": _(
+        "%(machine)s starts on %(host)s, which is woken for it: no host that is awake has room"
+    ),
+    "note.if_woken": _("%(why)s; on %(host)s, which sleeps, it would have room"),
+    "note.can_wake": _("%(host)s is asleep and can be woken in about %(wake_s)s s"),
     "note.to_be_stopped": _("%(machine)s is to be stopped: it waits for its host"),
     "note.to_be_absent": _("%(machine)s is to be removed: it waits for its host"),
 }
