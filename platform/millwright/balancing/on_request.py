@@ -14,15 +14,10 @@ from millwright.core.placement import HostVerdict, Placement, woken
 from .sparing import TRIES, spared
 
 
-def decided(
-    plan: Placement, standing: Callable[[HostVerdict], Vm], *, wakes: bool = True
-) -> tuple[Placement, str]:
-    """As `spared`; where that finds no host, the plan with the one to wake (`chosen.wake`), or none and why not.
-
-    `wakes`: whether a host may be woken for it.
-    """
+def decided(plan: Placement, standing: Callable[[HostVerdict], Vm]) -> tuple[Placement, str]:
+    """As `spared`; where that finds no host, the plan with the one to wake (`chosen.wake`), or none and why not."""
     kept, short = spared(plan, standing)
-    if kept.chosen is None and wakes:
+    if kept.chosen is None:
         for each in islice(woken(plan), TRIES):
             told, _why = spared(each, standing, only=True)
             if told.chosen is not None:

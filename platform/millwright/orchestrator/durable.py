@@ -141,7 +141,7 @@ class DurableRunner:
             "executor_id": EXECUTOR,
             "log_level": "WARNING",
             # As many as the poller lets be at work at once (MAX_AT_WORK, MAX_WAITING, MAX_WAKING), and some.
-            "max_executor_threads": 64,
+            "max_executor_threads": 48,
         }
         DBOS(config=config)
 

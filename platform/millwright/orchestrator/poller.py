@@ -12,7 +12,7 @@ from millwright.environments.models import Operation
 
 #: Operations at work at once, over all machines; how many beside them may wait for a host that is being woken, and
 #: how many more may wake hosts: what is waited for must not wait for those who wait.
-MAX_AT_WORK, MAX_WAITING, MAX_WAKING = 24, 24, 8
+MAX_AT_WORK, MAX_WAITING, MAX_WAKING = 24, 16, 4
 
 
 class Runner(Protocol):

@@ -337,6 +337,7 @@ def test_those_who_wait_leave_room_for_others_and_for_what_they_wait_for(
     # What wakes hosts comes first, however late it was written.
     assert pick_up(runner, set()) == 2
     assert runner.started == [wake.pk, stop.pk]
+    # As many more, of which only some may wait beside.
     full("stop")
     runner = Runner()
     assert pick_up(runner, set()) == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from millwright.environments.models import Operation, StateTransition
+from millwright.environments import actions
+from millwright.environments.models import Environment, Machine, Operation, StateTransition
 from millwright.inventory.models import Host
 from millwright.inventory.power import ask_sleep, ask_wake
 
@@ -57,3 +58,34 @@ def test_it_falls_asleep_is_not_lost_and_wakes(running: Running) -> None:
     fake.wake()
     running.until(lambda: Host.objects.get(pk=host.pk).power == "awake", "found awake")
     assert "nobody here has woken it" in Host.objects.get(pk=host.pk).power_reason
+
+
+def test_a_request_wakes_the_host_that_sleeps_and_is_built_there(running: Running) -> None:
+    plant, (first, host) = running.plant, running.plant.hosts
+    Host.objects.filter(pk=host.pk).update(policy=host.policy | {"sleep": SLEEP})
+    running.until(lambda: not Host.objects.exclude(health="up").exists(), "both hosts are up")
+    asleep = ask_sleep(plant.operator, host, reason="night")
+    running.until(lambda: Host.objects.get(pk=host.pk).power == "asleep", "asleep")
+    running.until(
+        lambda: Operation.objects.get(pk=asleep.pk).state == "succeeded", "its operation is over"
+    )
+    Host.objects.filter(pk=first.pk).update(administration="cordoned")
+    request = actions.create_request(plant.engineer, **plant.request_fields())
+    actions.approve_request(plant.approver, actions.submit_request(plant.engineer, request))
+    operation = Operation.objects.get(kind="provision")
+    running.until(
+        lambda: f"waiting for {host.name}" in Operation.objects.get(pk=operation.pk).progress,
+        "it waits",
+    )
+    assert Machine.objects.get().host == host
+    waking = Operation.objects.get(kind="wake_host")
+    running.until(
+        lambda: "magic packet" in Operation.objects.get(pk=waking.pk).progress, "a packet goes"
+    )
+    assert Environment.objects.get().state == "provisioning"
+    running.pool.host(host.name).wake()
+    running.until(lambda: Environment.objects.get().state in ("running", "failed"), "built")
+    operation.refresh_from_db()
+    assert Environment.objects.get().state == "running", operation.error
+    assert operation.steps.get(name="awake").detail == f"{host.name} is awake"
+    assert Machine.objects.get().host == host
