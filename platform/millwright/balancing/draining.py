@@ -87,7 +87,7 @@ def _planned(host: Host, plant: Plant, ways: Sequence[Way]) -> tuple[DrainPlan, 
         # Nothing can be asked to leave: a suspect host comes back or is down soon, a down one is recovered.
         return DrainPlan((), (Blocker("", why),), 0.0), ()
     if host.power != HostPower.AWAKE:
-        # Nobody is on it and nobody comes: it is empty already, and sleeps on.
+        # Nobody runs there and nobody comes, what waits for it goes elsewhere: it is empty already, and sleeps on.
         return DrainPlan((), (), 0.0), ()
     answer = plan_drain(holding(plant, ways, host.name), [host.name])
     if answer.blockers and ways:
