@@ -13,10 +13,10 @@ that overlap in pairs share a moment, nothing is held or busy now that was not t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import NamedTuple
 
-from millwright.core.balancing import Limits, Move, Plant, Schedule
+from millwright.core.balancing import Limits, Move, Plant, Schedule, Vm
 from ortools.sat.python import cp_model
 
 #: times are whole tenths of a second, rounded down; memory whole MiB
@@ -34,20 +34,11 @@ class Proof(NamedTuple):
     found_s: float
 
 
-class Verdict(StrEnum):
-    """Whether an order ends by a given time: none does, one in whole tenths does, or neither was found."""
-
-    NONE = "none"
-    SOME = "some"
-    OPEN = "open"
-
-
 class _Known(Enum):
-    """A known order is where the search begins, is all that is looked at, or is nothing to it."""
+    """A known order is where the search begins, or is all that is looked at."""
 
     HINT = "hint"
     PIN = "pin"
-    NOTHING = "nothing"
 
 
 class _Held(NamedTuple):
@@ -79,7 +70,7 @@ class _Model:
     def know(self, variable: cp_model.IntVar, value: int) -> None:
         if self.use is _Known.PIN:
             self.model.add(variable == value)
-        elif self.use is _Known.HINT:
+        else:
             self.model.add_hint(variable, value)
 
     def add(self, move: Move, memory_bytes: int, took: int) -> None:
@@ -153,6 +144,14 @@ class _Model:
         model.add(sum(over) == chosen)
 
 
+def leg_tenths(plant: Plant, vm: Vm, limits: Limits) -> int:
+    """Tenths of a second that each of the machine's legs lasts, rounded down; all links are alike."""
+    (link,) = {host.link_bytes_s for host in plant.hosts}
+    band = link / limits.per_host
+    took = vm.memory_bytes / max(band - vm.dirty_bytes_s, (1 - CONVERGES) * band)
+    return int(took * TENTHS)
+
+
 def _built(
     plant: Plant,
     moves: Sequence[Move],
@@ -164,12 +163,9 @@ def _built(
     one = _Model(plant, limits, made, horizon, use)
     vms = {vm.name: vm for vm in plant.vms}
     moving = {move.vm for move in moves}
-    (link,) = {host.link_bytes_s for host in plant.hosts}
-    band = link / limits.per_host
     for move in moves:
         vm = vms[move.vm]
-        took = vm.memory_bytes / max(band - vm.dirty_bytes_s, (1 - CONVERGES) * band)
-        one.add(move, vm.memory_bytes, int(took * TENTHS))
+        one.add(move, vm.memory_bytes, leg_tenths(plant, vm, limits))
     sizes = [vms[move.vm].memory_bytes // MIB for move in moves]
     rooms = {
         name: (
@@ -227,20 +223,6 @@ def least(
         else made.makespan_s
     )
     return Proof(solver.best_objective_bound / TENTHS, status == cp_model.OPTIMAL, found)
-
-
-def within(
-    plant: Plant, moves: Sequence[Move], limits: Limits, made: Schedule, end_s: float, work: float
-) -> Verdict:
-    """Whether an order ends by then, far easier than how long the shortest takes. `made`, `work`: see `least`.
-
-    NONE is proven of every order that moves only these machines. SOME is of legs rounded down to tenths of a second.
-    """
-    one = _built(plant, moves, limits, made, int(end_s * TENTHS), _Known.NOTHING)
-    status = _solver(work).solve(one.model)
-    if status == cp_model.INFEASIBLE:
-        return Verdict.NONE
-    return Verdict.SOME if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else Verdict.OPEN
 
 
 def holds(plant: Plant, moves: Sequence[Move], limits: Limits, made: Schedule) -> bool:

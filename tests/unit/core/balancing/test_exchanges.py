@@ -7,8 +7,10 @@ import pytest
 from millwright.core.balancing import Limits, after, order, verify
 from millwright.core.balancing.order import WORTH_DETOURS, _better, _Run
 
+from tests.bench.order import refute
 from tests.bench.order.__main__ import GIB, exchange
-from tests.bench.order.optimum import Verdict, holds, least, within
+from tests.bench.order.optimum import holds, least
+from tests.bench.order.refute import Detail, Verdict, within
 
 
 def test_tight_exchanges_are_ordered_without_a_broken_moment() -> None:
@@ -48,13 +50,18 @@ def test_what_proves_holds_every_order_there_is(room: int) -> None:
         plant, moves = exchange(random.Random(number), room * GIB)  # noqa: S311
         made = order(plant, moves, Limits(2, 8), eager=False)
         assert holds(plant, moves, Limits(2, 8), made)
+        details = dict.fromkeys((move.vm for move in moves), Detail(number % len(Detail)))
+        small = len(moves) <= 12
+        assert not small or refute.holds(plant, moves, Limits(2, 8), made, details)
         over += sum(leg.detour for leg in made.legs)
         # And one that breaks a limit is not held: all legs at once.
         if len(moves) > 8:
             legs = tuple(
                 replace(leg, start_s=0.0, end_s=leg.end_s - leg.start_s) for leg in made.legs
             )
-            assert not holds(plant, moves, Limits(2, 8), replace(made, legs=legs))
+            once = replace(made, legs=legs)
+            assert not holds(plant, moves, Limits(2, 8), once)
+            assert not small or not refute.holds(plant, moves, Limits(2, 8), once, details)
     assert over > 10
 
 
@@ -65,7 +72,7 @@ def test_no_order_ends_before_the_least_and_one_ends_then(number: int, room: int
     proof = least(plant, moves, Limits(2, 8), made, 20.0)
 
     def ends_by(seconds: float) -> Verdict:
-        return within(plant, moves, Limits(2, 8), made, seconds, 20.0)
+        return within(plant, moves, Limits(2, 8), made, seconds, 20.0)[0]
 
     assert ends_by(proof.least_s + 0.01) is Verdict.SOME
     assert ends_by(proof.least_s - 0.11) is Verdict.NONE
@@ -80,7 +87,9 @@ def test_orders_above_their_bound_are_near_what_is_proven(number: int, room: int
     made = order(plant, moves, Limits(2, 8))
     assert made.makespan_s > 1.25 * made.bound_s
     end = made.makespan_s / 1.25
-    assert within(plant, moves, Limits(2, 8), made, end, 20.0) is Verdict.NONE
+    verdict, work = within(plant, moves, Limits(2, 8), made, end, 20.0)
+    assert verdict is Verdict.NONE
+    assert work < 20.0
 
 
 def test_machines_step_aside_for_speed_only_where_that_pays() -> None:
