@@ -42,7 +42,7 @@ from millwright.inventory.models import Host
 from .arriving import MOVING
 from .links import Links
 from .models import Balancer, MovePlan, Recommendation
-from .plant import machines_on_hosts, read_plant
+from .plant import machines_on_hosts, read_plant, with_disks
 
 #: a machine's steps that may fail before the plan is given up
 TRIES = 3
@@ -163,7 +163,7 @@ def _carry_on(pk: int, now: dt.datetime) -> int:
         # The plant as it is read knows nothing of the room that moves on their way hold. One of them may wait for a
         # person's answer: this plan does not wait as long, since rounds decide nothing beside it.
         return _wait(plan, say("note.others", names=others), now)
-    plant = read_plant(now)
+    plant = with_disks(read_plant(now))
     told = Balancer.objects.filter(pk=1).values_list("mode", flat=True).first() or Mode.OFF
     by_mode = replace(plant, settings=replace(plant.settings, mode=Mode(told)))
     if not plan.approved and any(

@@ -23,7 +23,7 @@ from millwright.core.balancing import drain as plan_drain
 from millwright.core.lifecycle import HostAdministration, HostHealth, HostPower, OperationState
 from millwright.environments.history import transition
 from millwright.environments.models import Machine, Operation
-from millwright.environments.moving import move_machine, why_not_movable
+from millwright.environments.moving import held_by_hosts, move_machine, why_not_movable
 from millwright.environments.reasons import said
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
@@ -32,7 +32,7 @@ from .arriving import Way, holding, on_their_way, settled
 from .if_woken import would_leave
 from .links import Links
 from .models import HostDrain, RollingDrain
-from .plant import machines_on_hosts, read_plant
+from .plant import machines_on_hosts, read_plant, with_disks
 
 #: Migrations that leave one host at once.
 AT_ONCE = 2
@@ -73,7 +73,7 @@ class DrainPlan:
 
 def preview(host: Host) -> DrainPlan:
     """Where everything would go, and what cannot leave and why. Changes nothing."""
-    return _planned(host, read_plant(), _leaving(host))[0]
+    return _planned(host, with_disks(read_plant()), _leaving(host))[0]
 
 
 def _leaving(host: Host) -> list[Way]:
@@ -96,8 +96,12 @@ def _planned(host: Host, plant: Plant, ways: Sequence[Way]) -> tuple[DrainPlan, 
         answer = min(answer, later, key=lambda each: len(each.blockers))
     blockers = {refusal.vm: refusal.text for refusal in answer.blockers}
     blockers |= would_leave(blockers, holding(plant, ways, host.name), host.name)
-    for machine in machines_on_hosts().filter(host=host):
-        if str(machine) not in blockers and (why := why_not_movable(machine, approved=True)):
+    here = machines_on_hosts().filter(host=host)
+    held = held_by_hosts(here)
+    for machine in here:
+        # Of one that a disk or a card holds here the planner knows only that it does not move.
+        known = str(machine) in blockers and str(machine) not in held
+        if not known and (why := why_not_movable(machine, approved=True)):
             blockers[str(machine)] = why
     moves = tuple(
         PlannedMove(move.vm, move.target, move.text, move.seconds, move.approval)
@@ -218,7 +222,7 @@ def _coming(host: Host) -> list[dict[str, Any]]:
 
 def _carry_on(row: HostDrain, left: dict[str, Machine], now: dt.datetime) -> int:
     """Start what may start now, and name what stands in the way of the rest."""
-    host, plant, ways = row.host, read_plant(now), _leaving(row.host)
+    host, plant, ways = row.host, with_disks(read_plant(now)), _leaving(row.host)
     plan, ordered = _planned(host, plant, ways)
     # What makes room elsewhere goes first; what waits for that is not begun yet.
     going = left | _elsewhere({move.machine for move in plan.moves} - set(left))

@@ -38,6 +38,7 @@ from millwright.core.placement import most_vcpus
 from millwright.core.sla.intervals import Interval
 from millwright.core.topology import CpuRole, Topology
 from millwright.environments.models import DemandSample, Machine, StartedCpu
+from millwright.environments.moving import OFF
 from millwright.environments.placement import cpu_of
 from millwright.environments.sizes import Requires
 from millwright.inventory.models import Cell
@@ -161,6 +162,7 @@ def unlaid(now: dt.datetime, at: dt.datetime) -> tuple[Plant, list[dict[str, Any
                 # A shared disk stays where it is; of a local one what was found written is copied.
                 node=parts.seat(takes),
                 copied_bytes=0 if takes.host in shared else int(row[-1].get("disk_bytes", 0)),
+                off=row[-3] in OFF and takes.host not in lost,
             )
             for row, takes in zip(machines, held, strict=True)
         ),
@@ -336,10 +338,16 @@ def node_cores(topology: Topology) -> dict[int, int]:
     return found
 
 
+#: Before the name of a storage that several hosts see.
+_STORAGE = "storage:"
+
+
 def host_labels(row: HostRow, cells: frozenset[str]) -> frozenset[str]:
     """What machines may require of it: the cells that it reaches (`cells`: all there are), its way to run guests."""
     reached = reached_cells(row.policy, cells)
-    return frozenset(f"cell:{slug}" for slug in reached) | {f"accel:{row.accel}"}
+    shared = row.policy.get("shared_storage")
+    storage = {f"{_STORAGE}{shared}"} if shared else set()
+    return frozenset(f"cell:{slug}" for slug in reached) | {f"accel:{row.accel}"} | storage
 
 
 def host_state(row: HostRow) -> HostState:
@@ -429,11 +437,38 @@ def _required(cell: str | None, takes: Held) -> frozenset[str]:
 
 
 def bound(plant: Plant) -> Plant:
-    """A card of its host cannot go along: whatever the calendar says, such a machine stays."""
-    if not any(vm.gpus for vm in plant.vms):
+    """What stays whatever the calendar says: who runs with a card of its host, who is off with its disk on its host alone."""
+    shared = {host.name for host in plant.hosts if _shared(host)}
+
+    def stays(vm: Vm) -> bool:
+        return bool(vm.host not in shared and any(vm.disks.values()) if vm.off else vm.gpus)
+
+    if not any(map(stays, plant.vms)):
         return plant
-    vms = (replace(vm, movability=Movability.NEVER) if vm.gpus else vm for vm in plant.vms)
+    vms = (replace(vm, movability=Movability.NEVER) if stays(vm) else vm for vm in plant.vms)
     return replace(plant, vms=tuple(vms))
+
+
+def with_disks(plant: Plant) -> Plant:
+    """For whoever plans moves: who is off goes only where its disks are seen, since nothing is copied.
+
+    Not for restarts, which build a machine anew where they have to.
+    """
+    seen = {host.name: _shared(host) for host in plant.hosts}
+    if not any(vm.off and seen.get(vm.host or "") for vm in plant.vms):
+        return plant
+    vms = (
+        replace(vm, requires=vm.requires | seen[vm.host])
+        if vm.off and vm.host in seen and any(vm.disks.values())
+        else vm
+        for vm in plant.vms
+    )
+    return replace(plant, vms=tuple(vms))
+
+
+def _shared(host: Host) -> frozenset[str]:
+    """The label that says which storage the host shares with others; none where it shares none."""
+    return frozenset(label for label in host.labels if label.startswith(_STORAGE))
 
 
 def rules_of(present: set[UUID]) -> Iterable[Rule]:

@@ -38,7 +38,7 @@ from .filling import MOST_SPARE, HeatChange, heat_change
 from .links import Links
 from .measuring import waited_on
 from .models import Balancer, Recommendation, ResourcePool
-from .plant import machines_on_hosts, read_plant
+from .plant import machines_on_hosts, read_plant, with_disks
 from .querysets import RecommendationQuerySet
 from .wishes import Wishes, drop, rejected, undecided, wish
 
@@ -141,7 +141,7 @@ def balance_round(now: dt.datetime | None = None) -> int:
     if row.last_round is not None and now < row.last_round + dt.timedelta(seconds=EVERY_S):
         return 0
     modes = _modes()
-    plant = read_plant(now)
+    plant = with_disks(read_plant(now))
     plans = circling.under_way()
     settings = replace(
         plant.settings,

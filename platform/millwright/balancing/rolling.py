@@ -28,6 +28,7 @@ from millwright.core.lifecycle import (
     OperationState,
 )
 from millwright.environments.models import Operation
+from millwright.environments.moving import held_by_hosts, why_not_movable
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
 from millwright.inventory.power import ask_wake, wake_s
@@ -35,7 +36,7 @@ from millwright.inventory.waking import not_waking
 
 from . import draining
 from .models import HostDrain, RollingDrain
-from .plant import read_plant
+from .plant import machines_on_hosts, read_plant, with_disks
 
 #: Bounds: hosts of one rolling drain, and minutes of work on each.
 MOST_HOSTS, MOST_MINUTES = 200, 7 * 24 * 60
@@ -78,7 +79,9 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
         ValidationError: hosts or minutes are out of bounds, or a host is unknown or named twice.
     """
     hosts = _hosts(names, work_minutes)
-    answer = rolling_drain(read_plant(), work_minutes * 60.0, [host.name for host in hosts])
+    names = [host.name for host in hosts]
+    answer = rolling_drain(with_disks(read_plant()), work_minutes * 60.0, names)
+    held = held_by_hosts(machines_on_hosts().filter(host__in=hosts))
     told = {row.hosts[0]: row for row in answer.drains}
     rows = []
     for host in hosts:
@@ -96,7 +99,12 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
                 len(row.moves),
                 row.seconds,
                 any(move.approval for move in row.moves),
-                tuple(refusal.text for refusal in row.blockers),
+                tuple(
+                    # What holds it here, where the planner knows only that it does not move.
+                    (refusal.vm in held and why_not_movable(held[refusal.vm], approved=True))
+                    or refusal.text
+                    for refusal in row.blockers
+                ),
             )
         )
     # The planner leaves out hosts that sleep: awake they are empty, and are worked on as the others are.

@@ -361,6 +361,8 @@ class Move(models.Model):
     generation = models.PositiveIntegerField()
     cpu_assignment = models.JSONField(default=dict)
     shared_storage = models.BooleanField(default=False)
+    #: it was off when the move began: its definition alone goes
+    off = models.BooleanField(default=False, db_default=False)
     state = models.CharField(max_length=10, default="prepared", choices=STATES)
     note = models.CharField(max_length=300, blank=True)
     elapsed_ms = models.PositiveBigIntegerField(null=True)

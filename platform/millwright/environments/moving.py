@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -42,6 +43,9 @@ def _by_calendar(machine: Machine) -> tuple[Movability, bool]:
     return of_machine(machine)
 
 
+#: Seen so, no guest of a machine is left: what moves is its definition.
+OFF = (MachineObserved.STOPPED, MachineObserved.CRASHED)
+
 #: The most that a move may count against a machine, core-seconds: beyond all that balancing ever gains.
 MOST_DISRUPTION = 1_000_000.0
 
@@ -66,16 +70,28 @@ def why_not_movable(machine: Machine, *, approved: bool) -> str:
         ) % {"machine": machine}
     if held == Movability.APPROVAL and not approved:
         return _("%(machine)s is moved only when a person approves it") % {"machine": machine}
+    if machine.observed in OFF:
+        if machine.disk_bytes and not machine.host.policy.get("shared_storage"):
+            return _(
+                "%(machine)s is off, and its disk lies on %(host)s alone: only while it runs is the disk copied"
+            ) % {"machine": machine, "host": machine.host}
+        return ""
     if machine.device_claims.exists():
         return _(
             "%(machine)s has a graphics card of its host: it cannot be moved while it runs"
         ) % {"machine": machine}
     if machine.observed not in (MachineObserved.RUNNING, MachineObserved.MIGRATING):
-        return _("%(machine)s is %(state)s: only a running machine is moved") % {
+        return _("%(machine)s is %(state)s: only a machine that runs or is off is moved") % {
             "machine": machine,
             "state": machine.observed,
         }
     return ""
+
+
+def held_by_hosts(machines: Any) -> dict[str, Machine]:
+    """Those of a query set that their host may hold by a card or a disk, by name: why is asked of each. One query."""
+    rows = machines.filter(Q(device_claims__isnull=False) | Q(observed__in=OFF, disk_bytes__gt=0))
+    return {str(row): row for row in rows.distinct()}
 
 
 @transaction.atomic
@@ -89,7 +105,7 @@ def move_machine(
     parent: Operation | None = None,
     **payload: Any,
 ) -> Operation:
-    """Move a running machine to a host, or to the best one (None).
+    """Move a machine to a host, or to the best one (None): with its guest while it runs, without one while it is off.
 
     Raises:
         PermissionRefused: moving machines is for those who keep the pool.
@@ -111,6 +127,15 @@ def move_machine(
             {
                 "destination": _("%(host)s is not awake: wake it first, a move wakes no host")
                 % {"host": destination}
+            }
+        )
+    if destination is not None and not _sees_disk(destination, machine):
+        raise ValidationError(
+            {
+                "destination": _(
+                    "%(machine)s is off, and %(host)s does not see its disk: only hosts with the same shared storage do"
+                )
+                % {"machine": machine, "host": destination}
             }
         )
     operation = enqueue(
@@ -135,6 +160,13 @@ def move_machine(
         reason=reason,
     )
     return operation
+
+
+def _sees_disk(destination: Host, machine: Machine) -> bool:
+    """Whether the host has what a machine takes along without a copy; one that runs takes a copy."""
+    if machine.observed not in OFF or not machine.disk_bytes or machine.host is None:
+        return True
+    return machine.host.shares_storage_with(destination)
 
 
 @transaction.atomic

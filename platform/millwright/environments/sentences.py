@@ -72,8 +72,20 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("%(machine)s has a graphics card of its host: it cannot be moved while it runs"),
     ),
     (
-        "%(machine)s is %(state)s: only a running machine is moved",
-        _("%(machine)s is %(state)s: only a running machine is moved"),
+        "%(machine)s is %(state)s: only a machine that runs or is off is moved",
+        _("%(machine)s is %(state)s: only a machine that runs or is off is moved"),
+    ),
+    (
+        "%(machine)s is off, and its disk lies on %(host)s alone: only while it runs is the disk copied",
+        _(
+            "%(machine)s is off, and its disk lies on %(host)s alone: only while it runs is the disk copied"
+        ),
+    ),
+    (
+        "%(machine)s is off, and %(host)s does not see its disk: only hosts with the same shared storage do",
+        _(
+            "%(machine)s is off, and %(host)s does not see its disk: only hosts with the same shared storage do"
+        ),
     ),
     ("%(machine)s is on %(host)s already", _("%(machine)s is on %(host)s already")),
     # Why a host cannot take a machine.
@@ -323,6 +335,14 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ("runs on %(host)s", _("runs on %(host)s")),
     ("%(host)s is clear of it", _("%(host)s is clear of it")),
     ("the disk stays", _("the disk stays")),
+    (
+        "it is defined on %(host)s alone, and off",
+        _("it is defined on %(host)s alone, and off"),
+    ),
+    (
+        "its definition is on %(host)s: it stays there",
+        _("its definition is on %(host)s: it stays there"),
+    ),
     ("both hosts see the same disk", _("both hosts see the same disk")),
     (
         "pins, address and firewall as claimed",

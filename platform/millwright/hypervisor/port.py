@@ -153,6 +153,15 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def refresh_pool(self, name: str, *, deadline_s: float | None = None) -> None:
+        """Have the host look again at what lies in a pool: of what others make in a shared one it knows nothing.
+
+        Raises:
+            NotFound: no such pool.
+            Busy: an upload goes on there for as long as the deadline.
+        """
+        ...
+
     def upload_volume(
         self,
         pool: str,

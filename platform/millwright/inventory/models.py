@@ -72,6 +72,11 @@ class Host(models.Model):
     class Meta:
         ordering = ("name",)
 
+    def shares_storage_with(self, other: Host) -> bool:
+        """Whether both hosts' pools are one file system, as their policies say."""
+        name = self.policy.get("shared_storage")
+        return bool(name) and name == other.policy.get("shared_storage")
+
     def __str__(self) -> str:
         return self.name
 

@@ -235,6 +235,7 @@ class MemoryStore:
         destination: str | None,
         *,
         started: GuestCpu | None = None,
+        off: bool = False,
     ) -> MoveRecord:
         with self._lock:
             known = self.moves.get(operation_id)
@@ -243,6 +244,8 @@ class MemoryStore:
             machine = self.machines[machine_id]
             if machine.host is None:
                 raise StepFailed(f"{machine.domain_name} has no host")
+            if off and machine.disk_bytes and not self.shared_storage:
+                raise StepFailed(f"its disk lies on {machine.host} alone")
             hosts = {destination} if destination else set(self.hosts)
             want = replace(
                 self.wants[machine_id], started=None if started is None else runs_with(started)
@@ -264,6 +267,7 @@ class MemoryStore:
                 plan.chosen.assignment,
                 machine.abilities,
                 self.shared_storage,
+                off=off,
             )
             self.moves[operation_id] = move
             return move

@@ -1,4 +1,6 @@
-"""Moving a running machine to another host: prepared, copied, verified over there, cleared away here.
+"""Moving a machine to another host: prepared, copied, verified over there, cleared away here.
+
+One that is off is not copied: see `definition`.
 
 Until the copy has arrived the machine is the source's, afterwards the destination's; between the two
 both hosts are asked. The store's claims are held on both sides for as long as it is not certain.
@@ -25,6 +27,7 @@ from millwright.hypervisor import (
     VolumeOwner,
 )
 
+from .definition import arrived, is_off, move_definition
 from .errors import Cancelled, NotYet, Question, StepFailed
 from .flight import Flight
 from .ports import MachineRecord, MoveRecord, MoveState
@@ -42,7 +45,7 @@ from .volumes import (
     overlay_volume,
     remove_disk,
 )
-from .whereabouts import Sight, Verdict, Whereabouts, look, settled
+from .whereabouts import Sight, Verdict, Whereabouts, look, seen, settled
 
 MIB = 2**20
 #: Seconds between two looks at a migration, and how long a silent host is borne before a person is asked.
@@ -78,35 +81,33 @@ def _target(context: Context, move: MoveRecord) -> MachineRecord:
 
 def _prepare(context: Context) -> str:
     store = context.ports.store
-    known, started = store.move(context.operation.id), None
+    known, started, off = store.move(context.operation.id), None, False
     if known is None or known.state is MoveState.UNDONE:
         machine, host = context.host()
         wanted = context.operation.payload.get("destination")
         if wanted == machine.host:
             raise StepFailed(f"{machine.domain_name} is on {machine.host} already")
-        info = host.domain(context.machine_id)
-        if info is None:
-            raise StepFailed(f"{machine.host} knows no {machine.domain_name}")
-        if look(host, host, context.machine_id).source is not Sight.RUNNING:
-            raise StepFailed(
-                f"{machine.domain_name} is {info.state}: only a running machine moves; start it first"
-            )
-        if machine.gpus or machine.vgpus:
-            raise StepFailed(
-                f"{machine.domain_name} has a graphics card of {machine.host}: it cannot be moved while it runs"
-            )
-        # With what it was started it has to go on: asked now, since it may have started anew since anybody looked.
-        with contextlib.suppress(Unsupported):
-            started = host.guest_cpu(context.machine_id)
+        off = is_off(host, machine)
+        if not off:
+            if machine.gpus or machine.vgpus:
+                raise StepFailed(
+                    f"{machine.domain_name} has a graphics card of {machine.host}: it cannot be moved while it runs"
+                )
+            # With what it was started it has to go on: asked now, since it may have started anew since anybody looked.
+            with contextlib.suppress(Unsupported):
+                started = host.guest_cpu(context.machine_id)
     move = store.prepare_move(
         context.operation.id,
         context.machine_id,
         context.operation.payload.get("destination"),
         started=started,
+        off=off,
     )
     own = sorted(move.assignment.claimed)
     cpus = f", CPU {', '.join(map(str, own))} of its own" if own else ""
     disks = "shared disks" if move.shared_storage else "disks are copied"
+    if move.off:
+        disks = "it is off"
     return f"{move.source} → {move.destination}{cpus}, generation {move.generation}, {disks}"
 
 
@@ -165,7 +166,12 @@ def image_there(context: Context) -> str:
     move, _, destination = ends(context)
     if move.state is MoveState.DONE:
         return "present"
-    return upload_image(context, context.machine(), destination)
+    machine = context.machine()
+    said = upload_image(context, machine, destination)
+    if move.shared_storage:
+        # Its disk was made by the other host.
+        destination.refresh_pool(machine.pool)
+    return said
 
 
 def disk_there(context: Context) -> str:
@@ -242,6 +248,10 @@ def _move(context: Context) -> str:
     move, source, destination = ends(context)
     if move.state is MoveState.DONE:
         return "it had arrived"
+    if move.off:
+        return move_definition(
+            context, move, source, destination, lambda: spec_there(context, move, destination)[0]
+        )
     mover = _Mover(context, move, source, destination)
     return mover.run()
 
@@ -483,6 +493,8 @@ def _move_back(context: Context) -> str:
     move, source, destination = ends(context)
     if move.state is MoveState.DONE:
         return f"it has moved: it stays on {move.destination}"
+    if move.off and arrived(context, move, source, destination):
+        return f"its definition is on {move.destination}: it stays there"
     found = settled(source, destination, context.machine_id, context.ports.clock)
     if found.verdict is Verdict.IN_FLIGHT:
         source.abort_job(context.machine_id)
@@ -521,7 +533,7 @@ def verify_there(context: Context) -> str:
     context.ports.store.shortfalls(context.machine_id, words)
     context.ports.store.observed(
         context.machine_id,
-        MachineObserved.RUNNING,
+        MachineObserved.STOPPED if seen(info) is Sight.OFF else MachineObserved.RUNNING,
         f"{'recovered' if context.operation.kind == OperationKind.RECOVER else 'moved'} from {move.source}",
         context.operation.id,
     )
@@ -535,7 +547,7 @@ def _clean(context: Context) -> str:
     move, source, destination = ends(context)
     machine = context.machine()
     found = look(source, destination, context.machine_id)
-    if found.destination is not Sight.RUNNING:
+    if found.destination is not Sight.RUNNING and not (move.off and found.destination is Sight.OFF):
         raise StepFailed(
             f"{machine.domain_name} is {found.destination} on {move.destination}: what is on "
             f"{move.source} is not touched"
@@ -543,7 +555,8 @@ def _clean(context: Context) -> str:
     if found.source is Sight.SILENT:
         raise NotYet(f"{move.source} does not answer")
     if found.source is not Sight.ABSENT:
-        source.destroy(context.machine_id)
+        if not move.off:
+            source.destroy(context.machine_id)
         source.undefine(context.machine_id)
     source.remove_filter(filter_name(machine))
     if machine.image.disk is not None and not move.shared_storage:

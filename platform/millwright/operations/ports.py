@@ -140,6 +140,8 @@ class MoveRecord:
     gpus: tuple[str, ...] = ()
     #: vGPU instances that were
     vgpus: tuple[VgpuSpec, ...] = ()
+    #: the machine was off when the move began: its definition alone goes
+    off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +243,13 @@ class Store(Protocol):
         destination: str | None,
         *,
         started: GuestCpu | None = None,
+        off: bool = False,
     ) -> MoveRecord:
         """Claim CPUs and memory at the destination (None: the best host), beside those there are.
 
         `started`: the machine runs with this CPU and goes on with it over there; None: it is started
-        anew. Called again it returns the move there is.
+        anew. `off`: it is off and stays so; one with a disk then goes only where that disk is seen.
+        Called again it returns the move there is.
 
         Raises:
             StepFailed: it does not fit there; the text has the reason per host.

@@ -96,9 +96,12 @@ def _upload_image(context: Context) -> str:
 def upload_image(context: Context, machine: MachineRecord, host: Hypervisor) -> str:
     """The machine's template image on a host, verified."""
     host.ensure_pool(machine.pool)
-    image = machine.image
+    image, files = machine.image, _files(machine.image)
     sent = 0
-    for volume, (path, sha256, size), format_ in _files(image):
+    if not all(host.volume_exists(machine.pool, name, file[1]) for name, file, _ in files):
+        # A host that shares the storage may have sent them.
+        host.refresh_pool(machine.pool)
+    for volume, (path, sha256, size), format_ in files:
         if host.volume_exists(machine.pool, volume, sha256):
             continue
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from millwright.hypervisor import DomainState, Hypervisor, HypervisorError, JobInfo
+from millwright.hypervisor import DomainInfo, DomainState, Hypervisor, HypervisorError, JobInfo
 
 from .ports import Clock
 
@@ -80,6 +80,11 @@ def sight(host: Hypervisor, machine: UUID) -> Sight:
         if error.retryable:
             return Sight.SILENT
         raise
+    return seen(info)
+
+
+def seen(info: DomainInfo | None) -> Sight:
+    """What a host's answer means."""
     return Sight.ABSENT if info is None else _SEEN[info.state]
 
 

@@ -66,9 +66,10 @@ class MoveStore:
         destination: str | None,
         *,
         started: GuestCpu | None = None,
+        off: bool = False,
     ) -> MoveRecord:
         try:
-            return self._prepare_move(operation_id, machine_id, destination, started)
+            return self._prepare_move(operation_id, machine_id, destination, started, off)
         except IntegrityError:
             raise NotYet(
                 "a CPU or a card was claimed by another machine at the same moment"
@@ -81,6 +82,7 @@ class MoveStore:
         machine_id: UUID,
         destination: str | None,
         started: GuestCpu | None,
+        off: bool,
     ) -> MoveRecord:
         # In one order with placements, so that nothing is promised twice.
         list(Host.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
@@ -99,6 +101,8 @@ class MoveStore:
         if destination in barred:
             raise StepFailed(f"{destination}: placement rule {barred[destination]} forbids it")
         names -= set(barred)
+        if off and row.disk_bytes:
+            names &= _seeing_disk(row, destination)
         if started is not None:
             row.started_cpu = kept_cpu(started)
             row.save(update_fields=("started_cpu",))
@@ -133,7 +137,8 @@ class MoveStore:
                 # Above that of a copy that an earlier try may have left somewhere.
                 "generation": max(row.generation, used) + 1,
                 "cpu_assignment": describe(plan.chosen.assignment),
-                "shared_storage": _share(row.host, target),
+                "shared_storage": row.host.shares_storage_with(target),
+                "off": off,
                 "state": MoveState.PREPARED,
                 "note": "",
                 "ended_at": None,
@@ -162,8 +167,11 @@ class MoveStore:
         row = Machine.objects.select_for_update().get(pk=move.machine_id)
         row.host_id, row.generation = move.destination_id, move.generation
         row.cpu_assignment = move.cpu_assignment
-        if Operation.objects.filter(pk=operation_id, kind=OperationKind.RECOVER).exists():
-            # It was started there anew, with the CPU of its new host.
+        if (
+            move.off
+            or Operation.objects.filter(pk=operation_id, kind=OperationKind.RECOVER).exists()
+        ):
+            # It is started there anew, with the CPU of its new host.
             row.started_cpu = None
         row.save(update_fields=("host", "generation", "cpu_assignment", "started_cpu"))
         move.state, move.ended_at = MoveState.DONE, timezone.now()
@@ -230,10 +238,27 @@ def claimed_vgpus(machine_id: UUID, host_id: int | None) -> tuple[VgpuSpec, ...]
     )
 
 
-def _share(source: Host, destination: Host) -> bool:
-    """Whether both hosts' pools are one file system, as their policies say."""
-    name = source.policy.get("shared_storage")
-    return bool(name) and name == destination.policy.get("shared_storage")
+def _seeing_disk(machine: Machine, destination: str | None) -> set[str]:
+    """Hosts to which a machine that is off may go: nothing copies its disk.
+
+    Raises:
+        StepFailed: there are none, or the one that was named is none of them.
+    """
+    home = machine.host
+    if home is None:
+        return set()
+    seeing = {row.name for row in Host.objects.all() if row.shares_storage_with(home)}
+    if destination and destination not in seeing:
+        raise StepFailed(
+            f"{machine.domain_name} is off, and {destination} does not see its disk on {home.name}:"
+            " only hosts with the same shared storage do"
+        )
+    if seeing <= {home.name}:
+        raise StepFailed(
+            f"{machine.domain_name} is off, and its disk lies on {home.name} alone:"
+            " only while it runs is the disk copied"
+        )
+    return seeing
 
 
 def abilities_of(host: Any) -> frozenset[str]:
@@ -259,4 +284,5 @@ def _record(row: Move) -> MoveRecord:
         MoveState(row.state),
         claimed_devices(row.machine_id, row.destination_id),
         claimed_vgpus(row.machine_id, row.destination_id),
+        off=row.off,
     )

@@ -178,6 +178,16 @@ def test_a_missing_pool_is_named(subject: Subject, image: Path) -> None:
         host.upload_volume("no-such-pool", "x", source(image))
     with pytest.raises(NotFound, match="no-such-pool"):
         host.ensure_pool("no-such-pool")
+    with pytest.raises(NotFound, match="no-such-pool"):
+        host.refresh_pool("no-such-pool")
+
+
+def test_a_pool_that_was_looked_at_again_has_what_it_had(subject: Subject, image: Path) -> None:
+    host, name = subject.hypervisor, subject.volume("base")
+    host.upload_volume(subject.pool, name, source(image))
+    before = host.volume(subject.pool, name)
+    host.refresh_pool(subject.pool)
+    assert host.volume(subject.pool, name) == before
 
 
 def test_the_pool_tells_its_space(subject: Subject) -> None:

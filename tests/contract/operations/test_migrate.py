@@ -119,13 +119,6 @@ def test_where_it_does_not_fit_it_stays_and_the_reason_is_said(plant: World) -> 
     assert plant.counts() == ONE
 
 
-def test_a_machine_that_is_off_is_told_to_be_started_first(plant: World) -> None:
-    assert plant.engine().run(plant.operation("stop")) is OperationState.SUCCEEDED
-    operation = plant.operation("migrate", destination="h2")
-    assert plant.engine().run(operation) is OperationState.FAILED
-    assert "start it first" in plant.store.errors[operation]
-
-
 def test_with_shared_disks_nothing_is_copied_and_nothing_removed(plant: World) -> None:
     plant.store.shared_storage = True
     # One file system under both pools.

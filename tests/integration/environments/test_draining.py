@@ -17,7 +17,7 @@ from millwright.core.lifecycle import HostAdministration
 from millwright.environments import actions, moving
 from millwright.environments.models import DemandSample, Machine, Operation
 from millwright.inventory.actions import administer_host
-from millwright.inventory.models import CpuClaim, Host
+from millwright.inventory.models import CpuClaim, DeviceClaim, Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 
 from tests.support.plant import Plant
@@ -124,7 +124,7 @@ def test_what_cannot_leave_is_named_and_nothing_begins(
     Machine.objects.filter(pk=machines[1].pk).update(observed="stopped")
     blockers = {row.machine: row.why for row in draining.preview(plant.hosts[0]).blockers}
     assert "never moves" in blockers[str(machines[0])]
-    assert "only a running machine" in blockers[str(machines[1])]
+    assert "its disk lies on mw0-h1 alone" in blockers[str(machines[1])]
     with pytest.raises(ValidationError) as told:
         draining.start(plant.operator, plant.hosts[0], approve=True)
     assert sorted(told.value.messages) == sorted(blockers.values())
@@ -159,6 +159,68 @@ def test_rounds_carry_it_on_to_maintenance(plant: Plant, machines: list[Machine]
     assert (drain.state, drain.blockers) == ("done", [])
     assert Host.objects.get(pk=source.pk).administration == "maintenance"
     assert AuditEntry.objects.filter(action="host.maintenance").count() == 1
+
+
+def _third(host: Host) -> Host:
+    third = Host.objects.get(pk=host.pk)
+    third.pk, third.name, third.uri = None, "mw0-h3", "fake://h3"
+    third.save()
+    return third
+
+
+@pytest.mark.parametrize("state", ["stopped", "crashed"])
+def test_a_machine_that_is_off_leaves_for_a_host_that_sees_its_disk(
+    plant: Plant, machines: list[Machine], state: str
+) -> None:
+    source, other = plant.hosts
+    third = _third(other)
+    Machine.objects.update(movability="free", service_class="shared", observed=state)
+    # The better one by room does not see the disks.
+    for host, storage in ((source, "san"), (third, "san"), (other, "nas")):
+        Host.objects.filter(pk=host.pk).update(policy={**host.policy, "shared_storage": storage})
+    Host.objects.filter(pk=other.pk).update(memory_bytes=2**36)
+    plan = draining.preview(Host.objects.get(pk=source.pk))
+    assert not plan.blockers
+    assert [move.destination for move in plan.moves] == [third.name] * 2
+    # Neither memory nor disks are carried.
+    assert plan.seconds < 1
+    with pytest.raises(ValidationError, match="mw0-h2 does not see its disk"):
+        moving.move_machine(plant.operator, Machine.objects.first(), other)
+    draining.start(plant.operator, source)
+    assert draining.drain_round() == 2
+    moves = Operation.objects.filter(kind="migrate")
+    assert {row.payload["destination"] for row in moves} == {third.name}
+    for machine in machines:
+        _arrived(machine, third)
+    draining.drain_round()
+    assert Host.objects.get(pk=source.pk).administration == "maintenance"
+
+
+def test_where_nobody_else_sees_its_disk_a_machine_that_is_off_stays(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    source, other = plant.hosts
+    Machine.objects.update(observed="stopped")
+    policy = {**source.policy, "shared_storage": "san"}
+    Host.objects.filter(pk=source.pk).update(policy=policy)
+    whys = [row.why for row in draining.preview(Host.objects.get(pk=source.pk)).blockers]
+    assert len(whys) == 2
+    assert all("storage:san" in why for why in whys)
+    # One without a disk has none that anybody has to see.
+    Machine.objects.update(disk_bytes=0)
+    assert not draining.preview(Host.objects.get(pk=source.pk)).blockers
+    assert moving.move_machine(plant.operator, machines[1], other).kind == "migrate"
+
+
+def test_a_card_of_its_host_holds_a_machine_only_while_it_runs(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    DeviceClaim.objects.create(
+        host=plant.hosts[0], address="0000:65:00.0", machine=machines[1], operation=machines[1].pk
+    )
+    assert "graphics card" in moving.why_not_movable(machines[1], approved=True)
+    Machine.objects.update(observed="stopped", disk_bytes=0)
+    assert moving.why_not_movable(Machine.objects.get(pk=machines[1].pk), approved=True) == ""
 
 
 def test_a_drain_keeps_to_the_limit_of_a_link(plant: Plant, machines: list[Machine]) -> None:
@@ -206,9 +268,7 @@ def test_an_automatic_round_keeps_to_the_limit_of_a_link(plant: Plant) -> None:
 def test_what_makes_room_elsewhere_goes_first(plant: Plant, machines: list[Machine]) -> None:
     """The large one fits nowhere until one of the small ones has gone to the other's host."""
     first, second = plant.hosts
-    third = Host.objects.get(pk=second.pk)
-    third.pk, third.name, third.uri = None, "mw0-h3", "fake://h3"
-    third.save()
+    third = _third(second)
     made = actions.create_request(plant.engineer, **plant.request_fields("three"))
     actions.approve_request(plant.approver, actions.submit_request(plant.engineer, made))
     Operation.objects.update(state="succeeded")

@@ -14,10 +14,11 @@ from millwright.audit.models import AuditEntry
 from millwright.catalog.models import TemplateVersion
 from millwright.environments import actions, moving
 from millwright.environments.models import Machine, Move, Operation
-from millwright.hypervisor import DomainState, DomainStats, Metadata
+from millwright.hypervisor import DomainState, DomainStats, GuestCpu, Metadata
 from millwright.inventory.models import CpuClaim
 from millwright.inventory.snapshot import snapshot
 from millwright.operations import MoveState, StepFailed
+from millwright.orchestrator.moves import kept_cpu
 from millwright.orchestrator.reconciler import reconcile
 from millwright.orchestrator.store import DjangoStore
 from millwright.service_levels.models import MaintenanceWindow
@@ -130,6 +131,33 @@ def test_both_hosts_hold_its_room_until_the_move_has_ended(
     # What has ended is not undone.
     store.undo_move(operation.pk, "late")
     assert Move.objects.get().state == "done"
+
+
+def test_a_machine_that_is_off_is_claimed_only_where_its_disk_is_seen(
+    plant: Plant, machine: Machine, store: DjangoStore
+) -> None:
+    source = machine.host
+    other = next(host for host in plant.hosts if host != source)
+    other.policy, other.topology = source.policy, source.topology
+    other.save()
+    kept = kept_cpu(GuestCpu(accel="tcg", model="qemu64"))
+    Machine.objects.update(observed="stopped", started_cpu=kept)
+    operation = Operation.objects.create(kind="migrate", machine=machine)
+    for named in (other.name, None):
+        with pytest.raises(StepFailed, match=r"does not see its disk|lies on .* alone"):
+            store.prepare_move(operation.pk, machine.pk, named, off=True)
+    assert _claims(machine) == {source.name: 1}
+    for host in (source, other):
+        host.policy["shared_storage"] = "san"
+        host.save()
+    move = store.prepare_move(operation.pk, machine.pk, None, off=True)
+    assert (move.off, move.shared_storage, move.destination) == (True, True, other.name)
+    assert store.move(operation.pk) == move
+    store.complete_move(operation.pk, elapsed_ms=None, downtime_ms=None, transferred_bytes=None)
+    machine.refresh_from_db()
+    # It is started there anew, with what its new host has.
+    assert (machine.host, machine.started_cpu) == (other, None)
+    assert _claims(machine) == {other.name: 1}
 
 
 def test_no_room_says_so_and_claims_nothing(

@@ -276,7 +276,7 @@ def test_an_approval_that_is_refused_changes_nothing_and_says_why(
     if how == "busy":
         made = Operation.objects.create(kind="stop", machine=row.machine, state="running")
         busy = Operation.objects.filter(pk=made.pk)
-    words = {"busy": "is busy", "never": "never moved", "stopped": "only a running machine"}[how]
+    words = {"busy": "is busy", "never": "never moved", "stopped": "is off, and its disk"}[how]
     client.force_login(plant.operator)
     page = client.post("/balancing/", {"verb": "approve", "pk": row.pk}, follow=True)
     assert words in page.content.decode()

@@ -138,6 +138,20 @@ def test_a_host_that_does_not_answer_is_named_beforehand(
     ]
 
 
+def test_what_a_disk_holds_here_is_told_beforehand(plant: Plant, machines: list[Machine]) -> None:
+    first, second = plant.hosts
+    Machine.objects.filter(pk=machines[1].pk).update(observed="stopped")
+    told = rolling.preview([first.name]).hosts[0].blockers
+    assert told == (
+        f"{machines[1]} is off, and its disk lies on {first.name} alone:"
+        " only while it runs is the disk copied",
+    )
+    for host in Host.objects.all():
+        host.policy["shared_storage"] = "san"
+        host.save()
+    assert rolling.preview([first.name, second.name]).hosts[0].moves == 2
+
+
 def test_a_host_taken_back_by_hand_pauses_it(plant: Plant, machines: list[Machine]) -> None:
     row = rolling.start(plant.operator, [plant.hosts[0].name], approve=True)
     rolling.rolling_round()

@@ -11,10 +11,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from millwright.core.lifecycle import OperationKind
+from millwright.environments import actions
 from millwright.environments.models import Machine, Move, Operation
 from millwright.environments.moving import answer_operation, move_machine
 from millwright.inventory.models import CpuClaim, Drift, Host
-from millwright.lab import relay
+from millwright.lab import daemon, relay
 
 from tests.integration.lab.test_killed_orchestrator import (
     SPEC,
@@ -113,6 +115,64 @@ def test_a_move_ends_on_the_other_host_with_pins_address_and_firewall(
     site.until(lambda: not Drift.objects.exclude(kind="foreign").exists(), "no difference is named")
     site.remove()
     assert _domains(site) == _overlays(site) == []
+
+
+@contextlib.contextmanager
+def _one_file_system(site: Site) -> Iterator[None]:
+    """Both hosts' pools on the first one's folder, and their policies say so."""
+    lab = site.lab.lab
+    first, second = site.lab.plan.hosts[:2]
+    pid = daemon.daemon_pid(lab.root, second)
+    inside = ["nsenter", "--mount", f"--target={pid}"]
+    pool = "/var/lib/libvirt/images"
+    folder = str(daemon.folder(lab.root, first) / "lib/images")
+    subprocess.run([*inside, "mount", "--bind", folder, pool], check=True, timeout=30)
+    try:
+        site.virsh(second.name, "pool-refresh", "default")
+        for host in Host.objects.all():
+            host.policy["shared_storage"] = "one"
+            host.save(update_fields=("policy",))
+        yield
+    finally:
+        subprocess.run([*inside, "umount", pool], check=True, timeout=30)
+        site.virsh(second.name, "pool-refresh", "default")
+
+
+def test_a_machine_that_is_off_moves_as_its_definition_and_starts_over_there(
+    site: Site, start: Callable[..., OrchestratorProcess]
+) -> None:
+    with _one_file_system(site):
+        first = start()
+        site.until(lambda: first.active, "active")
+        site.hosts_up("hosts are up")
+        machine = site.build("killed-move")
+        source, destination, generation = machine.host, _other(site, machine), machine.generation
+        actions.power(site.plant.engineer, machine.environment, OperationKind.STOP)
+        site.until(lambda: Machine.objects.get().observed == "stopped", "off")
+        site.until(lambda: not Operation.objects.live().exists(), "idle")
+        machine.refresh_from_db()
+        operation = move_machine(site.plant.operator, machine, destination, "maintenance")
+        site.until(lambda: _ended(operation), f"moved; {first.log()}", 300.0)
+        assert operation.state == "succeeded", (operation.error, list(operation.steps.values()))
+        machine.refresh_from_db()
+        assert (machine.host, machine.generation) == (destination, generation + 1)
+        assert machine.observed == "stopped"
+        assert _domains(site) == [(destination.name, machine.domain_name)]
+        assert _running(site) == []
+        assert _filters(site, machine) == 1
+        assert set(CpuClaim.objects.values_list("host", flat=True)) == {destination.pk}
+        assert source.name not in {host for host, _ in _domains(site)}
+        actions.power(site.plant.engineer, machine.environment, OperationKind.START)
+        site.until(
+            lambda: _running(site) == [(destination.name, machine.domain_name)],
+            f"it starts; {first.log()}",
+        )
+        site.until(lambda: not Operation.objects.live().exists(), "idle again")
+        pins = site.virsh(destination.name, "vcpupin", machine.domain_name)
+        for index, cpus in machine.cpu_assignment["vcpus"].items():
+            assert [index, cpus] in [line.split() for line in pins.splitlines()[2:]]
+        site.remove()
+        assert _domains(site) == _overlays(site) == []
 
 
 def _qemu(site: Site, machine: Machine) -> list[int]:

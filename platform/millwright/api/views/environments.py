@@ -366,7 +366,7 @@ class MachineViewSet(ForceVerbs, TrendVerbs, ProjectRows):
     @extend_schema(request=MoveInput, responses={202: OperationSerializer})
     @action(detail=True, methods=["post"])
     def move(self, request: HttpRequest, pk: str) -> Response:
-        """Move it to another host while it runs."""
+        """Move it to another host: with its guest while it runs, without one while it is off."""
         data = MoveInput(data=request.data)
         data.is_valid(raise_exception=True)
         machine, name = self.get_object(), data.validated_data["host"]

@@ -34,7 +34,7 @@ def list_machines(host: str | None, form: str) -> None:
 @click.option("--to", "host", help="Destination; without, the best host.")
 @click.option("--reason", default="")
 def move(environment: str, name: str | None, host: str | None, reason: str) -> None:
-    """Move an environment's machine to another host while it runs.
+    """Move an environment's machine to another host: with its guest while it runs, without one while it is off.
 
     Example: millwright machine move line-1-test --to press-2 --reason "fan is noisy"
     """

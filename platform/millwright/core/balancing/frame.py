@@ -240,6 +240,9 @@ class Frame:
 
     def bytes_of(self, vm: Vm) -> int:
         """What a migration of it carries: its memory, and of its disks what is copied."""
+        if vm.off:
+            # Next to nothing, and not nothing: a rate is divided by it.
+            return MIB
         if vm.copied_bytes is not None:
             return vm.memory_bytes + vm.copied_bytes
         return vm.memory_bytes + sum(

@@ -125,6 +125,8 @@ class Vm:
     #: the balloon never takes it below this; nothing: no balloon
     memory_minimum_bytes: int | None = None
     dirty_bytes_s: float = 0.0
+    #: it is switched off: a move carries its definition alone, neither memory nor disks
+    off: bool = False
     #: bytes per storage pool
     disks: Mapping[str, int] = field(default_factory=dict)
     #: what a migration copies of its disks; nothing: all of those that are local

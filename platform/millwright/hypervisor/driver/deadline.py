@@ -12,6 +12,7 @@ DEFAULTS_S = {
     "upload_volume": 900.0,
     "ensure_overlay": 30.0,
     "ensure_pool": 30.0,
+    "refresh_pool": 60.0,
     "equipment": 30.0,
     "dirty_rate": 15.0,
     "define": 20.0,

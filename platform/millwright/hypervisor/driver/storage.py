@@ -95,6 +95,14 @@ class StorageVerbs(Base):
 
         return self._call("ensure_pool", deadline_s, work)
 
+    def refresh_pool(self, name: str, *, deadline_s: float | None = None) -> None:
+        """See the port."""
+
+        def work(conn: libvirt.virConnect, deadline: Deadline) -> None:
+            self._refresh(conn.storagePoolLookupByName(name), deadline)
+
+        self._call("refresh_pool", deadline_s, work)
+
     # --- reading ----------------------------------------------------------------------------
 
     def volume(self, pool: str, name: str, *, deadline_s: float | None = None) -> VolumeInfo | None:

@@ -91,6 +91,11 @@ class FakeStorage:
             )
 
     @verb
+    def refresh_pool(self, name: str, *, deadline_s: float | None = None) -> None:
+        """See the port. A simulated host sees at once what others make."""
+        self._pool(name)
+
+    @verb
     def upload_volume(
         self,
         pool: str,

@@ -28,8 +28,10 @@ from millwright.core.balancing import (
     entitlements,
     explain,
     failure_capacity,
+    read_plant,
     recover,
     violations,
+    write_plant,
 )
 from millwright.core.lifecycle import ServiceClass
 
@@ -225,6 +227,19 @@ def test_a_short_burst_and_a_long_average_both_count_as_demand() -> None:
     assert found["lull"] >= 3
     assert found["reserved"] >= 2
     assert found["limited"] == pytest.approx(1.5)
+
+
+def test_a_machine_that_is_off_leaves_with_its_definition_alone() -> None:
+    hosts = (host("h1"), host("h2"))
+    running = vm("t", "h1", memory_bytes=4 * GIB)
+    seconds = {
+        off: drain(Plant(hosts, (replace(running, off=off),)), ["h1"]).seconds
+        for off in (False, True)
+    }
+    assert seconds[False] > 30
+    assert 0 < seconds[True] < 1
+    given = Plant(hosts, (replace(running, off=True),))
+    assert read_plant(write_plant(given)) == given
 
 
 def test_shared_storage_is_counted_once_and_local_per_host() -> None:
