@@ -56,9 +56,12 @@ def test_a_plan_places_balances_and_orders(plant: Path) -> None:
     assert "h1 has been above 88%" in table.output
 
 
+ONE_HOST = '{"hosts": [{"name": "h1", "cpus": 8, "memory_bytes": 1073741824}], "vms": []}'
+
+
 def test_a_plan_of_nothing_says_so(tmp_path: Path) -> None:
     empty = tmp_path / "empty.json"
-    empty.write_text('{"hosts": [], "vms": []}', encoding="utf-8")
+    empty.write_text(ONE_HOST, encoding="utf-8")
     result = run("plan", empty)
     assert result.exit_code == 0, result.exception
     assert result.output.startswith("none")
@@ -201,13 +204,31 @@ def test_what_is_no_snapshot_is_said_in_words(tmp_path: Path, text: str, words: 
     for command in (("plan", path), ("balance", "--snapshot", path)):
         assert words in told(run(*command))
     state = tmp_path / "good.json"
-    state.write_text('{"hosts": [], "vms": []}', encoding="utf-8")
+    state.write_text(ONE_HOST, encoding="utf-8")
     assert words in told(run("balance", "--snapshot", state, "--state", path))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("{}", None), ('{"hosts": [], "vms": []}', []), ('{"settings": {}}', None)]
+)
+def test_a_snapshot_without_a_host_is_refused(
+    tmp_path: Path, text: str, value: list[object] | None
+) -> None:
+    path = tmp_path / "empty.json"
+    path.write_text(text, encoding="utf-8")
+    for words in (
+        ("plan", path),
+        ("balance", "--snapshot", path),
+        ("drain", "h1", "--snapshot", path),
+        ("capacity", "--snapshot", path, "--losses"),
+        ("recover", "h1", "--snapshot", path),
+    ):
+        assert told(run(*words)) == f"{path}: hosts: {value}: at least one host is wanted"
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "plant.json"
-    path.write_text('\ufeff{"hosts": [], "vms": []}', encoding="utf-8")
+    path.write_text(f"\ufeff{ONE_HOST}", encoding="utf-8")
     assert run("plan", path).exit_code == 0
 
 

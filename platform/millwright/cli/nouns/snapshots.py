@@ -54,7 +54,10 @@ def plant(path: str | None, now: str | None) -> core.Plant:
         return _running(now)
     try:
         with click.open_file(path, encoding="utf-8") as file:
-            found = core.read_plant(decode(file.read()))
+            found = core.read_plant(told := decode(file.read()))
+        if not found.hosts:
+            # A plant of its own may have none yet; who hands in a file has forgotten them, or it is another file.
+            raise core.SnapshotError("hosts", told.get("hosts"), "at least one host is wanted")
     except UnicodeDecodeError as error:
         raise CliError(
             f"{path}: byte {error.start + 1} is no text in UTF-8; a snapshot as JSON is wanted"
