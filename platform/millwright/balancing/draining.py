@@ -193,8 +193,8 @@ def _empty(row: HostDrain, now: dt.datetime) -> int:
         if machines_on_hosts().filter(host=row.host).exists():
             return 0
         host = Host.objects.get(pk=row.host_id)
-        if coming := _coming(host):
-            return _note(row, coming, now)
+        if arriving := coming(host):
+            return _note(row, arriving, now)
         transition(
             host,
             "host_administration",
@@ -211,7 +211,7 @@ def _empty(row: HostDrain, now: dt.datetime) -> int:
         return _end(row, "done", now)
 
 
-def _coming(host: Host) -> list[dict[str, Any]]:
+def coming(host: Host) -> list[dict[str, Any]]:
     """Machines that hold room on the host and are not there yet; what is only told to go there finds it closed."""
     ways = [way for way in on_their_way() if way.claimed and way.target == host.name]
     return [

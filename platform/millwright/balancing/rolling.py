@@ -308,12 +308,8 @@ def _pause(row: RollingDrain, note: Said) -> None:
 def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
     if not _woken(row, at, host, now):
         return 0
-    if host.administration == HostAdministration.MAINTENANCE:
-        # Empty already, by somebody's hand.
-        _set(row, at, "work", now)
-        row.note, row.note_parts = "", []
-        row.save()
-        return 1
+    if (done := _empty_already(row, at, host, now)) is not None:
+        return done
     try:
         drain = HostDrain.objects.filter(host=host, state="active").first() or draining.start(
             row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
@@ -332,11 +328,31 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
     return 1
 
 
+def _empty_already(
+    row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime
+) -> int | None:
+    """Work begins on a host in maintenance if it is empty; None: it has machines, or is not in maintenance."""
+    # Held: placements and moves hold all hosts while they claim room, so that none comes between.
+    host = Host.objects.select_for_update().get(pk=host.pk)
+    maintained = host.administration == HostAdministration.MAINTENANCE
+    if not maintained or machines_on_hosts().filter(host=host).exists():
+        return None
+    if arriving := draining.coming(host):
+        return _wait(row, together(_blocks(each) for each in arriving), now)
+    _set(row, at, "work", now)
+    row.note, row.note_parts = "", []
+    row.save()
+    return 1
+
+
 def _draining(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) -> int:
     drain = row.drain
     if host.administration == HostAdministration.MAINTENANCE:
-        row.note, row.note_parts = "", []
-        _set(row, at, "work", now)
+        if (done := _empty_already(row, at, host, now)) is not None:
+            return done
+        # By somebody's hand, before it was empty: what is left leaves first.
+        row.drain, row.note, row.note_parts = None, "", []
+        _set(row, at, "waiting")
         row.save()
         return 1
     if drain is None or drain.state == "cancelled":

@@ -188,7 +188,7 @@ TRANSITIONS: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
                 "schedulable": "cordoned draining maintenance",
                 "cordoned": "schedulable draining maintenance",
                 "draining": "schedulable cordoned maintenance",
-                "maintenance": "schedulable cordoned",
+                "maintenance": "schedulable cordoned draining",
             }
         ),
         "host_power": _table(

@@ -13,7 +13,7 @@ from millwright.audit.models import AuditEntry
 from millwright.balancing import draining, rolling
 from millwright.balancing.models import HostDrain, RollingDrain
 from millwright.environments import moving
-from millwright.environments.models import Machine, Operation
+from millwright.environments.models import Machine, Move, Operation
 from millwright.inventory.models import Host
 
 from tests.integration.environments.test_draining import _arrived, machines
@@ -150,6 +150,53 @@ def test_what_a_disk_holds_here_is_told_beforehand(plant: Plant, machines: list[
         host.policy["shared_storage"] = "san"
         host.save()
     assert rolling.preview([first.name, second.name]).hosts[0].moves == 2
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_host_in_maintenance_that_has_machines_is_drained_first(
+    plant: Plant, machines: list[Machine], when: str
+) -> None:
+    first, second = plant.hosts
+    names = [first.name]
+    row = rolling.start(plant.operator, names, approve=True)
+    if when == "meanwhile":
+        assert rolling.rolling_round() == 1
+        assert _states(row) == ["draining"]
+    Host.objects.filter(pk=first.pk).update(administration="maintenance")
+    if when == "meanwhile":
+        draining.drain_round()
+        assert rolling.rolling_round() == 1
+        assert _states(row) == ["waiting"]
+    assert rolling.rolling_round() == 1
+    assert (_states(row), _administration(first)) == (["draining"], "draining")
+    assert draining.drain_round() == 2
+    for machine in machines:
+        _arrived(machine, second)
+    draining.drain_round()
+    rolling.rolling_round()
+    assert (_states(row), _administration(first)) == (["work"], "maintenance")
+
+
+def test_a_host_in_maintenance_to_which_a_machine_is_on_its_way_is_waited_for(
+    plant: Plant, machines: list[Machine]
+) -> None:
+    first, second = plant.hosts
+    Machine.objects.update(host=second)
+    operation = Operation.objects.create(
+        kind="migrate", machine=machines[1], state="running", payload={"destination": first.name}
+    )
+    Move.objects.create(
+        operation=operation, machine=machines[1], source=second, destination=first, generation=2
+    )
+    Host.objects.filter(pk=first.pk).update(administration="maintenance")
+    row = rolling.start(plant.operator, [first.name], approve=True)
+    assert rolling.rolling_round() == 0
+    row.refresh_from_db()
+    assert (_states(row), str(machines[1]) in row.note) == (["waiting"], True)
+    Move.objects.update(state="undone")
+    Operation.objects.update(state="failed")
+    assert rolling.rolling_round() == 1
+    assert _states(row) == ["work"]
 
 
 def test_a_host_taken_back_by_hand_pauses_it(plant: Plant, machines: list[Machine]) -> None:
