@@ -454,7 +454,7 @@ class MachineShare(models.Model):
 class Picture(models.Model):
     """An answer about a large pool, kept so that requests only read it."""
 
-    #: "heat", "losses", "together", "wanted", "spare", or "fits TEMPLATE/SIZE SPARE"
+    #: "heat", "losses", "together", "wanted", "spare", or "room TEMPLATE/SIZE SPARE"
     name = models.CharField(max_length=100, unique=True)
     body = models.JSONField(null=True)
     #: when the plant was read that it tells of; nothing: not computed yet

@@ -10,8 +10,8 @@ from django.db.models import Case, When
 from millwright.core.lifecycle import HostPower, OperationKind, OperationState
 from millwright.environments.models import Operation
 
-#: Operations at work at once, over all machines; how many beside them may wait for a host that is being woken, and
-#: how many more may wake hosts: what is waited for must not wait for those who wait.
+#: Operations at work at once, over all machines; how many beside them may wait for a host that is being woken; and how
+#: many wakings begin whatever else is at work: what is waited for must not wait for those who wait.
 MAX_AT_WORK, MAX_WAITING, MAX_WAKING = 24, 16, 4
 
 
@@ -31,6 +31,7 @@ def pick_up(runner: Runner, started: set[tuple[UUID, int]]) -> int:
         kind == OperationKind.PROVISION and power not in (None, HostPower.AWAKE)
         for _, kind, power in at_work
     )
+    waking = sum(kind == OperationKind.WAKE_HOST for _, kind, _ in at_work)
     room = MAX_AT_WORK - len(at_work) + min(waiting, MAX_WAITING)
     begun = 0
     queued = Operation.objects.filter(state=OperationState.QUEUED).order_by(
@@ -42,12 +43,14 @@ def pick_up(runner: Runner, started: set[tuple[UUID, int]]) -> int:
             if machine is not None:
                 busy.add(machine)
             continue
-        more = MAX_WAKING if kind == OperationKind.WAKE_HOST else 0
-        if begun >= room + more or (machine is not None and machine in busy):
+        wakes = kind == OperationKind.WAKE_HOST
+        full = begun >= room and not (wakes and waking < MAX_WAKING)
+        if full or (machine is not None and machine in busy):
             continue
         runner.start(pk, attempt)
         started.add((pk, attempt))
         begun += 1
+        waking += wakes
         if machine is not None:
             busy.add(machine)
     return begun

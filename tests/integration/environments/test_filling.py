@@ -150,8 +150,8 @@ def test_what_is_kept_is_computed_again_when_something_changed_and_after_a_while
     assert pictures.picture_round(later) == 5
     # What takes long is not computed after each change.
     record(None, "host.uncordon", plant.hosts[0])
-    Picture.objects.filter(name__startswith="fits").update(seconds=60.0)
-    Picture.objects.exclude(name__startswith="fits").update(seconds=0.0)
+    Picture.objects.filter(name__startswith="room").update(seconds=60.0)
+    Picture.objects.exclude(name__startswith="room").update(seconds=0.0)
     assert pictures.picture_round(later + pictures.YOUNGEST) == 4
     assert pictures.picture_round(later + pictures.OLDEST + pictures.YOUNGEST) == 5
     # A question that nobody asks any more is forgotten, and so is everything of a pool that became small.
@@ -210,7 +210,7 @@ def test_a_size_that_is_offered_no_more_is_forgotten(
     plant: Plant, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "SMALL", 0)
-    Picture.objects.create(name="fits nothing/small 0", asked_at=timezone.now())
+    Picture.objects.create(name="room nothing/small 0", asked_at=timezone.now())
     assert pictures.picture_round() == 4
     assert {row.name for row in Picture.objects.all()} == set(pictures.ALWAYS)
 
