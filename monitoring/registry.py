@@ -198,6 +198,9 @@ METRICS: tuple[Metric, ...] = (
     ),
     _orchestrator("host_power", "host power", "1 for the host's state of power"),
     _orchestrator(
+        "host_asleep_seconds_total", "host", "How long the host has slept by intent", "counter"
+    ),
+    _orchestrator(
         "host_not_waking_seconds",
         "host",
         "How long a host that was to be woken has not woken, since the first try",

@@ -10,7 +10,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from millwright.accounts.permissions import may
+from millwright.accounts.permissions import may, sees_everything
 
 from .etags import ETagMixin
 from .idempotency import IdempotentMixin
@@ -27,6 +27,13 @@ class PoolPermission(permissions.BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return may(request.user, "pool")
+
+
+class ReaderPermission(permissions.BasePermission):
+    """Read by those who read the whole plant: those who keep the pool, auditors, approvers of the plant."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return sees_everything(request.user)
 
 
 class _Read(

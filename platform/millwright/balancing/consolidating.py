@@ -20,7 +20,6 @@ from millwright.core.balancing import (
     Consolidation,
     Demand,
     Forecast,
-    Hour,
     Mode,
     Order,
     Plant,
@@ -40,7 +39,7 @@ from millwright.environments.models import DemandSample
 from millwright.inventory.models import Host
 from millwright.inventory.power import ask_sleep, ask_wake, sleeps, wake_s, why_not_asleep
 
-from . import hours
+from . import foreseen, hours
 from .models import Consolidating, DemandHour
 from .plant import SHORT, machines_on_hosts, read_plant
 
@@ -129,9 +128,13 @@ def consolidation_round(now: dt.datetime | None = None) -> int:
     measured = _measure(now)
     row.last_round = now
     row.save(update_fields=("last_round",))
+    if row.mode == Mode.OFF and not foreseen.wanted(now):
+        return 0
+    plant = read_plant(now)
+    foreseen.note(now, measured, plant)
     if row.mode == Mode.OFF:
         return 0
-    made, until = decide(row, read_plant(now), measured, now)
+    made, until = decide(row, plant, measured, now)
     # Who changed what rounds are told meanwhile is not overruled.
     kept = Consolidating.objects.filter(pk=row.pk, mode=row.mode)
     if not kept.update(answer=_answer(made, until)) or row.mode != Mode.AUTOMATIC:
@@ -146,7 +149,7 @@ def decide(
 ) -> tuple[Consolidation, dt.datetime | None]:
     """What a round would do now, and from when on enough is known (nothing: it is)."""
     here = timezone.localtime(now)
-    past = known()
+    past = foreseen.known()
     calendar = from_calendar(hours.known(hours.kept()), here)
     expected: Forecast = forecast(past, here, measured, calendar)
     hosts = {host.name: host for host in Host.objects.all()}
@@ -180,12 +183,6 @@ def decide(
         made = replace(made, sleep=None)
     ready = ready_from(past, here)
     return made, ready if ready > here else None
-
-
-def known() -> list[Hour]:
-    """The hours that are remembered, in the plant's own time. One query."""
-    rows = DemandHour.objects.values_list("at", "cpus", "memory_bytes")
-    return [Hour(timezone.localtime(at), Demand(cpus, float(memory))) for at, cpus, memory in rows]
 
 
 def _sleeper(host: Host) -> Sleeper:

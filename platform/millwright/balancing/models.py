@@ -203,6 +203,14 @@ class DemandHour(models.Model):
     at = models.DateTimeField(unique=True)
     cpus = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
+    #: what the forecast said when the hour began; nothing: no earlier week knew it
+    expected_cpus = models.FloatField(null=True)
+    expected_memory_bytes = models.PositiveBigIntegerField(null=True)
+    #: the least that hosts awake had in it; nothing: it was before this was kept
+    awake_cpus = models.FloatField(null=True)
+    awake_memory_bytes = models.PositiveBigIntegerField(null=True)
+    #: more was wanted than hosts awake had, and others slept
+    lacked = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ("at",)

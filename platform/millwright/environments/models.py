@@ -428,6 +428,12 @@ class StateTransition(AppendOnly):
         indexes = (
             models.Index(fields=("subject_type", "subject_id", "-at"), name="transition_subject"),
             models.Index(fields=("-at",), name="transition_at"),
+            # A month of all hosts' sleep is a small part of all that changed in it.
+            models.Index(
+                fields=("at",),
+                condition=models.Q(subject_type="host", aspect="power"),
+                name="transition_power",
+            ),
         )
 
     def __str__(self) -> str:

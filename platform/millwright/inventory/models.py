@@ -64,6 +64,8 @@ class Host(models.Model):
     )
     power_since = models.DateTimeField(null=True, blank=True)
     power_until = models.DateTimeField(null=True, blank=True)
+    #: seconds that it has been asleep in all, up to when it fell asleep last
+    asleep_s = models.FloatField(default=0.0, db_default=0.0)
     power_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

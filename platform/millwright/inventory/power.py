@@ -239,12 +239,20 @@ def change_power(host: Host, power: HostPower, why: str, operation: Any = None) 
     also: dict[str, Any] = {"power_reason": why[:300]}
     if host.power != power:
         also["power_since"] = now
+        if host.power == HostPower.ASLEEP:
+            also["asleep_s"] = asleep_s(host, now)
     if power is HostPower.AWAKE:
         # It was silent by intent: that counts for nothing when it is asked next.
         also |= {"power_until": None, "last_seen": now}
     return transition(
         host, "host_power", power, field="power", cause=why, operation=operation, **also
     )
+
+
+def asleep_s(host: Host, now: dt.datetime) -> float:
+    """Seconds that it has been asleep in all."""
+    slept = host.power == HostPower.ASLEEP and host.power_since is not None
+    return host.asleep_s + (max(0.0, (now - host.power_since).total_seconds()) if slept else 0.0)
 
 
 def _read(said: Said) -> str:

@@ -11,12 +11,18 @@ from django.db import connections
 from django.db.models import Count
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from millwright.core.lifecycle import HostHealth, HostPower, OperationState
 from millwright.environments.models import Environment, Machine, Operation
 from millwright.inventory.models import Drift, Host
+from millwright.inventory.power import asleep_s
 from millwright.inventory.waking import not_waking
 from monitoring import METRICS
 
@@ -120,15 +126,22 @@ def hosts_by_health() -> Metric:
 def powers(now: dt.datetime | None) -> Iterator[Metric]:
     """Whether hosts answer, or sleep; `now` None: a standby, which knows of no tries."""
     up, power = _plain("host_up", ["host"]), _plain("host_power", ["host", "power"])
-    for name, health, state in Host.objects.values_list("name", "health", "power"):
-        if state == HostPower.AWAKE:
+    asleep = CounterMetricFamily(
+        "millwright_host_asleep_seconds",
+        HELP["millwright_host_asleep_seconds_total"],
+        labels=["host"],
+    )
+    moment = now or timezone.now()
+    for host in Host.objects.only("name", "health", "power", "power_since", "asleep_s"):
+        if host.power == HostPower.AWAKE:
             # Of one that sleeps by intent nobody says that it is down.
-            up.add_metric([name], float(health == HostHealth.UP))
-        power.add_metric([name, state], 1.0)
+            up.add_metric([host.name], float(host.health == HostHealth.UP))
+        power.add_metric([host.name, host.power], 1.0)
+        asleep.add_metric([host.name], asleep_s(host, moment))
     failing = _plain("host_not_waking_seconds", ["host"])
     for row in not_waking() if now is not None else ():
         failing.add_metric([row.host.name], max((now - row.since).total_seconds(), 1.0))
-    yield from (up, power, failing)
+    yield from (up, power, asleep, failing)
 
 
 def promised(promises: tuple[Promise, ...]) -> Iterator[Metric]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.utils import timezone
 from millwright.audit.models import AuditEntry
-from millwright.balancing.models import Consolidating
+from millwright.balancing.models import Consolidating, DemandHour
 from millwright.core.balancing import parts_of, say
+from millwright.environments.models import StateTransition
+from millwright.inventory.models import Host
 
 from tests.integration.cli.test_nouns import Shell, plant, shell
 from tests.support.plant import Plant
@@ -62,3 +66,31 @@ def test_what_cannot_be_is_refused_and_so_is_who_may_not(plant: Plant, shell: Sh
     assert shell(plant.operator, *NOUN, "always").exit_code == 2
     assert shell(plant.engineer, *NOUN).exit_code != 0
     assert not Consolidating.objects.exclude(mode="off").exists()
+
+
+def test_what_sleep_saves_is_told_by_host_and_by_hour(plant: Plant, shell: Shell) -> None:
+    words = ("recommendation", "savings")
+    assert shell.json(plant.operator, *words)["hosts"] == []
+    host, now = plant.hosts[0], timezone.now()
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc", "watts": 150}
+    Host.objects.filter(pk=host.pk).update(policy=host.policy | {"sleep": sleep})
+    for ago, before, after in ((12, "falling_asleep", "asleep"), (2, "asleep", "awake")):
+        StateTransition.objects.create(
+            at=now - dt.timedelta(hours=ago), subject_type="host", subject_id=str(host.pk),
+            subject_name=host.name, aspect="power", before=before, after=after,
+        )  # fmt: skip
+    told = shell(plant.operator, *words).output
+    assert host.name in told and "10.0 hours asleep, 1.5 kWh saved, 0 late wakes, 0 failed" in told
+    Host.objects.filter(pk=host.pk).update(policy={})
+    told = shell(plant.operator, *words).output
+    assert "energy not known" in told and "of 10.0 hours the watts are not known" in told
+    DemandHour.objects.create(
+        at=now.replace(minute=0, second=0, microsecond=0), cpus=7.5, memory_bytes=2**33,
+        expected_cpus=5.0, expected_memory_bytes=2**34,
+    )  # fmt: skip
+    line = shell(plant.operator, *words, "--hours").output.splitlines()[-1].split()
+    assert line[1:] == ["5.0", "7.5", "-", "16.0", "8.0", "-", "short"]
+    assert shell.json(plant.operator, *words, "--hours")[0]["short"] is True
+    wrong = shell(plant.operator, *words, "--from", "2020-01-01")
+    assert wrong.exit_code != 0 and "100 days" in wrong.output + str(wrong.exception)
+    assert shell(plant.engineer, *words).exit_code != 0

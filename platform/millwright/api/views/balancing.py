@@ -26,6 +26,7 @@ from millwright.balancing.models import (
 
 from .environments import ReasonInput, _reason
 from .plant import HeatOutput
+from .slept import SleepSavings
 
 
 class PlanStepOutput(serializers.Serializer):
@@ -322,7 +323,7 @@ class RoundPages(Pages):
         return ("-at",)
 
 
-class RecommendationViewSet(Readable):
+class RecommendationViewSet(SleepSavings, Readable):
     """Moves that rounds decided, newest first, with reason, numbers and what became of them."""
 
     queryset = Recommendation.objects.select_related(

@@ -9,6 +9,7 @@ import click
 
 from millwright.cli.client import Api
 from millwright.cli.errors import CliError
+from millwright.cli.nouns.slept import savings
 from millwright.cli.output import format_option, show_one, show_rows
 
 
@@ -234,3 +235,6 @@ def consolidation(word: str | None, form: str, reason: str, **given: int | str |
                 click.echo(each["text"])
             else:
                 click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")
+
+
+recommendation.add_command(savings)

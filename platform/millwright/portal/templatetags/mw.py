@@ -336,6 +336,24 @@ def duration(value: dt.timedelta | float | None) -> str:
 
 
 @register.filter
+def hours(seconds: float) -> str:
+    """Seconds as hours with a decimal: 12.5."""
+    return number(seconds / 3600, 1)
+
+
+@register.filter
+def one_decimal(value: float | None) -> str:
+    """An amount with a decimal; a dash where it is not known."""
+    return "–" if value is None else number(value, 1)
+
+
+@register.filter
+def kwh(value: float) -> str:
+    """Energy for people: 0.42 kWh, 12.3 kWh, 1240 kWh."""
+    return f"{number(value, 2 if value < 10 else 1 if value < 1000 else 0)} kWh"
+
+
+@register.filter
 def percent(value: float | None) -> str:
     """A share for people; cut, not rounded, so that 99.9996 % is not said to be all."""
     if value is None:
