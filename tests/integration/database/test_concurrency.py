@@ -81,10 +81,11 @@ def _submitted(plant: Plant, name: str, **changes: Any) -> Request:
     return actions.submit_request(plant.engineer, request)
 
 
-def _machines(plant: Plant, count: int) -> list[Machine]:
+def _machines(plant: Plant, count: int, *, strict_realtime: bool = True) -> list[Machine]:
     for number in range(count):
         request = actions.create_request(
-            plant.engineer, **plant.request_fields(f"line-{number}", strict_realtime=True)
+            plant.engineer,
+            **plant.request_fields(f"line-{number}", strict_realtime=strict_realtime),
         )
         actions.approve_request(plant.approver, actions.submit_request(plant.engineer, request))
     return list(Machine.objects.order_by("environment__name"))
@@ -141,6 +142,33 @@ def test_no_cpu_and_no_address_is_claimed_twice(crowd: Plant, store: DjangoStore
     assert all(machine.generation == 1 for machine in placed)
     addresses = list(AddressClaim.objects.values_list("address", flat=True))
     assert len(addresses) == len(set(addresses)) == 5
+
+
+def test_claims_at_once_wake_as_few_sleeping_hosts_as_hold_them(
+    crowd: Plant, store: DjangoStore
+) -> None:
+    """Six machines at once, of which three fit on each of two sleeping hosts: each is woken once, and nobody twice."""
+    machines = _machines(crowd, 6, strict_realtime=False)
+    for host in crowd.hosts:
+        sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc"}
+        Host.objects.filter(pk=host.pk).update(
+            power="asleep",
+            memory_bytes=int(2.1 * GIB),
+            policy=host.policy | {"sleep": sleep},
+        )
+    results = together([lambda row=row: store.claim(row.pk, uuid4()) for row in machines[:3]])
+    assert _errors(results) == 0
+    (first,) = {record.host for record in results}
+    assert Operation.objects.get(kind="wake_host").host.name == first
+    results = together([lambda row=row: store.claim(row.pk, uuid4()) for row in machines[3:]])
+    assert _errors(results) == 0
+    assert {record.host for record in results} == {host.name for host in crowd.hosts} - {first}
+    assert Operation.objects.filter(kind="wake_host").count() == 2
+    # Looked for at once by all, they are still two orders.
+    waits = together([lambda row=row: store.awaited_host(row.pk, uuid4()) for row in machines])
+    assert _errors(waits) == 0
+    assert {told.host for told in waits} == {host.name for host in crowd.hosts}
+    assert Operation.objects.filter(kind="wake_host").count() == 2
 
 
 def test_a_claim_repeated_at_once_is_one_claim(crowd: Plant, store: DjangoStore) -> None:

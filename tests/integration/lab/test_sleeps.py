@@ -1,4 +1,4 @@
-"""A real host falls asleep by its agent, is gone, wakes, and takes a machine."""
+"""A real host falls asleep by its agent, is gone, is woken by a request that has room there alone, and takes it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from millwright.environments.models import Machine, Operation, StateTransition
+from millwright.environments.models import Operation, StateTransition
 from millwright.environments.placement import preview
 from millwright.inventory.models import Drift, Host
-from millwright.inventory.power import ask_sleep, ask_wake
+from millwright.inventory.power import ask_sleep
 
 from tests.support.lab import RunningLab
 from tests.support.orchestrator import OrchestratorProcess
@@ -62,7 +62,7 @@ def start(
         yield lambda: stack.enter_context(closing(OrchestratorProcess(home)))
 
 
-def test_a_host_sleeps_is_gone_wakes_and_takes_a_machine(
+def test_a_host_sleeps_is_gone_and_a_request_wakes_it_and_is_built_there(
     site: Site, start: Callable[[], OrchestratorProcess]
 ) -> None:
     for row in Host.objects.all():
@@ -100,10 +100,16 @@ def test_a_host_sleeps_is_gone_wakes_and_takes_a_machine(
     ).exists()
     assert not Drift.objects.filter(host=sleeper).exists()
 
-    operation = ask_wake(site.plant.operator, sleeper, reason="work")
-    site.until(lambda: ended(operation), f"awake; {process.log()}", 300.0)
-    assert operation.state == "succeeded", (operation.error, list(operation.steps.values()))
-    machine: Machine = site.build("woken")
+    # A request has room there alone: it has the host woken, waits for it and is built there.
+    environment = site.request("woken")
+    provision = Operation.objects.get(kind="provision", environment=environment)
+    text = f"waiting for {sleeper.name}, which is being woken"
+    site.until(lambda: provision.refresh_from_db() or text in provision.progress, "it waits")
+    site.until(lambda: ended(provision), f"built; {process.log()}", 480.0)
+    assert provision.state == "succeeded", (provision.error, list(provision.steps.values()))
+    waking = Operation.objects.get(kind="wake_host")
+    assert (waking.state, waking.requested_by, waking.host) == ("succeeded", None, sleeper)
+    machine = environment.machines.get()
     assert machine.host == sleeper
     assert machine.domain_name in site.virsh(sleeper.name, "list", "--state-running", "--name")
     site.remove()

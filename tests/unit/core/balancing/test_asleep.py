@@ -67,6 +67,11 @@ def test_its_room_is_not_counted_until_it_is_awake() -> None:
     assert capacity(Plant((one, EMPTY), ()), kind).fits == capacity(Plant((one,), ()), kind).fits
     both = Plant((one, replace(EMPTY, state=HostState.UP)), ())
     assert capacity(both, kind).fits == 2 * capacity(Plant((one,), ()), kind).fits
+    # Beside it stands what there would be with it awake; one that is not to be woken counts in neither.
+    told = capacity(Plant((one, EMPTY), ()), kind)
+    assert (told.asleep, told.with_woken) == (1, capacity(both, kind).fits)
+    kept = capacity(Plant((one, EMPTY), ()), kind, woken=())
+    assert (kept.fits, kept.asleep, kept.with_woken) == (told.fits, 0, None)
 
 
 def test_it_is_woken_before_it_is_made_ready_for_work() -> None:
