@@ -14,7 +14,7 @@ from .frame import Floats, Frame
 from .model import HostState, Plant
 from .policy import limits_of, may_leave
 from .score import seconds
-from .shorten import MOST_MOVES, Script, shorten
+from .shorten import FAR, FAR_SEARCHES, MOST_MOVES, SEARCHES, Script, shorten
 from .state import State
 from .words import say
 
@@ -192,7 +192,7 @@ def arrange(
 def _shortened(
     state: State, tasks: Sequence[Task], limits: Limits, best: _Run, bound: float
 ) -> _Run:
-    """What the search makes of it, once with as many detours and once with more for speed.
+    """What the search makes of it, once with as many detours and once with more for speed; that again where it is far.
 
     Not where some moves come before others, ways are barred or links limited: the search knows of none of these.
     """
@@ -205,11 +205,13 @@ def _shortened(
     ):
         return best
     share = 1.0 / limits.per_host
-    for eager in (False, True):
+    for eager, searches in ((False, SEARCHES), (True, SEARCHES), (True, FAR_SEARCHES)):
+        if searches is FAR_SEARCHES and best.now <= FAR * bound:
+            break
         detours = len(best.script) - len(tasks)
         most = len(tasks) if eager else detours
         enough = bound * 1.001
-        script = shorten(state, tasks, limits, best.script, most, enough)
+        script = shorten(state, tasks, limits, best.script, most, enough, searches)
         pending = {task.unit: task for task in tasks}
         run = _Run(state.copy(), limits, pending, {}, eager=len(script) - len(tasks) > detours)
         if not _follow(run, script, share):

@@ -25,18 +25,29 @@ THIRD_HOSTS = 12
 #: searches: with walls at first or not (see `sequence`), how much longer orders are accepted at first, as a share of
 #: the whole; each starts from the given order, the last from the best that was found
 SEARCHES = ((True, 0.1), (False, 0.05), (True, 0.05), (True, 0.1), (True, 0.02))
+#: where an order still takes so many times the bound after all of them, these as well: beginning hotter, so that they
+#: come to what lies further from the given order
+FAR = 1.25
+FAR_SEARCHES = ((False, 0.3), (False, 0.3), (False, 0.3), (False, 0.2), (False, 0.1))
 
 #: A leg: which unit, and to which host.
 Script = list[tuple[int, int]]
 
 
 def shorten(
-    state: State, tasks: Sequence[Task], limits: Limits, script: Script, most: int, enough: float
+    state: State,
+    tasks: Sequence[Task],
+    limits: Limits,
+    script: Script,
+    most: int,
+    enough: float,
+    searches: tuple[tuple[bool, float], ...] = SEARCHES,
 ) -> Script:
     """Legs in the order of their starts that end sooner than `script`, by what adds up on the hosts.
 
     `state`: everything where it is, nothing on its way. `most`: legs that may be made beyond one for
-    each move. `enough`: no order that ends sooner is looked for. The same arguments give the same legs.
+    each move. `enough`: no order that ends sooner is looked for. `searches`: see `SEARCHES`. The same
+    arguments give the same legs.
     """
     # Importing numba takes longer than most orders.
     from .sequence import MOST_LEGS, Problem, Sequence, shorter
@@ -80,10 +91,10 @@ def shorten(
     work = WORK if most > len(script) - len(tasks) else FEW_WORK
     steps = work // max(len(script), 1)
     best, found = start, np.inf
-    for seed, (walled, hot) in enumerate(SEARCHES, 1):
-        begin = best if seed == len(SEARCHES) else start
+    for seed, (walled, hot) in enumerate(searches, 1):
+        begin = best if seed == len(searches) else start
         one, last = shorter(
-            problem, begin, most, steps // len(SEARCHES), enough, hot, seed, walled=walled
+            problem, begin, most, steps // len(searches), enough, hot, seed, walled=walled
         )
         if last < found:
             best, found = one, last

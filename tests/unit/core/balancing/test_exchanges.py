@@ -92,6 +92,14 @@ def test_orders_above_their_bound_are_near_what_is_proven(number: int, room: int
     assert work < 20.0
 
 
+def test_what_is_far_from_its_bound_is_looked_for_further() -> None:
+    # The searches that begin near the lists' order end at 1.43 of the bound here.
+    plant, moves = exchange(random.Random(1_000_003 + 99), 4 * GIB)  # noqa: S311
+    made = order(plant, moves, Limits(2, 8))
+    assert not verify(plant, made)
+    assert made.makespan_s <= 1.25 * made.bound_s
+
+
 def test_machines_step_aside_for_speed_only_where_that_pays() -> None:
     def run(now: float, *, eager: bool) -> _Run:
         return _Run(None, None, {}, {}, now=now, eager=eager)  # type: ignore[arg-type]
