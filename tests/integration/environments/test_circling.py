@@ -355,7 +355,7 @@ def test_it_is_shown_only_in_shadow_and_rejected_or_superseded_as_a_whole(
     plan = _decided(plant, "recommend")
     Machine.objects.filter(pk=crossed["idle"].pk).update(observed="stopped")
     row = plan.moves.get(machine=crossed["busy"])
-    with pytest.raises(ValidationError, match="two/vplc is stopped"):
+    with pytest.raises(ValidationError, match="two/vplc is off, and its disk"):
         recommending.decide(plant.operator, row, approve=True)
     Machine.objects.filter(pk=crossed["idle"].pk).update(observed="running")
     recommending.decide(plant.operator, row, approve=False)
