@@ -205,6 +205,9 @@ METRICS: tuple[Metric, ...] = (
         "host",
         "How long a host that was to be woken has not woken, since the first try",
     ),
+    _orchestrator(
+        "host_emptying_machines", "host", "Machines still on a host that is emptied to sleep"
+    ),
     _orchestrator("portal_probe_success", "endpoint", "1 if it answered the last probe"),
     _orchestrator("portal_probe_seconds", "endpoint", "How long the last probe took"),
     _orchestrator(

@@ -1,4 +1,7 @@
-"""Hosts that sleep while they are not needed: what rounds are told, remember of the demand, decide and do."""
+"""Hosts that sleep while they are not needed: what rounds are told, remember of the demand, decide and do.
+
+How a host is emptied for it is in `emptying`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ from django.utils.translation import gettext as _
 from millwright.accounts.permissions import require
 from millwright.audit.actions import record
 from millwright.core.balancing import (
+    BalanceState,
     BalancingError,
     Consolidation,
     Demand,
+    Emptying,
     Forecast,
     Mode,
     Order,
     Plant,
+    Said,
     Sleeper,
     SleepSettings,
     begins,
@@ -39,9 +45,9 @@ from millwright.environments.models import DemandSample
 from millwright.inventory.models import Host
 from millwright.inventory.power import ask_sleep, ask_wake, sleeps, wake_s, why_not_asleep
 
-from . import foreseen, hours
-from .models import Consolidating, DemandHour
-from .plant import SHORT, machines_on_hosts, read_plant
+from . import emptying, foreseen, hours, recommending
+from .models import Consolidating, DemandHour, HostDrain
+from .plant import SHORT, machines_on_hosts
 
 #: Seconds between two rounds.
 EVERY_S = 300
@@ -49,8 +55,10 @@ EVERY_S = 300
 KEPT = dt.timedelta(days=29)
 #: Least and most of what is told in numbers.
 BOUNDS = {"headroom_percent": (0, 200), "keep_awake": (1, 1000), "least_hours": (1, 48)}
-#: Hosts that are asked in one round whether they can be put to sleep.
+#: Hosts that are asked in one round whether they can be put to sleep, or emptied for it.
 TRIES = 4
+#: What was decided is a person's to approve for so long: rounds come every five minutes.
+FRESH = dt.timedelta(minutes=15)
 #: Hosts of an answer that are kept and shown.
 SHOWN = 50
 
@@ -106,6 +114,8 @@ def set_consolidation(
     if row.mode == Mode.OFF:
         row.answer = []
     row.save()
+    if row.mode not in (Mode.RECOMMEND, Mode.AUTOMATIC) and (going := emptying.current()):
+        emptying.call_off(going.pk, say("empty.mode", mode=row.mode), timezone.now(), actor)
     record(actor, "balancer.consolidation", row, **wanted, before=before, reason=reason)
     return row
 
@@ -120,7 +130,7 @@ def _check_time(name: str, text: str) -> None:
 
 
 def consolidation_round(now: dt.datetime | None = None) -> int:
-    """A round when one is due; returns how many hosts it put to sleep or woke."""
+    """A round when one is due; returns how many hosts it put to sleep, woke or began to empty."""
     now = now or timezone.now()
     row = told()
     if row.last_round is not None and (now - row.last_round).total_seconds() < EVERY_S:
@@ -130,18 +140,72 @@ def consolidation_round(now: dt.datetime | None = None) -> int:
     row.save(update_fields=("last_round",))
     if row.mode == Mode.OFF and not foreseen.wanted(now):
         return 0
-    plant = read_plant(now)
+    plant = emptying.plant_of(now)
     foreseen.note(now, measured, plant)
     if row.mode == Mode.OFF:
         return 0
-    made, until = decide(row, plant, measured, now)
-    # Who changed what rounds are told meanwhile is not overruled.
-    kept = Consolidating.objects.filter(pk=row.pk, mode=row.mode)
-    if not kept.update(answer=_answer(made, until)) or row.mode != Mode.AUTOMATIC:
+    made, ready = decide(row, plant, measured, now)
+    with transaction.atomic():
+        # Who changed what rounds are told meanwhile is not overruled.
+        kept = Consolidating.objects.select_for_update().get(pk=row.pk)
+        if kept.mode != row.mode:
+            return 0
+        kept.answer = _answer(made, ready)
+        kept.save(update_fields=("answer",))
+        _go_on(made, now)
+    if row.mode != Mode.AUTOMATIC:
         return 0
-    return sum(_do(order, "wake") for order in made.wake) + (
-        _do(made.sleep, "sleep") if made.sleep is not None else 0
-    )
+    done = sum(_do(order, "wake") for order in made.wake)
+    if made.sleep is not None:
+        done += _do(made.sleep, "sleep")
+    if made.empty is not None and made.empty.mode is Mode.AUTOMATIC:
+        done += _empty(made.empty, now)
+    return done
+
+
+def _go_on(made: Consolidation, now: dt.datetime) -> None:
+    """What this round says of the host that is being emptied."""
+    going = emptying.current()
+    if going is None:
+        return
+    if made.call_off is not None and made.call_off.host == going.host.name:
+        emptying.call_off(going.pk, made.call_off.why, now)
+    elif made.going is not None and made.going.host == going.host.name:
+        HostDrain.objects.filter(pk=going.pk, operation=None).update(sleep_until=made.going.until)
+
+
+def _empty(order: Order, now: dt.datetime) -> int:
+    """Begin it; what stands in the way by now is asked again in the next round."""
+    if order.until is None:
+        return 0
+    try:
+        emptying.begin(None, Host.objects.get(name=order.host), order.why, order.until, now)
+    except ValidationError:
+        return 0
+    return 1
+
+
+@transaction.atomic
+def approve(actor: Any, name: str, reason: str = "", now: dt.datetime | None = None) -> HostDrain:
+    """Empty the host that the last round has named, and let it sleep, on a person's word.
+
+    Raises:
+        PermissionRefused: it is for those who keep the pool.
+        ValidationError: the last round has not named it, or was too long ago; or as `emptying.begin`.
+    """
+    require(actor, "pool")
+    now = now or timezone.now()
+    row = Consolidating.objects.select_for_update().get(pk=told().pk)
+    fresh = row.last_round is not None and row.last_round > now - FRESH
+    offers = [each for each in row.answer if each["what"] == "empty" and each["host"] == name]
+    if not offers or not fresh:
+        raise ValidationError(
+            {"host": _("%(host)s is not what the last round would empty") % {"host": name}}
+        )
+    (offer,) = offers
+    why = Said(offer["text"], offer["parts"])
+    until = dt.datetime.fromisoformat(offer["until"])
+    return emptying.begin(actor, Host.objects.get(name=name), why, until, now, reason)
 
 
 def decide(
@@ -157,14 +221,17 @@ def decide(
     waking, falling = (
         [name for name, host in hosts.items() if host.power == power] for power in powers
     )
+    resting = emptying.resting(now)
     sleepers = {
-        name: _sleeper(host)
+        name: replace(_sleeper(host), why_full=resting.get(name))
         for name, host in hosts.items()
         if sleeps(host) or host.power == HostPower.ASLEEP
     }
+    going, state = emptying.current(), recommending.balancer().state
     settings = SleepSettings(
         row.headroom_percent / 100, row.keep_awake, row.least_hours, row.begin, row.end
     )
+    full = emptying.full(now)
     for _attempt in range(TRIES):
         made = consolidate(
             plant,
@@ -174,13 +241,22 @@ def decide(
             settings,
             waking=waking,
             falling=falling,
+            mode=Mode(row.mode),
+            state=BalanceState.of(state) if state else None,
+            emptying=Emptying(going.host.name, going.requested_by_id is not None)
+            if going
+            else None,
+            full=full,
         )
         # What rows alone know (an operation at it, claims) is asked of the one that was chosen only.
-        why = why_not_asleep(hosts[made.sleep.host]) if made.sleep is not None else None
-        if made.sleep is None or why is None:
+        if made.sleep is not None and (why := why_not_asleep(hosts[made.sleep.host])) is not None:
+            sleepers[made.sleep.host] = replace(sleepers[made.sleep.host], why_not=why)
+            made = replace(made, sleep=None)
+        elif made.empty is not None and (why := emptying.why_full(hosts[made.empty.host])):
+            sleepers[made.empty.host] = replace(sleepers[made.empty.host], why_full=why)
+            made = replace(made, empty=None)
+        else:
             break
-        sleepers[made.sleep.host] = replace(sleepers[made.sleep.host], why_not=why)
-        made = replace(made, sleep=None)
     ready = ready_from(past, here)
     return made, ready if ready > here else None
 
@@ -236,29 +312,41 @@ def _do(order: Order, what: str) -> int:
 
 
 def _answer(made: Consolidation, ready: dt.datetime | None) -> list[dict[str, Any]]:
-    """As it is kept: with codes and facts, for readers of any language."""
-    rows: list[tuple[str, str, str, dt.datetime | None]] = [
-        *((order.host, "wake", order.why, None) for order in made.wake),
+    """As it is kept: with codes and facts, for readers of any language; of a host to empty with its moves."""
+    rows = [
+        *(_row(order.host, "wake", order.why) for order in made.wake),
         *_orders("sleep", made.sleep),
         *_orders("empty", made.empty),
-        *((row.host, "kept", row.why, None) for row in made.kept[:SHOWN]),
+        *_orders("called_off", made.call_off),
+        *_orders("emptying", made.going),
+        *(_row(row.host, "kept", row.why) for row in made.kept[:SHOWN]),
     ]
     if (more := len(made.kept) - SHOWN) > 0:
-        rows.append(("", "more", say("consolidate.others", count=more), None))
+        rows.append(_row("", "more", say("consolidate.others", count=more)))
     if ready is not None:
-        text = say("consolidate.ready", at=f"{ready:%Y-%m-%d %H:%M}")
-        rows.append(("", "kept", text, None))
-    return [
-        {
-            "host": host,
-            "what": what,
-            "text": str(text),
-            "parts": parts_of(text),
-            "until": until.isoformat() if until is not None else None,
-        }
-        for host, what, text, until in rows
-    ]
+        rows.append(_row("", "kept", say("consolidate.ready", at=f"{ready:%Y-%m-%d %H:%M}")))
+    return rows
 
 
-def _orders(what: str, order: Order | None) -> Iterable[tuple[str, str, str, dt.datetime | None]]:
-    return () if order is None else ((order.host, what, order.why, order.until),)
+def _orders(what: str, order: Order | None) -> Iterable[dict[str, Any]]:
+    if order is None:
+        return
+    moves = {
+        "mode": str(order.mode),
+        "moves": [
+            {"machine": move.vm, "destination": move.target, "seconds": round(move.seconds, 1)}
+            for move in order.moves
+        ],
+    }
+    more = moves if what == "empty" else {}
+    yield _row(order.host, what, order.why, order.until) | more
+
+
+def _row(host: str, what: str, text: Said, until: dt.datetime | None = None) -> dict[str, Any]:
+    return {
+        "host": host,
+        "what": what,
+        "text": str(text),
+        "parts": parts_of(text),
+        "until": until.isoformat() if until is not None else None,
+    }

@@ -6,8 +6,9 @@ after any interruption, and plans anew when a move failed.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from millwright.environments.moving import held_by_hosts, move_machine, why_not_
 from millwright.environments.reasons import said
 from millwright.inventory.actions import administer_host
 from millwright.inventory.models import Host
+from millwright.inventory.power import ask_wake
 
 from .arriving import Way, holding, on_their_way, settled
 from .if_woken import would_leave
@@ -138,7 +140,8 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
     """
     require(actor, "pool")
     host = Host.objects.select_for_update().get(pk=host.pk)
-    if HostDrain.objects.filter(host=host, state="active").exists():
+    there = HostDrain.objects.select_for_update().filter(host=host, state="active").first()
+    if there is not None and there.sleep_until is None:
         raise ValidationError({"host": _("%(host)s is being drained already") % {"host": host}})
     plan = preview(host)
     if plan.blockers:
@@ -150,6 +153,9 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
         )
     if host.administration != HostAdministration.DRAINING:
         administer_host(actor, host, HostAdministration.DRAINING, reason)
+    if there is not None:
+        # It was emptied to sleep: a person's word comes first, and what has moved so far is of use to it.
+        _give_way(actor, there)
     row = HostDrain.objects.create(
         host=host, requested_by=actor, reason=reason[:300], approved=approve
     )
@@ -157,10 +163,29 @@ def start(actor: Any, host: Host, *, approve: bool = False, reason: str = "") ->
     return row
 
 
+def _give_way(actor: Any, row: HostDrain) -> None:
+    """End an emptying for sleep in favour of a person's drain; a host on its way to sleep is woken."""
+    why = say("empty.drained")
+    row.note, row.note_parts = str(why), parts_of(why)
+    row.save(update_fields=("note", "note_parts"))
+    end(row, "cancelled", timezone.now())
+    record(actor, "emptying.call_off", row, host=row.host.name, reason=row.note)
+    stay_awake(row, row.note)
+
+
+def stay_awake(row: HostDrain, reason: str) -> None:
+    """Wake a host that has been told to sleep once it was empty, or is being told."""
+    if row.operation_id is not None:
+        with contextlib.suppress(ValidationError):
+            # It is awake, and nothing is on its way to change that.
+            ask_wake(None, row.host, reason=reason)
+
+
 def drain_round(now: dt.datetime | None = None) -> int:
-    """Carry every active drain a step on; returns how many moves were started."""
+    """Carry every active drain for maintenance a step on; returns how many moves were started."""
     paused = RollingDrain.objects.filter(state="paused").exclude(drain=None)
-    active = HostDrain.objects.filter(state="active").exclude(pk__in=paused.values("drain"))
+    active = HostDrain.objects.filter(state="active", sleep_until=None)
+    active = active.exclude(pk__in=paused.values("drain"))
     return sum(_step(pk, now or timezone.now()) for pk in list(active.values_list("pk", flat=True)))
 
 
@@ -169,32 +194,33 @@ def _step(pk: int, now: dt.datetime) -> int:
     if row.state != "active":
         return 0
     if row.host.administration != HostAdministration.DRAINING:
-        return _end(row, "cancelled", now)
+        return end(row, "cancelled", now)
     left = {str(machine): machine for machine in machines_on_hosts().filter(host=row.host)}
     if not left:
         return _empty(row, now)
     if row.host.health != HostHealth.UP:
-        return _note(row, [_blocker("", not_answering(row.host))], now)
-    return _carry_on(row, left, now)
+        return keep_blockers(row, [blocker("", not_answering(row.host))], now)
+    return carry_on(row, left, now)
 
 
-def _stands(row: HostDrain) -> bool:
-    """Hold the host, and say whether it is still to be emptied: a person may have taken it back meanwhile."""
+def stands(row: HostDrain) -> bool:
+    """Hold the host, and say whether it is still to be emptied by this: a person may have said otherwise meanwhile."""
     host = Host.objects.select_for_update().get(pk=row.host_id)
-    return host.administration == HostAdministration.DRAINING
+    active = HostDrain.objects.filter(pk=row.pk, state="active").exists()
+    return active and host.administration == HostAdministration.DRAINING
 
 
 def _empty(row: HostDrain, now: dt.datetime) -> int:
     """Nothing stands on the host any more: it is in maintenance, once nothing is on its way there either."""
     with transaction.atomic():
         # Placements and moves hold all hosts while they claim room: none comes between.
-        if not _stands(row):
-            return _end(row, "cancelled", now)
+        if not stands(row):
+            return end(row, "cancelled", now)
         if machines_on_hosts().filter(host=row.host).exists():
             return 0
         host = Host.objects.get(pk=row.host_id)
         if arriving := coming(host):
-            return _note(row, arriving, now)
+            return keep_blockers(row, arriving, now)
         transition(
             host,
             "host_administration",
@@ -208,52 +234,63 @@ def _empty(row: HostDrain, now: dt.datetime) -> int:
             state__in=RollingDrain.LIVE, drain=row, work_minutes__isnull=False
         ).exists()
         record(None, "drain.done", row, host=host.name, in_turn=in_turn, reason=row.reason)
-        return _end(row, "done", now)
+        return end(row, "done", now)
 
 
 def coming(host: Host) -> list[dict[str, Any]]:
     """Machines that hold room on the host and are not there yet; what is only told to go there finds it closed."""
     ways = [way for way in on_their_way() if way.claimed and way.target == host.name]
     return [
-        _blocker(way.machine, say("note.arriving", machine=way.machine, host=host.name))
+        blocker(way.machine, say("note.arriving", machine=way.machine, host=host.name))
         for way in ways
     ]
 
 
-def _carry_on(row: HostDrain, left: dict[str, Machine], now: dt.datetime) -> int:
-    """Start what may start now, and name what stands in the way of the rest."""
-    host, plant, ways = row.host, with_disks(read_plant(now)), _leaving(row.host)
+def carry_on(
+    row: HostDrain,
+    left: dict[str, Machine],
+    now: dt.datetime,
+    plant: Plant | None = None,
+    begun: Callable[[Sequence[tuple[str, str, str]]], None] | None = None,
+) -> int:
+    """Start what may start now, and name what stands in the way of the rest; returns how many moves were started.
+
+    `plant`: as it was read just now. `begun`: told machine, source and target of each move, in the same transaction.
+    """
+    host, plant, ways = row.host, with_disks(plant or read_plant(now)), _leaving(row.host)
     plan, ordered = _planned(host, plant, ways)
     # What makes room elsewhere goes first; what waits for that is not begun yet.
     going = left | _elsewhere({move.machine for move in plan.moves} - set(left))
-    busy = set(_busy(list(going.values())))
-    failed = _failed(row, list(going.values()))
+    busy = set(busy_machines(list(going.values())))
+    failed = failed_moves(row, list(going.values()))
     may = {name for name, machine in going.items() if machine.pk not in failed}
     moves = [each for each in ordered if each.vm in may & {move.machine for move in plan.moves}]
     schedule = order(holding(plant, ways, host.name), moves, Limits(per_host=AT_ONCE))
     ready = {leg.vm: leg.target for leg in schedule.legs if leg.start_s <= 0}
-    blockers = [_blocker(item.machine, item.why) for item in plan.blockers]
-    free, started, links = AT_ONCE - len(busy), 0, Links(plant)
+    blockers = [blocker(item.machine, item.why) for item in plan.blockers]
+    free, links = AT_ONCE - len(busy), Links(plant)
+    started: list[tuple[str, str, str]] = []
     held = [
         # There is room for it once others are where they go, and one of them may wait for a person's answer.
-        _blocker(refusal.vm, say("note.others", names=[way.machine for way in ways]))
+        blocker(refusal.vm, say("note.others", names=[way.machine for way in ways]))
         for refusal in schedule.dropped
         if ways
     ]
     # Of a large plant the plan takes seconds: only what follows is held together.
     with transaction.atomic():
-        if not _stands(row):
-            return _end(row, "cancelled", now)
+        if not stands(row):
+            return end(row, "cancelled", now)
         for move in plan.moves:
             machine = going.get(move.machine)
             if machine is None or machine.pk in busy:
                 continue
             if machine.pk in failed:
-                blockers.append(_blocker(move.machine, failed[machine.pk]))
-            elif started < free and move.machine in ready:
-                if not links.take(machine.host.name, ready[move.machine]):
+                blockers.append(blocker(move.machine, failed[machine.pk]))
+            elif len(started) < free and move.machine in ready:
+                source = machine.host.name
+                if not links.take(source, ready[move.machine]):
                     # Others' moves are on the link.
-                    held.append(_blocker(move.machine, say("note.link", machine=move.machine)))
+                    held.append(blocker(move.machine, say("note.link", machine=move.machine)))
                     continue
                 try:
                     move_machine(
@@ -263,14 +300,16 @@ def _carry_on(row: HostDrain, left: dict[str, Machine], now: dt.datetime) -> int
                         row.reason or f"{host} is drained",
                         approved=row.approved,
                     )
-                    started += 1
+                    started.append((move.machine, source, ready[move.machine]))
                 except ValidationError as error:
-                    blockers.append(_blocker(move.machine, together(error.messages)))
+                    blockers.append(blocker(move.machine, together(error.messages)))
         if not (started or busy):
             blockers += held
         busy_names = {name for name, machine in going.items() if machine.pk in busy}
-        _note(row, [item for item in blockers if item["machine"] not in busy_names], now)
-    return started
+        keep_blockers(row, [item for item in blockers if item["machine"] not in busy_names], now)
+        if begun is not None and started:
+            begun(started)
+    return len(started)
 
 
 def _elsewhere(names: set[str]) -> dict[str, Machine]:
@@ -282,13 +321,13 @@ def _elsewhere(names: set[str]) -> dict[str, Machine]:
     return {str(machine): machine for machine in rows if str(machine) in names}
 
 
-def _busy(machines: list[Machine]) -> list[Any]:
+def busy_machines(machines: list[Machine]) -> list[Any]:
     """Those for which an operation is at work or waits."""
     live = Operation.objects.live().filter(machine__in=machines)
     return list(live.values_list("machine_id", flat=True))
 
 
-def _failed(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:
+def failed_moves(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:
     """Moves of this drain that failed last, and why: a person looks before they are tried again."""
     newest: dict[Any, Operation] = {}
     tried = Operation.objects.filter(
@@ -303,17 +342,17 @@ def _failed(row: HostDrain, machines: list[Machine]) -> dict[Any, str]:
     }
 
 
-def _end(row: HostDrain, state: str, now: dt.datetime) -> int:
+def end(row: HostDrain, state: str, now: dt.datetime) -> int:
     row.state, row.ended_at, row.blockers, row.waiting_since = state, now, [], None
     row.save(update_fields=("state", "ended_at", "blockers", "waiting_since"))
     return 0
 
 
-def _blocker(machine: str, why: str) -> dict[str, Any]:
+def blocker(machine: str, why: str) -> dict[str, Any]:
     return {"machine": machine, "why": str(why), "parts": parts_of(why)}
 
 
-def _note(row: HostDrain, blockers: list[dict[str, Any]], now: dt.datetime) -> int:
+def keep_blockers(row: HostDrain, blockers: list[dict[str, Any]], now: dt.datetime) -> int:
     since = (row.waiting_since or now) if blockers else None
     if (row.blockers, row.waiting_since) != (blockers, since):
         row.blockers, row.waiting_since = blockers, since

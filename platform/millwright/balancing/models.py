@@ -91,7 +91,7 @@ class PlacementRule(models.Model):
 
 
 class HostDrain(models.Model):
-    """A host that is being emptied: who wanted it, and how far it is. Rounds carry it out."""
+    """A host that is being emptied, for maintenance or for sleep: who wanted it, and how far it is. Rounds carry it out."""
 
     STATES = (
         ("active", _("under way")),
@@ -110,6 +110,18 @@ class HostDrain(models.Model):
     blockers = models.JSONField(default=list)
     #: since when something does
     waiting_since = models.DateTimeField(null=True)
+    #: it is emptied so that it can sleep, until then; nothing: for maintenance
+    sleep_until = models.DateTimeField(null=True)
+    #: that puts it to sleep, once it is empty
+    operation = models.ForeignKey(
+        "environments.Operation", models.SET_NULL, null=True, related_name="+"
+    )
+    #: machines that were on it when it began
+    machines = models.PositiveIntegerField(null=True)
+    #: of one for sleep: the reason as data, and why it ended before its end, as text and as data
+    reason_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    note = models.CharField(max_length=1000, blank=True, default="", db_default="")
+    note_parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -119,10 +131,24 @@ class HostDrain(models.Model):
             models.UniqueConstraint(
                 fields=("host",), condition=models.Q(state="active"), name="one_drain_at_a_time"
             ),
+            models.UniqueConstraint(
+                fields=("state",),
+                condition=models.Q(state="active", sleep_until__isnull=False),
+                name="one_emptied_at_a_time",
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.host}: {self.state}"
+
+    @property
+    def why(self) -> Said:
+        """The reason, to be said in each reader's language."""
+        return Said(self.reason, self.reason_parts)
+
+    @property
+    def remark(self) -> Said:
+        return Said(self.note, self.note_parts)
 
 
 class RollingDrain(models.Model):

@@ -356,14 +356,22 @@ def decide(
 
 
 def _remember(rows: Iterable[Recommendation]) -> None:
-    """Tell the next rounds that these machines move: they rest, and do not go back for balance so soon."""
-    kept = Balancer.objects.select_for_update().get(pk=balancer().pk)
-    moves = tuple(
-        Move(str(row.machine), row.source.name, row.destination.name, Why(row.why), "", 0.0)
-        for row in rows
+    remember(
+        [
+            Move(str(row.machine), row.source.name, row.destination.name, Why(row.why), "", 0.0)
+            for row in rows
+        ]
     )
+
+
+def remember(moves: Sequence[Move]) -> None:
+    """Tell the next rounds that these machines move: they rest, and do not go back for balance so soon.
+
+    Within a transaction, with the balancer's row as the last that is locked.
+    """
+    kept = Balancer.objects.select_for_update().get(pk=balancer().pk)
     state = BalanceState.of(kept.state) if kept.state else BalanceState()
-    kept.state = asdict(state.record(moves))
+    kept.state = asdict(state.record(tuple(moves)))
     kept.save(update_fields=("state",))
 
 

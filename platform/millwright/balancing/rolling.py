@@ -311,7 +311,9 @@ def _begin(row: RollingDrain, at: dict[str, Any], host: Host, now: dt.datetime) 
     if (done := _empty_already(row, at, host, now)) is not None:
         return done
     try:
-        drain = HostDrain.objects.filter(host=host, state="active").first() or draining.start(
+        # One that is emptied only to sleep is taken over by `start`.
+        there = HostDrain.objects.filter(host=host, state="active", sleep_until=None).first()
+        drain = there or draining.start(
             row.requested_by, host, approve=row.approved, reason=row.reason or "rolling drain"
         )
     except draining.Blocked as error:

@@ -73,11 +73,14 @@ def standing_failures(now: dt.datetime) -> list[Recommendation]:
 
 
 def drains() -> list[Waiting]:
-    """Drains under way that do not go on, the longest first; those that a person has paused are none. Two queries."""
+    """Drains under way that do not go on, the longest first. Two queries.
+
+    Those that a person has paused are none, and neither are those for sleep: they are called off by themselves.
+    """
     found = []
     rolling = list(RollingDrain.objects.filter(state__in=RollingDrain.LIVE))
     paused = {row.drain_id for row in rolling if row.state == "paused"}
-    rows = HostDrain.objects.filter(state="active", waiting_since__isnull=False)
+    rows = HostDrain.objects.filter(state="active", waiting_since__isnull=False, sleep_until=None)
     for drain in rows.select_related("host"):
         if drain.pk not in paused:
             since = drain.waiting_since or drain.created_at

@@ -128,10 +128,11 @@ def taken_by(host: Host) -> list[str]:
     return [str(row) for row in rows.order_by("environment__name", "name", "pk")]
 
 
-def why_not_asleep(host: Host, *, but: UUID | None = None) -> Said | None:
+def why_not_asleep(host: Host, *, but: UUID | None = None, drained: bool = False) -> Said | None:
     """What keeps this host from being put to sleep now, as code and facts (`.parts`); None: nothing.
 
-    `but`: an operation that does not count as work at the host. Whether somebody else's domain runs there only the host itself knows: the operation asks it.
+    `but`: an operation that does not count as work at the host. `drained`: it was emptied for it, and takes nothing
+    new until it sleeps; without that it is a person's, or a drain's for maintenance. Whether somebody else's domain runs there only the host itself knows: the operation asks it.
     """
     from millwright.environments.models import Operation
 
@@ -144,7 +145,10 @@ def why_not_asleep(host: Host, *, but: UUID | None = None) -> Said | None:
         return say("power.not_awake", host=name, state=str(host.power))
     if host.health != HostHealth.UP:
         return say("power.not_up", host=name, state=str(host.health))
-    if host.administration == HostAdministration.DRAINING:
+    draining = host.administration == HostAdministration.DRAINING
+    if drained and not draining:
+        return say("empty.taken", state=str(host.administration))
+    if draining and not drained:
         return say("power.draining", host=name)
     # What clears a returned host of copies names it by its payload.
     about = Operation.objects.live().filter(
@@ -165,10 +169,17 @@ def may_change(actor: Any) -> None:
 
 
 @transaction.atomic
-def ask_sleep(actor: Any, host: Host, *, reason: str, until: dt.datetime | None = None) -> Any:
+def ask_sleep(
+    actor: Any,
+    host: Host,
+    *,
+    reason: str,
+    until: dt.datetime | None = None,
+    drained: bool = False,
+) -> Any:
     """Have a host put to sleep, until a time or until somebody wakes it; returns the operation.
 
-    `actor` None: by itself.
+    `actor` None: by itself. `drained`: it was emptied for it, and is still closed for what is new.
 
     Raises:
         PermissionRefused: for those who keep the pool.
@@ -180,7 +191,7 @@ def ask_sleep(actor: Any, host: Host, *, reason: str, until: dt.datetime | None 
     if until is not None and until <= timezone.now():
         raise ValidationError({"until": _("a time that is still to come is wanted")})
     host = Host.objects.select_for_update().get(pk=host.pk)
-    if why := why_not_asleep(host):
+    if why := why_not_asleep(host, drained=drained):
         raise ValidationError({"host": _read(why)})
     operation = enqueue(
         OperationKind.SLEEP_HOST,
@@ -188,6 +199,7 @@ def ask_sleep(actor: Any, host: Host, *, reason: str, until: dt.datetime | None 
         reason=reason,
         host=host.name,
         until=until.isoformat() if until is not None else "",
+        **({"drained": True} if drained else {}),
     )
     operation.host = host
     operation.save(update_fields=("host",))

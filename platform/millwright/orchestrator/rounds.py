@@ -15,6 +15,7 @@ from millwright.balancing import entitling, reporting
 from millwright.balancing.circling import plan_round
 from millwright.balancing.consolidating import consolidation_round
 from millwright.balancing.draining import drain_round
+from millwright.balancing.emptying import emptying_round
 from millwright.balancing.measuring import measure_round
 from millwright.balancing.recommending import balance_round
 from millwright.balancing.recovering import recovery_round
@@ -144,6 +145,8 @@ def all_rounds(hosts: Hosts) -> None:
     """One round of each."""
     now = timezone.now()
     for work in (
+        # First: where a host is lost, the one that was being emptied takes its machines.
+        lambda: emptying_round(now),
         lambda: recovery_round(now),
         lambda: power_round(now),
         lambda: rolling_round(now),

@@ -49,9 +49,10 @@ class PowerStore:
             raise StepFailed(f"host {host!r} is not in the inventory")
         if row.power == HostPower.FALLING_ASLEEP:
             return
-        if why := why_not_asleep(row, but=operation_id):
-            raise StepFailed(why)
         operation = Operation.objects.get(pk=operation_id)
+        drained = bool(operation.payload.get("drained"))
+        if why := why_not_asleep(row, but=operation_id, drained=drained):
+            raise StepFailed(why)
         until = str(operation.payload.get("until") or "")
         transition(
             row,

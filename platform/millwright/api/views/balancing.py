@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
-from rest_framework import permissions, serializers
+from rest_framework import permissions, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from millwright.api.bases import PoolPermission, Readable
 from millwright.api.pagination import Pages
 from millwright.api.saying import KeptReason, KeptText, PartOutput, SaidField
-from millwright.balancing import consolidating, history, hours, recommending, reporting
+from millwright.balancing import consolidating, emptying, history, hours, recommending, reporting
 from millwright.balancing.models import (
     Balancer,
     BalanceRound,
@@ -24,6 +24,7 @@ from millwright.balancing.models import (
     Recommendation,
 )
 
+from .emptying import EmptyHostInput, EmptyingOutput, SleepAnswerOutput
 from .environments import ReasonInput, _reason
 from .plant import HeatOutput
 from .slept import SleepSavings
@@ -188,20 +189,13 @@ class ConsolidationInput(ReasonInput):
     end = serializers.CharField(required=False, allow_blank=True, max_length=5)
 
 
-class SleepAnswerOutput(KeptText):
-    """`what`: wake, sleep, empty (it could sleep once it is drained) kept (awake, and why) or more (so many more
-    are kept); `host` empty: all."""
-
-    host = serializers.CharField(allow_blank=True)
-    what = serializers.CharField()
-    until = serializers.DateTimeField(allow_null=True)
-    parts = PartOutput(many=True, default=list)
-
-
 class ConsolidationSerializer(serializers.ModelSerializer):
-    """`answer`: what the last round decided."""
+    """`answer`: what the last round decided; `emptying`: the host that is being emptied for sleep; `emptied`: the last
+    ones that were, or were called off."""
 
     answer = SleepAnswerOutput(many=True)
+    emptying = serializers.SerializerMethodField()
+    emptied = serializers.SerializerMethodField()
 
     class Meta:
         model = Consolidating
@@ -214,8 +208,19 @@ class ConsolidationSerializer(serializers.ModelSerializer):
             "end",
             "last_round",
             "answer",
+            "emptying",
+            "emptied",
         )
         read_only_fields = fields
+
+    @extend_schema_field(EmptyingOutput(allow_null=True))
+    def get_emptying(self, row: Consolidating) -> Any:
+        going = emptying.current()
+        return EmptyingOutput(going).data if going is not None else None
+
+    @extend_schema_field(EmptyingOutput(many=True))
+    def get_emptied(self, row: Consolidating) -> Any:
+        return EmptyingOutput(emptying.earlier(), many=True).data
 
 
 class RefusedOutput(KeptText):
@@ -436,6 +441,23 @@ class RecommendationViewSet(SleepSavings, Readable):
             data.is_valid(raise_exception=True)
             consolidating.set_consolidation(request.user, **data.validated_data)
         return Response(ConsolidationSerializer(consolidating.told()).data)
+
+    @extend_schema(request=EmptyHostInput, responses={202: EmptyingOutput})
+    @action(
+        detail=False,
+        methods=["post"],
+        pagination_class=None,
+        filter_backends=(),
+        url_path="consolidation/empty",
+    )
+    def consolidation_empty(self, request: HttpRequest) -> Response:
+        """Empty the host that the last round has named, by moves as in a drain, and let it sleep."""
+        data = EmptyHostInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        row = consolidating.approve(
+            request.user, data.validated_data["host"], data.validated_data.get("reason", "")
+        )
+        return Response(EmptyingOutput(row).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=ModeInput, responses={200: BalancerSerializer})
     @action(detail=False, methods=["get", "post"])

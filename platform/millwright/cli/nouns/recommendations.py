@@ -225,16 +225,43 @@ def consolidation(word: str | None, form: str, reason: str, **given: int | str |
         body["mode"] = word
     api, path = Api.from_settings(), "recommendations/consolidation/"
     row = api.post(path, body | {"reason": reason}) if body else api.get(path)
-    answer = row["answer"]
-    if form != "json":
-        row = {key: value for key, value in row.items() if key != "answer"}
-    show_one(row, form)
-    if form != "json":
-        for each in answer:
-            if each["what"] == "more":
-                click.echo(each["text"])
-            else:
-                click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")
+    if form == "json":
+        show_one(row, form)
+        return
+    show_one(row, form, hide=("answer", "emptying", "emptied"))
+    for each in row["answer"]:
+        if each["what"] == "more":
+            click.echo(each["text"])
+            continue
+        click.echo(f"{each['host'] or 'all'}: {each['what']}: {each['text']}")
+        for move in each.get("moves", ()):
+            click.echo(f"  {move['machine']} → {move['destination']}, {move['seconds']:.0f} s")
+    if row["emptying"] is not None:
+        _emptying(row["emptying"])
+    for each in row["emptied"]:
+        end = "sleeps" if each["state"] == "done" else f"called off: {each['note']}"
+        click.echo(f"{each['ended_at']} {each['host']}: {end}")
+
+
+def _emptying(row: dict[str, Any]) -> None:
+    click.echo(
+        f"{row['host']} is being emptied: {row['moved']} of {row['machines']} machines moved; "
+        f"{row['reason']}"
+    )
+
+
+@recommendation.command("empty")
+@click.argument("host")
+@click.option("--reason", default="", help="Kept in the audit trail.")
+@format_option
+def empty_host(host: str, reason: str, form: str) -> None:
+    """Empty the host that the last round has named (see consolidation), and let it sleep."""
+    body = {"host": host, "reason": reason}
+    row = Api.from_settings().post("recommendations/consolidation/empty/", body)
+    if form == "json":
+        show_one(row, form)
+    else:
+        _emptying(row)
 
 
 recommendation.add_command(savings)

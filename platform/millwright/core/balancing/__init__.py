@@ -39,7 +39,15 @@ from .capacity import capacity
 from .check import after, barred, unkept, verify, violations
 from .conflicts import Conflict, conflicts, conflicts_of
 from .conflicts import Level as ConflictLevel
-from .consolidate import Consolidation, Kept, Order, Sleeper, SleepSettings, consolidate
+from .consolidate import (
+    Consolidation,
+    Emptying,
+    Kept,
+    Order,
+    Sleeper,
+    SleepSettings,
+    consolidate,
+)
 from .drain import drain, rolling_drain
 from .entitlement import Claim, demand_of, entitlements, loads, water_fill
 from .errors import BalancingError, SnapshotError
@@ -63,7 +71,7 @@ from .model import (
     Vm,
 )
 from .order import order, replan
-from .policy import mode_of
+from .policy import MILD, mode_of
 from .pooled_memory import least_bytes, memory_entitlements
 from .read import read_plant, read_state, write_plant
 from .recover import recover
@@ -78,6 +86,7 @@ from .words import Said, parts_of, read, runs_out, say, together
 __all__ = [
     "BOUNDS",
     "LEVELS",
+    "MILD",
     "MOST_DEPTH",
     "RELATED_TRIES",
     "Admission",
@@ -96,6 +105,7 @@ __all__ = [
     "Demand",
     "Drain",
     "Effect",
+    "Emptying",
     "Entry",
     "Explanation",
     "FailureVerdict",

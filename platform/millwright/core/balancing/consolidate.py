@@ -2,6 +2,7 @@
 
 Pure: a plant, what is known of how its hosts sleep, a forecast and settings give the same answer each time. Only hosts
 that are awake and up count as room; the death of as many hosts as the plant keeps to spare is survived by them alone.
+A host that is being emptied is asked about each time: what made it needless has to hold until it sleeps.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from millwright.core.lifecycle import Movability
 
-from .answers import Move
+from .answers import BalanceState, Move
 from .calendar import minutes
 from .check import after
 from .drain import drain_state
@@ -22,7 +23,7 @@ from .failure import verdict
 from .forecast import HOUR, Demand, Forecast
 from .frame import Frame
 from .model import Host, HostState, Mode, Plant, RuleKind
-from .policy import limits_of, modes
+from .policy import MILD, cooling, limits_of, modes, returns
 from .score import LEVELS
 from .state import State
 from .words import Said, say
@@ -59,16 +60,30 @@ class Sleeper:
     until: datetime | None = None
     #: what keeps it from sleeping; nothing: it may
     why_not: Said | None = None
+    #: what keeps it from being emptied for it
+    why_full: Said | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Emptying:
+    """The host that is being emptied so that it can sleep. `approved`: a person said so, and not rounds by themselves."""
+
+    host: str
+    approved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One host to put to sleep (until), to empty (moves, until) or to wake, and why."""
+    """One host to put to sleep (until), to empty (moves, until) or to wake, and why.
+
+    `mode`: how boldly it is emptied, the mildest of the round's mode and those of its machines.
+    """
 
     host: str
     why: Said
     until: datetime | None = None
     moves: tuple[Move, ...] = ()
+    mode: Mode = Mode.AUTOMATIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +96,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Consolidation:
-    """One round's answer: at most one host sleeps or is emptied, as many as are needed wake."""
+    """One round's answer: at most one host sleeps or is emptied, as many as are needed wake.
+
+    Of a host that is being emptied: `going`, it goes on, until when it is not needed; or `call_off`, and why.
+    """
 
     wake: tuple[Order, ...] = ()
     sleep: Order | None = None
     empty: Order | None = None
+    going: Order | None = None
+    call_off: Order | None = None
     kept: tuple[Kept, ...] = ()
 
 
@@ -99,13 +119,20 @@ def consolidate(
     wanted: Mapping[str, Said] | None = None,
     waking: Collection[str] = (),
     falling: Collection[str] = (),
+    mode: Mode = Mode.AUTOMATIC,
+    state: BalanceState | None = None,
+    emptying: Emptying | None = None,
+    full: Said | None = None,
 ) -> Consolidation:
     """Decide one round.
 
     `wanted`: hosts that somebody needs awake, and why. `waking`, `falling`: hosts on their way from sleep or to it;
     while there are any, or moves run, no other is put to sleep or emptied. Times are of one kind, as the forecast's.
+    `mode`: the boldest by which a host is emptied; `state`: what balancing rounds tell each other, so that nobody
+    moves who has moved lately; `full`: why no host is emptied now, whichever it is.
     """
-    return _Round(plant, sleepers, expected, now, settings, waking, falling).decide(wanted or {})
+    made = _Round(plant, sleepers, expected, now, settings, waking, falling, mode, state, full)
+    return made.decide(wanted or {}, emptying)
 
 
 class _Round:
@@ -118,7 +145,11 @@ class _Round:
         settings: SleepSettings,
         waking: Collection[str],
         falling: Collection[str],
+        mode: Mode,
+        state: BalanceState | None,
+        full: Said | None,
     ) -> None:
+        self.mode, self.before, self.full = mode, state or BalanceState(), full
         self.plant, self.expected, self.now, self.settings = plant, expected, now, settings
         self.sleepers = {row.host: row for row in sleepers}
         self.hosts = {host.name: host for host in plant.hosts}
@@ -139,7 +170,9 @@ class _Round:
                 self.guests[vm.host] = self.guests.get(vm.host, 0) + 1
         self.kept: list[Kept] = []
 
-    def decide(self, wanted: Mapping[str, Said]) -> Consolidation:
+    def decide(self, wanted: Mapping[str, Said], emptying: Emptying | None) -> Consolidation:
+        if emptying is not None and emptying.host in self.hosts:
+            return self._emptying(emptying, wanted)
         wake = self._wake(wanted)
         if wake:
             return Consolidation(wake=wake)
@@ -151,13 +184,79 @@ class _Round:
         for host, until in candidates:
             if not self.guests.get(host.name) and self._spares(self._without(host), host):
                 return Consolidation(sleep=self._order(host, until), kept=tuple(self.kept))
-        tried = 0
+        order = self._to_empty([row for row in candidates if self.guests.get(row[0].name)])
+        return Consolidation(empty=order, kept=tuple(self.kept))
+
+    # -- emptying ------------------------------------------------------------
+
+    def _to_empty(self, candidates: Sequence[tuple[Host, datetime]]) -> Order | None:
+        """The cheapest that may be emptied, what may be done by itself before what a person is asked for."""
+        if candidates and self.full is not None:
+            self.kept.append(Kept("", self.full))
+            return None
+        rows = []
         for host, until in candidates:
-            if self.guests.get(host.name) and tried < TRIES:
-                tried += 1
-                if (order := self._emptied(host, until)) is not None:
-                    return Consolidation(empty=order, kept=tuple(self.kept))
-        return Consolidation(kept=tuple(self.kept))
+            milder = self.milder.get(host.name)
+            if (why := self.sleepers[host.name].why_full) is not None:
+                self.kept.append(Kept(host.name, why))
+            else:
+                rows.append((milder[0] if milder else self.mode, host, until))
+            if why is None and milder is not None:
+                text = say("consolidate.mode", machine=milder[1], mode=str(milder[0]))
+                self.kept.append(Kept(host.name, text))
+        rows.sort(key=lambda row: -MILD.index(row[0]))
+        for mode, host, until in rows[:TRIES]:
+            if (order := self._emptied(host, until)) is not None:
+                return replace(order, mode=mode)
+        return None
+
+    def _emptying(self, emptying: Emptying, wanted: Mapping[str, Said]) -> Consolidation:
+        """Whether a host that is being emptied is still not needed, and all that is needed else."""
+        host = self.hosts[emptying.host]
+        self.awake = [row for row in self.awake if row is not host]
+        self._all_awake = _room(self.awake)
+        until, why = self._unwanted(host, emptying, wanted)
+        if why is None:
+            text = say("consolidate.emptying", host=host.name, until=_at(until))
+            return Consolidation(
+                wake=self._wake(wanted), going=Order(host.name, text, until), kept=tuple(self.kept)
+            )
+        if host.state in (HostState.UP, HostState.DRAINING):
+            # It takes machines again: nobody is woken for what it bears.
+            self.awake.append(host)
+        return Consolidation(wake=self._wake(wanted), call_off=Order(host.name, why))
+
+    def _unwanted(
+        self, host: Host, emptying: Emptying, wanted: Mapping[str, Said]
+    ) -> tuple[datetime, Said | None]:
+        """Until when it is not needed, and why it is to take machines again after all.
+
+        It was chosen for so many hours; while it is emptied they pass, so that half of them are enough.
+        """
+        if host.name not in self.sleepers:
+            return self.now, say("power.may_not", host=host.name)
+        least = timedelta(hours=self.settings.least_hours) / 2
+        until, why = self._until(host, least)
+        begin, end = self.settings.begin, self.settings.end
+        if (lost := self._lost()) is not None:
+            return until, lost
+        if host.name in wanted:
+            return until, wanted[host.name]
+        if len(self.awake) < self.settings.keep_awake:
+            return until, say("consolidate.kept", count=self.settings.keep_awake)
+        if begin and end and not _within(self.now, begin, end):
+            return until, say("consolidate.hours", begin=begin, end=end)
+        if why is not None:
+            return until, why
+        if (why := self._stuck(approved=emptying.approved).get(host.name)) is not None:
+            return until, why
+        if (why := self._ruled(host)) is not None:
+            return until, why
+        state = State(Frame(self.plant))
+        made = drain_state(state, [state.frame.host_index[host.name]], limits_of(self.plant))
+        if made.possible and not self._spares(self._without(host, made.moves), host):
+            return until, self.kept.pop().why
+        return until, None
 
     # -- waking --------------------------------------------------------------
 
@@ -244,13 +343,13 @@ class _Round:
             if sleeper is None:
                 continue
             least = timedelta(hours=self.settings.least_hours)
-            until, why = self._until(host)
+            until, why = self._until(host, least)
             if sleeper.why_not is not None:
                 why = sleeper.why_not
             elif sleeper.since is not None and self.now - sleeper.since < least:
                 why = say("consolidate.lately", hours=self.settings.least_hours)
             elif host.name in stuck:
-                why = say("consolidate.control", machine=stuck[host.name])
+                why = stuck[host.name]
             elif until - self.now >= least:
                 why = self._ruled(host)
             if why is not None:
@@ -270,10 +369,10 @@ class _Round:
             ),
         )
 
-    def _until(self, host: Host) -> tuple[datetime, Said | None]:
-        """When the host is needed again, less the time that waking takes; and why that is too soon."""
+    def _until(self, host: Host, least: timedelta) -> tuple[datetime, Said | None]:
+        """When the host is needed again, less the time that waking takes; and why that is sooner than `least`."""
         cpus, memory = self._all_awake
-        own = _room((host,))
+        own = _room((host,) if host in self.awake else ())
         room = (cpus - own[0], memory - own[1])
         until, why = self.expected.hour(len(self.expected.hours)), None
         for index in range(len(self.expected.hours)):
@@ -291,19 +390,33 @@ class _Round:
                 until = ends
                 why = say("consolidate.hours", begin=self.settings.begin, end=self.settings.end)
         until -= self._lead(host)
-        return until, why if until - self.now < timedelta(hours=self.settings.least_hours) else None
+        return until, why if until - self.now < least else None
 
-    def _stuck(self) -> dict[str, str]:
-        """By host one machine that does not move by itself."""
+    def _stuck(self, *, approved: bool = True) -> dict[str, Said]:
+        """By host why it cannot be emptied for one machine on it; and in `milder` what its machines want asked first.
+
+        `approved`: a person is asked, or was.
+        """
         frame = Frame(self.plant)
         by = modes(frame)
-        found: dict[str, str] = {}
+        # What is only noted may be noted of whoever is watched.
+        least = Mode.SHADOW if self.mode is Mode.SHADOW else Mode.RECOMMEND
+        if not approved:
+            least = Mode.AUTOMATIC
+        found: dict[str, Said] = {}
+        self.milder: dict[str, tuple[Mode, str]] = {}
         for number, unit in enumerate(frame.units):
             here = int(frame.home[number])
-            if here >= 0 and (
-                frame.moves[number] is not Movability.FREE or by[number] in (Mode.OFF, Mode.SHADOW)
-            ):
-                found.setdefault(frame.host_names[here], frame.vms[unit[0]].name)
+            if here < 0:
+                continue
+            host, machine, mode = frame.host_names[here], frame.vms[unit[0]].name, by[number]
+            if frame.moves[number] is not Movability.FREE:
+                found.setdefault(host, say("consolidate.control", machine=machine))
+            elif MILD.index(mode) < MILD.index(least):
+                text = say("consolidate.mode", machine=machine, mode=str(mode))
+                found.setdefault(host, text)
+            elif MILD.index(mode) < MILD.index(self.milder.get(host, (self.mode, ""))[0]):
+                self.milder[host] = (mode, machine)
         return found
 
     def _ruled(self, host: Host) -> Said | None:
@@ -349,9 +462,15 @@ class _Round:
     def _emptied(self, host: Host, until: datetime) -> Order | None:
         frame = Frame(self.plant)
         state = State(frame)
+        if (why := self._rests(frame, host)) is not None:
+            self.kept.append(Kept(host.name, why))
+            return None
         made = drain_state(state, [frame.host_index[host.name]], limits_of(self.plant))
         if not made.possible:
             self.kept.append(Kept(host.name, say("consolidate.stays", why=made.blockers[0].text)))
+            return None
+        if (why := self._in_the_way(frame, host, made.moves)) is not None:
+            self.kept.append(Kept(host.name, why))
             return None
         hours = (until - self.now) / HOUR
         saved = IDLE_RATIO * host.cpus * hours * 3600
@@ -379,6 +498,26 @@ class _Round:
             cost_s=cost,
         )
         return Order(host.name, why, until, made.moves)
+
+    def _rests(self, frame: Frame, host: Host) -> Said | None:
+        """A machine on it that has moved too lately to move again."""
+        here = frame.host_index[host.name]
+        for number in np.flatnonzero(frame.home == here).tolist():
+            if cooling(frame, number, self.before):
+                return say("consolidate.rests", machine=frame.name_of(number))
+        return None
+
+    def _in_the_way(self, frame: Frame, host: Host, moves: Sequence[Move]) -> Said | None:
+        """A machine that would go back to a host that it left lately, or make room and does not move by itself."""
+        by, mode = modes(frame), self.milder.get(host.name, (self.mode, ""))[0]
+        units = {int(frame.unit_of[frame.vm_index[move.vm]]): move for move in moves}
+        barred = returns(frame, self.before, units)
+        for number, move in units.items():
+            if (number, frame.host_index[move.target]) in barred:
+                return say("consolidate.returns", machine=move.vm, host=move.target)
+            if MILD.index(by[number]) < MILD.index(mode):
+                return say("consolidate.room", machine=move.vm, mode=str(by[number]))
+        return None
 
     def _order(self, host: Host, until: datetime) -> Order:
         hours = (until - self.now) / HOUR

@@ -395,6 +395,26 @@ _SLEEP = {
     "consolidate.crowded": _("%(name)s would have more than %(limit_ratio)s of its CPUs wanted"),
     "consolidate.wanted": _("%(name)s needs it"),
     "consolidate.others": _("and %(count)s more"),
+    "consolidate.mode": _("%(machine)s is on it, and its balancing is %(mode)s"),
+    "consolidate.room": _("%(machine)s would have to make room, and its balancing is %(mode)s"),
+    "consolidate.rests": _("%(machine)s is on it, which has moved only lately"),
+    "consolidate.returns": _("%(machine)s would go back to %(host)s, which it left only lately"),
+    "consolidate.emptying": _("%(host)s is being emptied and not needed before %(until)s"),
+}
+
+#: Why no host is emptied for sleep now, and why one that was being emptied takes machines again.
+_EMPTYING = {
+    "empty.others": _("drains, recoveries or plans of moves are under way: they come first"),
+    "empty.settling": _("emptying a host was called off less than an hour ago"),
+    "empty.called_off": _("emptying it was called off less than %(hours)s hours ago: %(why)s"),
+    "empty.busy": _("%(machine)s is busy: %(kind)s"),
+    "empty.mode": _("hosts that are not needed are not put to sleep any more: %(mode)s"),
+    "empty.taken": _("a person has taken it in hand: it is %(state)s"),
+    "empty.drained": _("a person drains it"),
+    "empty.failed": _("the move of %(machine)s failed: %(why)s"),
+    "empty.late": _("it would be needed again before it sleeps"),
+    "empty.waited": _("it did not go on for %(minutes)s minutes: %(why)s"),
+    "empty.not_asleep": _("it did not fall asleep: %(why)s"),
 }
 
 #: A sentence of nobody's table: an error of a host, a person's words.
@@ -410,5 +430,6 @@ SENTENCES: dict[str, str] = (
     | _NOTES
     | _POWER
     | _SLEEP
+    | _EMPTYING
     | _OTHERS
 )

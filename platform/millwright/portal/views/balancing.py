@@ -13,8 +13,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from millwright.accounts.permissions import may
-from millwright.balancing import consolidating, history, recommending, reporting
+from millwright.accounts.permissions import may, require
+from millwright.balancing import consolidating, emptying, history, recommending, reporting
 from millwright.balancing.filling import MOST_SPARE, HeatChange
 from millwright.balancing.models import Balancer, BalanceRound, Recommendation, ResourcePool
 from millwright.core.balancing import LEVELS
@@ -79,6 +79,8 @@ def _change(request: HttpRequest) -> bool:
             _("Set."),
             WORDS,
         )
+    elif verb == "empty":
+        done = attempt(request, lambda: _empty(request, reason), _("It is being emptied."), WORDS)
     elif verb in ("approve", "reject"):
         number = request.POST.get("pk", "")
         row = get_object_or_404(Recommendation, pk=int(number) if number.isdecimal() else 0)
@@ -98,6 +100,15 @@ def _change(request: HttpRequest) -> bool:
     else:
         return True
     return done is not None
+
+
+def _empty(request: HttpRequest, reason: str) -> Any:
+    """Empty a host for sleep, with the box ticked below the moves."""
+    # Who may not is told that first, whatever the form holds.
+    require(request.user, "pool")
+    if "confirm" not in request.POST:
+        raise ValidationError(_("Tick the box: these machines move."))
+    return consolidating.approve(request.user, request.POST.get("host", ""), reason)
 
 
 @login_required
@@ -125,7 +136,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
     if refused is not None and refused.get("verb") == "mode":
         shown |= {name: refused[name] for name in shown if name in refused}
         shown["reason"] = refused.get("reason", "")
-    sleeping = consolidating.told()
+    sleeping, going = consolidating.told(), emptying.current()
     sleep_shown = {
         name: str(getattr(sleeping, name))
         for name in ("mode", "begin", "end", *consolidating.BOUNDS)
@@ -155,6 +166,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "sleeping": sleeping,
         "sleep_shown": sleep_shown,
         "sleep_bounds": consolidating.BOUNDS,
+        "emptying": emptying.progress(going) if going is not None else None,
+        "emptied": emptying.earlier(),
     }
     status = 200 if refused is None else 422
     return render(request, "portal/balancing.html", context, status=status)
