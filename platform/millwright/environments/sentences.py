@@ -332,6 +332,19 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ("nothing was claimed", _("nothing was claimed")),
     ("claims given back", _("claims given back")),
     ("claims on %(host)s given back", _("claims on %(host)s given back")),
+    # The longer ones first: a hole takes what follows too.
+    (
+        "runs on %(host)s after %(seconds)s s, pause %(pause)s, by the hosts' relays",
+        _("runs on %(host)s after %(seconds)s s, pause %(pause)s, by the hosts' relays"),
+    ),
+    (
+        "runs on %(host)s after %(seconds)s s, pause %(pause)s, encrypted by QEMU",
+        _("runs on %(host)s after %(seconds)s s, pause %(pause)s, encrypted by QEMU"),
+    ),
+    (
+        "runs on %(host)s after %(seconds)s s, pause %(pause)s",
+        _("runs on %(host)s after %(seconds)s s, pause %(pause)s"),
+    ),
     ("runs on %(host)s", _("runs on %(host)s")),
     ("%(host)s is clear of it", _("%(host)s is clear of it")),
     ("the disk stays", _("the disk stays")),

@@ -87,6 +87,7 @@ from .types import (
     VolumeFormat,
     VolumeInfo,
     VolumeOwner,
+    Way,
 )
 
 __all__ = [
@@ -164,6 +165,7 @@ __all__ = [
     "VolumeFormat",
     "VolumeInfo",
     "VolumeOwner",
+    "Way",
     "domain_name",
     "render_domain",
     "screen_socket",

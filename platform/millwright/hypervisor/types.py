@@ -442,13 +442,28 @@ class JobInfo:
     downtime_ms: int | None = None
 
 
+class Way(StrEnum):
+    """Who encrypted a migration on its way."""
+
+    #: the relays of both hosts
+    RELAYS = "relays"
+    #: QEMU by its own TLS
+    QEMU = "qemu"
+    #: nobody: it was asked for in the open
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationResult:
-    """What a finished migration took. `downtime_ms` is None when the source did not tell."""
+    """What a finished migration took. `downtime_ms` is None when the source did not tell.
+
+    `way`: None where another process began it.
+    """
 
     elapsed_ms: int
     downtime_ms: int | None
     transferred_bytes: int | None
+    way: Way | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

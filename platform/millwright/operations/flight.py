@@ -5,7 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from millwright.hypervisor import MigrationResult
+from millwright.hypervisor import MigrationResult, Way
+
+_BY = {
+    Way.RELAYS: ", by the hosts' relays",
+    Way.QEMU: ", encrypted by QEMU",
+    Way.OPEN: ", not encrypted",
+    None: "",
+}
 
 
 class Flight:
@@ -43,3 +50,9 @@ class Flight:
     def wait(self, seconds: float) -> None:
         """Wait for its end, at most so long."""
         self._over.wait(seconds)
+
+
+def took(host: str, result: MigrationResult) -> str:
+    """What a move to the host took and by which way it went, for people."""
+    pause = "not told" if result.downtime_ms is None else f"{result.downtime_ms} ms"
+    return f"runs on {host} after {result.elapsed_ms / 1000:.1f} s, pause {pause}{_BY[result.way]}"

@@ -29,7 +29,7 @@ from millwright.hypervisor import (
 
 from .definition import arrived, is_off, move_definition
 from .errors import Cancelled, NotYet, Question, StepFailed
-from .flight import Flight
+from .flight import Flight, took
 from .ports import MachineRecord, MoveRecord, MoveState
 from .promised import check_nics, check_pins
 from .provision import upload_image
@@ -478,10 +478,7 @@ class _Mover:
         )
         if result is None:
             return f"runs on {self.move.destination}"
-        pause = "not told" if result.downtime_ms is None else f"{result.downtime_ms} ms"
-        return (
-            f"runs on {self.move.destination} after {result.elapsed_ms / 1000:.1f} s, pause {pause}"
-        )
+        return took(self.move.destination, result)
 
 
 def _rate(bytes_s: float | None) -> str:

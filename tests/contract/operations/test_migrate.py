@@ -302,8 +302,19 @@ def test_a_killed_orchestrator_joins_the_migration_it_left(tmp_path: Path) -> No
     with pytest.raises(Killed):
         plant.engine().run(operation)
     assert running(plant) == ["h1"]
+    details: list[str] = []
+    noted = plant.store.step
+
+    def step(operation_id: UUID, name: str, state: StepState, detail: str = "") -> None:
+        details.append(detail)
+        noted(operation_id, name, state, detail)
+
+    plant.store.step = step  # type: ignore[method-assign]
     assert plant.engine().run(operation) is OperationState.SUCCEEDED, plant.store.errors
     assert running(plant) == ["h2"]
+    # By which way it went only he knew who began it.
+    assert any(detail.startswith("runs on h2") for detail in details)
+    assert not any("relays" in detail or "QEMU" in detail for detail in details)
     assert plant.counts() == ONE
     migrations = [c for c in plant.pool.host("h1").faults.calls if c.verb == "migrate"]
     assert len(migrations) == 1
@@ -489,7 +500,15 @@ def test_another_address_over_there_is_found(plant: World) -> None:
     assert running(plant) == ["h2"]
 
 
-def test_it_is_encrypted_and_the_pause_is_told(plant: World) -> None:
+@pytest.mark.parametrize(
+    ("relays", "way"),
+    [(("h1", "h2"), "by the hosts' relays"), (("h1",), "encrypted by QEMU")],
+)
+def test_it_is_encrypted_and_the_pause_and_the_way_are_told(
+    plant: World, relays: tuple[str, ...], way: str
+) -> None:
+    for name in relays:
+        plant.pool.host(name).relay = True
     told: list[str] = []
     noted = plant.store.step
 
@@ -502,7 +521,7 @@ def test_it_is_encrypted_and_the_pause_is_told(plant: World) -> None:
     assert plant.engine().run(plant.operation("migrate", destination="h2")) == "succeeded"
     (call,) = [c for c in plant.pool.host("h1").faults.calls if c.verb == "migrate"]
     assert call.arguments[3].tls is True
-    assert any(f"pause {number} ms" in told[-1] for number in range(1001)), told
+    assert any(told[-1].endswith(f"pause {number} ms, {way}") for number in range(1001)), told
 
 
 def test_a_firewall_that_was_another_over_there_is_mended_and_told(plant: World) -> None:

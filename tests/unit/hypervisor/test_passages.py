@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import libvirt
 import pytest
-from millwright.hypervisor import MigrationSpec
+from millwright.hypervisor import MigrationSpec, Way
 from millwright.hypervisor.driver import HostAddress, passages
 from millwright.pki import Authority, write_client
 from millwright.relay import Passage, RelayError
@@ -60,6 +60,12 @@ def test_relays_take_memory_and_disks_to_the_loopback_of_both_hosts(
         libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: "127.0.0.1",
         libvirt.VIR_MIGRATE_PARAM_DISKS_PORT: 49230,
     }
+
+
+def test_who_encrypted_it_is_told() -> None:
+    assert passages.way_of(Passage((49220,), ()), tls=True) is Way.RELAYS
+    assert passages.way_of(None, tls=True) is Way.QEMU
+    assert passages.way_of(None, tls=False) is Way.OPEN
 
 
 def test_shared_disks_want_no_passage_of_their_own(

@@ -45,6 +45,7 @@ def test_every_sentence_is_read_in_each_language(language: str) -> None:
         ("4 KiB, running, begun anew", "4 KiB, läuft, neu begonnen"),
         ("line-1/vplc stays on h1: its best move, to h2, is worth -6 core-seconds, of which 15 must be exceeded", "line-1/vplc bleibt auf h1: ihr bester Umzug, nach h2, bringt -6 Kernsekunden; mehr als 15 müssten es sein"),
         ("line-1/vplc is on h1, which is down: it is recovered, not moved", "line-1/vplc ist auf h1, der ausgefallen ist: Sie wird wiederhergestellt, nicht umgezogen"),
+        ("runs on h2 after 3.2 s, pause 20 ms, by the hosts' relays", "läuft auf h2 nach 3.2 s, Pause 20 ms, durch die Relais der Hosts"),
         ("somebody wrote this; and this", "somebody wrote this; and this"),
     ],
 )  # fmt: skip

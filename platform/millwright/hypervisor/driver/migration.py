@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree as ET
@@ -21,7 +22,7 @@ from millwright.hypervisor.types import DomainState, JobInfo, MigrationResult, M
 from .base import state_of
 from .deadline import Deadline
 from .domains import DomainVerbs
-from .passages import leave, passage_between, ways
+from .passages import leave, passage_between, way_of, ways
 
 MIB = 2**20
 #: How long an aborted migration may take to give the guest back.
@@ -84,7 +85,9 @@ class MigrationVerbs(DomainVerbs):
         destination._forget_mark_of(uuid)
         with contextlib.suppress(HypervisorError):
             destination.set_autostart(uuid, target.autostart)
-        return destination._completed(uuid, elapsed_ms)
+        return replace(
+            destination._completed(uuid, elapsed_ms), way=way_of(asked.result(), tls=spec.tls)
+        )
 
     def _await(self, future: Future[None], deadline: Deadline, uuid: UUID) -> None:
         try:

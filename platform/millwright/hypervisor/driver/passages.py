@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import libvirt
 
-from millwright.hypervisor.types import MigrationSpec
+from millwright.hypervisor.types import MigrationSpec, Way
 from millwright.relay import Passage, RelayError, open_passage
 from millwright.relay.client import Door
 
@@ -80,6 +80,13 @@ def ways(
     if disks:
         parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_PORT] = disks[0]
     return 0
+
+
+def way_of(passage: Passage | None, *, tls: bool) -> Way:
+    """Who encrypted what went by these ways."""
+    if passage is not None:
+        return Way.RELAYS
+    return Way.QEMU if tls else Way.OPEN
 
 
 def leave(asked: Future[Passage | None]) -> None:

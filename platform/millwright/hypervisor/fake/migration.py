@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from millwright.hypervisor.types import (
     JobInfo,
     MigrationResult,
     MigrationSpec,
+    Way,
 )
 
 from .clock import VirtualClock
@@ -101,6 +102,8 @@ class FakeMigration:
             self, kind: EventKind, domain: FakeDomain | None = None, detail: str = ""
         ) -> None: ...
 
+    #: a test sets it: whether the host has a relay
+    relay: bool = False
     #: a test sets it: migrations then stay in flight until their job is looked at often enough
     load: FakeLoad | None = None
 
@@ -133,7 +136,8 @@ class FakeMigration:
                 raise
             if self.load is None:
                 self.pass_time(10.0)
-                return self._switch(domain, destination, 10_000, 100, target.memory_bytes)
+                result = self._switch(domain, destination, 10_000, 100, target.memory_bytes)
+                return replace(result, way=self._way(destination, spec))
             flight = Flight(
                 domain,
                 destination,
@@ -152,7 +156,12 @@ class FakeMigration:
             raise flight.error
         if flight.result is None:
             raise HostUnreachable("migrate: the connection was lost", host=self.name)
-        return flight.result
+        return replace(flight.result, way=self._way(destination, spec))
+
+    def _way(self, destination: FakeMigration, spec: MigrationSpec) -> Way:
+        if not spec.tls:
+            return Way.OPEN
+        return Way.RELAYS if self.relay and destination.relay else Way.QEMU
 
     def _switch(
         self,
