@@ -53,9 +53,10 @@ def why_here(machine: Machine) -> WhyHere:
     if name not in {vm.name for vm in plant.vms}:
         text = _("%(machine)s holds no place on any host now") % {"machine": name}
         return WhyHere(name, host, text, (), ())
-    asleep = {row.name: row.wake_s for row in wakeable()}
     state = balancer().state
     answer = explain(plant, name, BalanceState.of(state) if state else None)
+    closed = any(row.codes == (Code.HOST_STATE,) for row in answer.answers)
+    asleep = {row.name: row.wake_s for row in wakeable()} if closed else {}
     rows = tuple(
         HostSays(
             row.host,
