@@ -283,11 +283,11 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"mode": "shadow"},
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
-    # No round has named a host.
+    # No round has named this host.
     "recommendation-consolidation-empty": (
         "recommendations/consolidation/empty/",
         {"host": "mw0-h1"},
-        _row(NO, NO, NOT_NOW, NOT_NOW, NO, NO),
+        _row(NO, NO, UNKNOWN, UNKNOWN, NO, NO),
     ),
     "machine-entitlement": (
         "machines/{machine}/entitlement/",
