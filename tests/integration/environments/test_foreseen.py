@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from millwright.balancing import consolidating, foreseen
+from millwright.balancing import consolidating, emptying, foreseen
 from millwright.balancing.foreseen import Compared
 from millwright.balancing.models import DemandHour
 from millwright.core.balancing import Demand
@@ -68,7 +68,7 @@ def test_the_least_that_hosts_awake_had_is_kept_and_whether_that_lacked(
 ) -> None:
     consolidating.set_consolidation(plant.operator, "shadow", keep_awake=1)
     rows = Host.objects.order_by("name")
-    each = foreseen.room_awake(consolidating.read_plant(NOW)).cpus / len(rows)
+    each = foreseen.room_awake(emptying.plant_of(NOW)).cpus / len(rows)
     wants(each * 1.5, NOW)
     consolidating.consolidation_round(NOW)
     assert (this_hour().awake_cpus, this_hour().lacked) == (2 * each, False)
@@ -95,13 +95,13 @@ def test_it_costs_the_same_each_round_and_off_one_reading_of_the_plant_an_hour(
     plant: Plant, quiet: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[dt.datetime] = []
-    real = consolidating.read_plant
+    real = emptying.plant_of
 
     def reading(now: dt.datetime) -> Any:
         read.append(now)
         return real(now)
 
-    monkeypatch.setattr(consolidating, "read_plant", reading)
+    monkeypatch.setattr(emptying, "plant_of", reading)
     for minute in (0, 6, 12, 18):
         consolidating.consolidation_round(NOW + dt.timedelta(minutes=minute))
     assert read == [NOW]
