@@ -284,7 +284,7 @@ VERBS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         _row(NO, NO, DONE, DONE, NO, NO),
     ),
     # No round has named this host.
-    "recommendation-consolidation-empty": (
+    "recommendation-consolidation/empty": (
         "recommendations/consolidation/empty/",
         {"host": "mw0-h1"},
         _row(NO, NO, UNKNOWN, UNKNOWN, NO, NO),
