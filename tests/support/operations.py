@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from millwright.core.lifecycle import (
     HostAdministration,
     HostHealth,
@@ -20,6 +21,7 @@ from millwright.core.topology import Cpu, Topology
 from millwright.hypervisor import Direction, Flow
 from millwright.hypervisor.fake import FakeLoad, FakePool
 from millwright.operations import (
+    SAGAS,
     BuiltProgram,
     Engine,
     ImageFiles,
@@ -27,6 +29,7 @@ from millwright.operations import (
     OperationRecord,
     Ports,
 )
+from millwright.operations.errors import StepFailed
 from millwright.operations.memory import MemoryStore
 
 GIB = 2**30
@@ -177,3 +180,16 @@ def world(folder: Path, *, second: str = "", load: FakeLoad | None = None) -> Wo
 
     ports = Ports(store, Hosts(), pool.clock, prober, Builder())
     return World(pool, store, prober, ports, machine, environment, program)
+
+
+def fail_at(patch: pytest.MonkeyPatch, kind: str, step: str, effect: str) -> None:
+    """Let a step of that kind of operation fail, before or after what it does."""
+    saga = SAGAS[kind]
+
+    def failing(context: Any) -> str:
+        if effect == "after":
+            saga.step(step).do(context)
+        raise StepFailed(f"{step} failed")
+
+    steps = tuple(replace(row, do=failing) if row.name == step else row for row in saga.steps)
+    patch.setitem(SAGAS, kind, replace(saga, steps=steps))

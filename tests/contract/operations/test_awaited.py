@@ -37,6 +37,7 @@ class Night:
             hosts[name] = replace(
                 hosts[name], power=HostPower.ASLEEP, wake=Wake(120.0, watts=float(name[1:]))
             )
+        # This world's own clock: whoever waits lets the sleeper go on meanwhile.
         self.sleep, plant.pool.clock.sleep = plant.pool.clock.sleep, self.tick  # type: ignore[method-assign]
 
     def counts(self) -> dict[str, int]:
@@ -79,10 +80,12 @@ def test_nothing_is_woken_where_one_that_is_awake_takes_it(tmp_path: Path) -> No
     assert night.plant.store.told_to_wake == []
 
 
-def test_one_that_does_not_wake_is_followed_by_the_next(tmp_path: Path) -> None:
+def test_one_that_does_not_wake_is_followed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night = Night(tmp_path, third=True)
     wake = night.sleeper.wake
-    night.sleeper.wake = lambda name: "lost" if name == "h2" else wake(name)  # type: ignore[method-assign]
+    monkeypatch.setattr(night.sleeper, "wake", lambda name: "lost" if name == "h2" else wake(name))
     assert night.plant.engine().run(night.plant.operation("provision")) is OperationState.SUCCEEDED
     # The one that takes fewer watts first.
     assert [name for name, _ in night.operations] == ["h2", "h3"]
@@ -91,9 +94,11 @@ def test_one_that_does_not_wake_is_followed_by_the_next(tmp_path: Path) -> None:
     assert night.plant.store.power("h2") is HostPower.ASLEEP
 
 
-def test_with_none_left_it_fails_and_names_those_that_did_not_wake(tmp_path: Path) -> None:
+def test_with_none_left_it_fails_and_names_those_that_did_not_wake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night = Night(tmp_path, third=True)
-    night.sleeper.wake = lambda name: "lost"  # type: ignore[method-assign]
+    monkeypatch.setattr(night.sleeper, "wake", lambda _name: "lost")
     operation = night.plant.operation("provision")
     assert night.plant.engine().run(operation) is OperationState.FAILED
     for name in ("h2", "h3"):
@@ -101,10 +106,17 @@ def test_with_none_left_it_fails_and_names_those_that_did_not_wake(tmp_path: Pat
     assert night.counts() == NONE
 
 
-def test_cancelled_while_it_waits_it_leaves_nothing(tmp_path: Path) -> None:
+def test_cancelled_while_it_waits_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night = Night(tmp_path)
     operation = night.plant.operation("provision")
-    night.sleeper.wake = lambda name: (night.plant.store.cancelled.add(operation), "told")[1]  # type: ignore[method-assign,func-returns-value]
+
+    def wake(_name: str) -> str:
+        night.plant.store.cancelled.add(operation)
+        return "told"
+
+    monkeypatch.setattr(night.sleeper, "wake", wake)
     assert night.plant.engine().run(operation) is OperationState.CANCELLED
     assert night.counts() == NONE
 

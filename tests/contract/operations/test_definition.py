@@ -14,7 +14,7 @@ from millwright.operations import SAGAS, Killed
 from millwright.operations.errors import StepFailed
 
 from tests.contract.operations.test_migrate import ask, kill_at, moved_world, running
-from tests.support.operations import World
+from tests.support.operations import World, fail_at
 
 STEPS = [step.name for step in SAGAS["migrate"].steps]
 
@@ -165,15 +165,7 @@ def test_killed_at_every_call_it_is_continued_to_one_definition(
 def test_a_failure_at_every_step_leaves_one_definition_and_one_claim(
     plant: World, step: str, effect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saga = SAGAS["migrate"]
-
-    def failing(context: Any) -> str:
-        if effect == "after":
-            saga.step(step).do(context)
-        raise StepFailed(f"{step} failed")
-
-    steps = tuple(replace(row, do=failing) if row.name == step else row for row in saga.steps)
-    monkeypatch.setitem(SAGAS, "migrate", replace(saga, steps=steps))
+    fail_at(monkeypatch, "migrate", step, effect)
     operation = plant.operation("migrate", destination="h2")
     assert plant.engine().run(operation) is OperationState.FAILED
     moved = step in ("verify", "clean") or (step, effect) == ("move", "after")
@@ -184,7 +176,9 @@ def test_a_failure_at_every_step_leaves_one_definition_and_one_claim(
     assert "could not be undone" not in str(plant.store.operation(operation))
 
 
-def test_a_failure_between_the_two_definitions_ends_where_the_one_is_left(plant: World) -> None:
+def test_a_failure_between_the_two_definitions_ends_where_the_one_is_left(
+    plant: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was forgotten at the source, and then nothing went on: undoing finds it over there and leaves it."""
     completed = plant.store.complete_move
     tries = 0
@@ -196,7 +190,7 @@ def test_a_failure_between_the_two_definitions_ends_where_the_one_is_left(plant:
             raise StepFailed("the record could not be written")
         completed(*args, **kwargs)
 
-    plant.store.complete_move = complete  # type: ignore[method-assign]
+    monkeypatch.setattr(plant.store, "complete_move", complete)
     assert plant.engine().run(plant.operation("migrate", destination="h2")) == "failed"
     assert defined(plant) == {"h2": True}
     assert plant.store.machines[plant.machine].host == "h2"
@@ -228,7 +222,9 @@ def test_started_by_hand_while_it_was_prepared_it_stays_and_the_reason_is_said(
 
 
 @pytest.mark.parametrize("victim", ["h1", "h2"])
-def test_a_host_that_falls_silent_is_waited_for(plant: World, victim: str) -> None:
+def test_a_host_that_falls_silent_is_waited_for(
+    plant: World, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     operation = plant.operation("migrate", destination="h2")
     host = plant.pool.host(victim)
     on(plant, "define", "h2", host.cut)
@@ -241,7 +237,7 @@ def test_a_host_that_falls_silent_is_waited_for(plant: World, victim: str) -> No
             host.restore()
         sleep(seconds)
 
-    plant.pool.clock.sleep = sleeping  # type: ignore[method-assign]
+    monkeypatch.setattr(plant.pool.clock, "sleep", sleeping)
     assert plant.engine().run(operation) is OperationState.SUCCEEDED, plant.store.errors
     assert asked == [f"{victim} does not answer. It goes on by itself as soon as the host answers."]
     assert defined(plant) == {"h2": True}

@@ -12,7 +12,7 @@ from millwright.hypervisor import DomainState, FilterSpec, HostUnreachable, NoSp
 from millwright.hypervisor.fake import FakeLoad
 from millwright.operations import SAGAS, Killed
 
-from tests.support.operations import World, world
+from tests.support.operations import World, fail_at, world
 
 ONE = {"domains": 1, "overlays": 1, "filters": 1, "addresses": 1, "cpus": 1}
 MIB = 2**20
@@ -192,19 +192,7 @@ def test_killed_at_every_call_it_is_continued_to_one_copy(
 def test_a_failure_at_every_step_leaves_one_copy_and_one_claim(
     plant: World, step: str, effect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from millwright.operations.errors import StepFailed
-
-    saga = SAGAS["migrate"]
-
-    def failing(context: Any) -> str:
-        if effect == "after":
-            saga.step(step).do(context)
-        raise StepFailed(f"{step} failed")
-
-    steps = tuple(replace(row, do=failing) if row.name == step else row for row in saga.steps)
-    monkeypatch.setitem(SAGAS, "migrate", replace(saga, steps=steps))
+    fail_at(monkeypatch, "migrate", step, effect)
     operation = plant.operation("migrate", destination="h2")
     assert plant.engine().run(operation) is OperationState.FAILED
     arrived = step in ("verify", "clean") or (step, effect) == ("move", "after")
@@ -291,7 +279,9 @@ def test_cancelled_in_flight_it_stays(tmp_path: Path) -> None:
     assert set(plant.store.cpu_claims) == {("h1", 1)}
 
 
-def test_a_killed_orchestrator_joins_the_migration_it_left(tmp_path: Path) -> None:
+def test_a_killed_orchestrator_joins_the_migration_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant = moved_world(tmp_path, FakeLoad(15 * MIB))
     operation = plant.operation("migrate", destination="h2")
 
@@ -309,7 +299,7 @@ def test_a_killed_orchestrator_joins_the_migration_it_left(tmp_path: Path) -> No
         details.append(detail)
         noted(operation_id, name, state, detail)
 
-    plant.store.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(plant.store, "step", step)
     assert plant.engine().run(operation) is OperationState.SUCCEEDED, plant.store.errors
     assert running(plant) == ["h2"]
     # By which way it went only he knew who began it.

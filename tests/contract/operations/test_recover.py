@@ -11,10 +11,9 @@ import pytest
 from millwright.core.lifecycle import OperationState
 from millwright.hypervisor import DomainState
 from millwright.operations import SAGAS, FenceRefused, Killed
-from millwright.operations.errors import StepFailed
 
 from tests.contract.operations.test_migrate import ONE, ask, kill_at
-from tests.support.operations import World, world
+from tests.support.operations import World, fail_at, world
 
 
 def running(plant: World) -> list[str]:
@@ -200,14 +199,7 @@ def test_a_failure_at_every_step_leaves_at_most_one_copy_and_one_claim(
 ) -> None:
     plant = lost_world(tmp_path)
     saga = SAGAS["recover"]
-
-    def failing(context: Any) -> str:
-        if effect == "after":
-            saga.step(step).do(context)
-        raise StepFailed(f"{step} failed")
-
-    steps = tuple(replace(row, do=failing) if row.name == step else row for row in saga.steps)
-    monkeypatch.setitem(SAGAS, "recover", replace(saga, steps=steps))
+    fail_at(monkeypatch, "recover", step, effect)
     operation, state = recover(plant)
     assert state is OperationState.FAILED
     names = [row.name for row in saga.steps]

@@ -48,7 +48,7 @@ class Days:
     """A plant of which machines want little by night; each round empties at most two machines of a host further."""
 
     def __init__(self, seed: int, level: int) -> None:
-        rng = random.Random(seed)  # noqa: S311
+        rng = random.Random(seed)  # noqa: S311 - play, not secrets
         self.hosts = [f"h{n}" for n in range(4)]
         self.appetite = {f"v{n}": rng.uniform(0.5, 1.7) for n in range(14)}
         self.noise = rng
