@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.integration.browser.test_in_chromium import no_overflow
 from tests.journeys.test_controllers import map_points, moves, register_device
+from tests.journeys.test_environments import PROVISIONED
 from tests.support.floor import ROOT, Floor, free_address
 from tests.support.journeys import WAIT, Site
 
@@ -97,7 +98,7 @@ def test_the_tour(live: Site, floor: Floor, tmp_path: Path) -> None:
 
     page.goto(f"{url}/environments/filling-line-1/")
     live.until(lambda: Environment.objects.filter(state="running").exists(), "the environment runs")
-    expect(page.locator("#steps .mw-step-succeeded")).to_have_count(11)
+    expect(page.locator("#steps .mw-step-succeeded")).to_have_count(PROVISIONED)
     page.reload()
     picture(page, "06-built")
 

@@ -304,7 +304,8 @@ async def test_an_opc_ua_device_is_believed_by_its_certificate_alone(tmp_path: P
                 device = scanner.devices[0]
                 if name == "right":
                     await eventually(lambda d=device: d.good, "encrypted")  # type: ignore[misc]
-                    assert scan.get(Area.IN, 0, 2) == b"\x0a\x00"
+                    # The scan takes the input in at its next start, after the device was found good.
+                    await eventually(lambda s=scan: s.get(Area.IN, 0, 2) == b"\x0a\x00", "10")  # type: ignore[misc]
                 else:
                     await eventually(lambda d=device: d.errors > 1, "refusals")  # type: ignore[misc]
                     assert not device.reads
