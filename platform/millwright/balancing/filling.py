@@ -216,6 +216,16 @@ def fits(
     return replace(made, wake_s=max(asleep.values(), default=None))
 
 
+def cores_of(template: str, size: str) -> int:
+    """Cores of its own that each of this template and size asks for; 0 where there is none such.
+
+    `fits` counts those that get them. A host of best effort takes more, without promised timing.
+    """
+    version = next((row for row in _versions() if row.template.name == template), None)
+    names = [entry.name for entry in sizes_of(version.spec)] if version else []
+    return size_of(version.spec, size).realtime_cores if version and size in names else 0
+
+
 def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:
     """The newest version of the template of which can be asked so.
 

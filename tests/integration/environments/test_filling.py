@@ -64,6 +64,9 @@ def test_what_fits_shrinks_with_hosts_that_may_die_and_grows_with_one_more(
     client.force_login(plant.operator)
     page = client.get("/capacity/", {"kind": f"{template}/{size}", "growth": "0,5"}).content
     assert f"<b>{free.fits}</b>" in page.decode()
+    # A request of it may run without a core of its own where this counts none: said where cores are asked for.
+    told = "Counted are machines with cores of their own" in page.decode()
+    assert told == bool(filling.cores_of(template, size))
     page = client.get("/capacity/", {"kind": "nothing/small"}).content.decode()
     assert "no template is named" in page
     client.force_login(plant.engineer)

@@ -57,6 +57,7 @@ def capacity(request: HttpRequest) -> HttpResponse:
     }
     if asked:
         template, _slash, size = asked.partition("/")
+        context["cores"] = filling.cores_of(template, size)
         try:
             growth = float((context["growth"] or "0").replace(",", "."))
         except ValueError:
