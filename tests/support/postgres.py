@@ -75,9 +75,12 @@ class PrivatePostgres:
                 f"{program} ended with {done.returncode}: {done.stdout}{done.stderr}"
             )
 
-    def create_database(self, name: str) -> str:
-        """Make an empty database; returns its address."""
-        self.run("createdb", "--host", str(self.folder), "--username", "millwright", name)
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Make a database, an empty one or a copy of `template`; returns its address."""
+        self.run(
+            "createdb", "--host", str(self.folder), "--username", "millwright",
+            "--template", template, name,
+        )  # fmt: skip
         return self.url_of(name)
 
     def start(self) -> None:

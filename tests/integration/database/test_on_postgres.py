@@ -15,9 +15,8 @@ import psycopg
 import pytest
 from millwright.orchestrator.lock import AdvisoryLock
 
-from tests.support.postgres import PrivatePostgres, postgres
-
-__all__ = ["postgres"]
+from tests.support.postgres import PrivatePostgres
+from tests.support.template_database import TEMPLATE_DATABASE
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The longest first, so that the last one to end is a short one.
@@ -34,14 +33,14 @@ PARTS = (
 pytestmark = pytest.mark.postgres
 
 
-def _run(postgres: PrivatePostgres, part: str) -> subprocess.CompletedProcess[str]:
+def _run(postgres: PrivatePostgres, migrated: str, part: str) -> subprocess.CompletedProcess[str]:
     # Django reads its database once per process, hence a process of its own.
-    url = postgres.create_database(f"mw_{Path(part).stem}")
+    url = postgres.url_of(f"mw_{Path(part).stem}")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--create-db", "--maxfail=2", "--durations=5",
+        [sys.executable, "-m", "pytest", "-q", "--maxfail=2", "--durations=5",
          "-m", "not postgres and not full", f"tests/integration/{part}"],
         cwd=ROOT,
-        env={**os.environ, "MILLWRIGHT_DATABASE_URL": url},
+        env={**os.environ, "MILLWRIGHT_DATABASE_URL": url, TEMPLATE_DATABASE: migrated},
         capture_output=True,
         text=True,
         timeout=1200,
@@ -51,7 +50,7 @@ def _run(postgres: PrivatePostgres, part: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def runs(
-    request: pytest.FixtureRequest, postgres: PrivatePostgres
+    request: pytest.FixtureRequest, postgres: PrivatePostgres, migrated: str
 ) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
     """The chosen parts, two at a time: each waits for its server as often as it computes."""
     chosen = {
@@ -62,7 +61,9 @@ def runs(
         and hasattr(item, "callspec")
     }
     with ThreadPoolExecutor(max_workers=2) as pool:
-        yield {part: pool.submit(_run, postgres, part) for part in PARTS if part in chosen}
+        yield {
+            part: pool.submit(_run, postgres, migrated, part) for part in PARTS if part in chosen
+        }
         pool.shutdown(cancel_futures=True)
 
 

@@ -17,9 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.postgres import PrivatePostgres, postgres
-
-__all__ = ["postgres"]
+from tests.support.postgres import PrivatePostgres
 
 pytestmark = pytest.mark.postgres
 
@@ -27,8 +25,6 @@ POOL = 4
 REQUESTS, AT_ONCE, STREAMS = 300, 12, 8
 PREPARE = """
 import django; django.setup()
-from django.core.management import call_command
-call_command("migrate", verbosity=0)
 from millwright.accounts.actions import issue_token
 from millwright.accounts.models import User
 user = User.objects.create_superuser("root", password=None)
@@ -43,9 +39,11 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def portal(postgres: PrivatePostgres, tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
+def portal(
+    postgres: PrivatePostgres, migrated: str, tmp_path: Path
+) -> Iterator[tuple[httpx.Client, str]]:
     """A client with a token, and the database's address."""
-    url = postgres.create_database(f"mw_process_{uuid4().hex[:8]}")
+    url = postgres.create_database(f"mw_process_{uuid4().hex[:8]}", template=migrated)
     env = {
         **os.environ,
         "MILLWRIGHT_DATABASE_URL": url,
