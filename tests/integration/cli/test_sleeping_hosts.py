@@ -68,6 +68,48 @@ def test_what_cannot_be_is_refused_and_so_is_who_may_not(plant: Plant, shell: Sh
     assert not Consolidating.objects.exclude(mode="off").exists()
 
 
+def test_a_host_that_the_last_round_named_is_emptied(plant: Plant, shell: Shell) -> None:
+    empty = ("recommendation", "empty")
+    host = plant.hosts[0].name
+    refused = shell(plant.operator, *empty, host)
+    assert refused.exit_code != 0
+    assert "is not what the last round would empty" in refused.output + str(refused.exception)
+    why = say(
+        "consolidate.empty", host=host, count=0, until="06:00", hours=9, saved_s=9000, cost_s=1
+    )
+    offer = {
+        "host": host,
+        "what": "empty",
+        "text": str(why),
+        "parts": parts_of(why),
+        "until": (timezone.now() + dt.timedelta(hours=9)).isoformat(),
+        "mode": "recommend",
+        "moves": [{"machine": "cae/solver", "destination": "h9", "seconds": 4.0}],
+    }
+    Consolidating.objects.create(pk=1, mode="recommend", answer=[offer], last_round=timezone.now())
+    shown = shell(plant.operator, *NOUN).output
+    assert f"{host}: empty: {why}" in shown and "  cae/solver → h9, 4 s" in shown
+    assert shell(plant.engineer, *empty, host).exit_code != 0
+    told = shell(plant.operator, *empty, host, "--reason", "nights").output
+    assert f"{host} is being emptied: 0 of 0 machines moved; {why}" in told
+    entry = AuditEntry.objects.get(action="emptying.start")
+    assert (entry.actor, entry.reason) == (plant.operator, "nights")
+    assert f"{host} is being emptied" in shell(plant.operator, *NOUN).output
+    assert shell(plant.operator, *empty, host).exit_code != 0
+
+
+def test_capacity_says_which_hosts_could_be_woken(plant: Plant, shell: Shell) -> None:
+    words = ("host", "capacity", "vplc", "small")
+    awake = shell.json(plant.operator, *words)
+    assert (awake["asleep"], awake["with_woken"], awake["wake_s"]) == (0, None, None)
+    host = plant.hosts[0]
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc", "wake_s": 90}
+    Host.objects.filter(pk=host.pk).update(power="asleep", policy=host.policy | {"sleep": sleep})
+    told = shell.json(plant.operator, *words)
+    assert (told["asleep"], told["with_woken"], told["wake_s"]) == (1, awake["fits"], 90)
+    assert told["fits"] < awake["fits"] and host.name not in told["per_host"]
+
+
 def test_what_sleep_saves_is_told_by_host_and_by_hour(plant: Plant, shell: Shell) -> None:
     words = ("recommendation", "savings")
     assert shell.json(plant.operator, *words)["hosts"] == []

@@ -107,6 +107,19 @@ def test_capacity_counts_copies_of_a_machine_or_a_file(plant: Path, tmp_path: Pa
     assert "either --like or --template" in run("capacity", "--snapshot", plant).output
 
 
+def test_capacity_says_how_many_fit_once_hosts_are_woken(plant: Path) -> None:
+    awake = run("capacity", "--snapshot", plant, "--like", "plc").output
+    assert "5 more fit" in awake and "woken" not in awake
+    raw = json.loads(plant.read_text(encoding="utf-8"))
+    raw["hosts"][2]["state"] = "asleep"
+    plant.write_text(json.dumps(raw), encoding="utf-8")
+    told = run("capacity", "--snapshot", plant, "--like", "plc").output
+    assert "3 more fit" in told
+    assert "5 would fit with 1 hosts woken that sleep" in told
+    made = answer("capacity", "--snapshot", plant, "--like", "plc")
+    assert (made["fits"], made["asleep"], made["with_woken"]) == (3, 1, 5)
+
+
 def test_losses_of_hosts_and_of_failure_domains(plant: Path) -> None:
     """Who would not restart, with what it lacks or waits for; of so many hosts or racks at once."""
     fine = run("capacity", "--losses", "--snapshot", plant)
