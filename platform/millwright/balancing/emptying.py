@@ -220,6 +220,18 @@ def call_off(pk: int, why: Said, now: dt.datetime, actor: Any = None) -> int:
     return 0
 
 
+def needed(host: Host, machine: Any, now: dt.datetime) -> None:
+    """A machine was placed on a host that is being emptied, for it has room nowhere else. The host's row is held."""
+    row = current()
+    if row is None or row.host_id != host.pk:
+        return
+    if row.operation is not None and row.operation.state == OperationState.SUCCEEDED:
+        # It sleeps: that was done before it was needed.
+        _sleeps(row.pk, now)
+        return
+    call_off(row.pk, say("empty.placed", machine=str(machine)), now)
+
+
 # -- steps ---------------------------------------------------------------------
 
 

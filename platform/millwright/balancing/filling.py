@@ -13,19 +13,21 @@ from millwright.catalog.models import TemplateVersion
 from millwright.core.balancing import (
     Broken,
     Capacity,
+    HostState,
     Plant,
     Vm,
     capacity,
     failure_capacity,
 )
 from millwright.core.balancing.capacity import MOST
-from millwright.core.lifecycle import ServiceClass
+from millwright.core.lifecycle import HostPower, ServiceClass
 from millwright.environments.sizes import requires_of, size_of, sizes_of
 from millwright.inventory.models import Host
 from millwright.inventory.snapshot import OVERHEAD_BYTES
 from millwright.inventory.waking import wakeable
 
 from .measuring import used_on
+from .models import HostDrain
 from .parts import Held, machine, with_room
 from .plant import read_plant
 
@@ -142,9 +144,12 @@ def heat(plant: Plant | None = None) -> list[Heat]:
         if vm.host is not None:
             memory[vm.host] += vm.memory_bytes
             cores[vm.host] += vm.cores
-    disks = {
-        name: (whole, free)
-        for name, whole, free in Host.objects.values_list("name", "disk_bytes", "disk_free_bytes")
+    told = Host.objects.values_list("name", "disk_bytes", "disk_free_bytes", "power")
+    disks = {name: (whole, free) for name, whole, free, _power in told}
+    # For the balancer one that wakes is asleep still; people read the same word of it everywhere.
+    asleep = {host.name for host in plant.hosts if host.state is HostState.ASLEEP}
+    powers = {
+        name: power for name, *_, power in told if name in asleep and power != HostPower.AWAKE
     }
     rows = []
     for host in plant.hosts:
@@ -152,7 +157,7 @@ def heat(plant: Plant | None = None) -> list[Heat]:
         rows.append(
             Heat(
                 host.name,
-                str(host.state),
+                powers.get(host.name, str(host.state)),
                 # What runs uses something: nothing at all says that nobody has measured it.
                 used.get(host.name)
                 or (0.0 if not memory[host.name] and host.name in used else None),
@@ -192,8 +197,8 @@ def fits(
     """How many more of a template's size fit, so that any `spare` hosts may still die.
 
     What is asked of hosts is what a placement asks: disk, storage pool, hugepages, CPU features and cards too.
-    No cell is: of a machine of a cell only hosts that reach it take any. Beside it stands how many would fit with all
-    awake that sleep and are woken for machines.
+    No cell is: of a machine of a cell only hosts that reach it take any. A host that is being emptied to sleep takes
+    some, for that is called off. Beside it stands how many would fit with all awake that sleep and are woken for machines.
 
     Raises:
         ValidationError: no such template or size, or out of bounds.
@@ -210,7 +215,8 @@ def fits(
         service_class=kind,
         cores=wanted.realtime_cores,
     )
-    pool = with_room(plant or read_plant(), takes, MOST, realtime=kind is ServiceClass.REALTIME)
+    pool = _not_emptied(plant or read_plant())
+    pool = with_room(pool, takes, MOST, realtime=kind is ServiceClass.REALTIME)
     asleep = {row.name: row.wake_s for row in wakeable()}
     made = capacity(pool, replace(vm, **machine(takes)), growth, spare, woken=asleep)
     return replace(made, wake_s=max(asleep.values(), default=None))
@@ -224,6 +230,24 @@ def cores_of(template: str, size: str) -> int:
     version = next((row for row in _versions() if row.template.name == template), None)
     names = [entry.name for entry in sizes_of(version.spec)] if version else []
     return size_of(version.spec, size).realtime_cores if version and size in names else 0
+
+
+def _not_emptied(plant: Plant) -> Plant:
+    """The plant with the host open that is being emptied to sleep: what has room nowhere else calls that off."""
+    drained = [host.name for host in plant.hosts if host.state is HostState.DRAINING]
+    if not drained:
+        return plant
+    rows = HostDrain.objects.filter(
+        host__name__in=drained, state="active", sleep_until__isnull=False
+    )
+    names = set(rows.values_list("host__name", flat=True))
+    return replace(
+        plant,
+        hosts=tuple(
+            replace(host, state=HostState.UP) if host.name in names else host
+            for host in plant.hosts
+        ),
+    )
 
 
 def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:

@@ -222,7 +222,7 @@ class _Pool:
         return self._as_seen(read_plant())
 
     def _as_seen(self, plant: Plant) -> Plant:
-        """With that host awake that is woken for this placement."""
+        """With that host awake and open that is woken, or emptied no more, for this placement."""
         seen = {
             host.name: state_of(host.health, host.administration, host.power)
             for host in self._hosts
@@ -231,7 +231,7 @@ class _Pool:
             plant,
             hosts=tuple(
                 replace(host, state=seen.get(host.name, host.state))
-                if host.state is HostState.ASLEEP
+                if host.state in (HostState.ASLEEP, HostState.DRAINING)
                 else host
                 for host in plant.hosts
             ),

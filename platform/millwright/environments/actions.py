@@ -176,6 +176,7 @@ def submit_request(actor: Any, request: Request) -> Request:
         project=request.project,
         host=plan.chosen.host,
         wakes=plan.chosen.wake is not None,
+        **({"emptied": True} if plan.chosen.emptied else {}),
     )
     limit = request.project.auto_approve_vcpus
     if limit and size.vcpus <= limit and size.realtime_cores == 0:

@@ -116,6 +116,10 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
         _("the host is cordoned: it takes nothing new"),
     ),
     ("the host is being drained", _("the host is being drained")),
+    (
+        "the host is being emptied so that it can sleep",
+        _("the host is being emptied so that it can sleep"),
+    ),
     ("the host is in maintenance", _("the host is in maintenance")),
     ("the host has no way into cell '%(cell)s'", _("the host has no way into cell '%(cell)s'")),
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -126,8 +126,9 @@ def snapshot(
 
     A machine that is on its way counts on both hosts. `only`: these hosts, which were read already,
     in place of the whole pool; four queries. Where hosts have hugepages or tell the speed of their NICs there are at
-    most three more, one more where they have cards to give, and one where any is not awake. `used`: by host the shared CPUs that were used
-    lately, and those that machines which nobody has measured are thought to want; who is not named holds nobody.
+    most three more, one more where they have cards to give, one where any is not awake, and one where any is drained.
+    `used`: by host the shared CPUs that were used lately, and those that machines which nobody has measured are thought
+    to want; who is not named holds nobody.
     """
     from millwright.environments.models import Machine, Move
 
@@ -166,7 +167,7 @@ def snapshot(
     told = any(pages_bytes(host) or nic_bytes_s(host) for host in hosts)
     needs = _needs(placed, arriving) if told else _Needs()
     (given, parts), kinds = _given(hosts), Kinds()
-    left = left_asleep(hosts)
+    left, emptied = left_asleep(hosts), _emptied(hosts)
     return Snapshot(
         tuple(
             _host(
@@ -183,6 +184,7 @@ def snapshot(
                 needs.bandwidth.get(host.pk, 0),
                 None if used is None else used.get(host.name, (0.0, 0.0)),
                 left.get(host.pk, ""),
+                host.pk in emptied,
             )
             for host in hosts
         ),
@@ -306,6 +308,7 @@ def _host(
     bandwidth: int,
     used: tuple[float, float] | None,
     left: str,
+    emptied: bool,
 ) -> HostSnapshot:
     nics = nic_bytes_s(host)
     reserved = reserved_bytes(host.policy)
@@ -316,6 +319,7 @@ def _host(
         power=HostPower(host.power),
         wake=None if left else _wake(host, bool(promised)),
         left_asleep=left,
+        emptied=emptied,
         topology=topology,
         memory_bytes=host.memory_bytes,
         # What is set aside for hugepages is nobody's ordinary memory, and who lies there takes none.
@@ -347,6 +351,17 @@ def _host(
         used_ratio=None if used is None else used[0] / max(1, len(topology.shared)),
         assumed_ratio=0.0 if used is None else used[1] / max(1, len(topology.shared)),
     )
+
+
+def _emptied(hosts: Iterable[Host]) -> set[int]:
+    """Hosts that are drained for sleep, by key. No query where none is drained."""
+    from millwright.balancing.models import HostDrain
+
+    drained = [row.pk for row in hosts if row.administration == HostAdministration.DRAINING]
+    if not drained:
+        return set()
+    rows = HostDrain.objects.filter(host__in=drained, state="active", sleep_until__isnull=False)
+    return set(rows.values_list("host_id", flat=True))
 
 
 def _wake(host: Host, awaited: bool) -> Wake | None:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from industrial.package import pack
 from millwright.audit.actions import record
+from millwright.balancing import emptying
 from millwright.balancing.models import ResourcePool
 from millwright.balancing.on_request import decided
 from millwright.balancing.ruling import barred_hosts
@@ -258,6 +259,8 @@ class DjangoStore(RetainedStore, MoveStore, PowerStore, WaitingStore):
         )
         row.mac = row.mac or mac_for(row.pk)
         row.save(update_fields=("generation", "host", "placement", "cpu_assignment", "mac"))
+        if plan.chosen.emptied:
+            emptying.needed(host, row, timezone.now())
         if plan.chosen.wake is not None:
             have_woken(host)
             record(None, "machine.await", row, project=row.environment.project, host=host.name)

@@ -37,6 +37,23 @@ def test_the_heat_map_says_what_is_wanted_promised_and_given(
     assert (second.cpu, second.memory, second.cores) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("power", ["falling_asleep", "asleep", "waking"])
+def test_a_host_that_is_not_awake_is_shown_by_its_own_word(
+    plant: Plant, machines: list[Machine], client: Client, power: str
+) -> None:
+    """The same as on its page and in every form, though it counts as asleep for the balancer."""
+    name = plant.hosts[1].name
+    Host.objects.filter(name=name).update(power=power)
+    assert {row.host: row.state for row in filling.heat()}[name] == power
+    client.force_login(plant.operator)
+    words = power.replace("_", " ")
+    assert f">{words}<" in client.get("/capacity/").content.decode()
+    assert f">{words}<" in client.get(f"/pool/{name}/").content.decode()
+    # One that is lost on its way is lost.
+    Host.objects.filter(name=name).update(health="down")
+    assert {row.host: row.state for row in filling.heat()}[name] == "down"
+
+
 def test_a_host_that_nobody_measured_lately_is_not_shown_as_idle(
     plant: Plant, machines: list[Machine], client: Client
 ) -> None:

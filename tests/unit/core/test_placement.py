@@ -16,7 +16,9 @@ from millwright.core.placement import (
     ReasonCode,
     Snapshot,
     StartedCpu,
+    Wake,
     place,
+    woken,
 )
 from millwright.core.placement.filters import FILTERS
 from millwright.core.placement.place import MORE_WEIGHTS, WEIGHTS
@@ -377,3 +379,55 @@ def test_every_host_is_judged_by_every_rule_and_gives_the_cpus_that_it_was_judge
     taken = [row for row in plan.verdicts if row.accepted]
     assert plan.chosen == (taken[0] if taken else None)
     assert plan == place(Snapshot(tuple(reversed(hosts))), want)
+
+
+def emptied(name: str, **changes: Any) -> HostSnapshot:
+    """Closed, so that it can sleep."""
+    return host(name, administration=HostAdministration.DRAINING, emptied=True, **changes)
+
+
+def test_what_is_woken_comes_after_what_wakes_anyway_and_what_need_not_fall_asleep() -> None:
+    asleep, wake = HostPower.ASLEEP, Wake(60.0)
+    pool = Snapshot(
+        (
+            host("asleep", power=asleep, wake=wake),
+            emptied("emptied"),
+            host("waking", power=HostPower.WAKING, wake=replace(wake, begun=True)),
+            emptied("falling", power=HostPower.FALLING_ASLEEP, wake=Wake(60.0, watts=9.0)),
+            # Nobody is woken or kept awake against somebody's word.
+            host("drained", administration=HostAdministration.DRAINING),
+            emptied("left", power=HostPower.FALLING_ASLEEP),
+            host(
+                "asleep-drained",
+                power=asleep,
+                wake=wake,
+                administration=HostAdministration.DRAINING,
+            ),
+            emptied("silent", health=HostHealth.SUSPECT),
+            emptied("full", memory_bytes=GIB // 8),
+        )
+    )
+    plan = place(pool, shared())
+    assert plan.chosen is None
+    found = list(woken(plan))
+    assert [each.chosen.host for each in found if each.chosen] == [
+        "waking",
+        "emptied",
+        "falling",
+        "asleep",
+    ]
+    told = {each.chosen.host: each.chosen for each in found if each.chosen}
+    assert {name: row.emptied for name, row in told.items()} == {
+        "waking": False,
+        "emptied": True,
+        "falling": True,
+        "asleep": False,
+    }
+    assert told["emptied"].wake is None and told["falling"].wake == Wake(60.0, watts=9.0)
+    # What room for lost hosts is counted with is the pool as it will be.
+    (then,) = (row for row in found[1].pool.hosts if row.name == "emptied") if found[1].pool else ()
+    assert (then.administration, then.emptied) == (HostAdministration.SCHEDULABLE, False)
+    said = {verdict.host: verdict for verdict in plan.verdicts}
+    assert [name for name, row in said.items() if row.emptied] == ["emptied", "falling"]
+    assert said["emptied"].reasons[0].message == "the host is being emptied so that it can sleep"
+    assert said["drained"].reasons[0].message == "the host is being drained"

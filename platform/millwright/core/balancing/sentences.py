@@ -411,6 +411,7 @@ _EMPTYING = {
     "empty.mode": _("hosts that are not needed are not put to sleep any more: %(mode)s"),
     "empty.taken": _("a person has taken it in hand: it is %(state)s"),
     "empty.drained": _("a person drains it"),
+    "empty.placed": _("%(machine)s has room nowhere else and was placed on it"),
     "empty.failed": _("the move of %(machine)s failed: %(why)s"),
     "empty.late": _("it would be needed again before it sleeps"),
     "empty.waited": _("it did not go on for %(minutes)s minutes: %(why)s"),

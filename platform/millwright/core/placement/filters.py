@@ -54,6 +54,8 @@ def awake(host: HostSnapshot, want: MachineWant) -> Reason | None:
 
 
 def administered(host: HostSnapshot, want: MachineWant) -> Reason | None:
+    if host.emptied:
+        return Reason(ReasonCode.HOST_DRAINING, "the host is being emptied so that it can sleep")
     found = _CLOSED.get(host.administration)
     return Reason(*found) if found else None
 

@@ -100,6 +100,13 @@ class HostSnapshot:
     wake: Wake | None = None
     #: why one that sleeps is not woken, where that is not its policy
     left_asleep: str = ""
+    #: it is closed only because it is being emptied to sleep, which is called off for what has room nowhere else
+    emptied: bool = False
+
+    @property
+    def on_call(self) -> bool:
+        """Whether a machine that has room nowhere else has it: it is woken for that, or stays awake."""
+        return self.emptied if self.power is HostPower.AWAKE else self.wake is not None
 
     @property
     def most_vcpus(self) -> int:

@@ -53,6 +53,8 @@ class HostVerdict:
     vgpus: tuple[str, ...] = ()
     #: it is not awake, and nothing else stands in the way: how it is woken
     wake: Wake | None = None
+    #: it is being emptied to sleep, and nothing else stands in the way: that is called off
+    emptied: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -72,6 +74,7 @@ class HostVerdict:
             "parts": {name: round(value, 3) for name, value in self.parts.items()},
             "notes": list(self.unmet),
             "wake_s": self.wake.seconds if self.wake else None,
+            "emptied": self.emptied,
         }
 
 
@@ -93,6 +96,8 @@ class Placement:
             "chosen": self.chosen.host if self.chosen else None,
             # The chosen host sleeps: it is woken, which is expected to take so long.
             "wake_s": self.chosen.wake.seconds if self.chosen and self.chosen.wake else None,
+            # It is being emptied to sleep, which is called off.
+            "emptied": self.chosen is not None and self.chosen.emptied,
             "notes": list(self.chosen.unmet) if self.chosen else [],
             "hosts": [verdict.as_dict() for verdict in self.verdicts],
         }
@@ -185,8 +190,10 @@ def _refused(host: HostSnapshot, want: MachineWant) -> HostVerdict:
     """With every reason, not only the first."""
     checked = (check(host, want) for check in FILTERS)
     reasons = tuple(reason for reason in checked if reason is not None)
-    alone = all(reason.code is ReasonCode.HOST_ASLEEP for reason in reasons)
-    return HostVerdict(host.name, reasons, wake=host.wake if alone else None)
+    ends = {ReasonCode.HOST_ASLEEP, *((ReasonCode.HOST_DRAINING,) if host.emptied else ())}
+    if not host.on_call or any(reason.code not in ends for reason in reasons):
+        return HostVerdict(host.name, reasons)
+    return HostVerdict(host.name, reasons, wake=host.wake, emptied=host.emptied)
 
 
 def _accepted(

@@ -1,13 +1,13 @@
-"""What has room on sleeping hosts alone: which of them is woken for it."""
+"""What has room only on hosts that sleep, or are emptied to sleep: which of them is woken or stays awake for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from millwright.core.lifecycle import HostPower
+from millwright.core.lifecycle import HostAdministration, HostPower
 
-from .model import HostSnapshot, Snapshot
+from .model import HostSnapshot, Snapshot, Wake
 from .place import HostVerdict, Placement, place
 
 
@@ -15,20 +15,18 @@ def woken(plan: Placement) -> Iterator[Placement]:
     """The plan with each host that may be woken for its machine and would take it, the one to wake first.
 
     One that is being woken already, or that another machine waits for, comes before all others: as few as possible
-    are woken. Then the one that keeps most of the machine's class, takes the fewest watts, wakes soonest, has the
-    best score. `pool` is as it will be once that host is awake; the chosen verdict says how it is woken.
+    are woken. So next comes one that is being emptied to sleep, which goes on instead. Then the one that keeps most of
+    the machine's class, takes the fewest watts, wakes soonest, has the best score. `pool` is as it will be once that
+    host is awake and open; the chosen verdict says how it is woken, and whether emptying it is called off.
     """
-    sleeping = {
-        host.name: host
-        for host in plan.asked.hosts
-        if host.wake is not None and host.power is not HostPower.AWAKE
-    }
+    sleeping = {host.name: host for host in plan.asked.hosts if host.on_call}
     if not sleeping:
         return
     awake = Snapshot(tuple(_awake(host) for host in sleeping.values()))
     found = [verdict for verdict in place(awake, plan.want).verdicts if verdict.accepted]
     for verdict in sorted(found, key=lambda row: _order(row, sleeping[row.host])):
-        chosen = replace(verdict, wake=sleeping[verdict.host].wake)
+        seen = sleeping[verdict.host]
+        chosen = replace(verdict, wake=seen.wake, emptied=seen.emptied)
         others = (row for row in plan.verdicts if row.host != verdict.host)
         whole = plan.pool or plan.asked
         yield replace(
@@ -45,20 +43,21 @@ def woken(plan: Placement) -> Iterator[Placement]:
 
 
 def or_woken(plan: Placement) -> Placement:
-    """The plan, or where no host that is awake takes the machine the one with the host to wake."""
+    """The plan, or where no host that is awake and open takes the machine the one with the host to wake."""
     return plan if plan.chosen is not None else next(woken(plan), plan)
 
 
 def _awake(host: HostSnapshot) -> HostSnapshot:
-    return replace(host, power=HostPower.AWAKE, wake=None)
+    as_told = HostAdministration.SCHEDULABLE if host.emptied else host.administration
+    return replace(host, power=HostPower.AWAKE, wake=None, administration=as_told, emptied=False)
 
 
 def _order(verdict: HostVerdict, host: HostSnapshot) -> tuple[object, ...]:
-    wake, parts = host.wake, verdict.parts
-    if wake is None:
-        raise AssertionError("only hosts that may be woken are asked")
+    # One that is awake costs nothing to have awake.
+    wake, parts = host.wake or Wake(0.0), verdict.parts
     return (
         not wake.begun,
+        not host.emptied,
         -parts.get("honoured", 0.0),
         -parts.get("known", 0.0),
         wake.watts,
