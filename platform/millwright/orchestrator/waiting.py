@@ -7,6 +7,7 @@ from then on: others that wait share the host as far as it goes, and nobody puts
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from millwright.core.lifecycle import HostAdministration, HostPower, OperationKind
+from millwright.core.topology import format_cpu_list
 from millwright.environments.models import Machine, Operation
-from millwright.inventory.models import Host
+from millwright.inventory.models import CpuClaim, Host
 from millwright.inventory.power import ask_wake, wake_s
+from millwright.inventory.snapshot import snapshot
 from millwright.inventory.waking import left_asleep
 from millwright.operations import AwaitedHost, MachineRecord, StepFailed
 from millwright.operations.errors import NotYet
@@ -52,9 +55,9 @@ class WaitingStore:
         host = row.host
         if host is None:
             raise StepFailed(f"{row.domain_name} has no host")
-        if host.power == HostPower.AWAKE:
+        if host.power == HostPower.AWAKE and not _lacks(host, machine_id):
             return None
-        if _given_up(host):
+        if host.power == HostPower.AWAKE or _given_up(host):
             host = self._elsewhere(machine_id, operation_id)
         elif not Operation.objects.live().filter(host=host, kind=OperationKind.WAKE_HOST).exists():
             host = self._again(machine_id)
@@ -73,11 +76,10 @@ class WaitingStore:
         try:
             with transaction.atomic():
                 host = _locked(machine_id)
-                if host.power == HostPower.AWAKE:
-                    return None
-                why = _given_up(host)
+                awake = host.power == HostPower.AWAKE
+                why = _lacks(host, machine_id) if awake else _given_up(host)
                 if not why:
-                    return host
+                    return None if awake else host
                 self.release(machine_id)
                 try:
                     record = self._claim(machine_id, operation_id)
@@ -95,6 +97,24 @@ def _locked(machine_id: UUID) -> Host:
     """The machine's host, with all hosts held in the order in which placements hold them."""
     list(Host.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
     return Host.objects.get(machines=machine_id)
+
+
+def _lacks(host: Host, machine_id: UUID) -> str:
+    """What of a machine's claims a host that has slept does not have any more; "": all is there.
+
+    It was claimed while the host slept, by what it had then; what it has was read when it woke. No query where it
+    never slept.
+    """
+    if host.power_since is None:
+        return ""
+    (seen,) = snapshot([host]).hosts
+    if seen.memory_free_bytes < 0:
+        lacking = math.ceil(-seen.memory_free_bytes / 2**20)
+        return f"woke with {lacking} MiB less memory than is promised there"
+    claimed = CpuClaim.objects.filter(host=host, machine=machine_id).values_list("cpu", flat=True)
+    if gone := sorted(set(claimed) - {cpu.id for cpu in seen.topology.cpus}):
+        return f"woke without CPU {format_cpu_list(gone)}, which the machine had claimed"
+    return ""
 
 
 def _given_up(host: Host) -> str:

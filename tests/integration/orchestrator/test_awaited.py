@@ -190,6 +190,62 @@ def test_where_one_that_is_awake_has_room_by_now_it_goes_there(
     assert Machine.objects.get(pk=machine.pk).host == plant.hosts[0]
 
 
+def woke(host: Host, **now: Any) -> None:
+    """It answers, and this is what it has by now."""
+    Host.objects.filter(pk=host.pk).update(
+        power=HostPower.AWAKE, power_since=timezone.now(), health="up", **now
+    )
+    Operation.objects.filter(kind="wake_host").update(state="succeeded", ended_at=timezone.now())
+
+
+def test_one_that_wakes_with_less_memory_than_is_claimed_does_not_take_it(
+    plant: Plant, night: Host, store: DjangoStore
+) -> None:
+    machine, operation = approved(plant), uuid4()
+    store.claim(machine.pk, operation)
+    woke(night, memory_bytes=GIB // 2)
+    text = f"{night.name} woke with 192 MiB less memory than is promised there; no host can take it"
+    with pytest.raises(StepFailed, match=text):
+        store.awaited_host(machine.pk, operation)
+    # Where another one has room it goes there, and nothing of it is left behind.
+    Host.objects.filter(pk=plant.hosts[0].pk).update(administration="schedulable")
+    assert store.awaited_host(machine.pk, operation) is None
+    assert Machine.objects.get(pk=machine.pk).host == plant.hosts[0]
+    assert not CpuClaim.objects.filter(host=night).exists()
+
+
+def test_of_two_that_share_a_host_which_wakes_with_less_one_stays(
+    plant: Plant, night: Host, store: DjangoStore
+) -> None:
+    machines = [approved(plant, name) for name in ("line-a", "line-b")]
+    for machine in machines:
+        assert store.claim(machine.pk, uuid4()).host == night.name
+    Host.objects.filter(pk=plant.hosts[0].pk).update(administration="schedulable")
+    woke(night, memory_bytes=GIB)
+    for machine in machines:
+        assert store.awaited_host(machine.pk, uuid4()) is None
+    where = Machine.objects.order_by("environment__name").values_list("host__name", flat=True)
+    assert list(where) == [plant.hosts[0].name, night.name]
+
+
+def test_one_that_wakes_without_a_claimed_cpu_gives_what_it_has(
+    plant: Plant, night: Host, store: DjangoStore
+) -> None:
+    Host.objects.filter(pk=night.pk).update(
+        topology={"cpus": [{"id": 0}, {"id": 1}]}, policy=night.policy | {"realtime_cpus": "1"}
+    )
+    machine, operation = approved(plant), uuid4()
+    store.claim(machine.pk, operation)
+    assert CpuClaim.objects.get(machine=machine).cpu == 1
+    woke(night, topology={"cpus": [{"id": 0}]})
+    # It takes it without a core of its own, as hosts of best effort do, and claims none that is not there.
+    assert store.awaited_host(machine.pk, operation) is None
+    machine.refresh_from_db()
+    assert machine.host == night
+    assert not CpuClaim.objects.filter(machine=machine).exists()
+    assert store.awaited_host(machine.pk, operation) is None
+
+
 @pytest.mark.parametrize("administration", ["cordoned", "maintenance", "draining"])
 def test_a_host_that_is_taken_out_is_neither_woken_nor_waited_for(
     plant: Plant, night: Host, store: DjangoStore, administration: str
