@@ -12,7 +12,7 @@ from millwright.settings import get_settings
 from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe
-from tests.integration.browser.test_in_chromium import browser, playwright_beside_django, portal
+from tests.integration.browser.test_in_chromium import portal
 from tests.integration.conftest import in_english
 from tests.support.floor import CIDR, GATEWAY, MONITORING, Floor
 from tests.support.journeys import Site
@@ -21,7 +21,7 @@ from tests.support.lab import need_root
 from tests.support.plant import Plant
 from tests.support.tags import open_gateway
 
-__all__ = ["axe", "browser", "in_english", "playwright_beside_django", "portal"]
+__all__ = ["axe", "in_english", "portal"]
 
 
 @pytest.fixture

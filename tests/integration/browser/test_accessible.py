@@ -17,15 +17,13 @@ from millwright.service_levels.models import Interval
 from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
 from tests.support.plant import Plant
 
-__all__ = ["browser", "playwright_beside_django", "portal"]
+__all__ = ["portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

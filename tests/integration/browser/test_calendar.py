@@ -14,16 +14,14 @@ from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import every_look, shot
 from tests.support.plant import Plant
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WAIT = 120_000
@@ -43,10 +41,7 @@ def _plant(plant: Plant) -> None:
     entitling.set_entitlement(plant.operator, machine, pool="cae")
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [(1280, "light"), (400, "dark"), (1280, "dark"), (400, "light")],
-)
+@every_look
 def test_a_calendar_is_written_and_taken_back(
     portal: tuple[str, Plant], browser: Browser, axe: str, width: int, scheme: Any
 ) -> None:

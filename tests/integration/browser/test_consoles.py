@@ -12,16 +12,14 @@ from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
 from tests.integration.portal.test_consoles import _with_screen, at
 from tests.support.chromium import shot
 
-__all__ = ["at", "axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["at", "axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WAIT = 60_000

@@ -14,16 +14,14 @@ from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import LOOKS, shot
 from tests.support.plant import Plant
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -64,7 +62,7 @@ def test_it_is_offered_begun_by_keyboard_seen_and_called_off(
     Consolidating.objects.update(mode="recommend", answer=[offer], last_round=now)
 
     def look(name: str, path: str, wanted: str) -> None:
-        for width, scheme in ((400, "dark"), (1280, "light")):
+        for width, scheme in LOOKS:
             page = enter(browser, url, plant.operator, width, color_scheme=scheme)
             page.goto(url + path)
             page.get_by_text(wanted).first.wait_for()

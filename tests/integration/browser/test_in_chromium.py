@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,20 +11,12 @@ import pytest
 import uvicorn
 from millwright.accounts.actions import make_login_link
 from millwright.environments import actions
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.support.chromium import FLAGS
+from tests.support.chromium import every_look
 from tests.support.plant import Plant, build_plant
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-WIDTHS = (1280, 400)
-
-
-@pytest.fixture(autouse=True)
-def playwright_beside_django(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright keeps a loop in this thread, by which Django would take its own calls for asynchronous ones."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
 @pytest.fixture
@@ -48,19 +38,6 @@ def portal(transactional_db: None) -> Iterator[tuple[str, Plant]]:
     server.should_exit = True
     server.force_exit = True
     thread.join(60)
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed, and this is CI")
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield made
-        made.close()
 
 
 def enter(browser: Browser, url: str, user: Any, width: int = 1280, **more: Any) -> Page:
@@ -109,8 +86,7 @@ def test_from_catalogue_to_approval(portal: tuple[str, Plant], browser: Browser)
     assert no_overflow(approver)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@every_look
 def test_no_page_overflows_or_complains(
     portal: tuple[str, Plant], browser: Browser, width: int, scheme: str
 ) -> None:

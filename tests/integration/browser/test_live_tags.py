@@ -18,17 +18,15 @@ from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import every_look, shot
 from tests.support.plant import Plant
 from tests.support.tags import PICTURE, SYMBOLS, LiveRegisters, open_gateway
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [
     pytest.mark.browser,
@@ -36,16 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 WAIT = 60_000
-#: The other two of the four are looked at by `make test-full`.
-LOOKS = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (1280, "light"),
-        (400, "dark"),
-        pytest.param(1280, "dark", marks=pytest.mark.full),
-        pytest.param(400, "light", marks=pytest.mark.full),
-    ],
-)
 
 
 @pytest.fixture
@@ -127,7 +115,7 @@ def test_an_operator_sees_the_line_move_and_writes_a_set_point(
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-@LOOKS
+@every_look
 def test_live_tags_please_at_every_width(
     portal: tuple[str, Plant],
     line: LiveRegisters,
@@ -154,7 +142,7 @@ def test_live_tags_please_at_every_width(
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-@LOOKS
+@every_look
 def test_a_device_is_found_by_what_it_says_it_is(
     portal: tuple[str, Plant],
     line: LiveRegisters,

@@ -8,14 +8,12 @@ from millwright.environments.models import Environment, Machine, Operation
 from playwright.sync_api import Browser
 
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
-    playwright_beside_django,
     portal,
 )
 from tests.support.plant import Plant
 
-__all__ = ["browser", "playwright_beside_django", "portal"]
+__all__ = ["portal"]
 
 pytestmark = [
     pytest.mark.browser,

@@ -13,17 +13,15 @@ from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import every_look, shot
 from tests.support.desk import open_desk
 from tests.support.plant import Plant
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -97,8 +95,7 @@ def test_write_check_rehearse_save_and_deploy_with_approval(
     assert Deployment.objects.get().decided_by == plant.approver
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@every_look
 def test_the_workbench_pleases_at_every_width(
     portal: tuple[str, Plant], browser: Browser, axe: str, width: int, scheme: Any
 ) -> None:

@@ -16,16 +16,14 @@ from millwright.service_levels.rounds import ledger_round
 from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
 from tests.support.history import machine_of, put_in_service, write
 from tests.support.plant import Plant
 
-__all__ = ["browser", "playwright_beside_django", "portal"]
+__all__ = ["portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

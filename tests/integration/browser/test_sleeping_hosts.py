@@ -14,16 +14,14 @@ from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import LOOKS, shot
 from tests.support.plant import Plant
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -60,15 +58,14 @@ def test_a_host_is_put_to_sleep_by_keyboard_and_shown_asleep(
         power_until=now + dt.timedelta(hours=9),
         power_reason="nobody works tonight",
     )
-    for width in (400, 1280):
-        for scheme in ("light", "dark"):
-            page = enter(browser, url, plant.operator, width, color_scheme=scheme)
-            for path, name in ((f"/pool/{host.name}/", "host"), ("/pool/", "pool")):
-                page.goto(url + path)
-                assert faults(page, axe) == [], (path, width, scheme)
-                assert no_overflow(page)
-                shot(page, f"{name}-asleep-{width}-{scheme}")
-            assert page.complaints == []  # type: ignore[attr-defined]
+    for width, scheme in LOOKS:
+        page = enter(browser, url, plant.operator, width, color_scheme=scheme)
+        for path, name in ((f"/pool/{host.name}/", "host"), ("/pool/", "pool")):
+            page.goto(url + path)
+            assert faults(page, axe) == [], (path, width, scheme)
+            assert no_overflow(page)
+            shot(page, f"{name}-asleep-{width}-{scheme}")
+        assert page.complaints == []  # type: ignore[attr-defined]
 
 
 def test_what_rounds_decide_of_sleep_is_readable_with_nothing_with_much_and_after_an_error(
@@ -78,15 +75,14 @@ def test_what_rounds_decide_of_sleep_is_readable_with_nothing_with_much_and_afte
     now = timezone.now().replace(minute=30, second=0, microsecond=0)
 
     def look(name: str, wanted: str) -> None:
-        for width in (400, 1280):
-            for scheme in ("light", "dark"):
-                page = enter(browser, url, plant.operator, width, color_scheme=scheme)
-                page.goto(f"{url}/balancing/")
-                page.locator("#sleeping").get_by_text(wanted).first.wait_for()
-                assert faults(page, axe) == [], (name, width, scheme)
-                assert no_overflow(page)
-                shot(page, f"sleep-{name}-{width}-{scheme}")
-                assert page.complaints == []  # type: ignore[attr-defined]
+        for width, scheme in LOOKS:
+            page = enter(browser, url, plant.operator, width, color_scheme=scheme)
+            page.goto(f"{url}/balancing/")
+            page.locator("#sleeping").get_by_text(wanted).first.wait_for()
+            assert faults(page, axe) == [], (name, width, scheme)
+            assert no_overflow(page)
+            shot(page, f"sleep-{name}-{width}-{scheme}")
+            assert page.complaints == []  # type: ignore[attr-defined]
 
     look("nothing", "you empty them here")
     Host.objects.bulk_create(

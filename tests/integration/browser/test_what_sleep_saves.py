@@ -14,16 +14,14 @@ from playwright.sync_api import Browser
 
 from tests.integration.browser.test_accessible import axe, faults
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
-from tests.support.chromium import shot
+from tests.support.chromium import LOOKS, shot
 from tests.support.plant import Plant
 
-__all__ = ["axe", "browser", "playwright_beside_django", "portal"]
+__all__ = ["axe", "portal"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -83,15 +81,14 @@ def test_it_is_readable_with_nothing_with_weeks_and_after_an_error(
     url, plant = portal
 
     def look(name: str, query: str, wanted: str) -> None:
-        for width in (400, 1280):
-            for scheme in ("light", "dark"):
-                page = enter(browser, url, plant.operator, width, color_scheme=scheme)
-                page.goto(f"{url}/balancing/sleep/{query}")
-                page.get_by_text(wanted).first.wait_for()
-                assert faults(page, axe) == [], (name, width, scheme)
-                assert no_overflow(page)
-                shot(page, f"saves-{name}-{width}-{scheme}")
-                assert page.complaints == []  # type: ignore[attr-defined]
+        for width, scheme in LOOKS:
+            page = enter(browser, url, plant.operator, width, color_scheme=scheme)
+            page.goto(f"{url}/balancing/sleep/{query}")
+            page.get_by_text(wanted).first.wait_for()
+            assert faults(page, axe) == [], (name, width, scheme)
+            assert no_overflow(page)
+            shot(page, f"saves-{name}-{width}-{scheme}")
+            assert page.complaints == []  # type: ignore[attr-defined]
 
     look("nothing", "", "Nothing was expected of these hours")
     _weeks(plant)

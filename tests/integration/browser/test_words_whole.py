@@ -23,16 +23,14 @@ from playwright.sync_api import Browser, Page
 
 from tests.integration.browser.test_accessible import _world
 from tests.integration.browser.test_in_chromium import (
-    browser,
     enter,
     no_overflow,
-    playwright_beside_django,
     portal,
 )
 from tests.support.chromium import shot
 from tests.support.plant import Plant
 
-__all__ = ["browser", "playwright_beside_django", "portal"]
+__all__ = ["portal"]
 
 pytestmark = [
     pytest.mark.browser,
