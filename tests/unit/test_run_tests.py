@@ -37,8 +37,8 @@ def test_a_run_that_ended_without_a_count_counts_nothing(script: ModuleType) -> 
     assert script._counts("Traceback (most recent call last):\n") == {}
 
 
-def test_every_folder_beside_exists(script: ModuleType) -> None:
-    assert all((ROOT / folder).is_dir() for folder in script.BESIDE)
+def test_all_that_runs_beside_exists(script: ModuleType) -> None:
+    assert all((ROOT / path).exists() for path in script.BESIDE)
 
 
 def test_a_run_that_a_signal_ended_is_no_success(
