@@ -1,4 +1,11 @@
-"""What holds on SQLite holds on PostgreSQL: the data, the actions, the API and the pages, run again there."""
+"""What holds on SQLite holds on PostgreSQL: the data, the actions, the API and the pages, run again there.
+
+What may differ is what the database is asked: locks that SQLite has not, the strictness of groups, of types and of
+what follows a refused statement, JSON, times, constraints, triggers, search. Statements come with paths through the
+code, and cases of one test mostly take the same one: of the actions (`environments`) and the pages (`portal`) CI
+runs each test with its first case, and `make test-full` with all of them. The API's cases are endpoints, filters and
+orders, each a statement of its own: they all run, like what is of the database itself.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +26,13 @@ from tests.support.postgres import PrivatePostgres
 from tests.support.template_database import TEMPLATE_DATABASE
 
 ROOT = Path(__file__).resolve().parents[3]
-#: The longest first, so that the last one to end is a short one.
+#: Folders and files, the longest first, so that the last one to end is a short one.
 PARTS = (
-    "portal",
+    pytest.param("environments whole", marks=pytest.mark.full),
+    pytest.param("portal whole", marks=pytest.mark.full),
+    "environments first",
     "api",
-    "environments",
+    "portal first",
     "orchestrator/test_service.py",
     "orchestrator/test_retaining.py",
     "database",
@@ -35,10 +44,12 @@ pytestmark = pytest.mark.postgres
 
 def _run(postgres: PrivatePostgres, migrated: str, part: str) -> subprocess.CompletedProcess[str]:
     # Django reads its database once per process, hence a process of its own.
-    url = postgres.url_of(f"mw_{Path(part).stem}")
+    place, _, cases = part.partition(" ")
+    url = postgres.url_of(f"mw_{Path(place).stem}_{cases}")
+    plugin = ["-p", "tests.support.first_cases"] if cases == "first" else []
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--maxfail=2", "--durations=5",
-         "-m", "not postgres and not full", f"tests/integration/{part}"],
+         "-m", "not postgres and not full", *plugin, f"tests/integration/{place}"],
         cwd=ROOT,
         env={**os.environ, "MILLWRIGHT_DATABASE_URL": url, TEMPLATE_DATABASE: migrated},
         capture_output=True,
@@ -53,17 +64,15 @@ def runs(
     request: pytest.FixtureRequest, postgres: PrivatePostgres, migrated: str
 ) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
     """The chosen parts, two at a time: each waits for its server as often as it computes."""
-    chosen = {
+    chosen = [
         item.callspec.params["part"]
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and item.path == request.path
         and hasattr(item, "callspec")
-    }
+    ]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        yield {
-            part: pool.submit(_run, postgres, migrated, part) for part in PARTS if part in chosen
-        }
+        yield {part: pool.submit(_run, postgres, migrated, part) for part in chosen}
         pool.shutdown(cancel_futures=True)
 
 
