@@ -15,7 +15,7 @@ from math import inf, log
 import numpy as np
 from numba import njit  # no stubs; see pyproject.toml
 
-from .tables import State, Tables, Walls
+from .tables import NONE, State, Tables, Walls
 
 _A = np.uint64(12)
 _B = np.uint64(25)
@@ -323,22 +323,22 @@ def _overflow_delta(t: Tables, s: State, w: Walls, p: int, q: int, a: int, b: in
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
-def _partner(t: Tables, s: State, w: Walls, i: int, near: bool) -> int:
+def _partner(t: Tables, s: State, w: Walls, i: int, near: bool) -> np.int64:
     """Another machine to exchange the i-th of `w.pick` with; -1 for none. Near ones are of like size."""
     count = w.pick.shape[0]
     if not near:
-        return w.pick[_below(s, count)]
+        return np.int64(w.pick[_below(s, count)])
     j = i + _below(s, 2 * w.window) - w.window
-    return w.pick[j] if 0 <= j < count else -1
+    return np.int64(w.pick[j]) if 0 <= j < count else NONE
 
 
 @njit(cache=True, nogil=True, _nrt=False, forceinline=True)
 def _try_place(t: Tables, s: State, p: int, b: int) -> None:
     """A host for a machine that has none yet: taken at any price, as soon as the rules allow it."""
-    if _allowed(t, p, b) and _room_for(t, s, p, -1, b) and _rules_hold(t, s, p, -1, b):
-        delta = _delta(t, s, p, -1, -1, b)
-        _recount(t, s, p, -1, b)
-        _carry(t, s, p, -1, b)
+    if _allowed(t, p, b) and _room_for(t, s, p, NONE, b) and _rules_hold(t, s, p, NONE, b):
+        delta = _delta(t, s, p, NONE, NONE, b)
+        _recount(t, s, p, NONE, b)
+        _carry(t, s, p, NONE, b)
         s.cost[0] += delta
 
 
@@ -359,22 +359,22 @@ def anneal(
     accepted = 0
     for _ in range(rounds):
         i = _below(s, count)
-        p = w.pick[i]
-        a = s.at[p]
+        p = np.int64(w.pick[i])
+        a = np.int64(s.at[p])
         if a < 0:
             _try_place(t, s, p, _below(s, hosts))
             continue
         kind = _unit(s)
-        q = -1
+        q = NONE
         if kind < swaps:
             q = _partner(t, s, w, i, kind < near)
             if q < 0:
                 continue
-            b = s.at[q]
+            b = np.int64(s.at[q])
             if b < 0 or a == b or not (_allowed(t, p, b) and _allowed(t, q, a)):
                 continue
         else:
-            b = t.home[p] if kind > 1.0 - homing else _below(s, hosts)
+            b = np.int64(t.home[p]) if kind > 1.0 - homing else _below(s, hosts)
             if b < 0 or a == b or not _allowed(t, p, b):
                 continue
         limit = -temperature * log(1.0 - _unit(s))
@@ -419,13 +419,13 @@ def overflows(s: State, w: Walls, dearer: float) -> bool:
 @njit(cache=True, nogil=True, _nrt=False)
 def _best_host(t: Tables, s: State, p: int) -> tuple[int, float]:
     """The cheapest host for p other than its own, by price change; ties to the lowest number."""
-    a = s.at[p]
-    best = -1
+    a = np.int64(s.at[p])
+    best = NONE
     least = inf
     for b in range(t.capacity.shape[0]):
-        if b == a or not _allowed(t, p, b) or not _room_for(t, s, p, -1, b):
+        if b == a or not _allowed(t, p, b) or not _room_for(t, s, p, NONE, b):
             continue
-        delta = _delta(t, s, p, -1, a, b)
+        delta = _delta(t, s, p, NONE, a, b)
         if delta < least and _rules_hold(t, s, p, a, b):
             least = delta
             best = b
@@ -435,13 +435,13 @@ def _best_host(t: Tables, s: State, p: int) -> tuple[int, float]:
 @njit(cache=True, nogil=True, _nrt=False)
 def price_hosts(t: Tables, s: State, p: int, prices: np.ndarray) -> None:
     """Price change of p's going to each host: inf where it may not, 0 where it is."""
-    a = s.at[p]
+    a = np.int64(s.at[p])
     for b in range(t.capacity.shape[0]):
         prices[b] = inf
         if b == a:
             prices[b] = 0.0
-        elif _allowed(t, p, b) and _room_for(t, s, p, -1, b) and _rules_hold(t, s, p, a, b):
-            prices[b] = _delta(t, s, p, -1, a, b)
+        elif _allowed(t, p, b) and _room_for(t, s, p, NONE, b) and _rules_hold(t, s, p, a, b):
+            prices[b] = _delta(t, s, p, NONE, a, b)
 
 
 @njit(cache=True, nogil=True, _nrt=False)
@@ -458,15 +458,15 @@ def descend(
     count = t.movable.shape[0]
     number = 0
     for i in range(count):
-        target[i], least = _best_host(t, s, t.movable[i])
+        target[i], least = _best_host(t, s, np.int64(t.movable[i]))
         gain[i] = -least
     while number < limit:
         i = int(np.argmax(gain)) if count else 0
         if count == 0 or gain[i] <= least_gain:
             break
-        p = t.movable[i]
-        a = s.at[p]
-        b = target[i]
+        p = np.int64(t.movable[i])
+        a = np.int64(s.at[p])
+        b = np.int64(target[i])
         # Rules of groups may have changed since the target was noted.
         renewed, least = _best_host(t, s, p)
         if renewed != b or -least < gain[i] - 1e-9 * max(1.0, abs(gain[i])):
@@ -481,16 +481,16 @@ def descend(
         moves[number, 2] = b
         number += 1
         for j in range(count):
-            q = t.movable[j]
-            home = s.at[q]
+            q = np.int64(t.movable[j])
+            home = np.int64(s.at[q])
             if j == i or home == b:
                 target[j], least = _best_host(t, s, q)
                 gain[j] = -least
                 continue
             for k in range(2):
                 c = a if k == 0 else b
-                if _allowed(t, q, c) and _room_for(t, s, q, -1, c):
-                    delta = _delta(t, s, q, -1, home, c)
+                if _allowed(t, q, c) and _room_for(t, s, q, NONE, c):
+                    delta = _delta(t, s, q, NONE, home, c)
                     if -delta > gain[j] and _rules_hold(t, s, q, home, c):
                         gain[j] = -delta
                         target[j] = c
@@ -499,8 +499,8 @@ def descend(
 
 @njit(cache=True, nogil=True, _nrt=False)
 def _settle(t: Tables, s: State, p: int, b: int) -> None:
-    a = s.at[p]
-    s.cost[0] += _delta(t, s, p, -1, a, b)
+    a = np.int64(s.at[p])
+    s.cost[0] += _delta(t, s, p, NONE, a, b)
     _recount(t, s, p, a, b)
     _carry(t, s, p, a, b)
 
@@ -512,14 +512,14 @@ def _make_room(t: Tables, s: State, p: int) -> bool:
         if b == s.at[p] or not _allowed(t, p, b):
             continue
         for i in range(t.movable.shape[0]):
-            q = t.movable[i]
+            q = np.int64(t.movable[i])
             if q == p or s.at[q] != b or not _room_for(t, s, p, q, b):
                 continue
             c, _ = _best_host(t, s, q)
             if c < 0:
                 continue
             _settle(t, s, q, c)
-            if _room_for(t, s, p, -1, b) and _rules_hold(t, s, p, s.at[p], b):
+            if _room_for(t, s, p, NONE, b) and _rules_hold(t, s, p, np.int64(s.at[p]), b):
                 _settle(t, s, p, b)
                 return True
             _settle(t, s, q, b)
@@ -534,7 +534,7 @@ def settle(t: Tables, s: State, order: np.ndarray, hosts: np.ndarray) -> int:
     """
     failed = 0
     for i in range(order.shape[0]):
-        p = order[i]
+        p = np.int64(order[i])
         b, _ = _best_host(t, s, p)
         if b >= 0:
             _settle(t, s, p, b)
@@ -549,11 +549,11 @@ def settle(t: Tables, s: State, order: np.ndarray, hosts: np.ndarray) -> int:
                     over = r
             if over < 0:
                 break
-            chosen = -1
-            place = -1
+            chosen = NONE
+            place = NONE
             least = inf
             for j in range(t.movable.shape[0]):
-                q = t.movable[j]
+                q = np.int64(t.movable[j])
                 relieves = t.demand[q, over] > 0.0
                 if t.transient[over] and t.home[q] == m:
                     relieves = False
@@ -575,26 +575,26 @@ def recall(t: Tables, s: State, w: Walls) -> bool:
     can stand in the way.
     """
     for _ in range(t.movable.shape[0] + 1):
-        m = -1
-        over = -1
+        m = NONE
+        over = NONE
         for h in range(s.free.shape[0]):
             for r in range(s.free.shape[1]):
                 if s.free[h, r] < w.floor[h, r]:
                     m, over = h, r
         if m < 0:
             return True
-        chosen = -1
+        chosen = NONE
         least = inf
         for i in range(t.movable.shape[0]):
-            p = t.movable[i]
-            home = t.home[p]
+            p = np.int64(t.movable[i])
+            home = np.int64(t.home[p])
             if s.at[p] != m or home == m or home < 0 or t.demand[p, over] <= 0.0:
                 continue
             if _allowed(t, p, home) and _rules_hold(t, s, p, m, home):
-                price = _delta(t, s, p, -1, m, home) + _overflow_delta(t, s, w, p, -1, m, home)
+                price = _delta(t, s, p, NONE, m, home) + _overflow_delta(t, s, w, p, NONE, m, home)
                 if price < least:
                     chosen, least = p, price
         if chosen < 0:
             return False
-        _settle(t, s, chosen, t.home[chosen])
+        _settle(t, s, chosen, np.int64(t.home[chosen]))
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from .problem import UNPLACED, Checked, Floats, Ints
 
 Shorts = NDArray[np.int32]
+#: No machine, no host. Typed, as is every index that a kernel hands on (`np.int64(…)` of what tables keep in 32 bits):
+#: numba compiles a function anew for each mixture of the two widths and of constants.
+NONE: Any = np.int64(-1)
 
 
 class Tables(NamedTuple):
