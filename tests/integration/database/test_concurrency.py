@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, close_old_connections, connections, transaction
+from django.utils import timezone
 from millwright.accounts.actions import issue_token, make_login_link, use_login_link
+from millwright.audit.models import AuditEntry
+from millwright.balancing import emptying
+from millwright.balancing.models import Consolidating, HostDrain
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import LifecycleError, OperationKind
 from millwright.environments import actions
@@ -169,6 +174,36 @@ def test_claims_at_once_wake_as_few_sleeping_hosts_as_hold_them(
     assert _errors(waits) == 0
     assert {told.host for told in waits} == {host.name for host in crowd.hosts}
     assert Operation.objects.filter(kind="wake_host").count() == 2
+
+
+def test_claims_at_once_call_off_emptying_a_host_once_whatever_its_rounds_do_meanwhile(
+    crowd: Plant, store: DjangoStore
+) -> None:
+    """Three machines have room only on a host that is being emptied, while its next steps are taken."""
+    first, second = crowd.hosts
+    machines = _machines(crowd, 3, strict_realtime=False)
+    sleep = {"by": "suspend", "wake": "magic_packet", "mac": "52:54:00:aa:bb:cc"}
+    Host.objects.filter(pk=first.pk).update(
+        administration="draining", policy=first.policy | {"sleep": sleep}
+    )
+    Host.objects.filter(pk=second.pk).update(administration="cordoned")
+    Consolidating.objects.update_or_create(pk=1, defaults={"mode": "automatic"})
+    now = timezone.now()
+    drain = HostDrain.objects.create(
+        host=first, machines=0, sleep_until=now + dt.timedelta(hours=9), reason="night"
+    )
+    steps = [lambda: emptying.emptying_round(now)] * 3
+    claims = [lambda row=row: store.claim(row.pk, uuid4()).host for row in machines]
+    results = together([work for pair in zip(claims, steps, strict=True) for work in pair])
+    assert _errors(results) == 0
+    assert [told for told in results if isinstance(told, str)] == [first.name] * 3
+    drain.refresh_from_db()
+    first.refresh_from_db()
+    assert (drain.state, first.administration, first.power) == ("cancelled", "schedulable", "awake")
+    assert AuditEntry.objects.filter(action="emptying.call_off").count() == 1
+    # Whether it was told to sleep before the first of them came or not.
+    told = Operation.objects.filter(kind="sleep_host")
+    assert told.count() == told.filter(cancel_requested=True).count() <= 1
 
 
 def test_a_claim_repeated_at_once_is_one_claim(crowd: Plant, store: DjangoStore) -> None:
