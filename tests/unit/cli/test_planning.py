@@ -115,7 +115,7 @@ def test_capacity_says_how_many_fit_once_hosts_are_woken(plant: Path) -> None:
     plant.write_text(json.dumps(raw), encoding="utf-8")
     told = run("capacity", "--snapshot", plant, "--like", "plc").output
     assert "3 more fit" in told
-    assert "5 would fit with 1 hosts woken that sleep" in told
+    assert "5 would fit with all that sleep woken: 1 host\n" in told
     made = answer("capacity", "--snapshot", plant, "--like", "plc")
     assert (made["fits"], made["asleep"], made["with_woken"]) == (3, 1, 5)
 

@@ -259,12 +259,16 @@ def capacity(
     for host, count in made.per_host.items():
         click.echo(f"  {host}: {count}")
     for what, count in made.limited_by.items():
-        click.echo(f"  {core.runs_out(what)}: first to run out on {count} hosts")
+        click.echo(f"  {core.runs_out(what)}: first to run out on {_hosts(count)}")
     if made.days_left is not None:
         click.echo(f"full in {made.days_left:.1f} days at {growth:g} a day")
     if made.with_woken is not None:
-        click.echo(f"{made.with_woken} would fit with {made.asleep} hosts woken that sleep")
+        click.echo(f"{made.with_woken} would fit with all that sleep woken: {_hosts(made.asleep)}")
     click.echo(f"{made.with_one_more} would fit with one more host like {made.more_host or '-'}")
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host{'' if count == 1 else 's'}"
 
 
 def _losses(plant: core.Plant, k: int, domains: bool, form: str) -> int:
