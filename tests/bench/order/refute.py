@@ -363,4 +363,6 @@ def _solver(work: float) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
     solver.parameters.max_deterministic_time = work
     solver.parameters.num_workers = 1
+    # What must be held within a span of time: with little slack most is refuted by that alone.
+    solver.parameters.use_timetable_edge_finding_in_cumulative = True
     return solver

@@ -8,7 +8,7 @@ from millwright.core.balancing import Limits, after, order, verify
 from millwright.core.balancing.order import WORTH_DETOURS, _better, _Run
 
 from tests.bench.order import refute
-from tests.bench.order.__main__ import GIB, exchange
+from tests.bench.order.exchanges import GIB, exchange
 from tests.bench.order.optimum import holds, least
 from tests.bench.order.refute import Detail, Verdict, within
 
