@@ -14,7 +14,16 @@ from .frame import Floats, Frame
 from .model import HostState, Plant
 from .policy import limits_of, may_leave
 from .score import seconds
-from .shorten import FAR, FAR_SEARCHES, MOST_MOVES, SEARCHES, Script, shorten
+from .shorten import (
+    FAR,
+    FAR_SEARCHES,
+    MANY_MOVES,
+    MANY_TIMES,
+    MOST_MOVES,
+    SEARCHES,
+    Script,
+    shorten,
+)
 from .state import State
 from .words import say
 
@@ -205,13 +214,20 @@ def _shortened(
     ):
         return best
     share = 1.0 / limits.per_host
-    for eager, searches in ((False, SEARCHES), (True, SEARCHES), (True, FAR_SEARCHES)):
+    for eager, searches, times in (
+        (False, SEARCHES, 1),
+        (True, SEARCHES, 1),
+        (True, FAR_SEARCHES, 1),
+        (True, FAR_SEARCHES, MANY_TIMES),
+    ):
         if searches is FAR_SEARCHES and best.now <= FAR * bound:
+            break
+        if times > 1 and len(tasks) <= MANY_MOVES:
             break
         detours = len(best.script) - len(tasks)
         most = len(tasks) if eager else detours
         enough = bound * 1.001
-        script = shorten(state, tasks, limits, best.script, most, enough, searches)
+        script = shorten(state, tasks, limits, best.script, most, enough, searches, times)
         pending = {task.unit: task for task in tasks}
         run = _Run(state.copy(), limits, pending, {}, eager=len(script) - len(tasks) > detours)
         if not _follow(run, script, share):

@@ -29,6 +29,10 @@ SEARCHES = ((True, 0.1), (False, 0.05), (True, 0.05), (True, 0.1), (True, 0.02))
 #: come to what lies further from the given order
 FAR = 1.25
 FAR_SEARCHES = ((False, 0.3), (False, 0.3), (False, 0.3), (False, 0.2), (False, 0.1))
+#: and where many moves are far even then, the same once more with so much of the work: each of its steps takes longer,
+#: and there is more to change
+MANY_MOVES = 20
+MANY_TIMES = 4
 
 #: A leg: which unit, and to which host.
 Script = list[tuple[int, int]]
@@ -42,12 +46,13 @@ def shorten(
     most: int,
     enough: float,
     searches: tuple[tuple[bool, float], ...] = SEARCHES,
+    times: int = 1,
 ) -> Script:
     """Legs in the order of their starts that end sooner than `script`, by what adds up on the hosts.
 
     `state`: everything where it is, nothing on its way. `most`: legs that may be made beyond one for
-    each move. `enough`: no order that ends sooner is looked for. `searches`: see `SEARCHES`. The same
-    arguments give the same legs.
+    each move. `enough`: no order that ends sooner is looked for. `searches`: see `SEARCHES`; `times`: how
+    much of the work. The same arguments give the same legs.
     """
     # Importing numba takes longer than most orders.
     from .sequence import MOST_LEGS, Problem, Sequence, shorter
@@ -89,7 +94,7 @@ def shorten(
             hops[index] += 1
     start = Sequence(np.array([number[unit] for unit, _ in script], np.int64), vias, hops)
     work = WORK if most > len(script) - len(tasks) else FEW_WORK
-    steps = work // max(len(script), 1)
+    steps = times * work // max(len(script), 1)
     best, found = start, np.inf
     for seed, (walled, hot) in enumerate(searches, 1):
         begin = best if seed == len(searches) else start

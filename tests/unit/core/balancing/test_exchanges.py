@@ -1,11 +1,14 @@
 """Tight exchanges: circles are opened over a third host, nothing is left, the checker finds nothing."""
 
 import random
+import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from millwright.core.balancing import Limits, after, order, verify
 from millwright.core.balancing.order import WORTH_DETOURS, _better, _Run
+from millwright.core.balancing.shorten import FAR, MANY_MOVES, MANY_TIMES, Script
 
 from tests.bench.order import refute
 from tests.bench.order.exchanges import GIB, exchange
@@ -98,6 +101,25 @@ def test_what_is_far_from_its_bound_is_looked_for_further() -> None:
     made = order(plant, moves, Limits(2, 8))
     assert not verify(plant, made)
     assert made.makespan_s <= 1.25 * made.bound_s
+
+
+@pytest.mark.parametrize(("number", "many"), [(384, True), (421, False)])
+def test_many_moves_that_stay_far_are_looked_for_with_more_work(
+    number: int, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def finds_nothing(*given: Any) -> Script:
+        asked.append(given[-1])
+        script: Script = given[3]
+        return script
+
+    monkeypatch.setattr(sys.modules[order.__module__], "shorten", finds_nothing)
+    plant, moves = exchange(random.Random(1_000_003 + number))  # noqa: S311
+    made = order(plant, moves, Limits(2, 8))
+    assert made.makespan_s > FAR * made.bound_s
+    assert (len(moves) > MANY_MOVES) is many
+    assert asked == [1, 1, 1, *[MANY_TIMES] * many]
 
 
 def test_machines_step_aside_for_speed_only_where_that_pays() -> None:
