@@ -84,7 +84,7 @@ def test_what_rounds_decide_of_sleep_is_readable_with_nothing_with_much_and_afte
             shot(page, f"sleep-{name}-{width}-{scheme}")
             assert page.complaints == []  # type: ignore[attr-defined]
 
-    look("nothing", "you empty them here")
+    look("nothing", "you have it emptied here")
     Host.objects.bulk_create(
         Host(
             name=f"line-3-hall-b-{number}",
