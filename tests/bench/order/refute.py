@@ -7,8 +7,8 @@ from pairs what it does not see in sums over time. Of legs that start together t
 And all that goes on its way takes room for as long as it takes, which is no more than is free until the end.
 
 First nobody is asked by which third host a machine goes: that holds more than there is, and where even so nothing ends
-in time, it is proven soon. Where something does, machines are asked for their third host, then those of which more than
-one was wanted for the first and the last of them; so nothing is said of what does not matter.
+in time, it is proven soon. Where something does, or nothing is known after a quarter of the work, machines are asked for
+their third host; after that, where some go by several, for the first and the last of them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Detail(IntEnum):
     NOTHING = 0
     ONE = 1
     TWO = 2
+
+
+#: How much of the work that is left each question may take: what one leaves open the next may close.
+PARTS = {Detail.NOTHING: 0.25, Detail.ONE: 0.5, Detail.TWO: 1.0}
 
 
 class _Leg(NamedTuple):
@@ -301,16 +305,15 @@ class _Model:
                 for name, flag in chosen.items():
                     self.model.add(flag == (name == by))
 
-    def vague(self, solver: cp_model.CpSolver) -> dict[str, Detail]:
-        """Machines of which it matters in what was found by what hosts they go, and what to ask of each."""
-        found = {}
-        for vm, way in self.ways.items():
+    def vague(self, solver: cp_model.CpSolver) -> bool:
+        """Whether it matters in what was found by what hosts machines go that were not asked."""
+        for way in self.ways.values():
             if "more" not in way.flags:
                 if solver.value(way.flags["aside"]):
-                    found[vm] = Detail.ONE
+                    return True
             elif "toward" not in way.legs and solver.value(way.flags["more"]):
-                found[vm] = Detail.TWO
-        return found
+                return True
+        return False
 
 
 def within(
@@ -323,26 +326,32 @@ def within(
     a second; an order in which a machine goes by more than two hosts does not count as one. Raises AssertionError
     where the model that proves does not hold the known order: it would prove nothing.
     """
-    details = dict.fromkeys((move.vm for move in moves), Detail.NOTHING)
     spent = 0.0
-    while spent < work:
+    for detail, share in PARTS.items():
+        details = dict.fromkeys((move.vm for move in moves), detail)
         one = _Model(plant, moves, limits, int(end_s * TENTHS), details)
-        solver = _solver(work - spent)
-        if Detail.NOTHING not in details.values():
+        solver = _solver((work - spent) * share)
+        if detail is not Detail.NOTHING:
             # Looking ahead at each literal by itself proves much where there are few, and takes minutes of many.
             solver.parameters.cp_model_probing_level = 0
+            # And where a machine goes is a sum of literals, which linear bounds see as a whole.
+            solver.parameters.linearization_level = 2
         status = solver.solve(one.model)
         spent += solver.response_proto.deterministic_time
         if status == cp_model.INFEASIBLE:
             assert holds(plant, moves, limits, made, details), "an order that is, is not held"
             return Verdict.NONE, spent
-        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            break
-        vague = one.vague(solver)
-        if not vague:
-            longer = any(solver.value(way.flags.get("longer", 0)) for way in one.ways.values())
-            return Verdict.OPEN if longer else Verdict.SOME, spent
-        details |= dict.fromkeys(details, Detail.ONE) if Detail.ONE in vague.values() else vague
+        if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) and not one.vague(solver):
+            longer = [way.flags["longer"] for way in one.ways.values() if "longer" in way.flags]
+            if any(solver.value(flag) for flag in longer):
+                # Of hosts between the first and the last nothing is known: is there one that needs none?
+                one.model.add(sum(longer) == 0)
+                solver.parameters.max_deterministic_time = max(work - spent, 0.0)
+                status = solver.solve(one.model)
+                spent += solver.response_proto.deterministic_time
+                if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+                    break
+            return Verdict.SOME, spent
     return Verdict.OPEN, spent
 
 
