@@ -24,7 +24,7 @@ from millwright.balancing.models import DemandHour, HostDrain
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import HostPower, OperationKind
 from millwright.environments import actions
-from millwright.environments.models import Machine, Operation, Request
+from millwright.environments.models import Machine, Operation
 from millwright.environments.reasons import said
 from millwright.inventory.models import Host
 from millwright.inventory.power import ask_sleep
@@ -43,6 +43,7 @@ from tests.integration.environments.test_emptying import (
     fresh,
     quiet,
 )
+from tests.integration.orchestrator.test_awaited import approved, submitted
 from tests.support.plant import Plant, image_data, signed_in
 
 __all__ = ["machines", "quiet"]
@@ -68,16 +69,6 @@ def full(host: Host) -> None:
 def sleeps(host: Host, **sleep: object) -> None:
     policy = fresh(host).policy | {"sleep": SLEEP | {"wake_s": 90} | sleep}
     Host.objects.filter(pk=host.pk).update(power=HostPower.ASLEEP, policy=policy)
-
-
-def submitted(plant: Plant, name: str = "line-a") -> Request:
-    made = actions.create_request(plant.engineer, **plant.request_fields(name))
-    return actions.submit_request(plant.engineer, made)
-
-
-def approved(plant: Plant, name: str = "line-a") -> Machine:
-    actions.approve_request(plant.approver, submitted(plant, name))
-    return Machine.objects.get(environment__name=name)
 
 
 def wakings() -> list[str]:
