@@ -59,8 +59,7 @@ SCHEDULES: Mapping[ServiceClass, Schedule] = MappingProxyType(
             (
                 # Another round costs little, as long as rounds get shorter: a short pause is tried first, and not
                 # for long.
-                Stage(0, 50),
-                Stage(2, 100),
+                Stage(0, 100),
                 Stage(6, 300),
                 Stage(60, 800),
                 Stage(150, 2000),

@@ -3,7 +3,7 @@
     orchestrator → destination   `keep COUNT`                      → `ok TOKEN PORT…`
     orchestrator → source        `open ADDRESS PORT TOKEN PORT…`   → `ok`, `taken`
     source → destination         `join TOKEN PORT`                 → `ok`, then what the two QEMUs say
-    source → destination         `look TOKEN`                      → `ok`
+    source → destination         `look TOKEN`                      → `ok`, then a `join` when there is something to carry
 
 What was kept and opened lasts as long as the orchestrator's connection; who has joined goes on until one end closes.
 """

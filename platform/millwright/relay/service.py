@@ -9,18 +9,18 @@ import secrets
 import select
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .owner import user_of
 from .protocol import ANSWER_S, PASSAGES, Order, RelayError, parse
 from .wire import LOCAL_BYTES, Wire
 
 LOOPBACK = "127.0.0.1"
-#: Connections at the same time, whatever they are for; a move takes three at each end, one more for each disk.
+#: Connections at the same time, whatever they are for; a move takes three at each end, two more with disks.
 MAX_CONNECTIONS = 128
 log = logging.getLogger("millwright.relay")
 
@@ -184,8 +184,10 @@ class Relay:
 
     def _look(self, wire: Wire, order: Order) -> None:
         with self._lock:
-            known = [hmac.compare_digest(token, order.token) for token in self._kept.values()]
-        wire.say("ok" if any(known) else "unknown")
+            known = any(hmac.compare_digest(token, order.token) for token in self._kept.values())
+        wire.say("ok" if known else "unknown")
+        if known and (order := parse(wire.hear(None))).verb == "join":
+            self._join(wire, order)
 
     def _join(self, wire: Wire, order: Order) -> None:
         (port,) = order.ports
@@ -212,26 +214,48 @@ class Relay:
             except OSError:
                 wire.say("taken")
                 return
-            # Whether one arrives over there is known before libvirt is told to go this way.
-            with closing(self._dial(order)) as there:
-                if there.ask(f"look {order.token}", ANSWER_S) != "ok":
+            # Whether one arrives over there is known before libvirt is told to go this way; and no handshake is left
+            # for the time in which the machine moves.
+            spares: dict[int, Wire] = {}
+            stack.callback(_leave, spares)
+            for port in order.ports:
+                spares[port] = self._dial(order)
+                if spares[port].ask(f"look {order.token}", ANSWER_S) != "ok":
                     raise RelayError(f"{order.address} keeps nothing for this move")
             wire.say("ok")
             while wire.raw not in (ready := select.select([wire.raw, *listeners], [], [])[0]):
                 for listener in ready:
                     plain, _peer = listener.accept()
-                    self._spawn(plain, self._bound(order, listeners[listener]))
+                    self._spawn(plain, self._bound(order, listeners[listener], spares))
 
-    def _bound(self, order: Order, port: int) -> Callable[[socket.socket], None]:
+    def _bound(
+        self, order: Order, port: int, spares: dict[int, Wire]
+    ) -> Callable[[socket.socket], None]:
         def lead(plain: socket.socket) -> None:
             if (user := user_of(plain)) not in self.users:
                 raise RelayError(f"user {user} may not speak into a passage")
-            with closing(self._dial(order)) as there:
-                if there.ask(f"join {order.token} {port}", ANSWER_S) != "ok":
-                    raise RelayError(f"{order.address} refuses the passage")
+            with closing(self._joined(order, port, spares.pop(port, None))) as there:
                 self._carry(there, plain, f"to {order.address}")
 
         return lead
+
+    def _joined(self, order: Order, port: int, spare: Wire | None) -> Wire:
+        """A connection that leads to the destination's QEMU: the one made ahead, or one more."""
+        line = f"join {order.token} {port}"
+        if spare is not None:
+            # A relay of an earlier release has hung up after `look`.
+            with suppress(RelayError):
+                if spare.ask(line, ANSWER_S) == "ok":
+                    return spare
+            spare.close()
+        wire = self._dial(order)
+        try:
+            if wire.ask(line, ANSWER_S) != "ok":
+                raise RelayError(f"{order.address} refuses the passage")
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
     def _dial(self, order: Order) -> Wire:
         raw = socket.create_connection((order.address, order.relay_port), ANSWER_S)
@@ -248,26 +272,15 @@ class Relay:
         log.info("%s: %d bytes out, %d in", where, out, came)
 
 
+def _leave(spares: dict[int, Wire]) -> None:
+    """Close what nobody has joined by."""
+    while spares:
+        with suppress(KeyError):
+            spares.popitem()[1].close()
+
+
 def _until_left(raw: socket.socket) -> None:
     """Until the orchestrator has gone; it says nothing more."""
     raw.settimeout(None)
     with suppress(OSError):
         raw.recv(1)
-
-
-def user_of(plain: socket.socket) -> int | None:
-    """The user whose process holds the other end of a connection of the loopback; None: it is not to be seen."""
-    host, port = plain.getpeername()
-    own_host, own_port = plain.getsockname()
-    wanted = (_kernel(host, port), _kernel(own_host, own_port))
-    for line in Path("/proc/self/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        words = line.split()
-        if (words[1], words[2]) == wanted:
-            return int(words[7])
-    return None
-
-
-def _kernel(host: str, port: int) -> str:
-    """An address as /proc/net/tcp writes it: the number as this machine's memory has it."""
-    (number,) = struct.unpack("=I", socket.inet_aton(host))
-    return f"{number:08X}:{port:04X}"

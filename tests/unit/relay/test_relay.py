@@ -6,18 +6,21 @@ import os
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from millwright.pki import Authority, write_host
-from millwright.relay import PORT, Passage, Relay, RelayError, open_passage
+from millwright.relay import PORT, Passage, Relay, RelayError, open_passage, owner
 from millwright.relay.client import Door
-from millwright.relay.protocol import PASSAGES, parse
-from millwright.relay.service import Certificates, user_of
+from millwright.relay.owner import user_of
+from millwright.relay.protocol import PASSAGES, Order, parse
+from millwright.relay.service import MAX_CONNECTIONS, Certificates
 from millwright.relay.wire import PIECE_BYTES, Wire
 
 ORCHESTRATOR = "orchestrator"
@@ -250,6 +253,9 @@ def refused(plant: Plant, port: int) -> bool:
         speak(plant, port).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # Closed just now, with this one in its queue.
+        return False
     return False
 
 
@@ -287,12 +293,96 @@ def test_another_user_of_the_host_does_not_speak_into_a_passage(plant: Plant) ->
         assert qemu.got == b""
 
 
-def test_whose_connection_it_is_is_read_from_the_kernel() -> None:
+@pytest.mark.parametrize("ask", [user_of, owner._looked_up, owner._in_table])
+def test_whose_connection_it_is_is_read_from_the_kernel(
+    ask: Callable[[socket.socket], int | None],
+) -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        near = stack.enter_context(socket.create_connection(listener.getsockname()))
+        plain = stack.enter_context(listener.accept()[0])
+        assert ask(plain) == os.getuid()
+        near.shutdown(socket.SHUT_WR)
+        assert ask(plain) == os.getuid()
+        # The kernel calls a closed end root's, who may speak into every passage.
+        near.close()
+        with suppress(OSError):
+            assert ask(plain) is None
+
+
+def test_without_the_kernels_own_search_its_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_plain: socket.socket) -> int | None:
+        raise PermissionError("address family")
+
+    monkeypatch.setattr(owner, "_looked_up", refused)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         stack.enter_context(socket.create_connection(listener.getsockname()))
-        plain = stack.enter_context(listener.accept()[0])
-        assert user_of(plain) == os.getuid()
+        assert user_of(stack.enter_context(listener.accept()[0])) == os.getuid()
+
+
+#: Connects, speaks and closes, ten times: as somebody else where the test's own user is root.
+HIT_AND_RUN = """
+import socket, sys
+for _ in range(10):
+    wire = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+    wire.sendall(b"memory of another machine")
+    wire.close()
+"""
+
+
+def test_who_leaves_at_once_does_not_speak_into_a_passage(plant: Plant) -> None:
+    # The kernel calls what he has left root's, and root may.
+    nobody = 65534 if os.getuid() == 0 else os.getuid()
+    plant.source.users = frozenset({0})
+    with closing(plant.passage()) as passage:
+        qemu = Qemu(plant, passage.ports[0])
+        words = [plant.source.loopback, str(passage.ports[0])]
+        python = os.path.realpath(sys.executable)
+        subprocess.run([python, "-I", "-c", HIT_AND_RUN, *words], user=nobody, cwd="/", check=True)
+        until(lambda: plant.source._places._value == MAX_CONNECTIONS - 1)
+        assert qemu.got == b""
+        # Nobody's words have used up what root's will go by.
+        if os.getuid() == 0:
+            with closing(speak(plant, passage.ports[0])) as wire:
+                wire.sendall(b"memory")
+                wire.shutdown(socket.SHUT_WR)
+                assert everything(wire) == b"yromem"
+
+
+def test_an_earlier_relay_that_hangs_up_after_a_look_is_asked_again(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(self: Relay, wire: Wire, order: Order) -> None:
+        wire.say("ok" if order.token in self._kept.values() else "unknown")
+
+    monkeypatch.setattr(Relay, "_look", look)
+    with closing(plant.passage()) as passage:
+        qemu = Qemu(plant, passage.ports[0])
+        with closing(speak(plant, passage.ports[0])) as wire:
+            wire.sendall(b"memory")
+            wire.shutdown(socket.SHUT_WR)
+            assert everything(wire) == b"yromem"
+        assert qemu.got == b"memory"
+
+
+def test_each_disk_has_a_connection_of_its_own_on_one_port(plant: Plant) -> None:
+    with closing(plant.passage(2)) as passage:
+        port = passage.ports[1]
+        with socket.create_server((plant.destination.loopback, port)) as listener:
+            for number in range(3):
+                with closing(speak(plant, port)) as wire, closing(listener.accept()[0]) as disk:
+                    wire.sendall(b"%d" % number)
+                    assert disk.recv(1) == b"%d" % number
+                    disk.sendall(b"ok")
+                    assert wire.recv(2) == b"ok"
+
+
+def test_what_was_made_ahead_and_not_used_is_given_back(plant: Plant) -> None:
+    with closing(plant.passage(4)):
+        assert plant.destination._places._value == MAX_CONNECTIONS - 5
+    for relay in (plant.source, plant.destination):
+        until(lambda relay=relay: relay._places._value == MAX_CONNECTIONS)
 
 
 def test_a_renewed_certificate_is_shown_without_a_stop(plant: Plant) -> None:
