@@ -34,7 +34,7 @@ from .arriving import Way, holding, on_their_way, settled
 from .if_woken import would_leave
 from .links import Links
 from .models import HostDrain, RollingDrain
-from .plant import machines_on_hosts, read_plant, with_disks
+from .plant import machines_on_hosts, not_emptied, read_plant, with_disks
 
 #: Migrations that leave one host at once.
 AT_ONCE = 2
@@ -74,8 +74,11 @@ class DrainPlan:
 
 
 def preview(host: Host) -> DrainPlan:
-    """Where everything would go, and what cannot leave and why. Changes nothing."""
-    return _planned(host, with_disks(read_plant()), _leaving(host))[0]
+    """Where everything would go, and what cannot leave and why. Changes nothing.
+
+    A host that is being emptied to sleep counts as room: the next round calls that off, before it carries drains on.
+    """
+    return _planned(host, with_disks(not_emptied(read_plant())), _leaving(host))[0]
 
 
 def _leaving(host: Host) -> list[Way]:

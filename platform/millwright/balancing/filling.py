@@ -27,9 +27,8 @@ from millwright.inventory.snapshot import OVERHEAD_BYTES
 from millwright.inventory.waking import wakeable
 
 from .measuring import used_on
-from .models import HostDrain
 from .parts import Held, machine, with_room
-from .plant import read_plant
+from .plant import not_emptied, read_plant
 
 #: Bounds of what is asked: hosts that may die, and new machines a day.
 MOST_SPARE, MOST_GROWTH = 3, 1000.0
@@ -215,7 +214,7 @@ def fits(
         service_class=kind,
         cores=wanted.realtime_cores,
     )
-    pool = _not_emptied(plant or read_plant())
+    pool = not_emptied(plant or read_plant())
     pool = with_room(pool, takes, MOST, realtime=kind is ServiceClass.REALTIME)
     asleep = {row.name: row.wake_s for row in wakeable()}
     made = capacity(pool, replace(vm, **machine(takes)), growth, spare, woken=asleep)
@@ -230,24 +229,6 @@ def cores_of(template: str, size: str) -> int:
     version = next((row for row in _versions() if row.template.name == template), None)
     names = [entry.name for entry in sizes_of(version.spec)] if version else []
     return size_of(version.spec, size).realtime_cores if version and size in names else 0
-
-
-def _not_emptied(plant: Plant) -> Plant:
-    """The plant with the host open that is being emptied to sleep: what has room nowhere else calls that off."""
-    drained = [host.name for host in plant.hosts if host.state is HostState.DRAINING]
-    if not drained:
-        return plant
-    rows = HostDrain.objects.filter(
-        host__name__in=drained, state="active", sleep_until__isnull=False
-    )
-    names = set(rows.values_list("host__name", flat=True))
-    return replace(
-        plant,
-        hosts=tuple(
-            replace(host, state=HostState.UP) if host.name in names else host
-            for host in plant.hosts
-        ),
-    )
 
 
 def check(template: str, size: str, *, growth: float = 0.0, spare: int = 0) -> TemplateVersion:

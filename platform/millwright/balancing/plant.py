@@ -53,7 +53,7 @@ from millwright.inventory.snapshot import (
 
 from .arriving import on_their_way
 from .hours import laid
-from .models import Balancer, PlacementRule, ResourcePool
+from .models import Balancer, HostDrain, PlacementRule, ResourcePool
 from .parts import NO_CPU, Held, Parts, dirty_bytes_s, needs_by_version, told_by_version
 from .parts import machine as machine_parts
 
@@ -483,3 +483,25 @@ def rules_of(present: set[UUID]) -> Iterable[Rule]:
             yield Rule(
                 row.name, RuleKind(row.kind), names, hosts, row.hard, row.weight, row.minimum
             )
+
+
+def not_emptied(plant: Plant) -> Plant:
+    """The plant with the host open that is being emptied to sleep.
+
+    What has room nowhere else calls that off, and so does any drain for maintenance. One query, none where no host is
+    drained.
+    """
+    drained = [host.name for host in plant.hosts if host.state is HostState.DRAINING]
+    if not drained:
+        return plant
+    rows = HostDrain.objects.filter(
+        host__name__in=drained, state="active", sleep_until__isnull=False
+    )
+    names = set(rows.values_list("host__name", flat=True))
+    return replace(
+        plant,
+        hosts=tuple(
+            replace(host, state=HostState.UP) if host.name in names else host
+            for host in plant.hosts
+        ),
+    )

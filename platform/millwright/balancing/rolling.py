@@ -36,7 +36,7 @@ from millwright.inventory.waking import not_waking
 
 from . import draining
 from .models import HostDrain, RollingDrain
-from .plant import machines_on_hosts, read_plant, with_disks
+from .plant import machines_on_hosts, not_emptied, read_plant, with_disks
 
 #: Bounds: hosts of one rolling drain, and minutes of work on each.
 MOST_HOSTS, MOST_MINUTES = 200, 7 * 24 * 60
@@ -80,7 +80,7 @@ def preview(names: Sequence[str], work_minutes: int = 0) -> RollingPlan:
     """
     hosts = _hosts(names, work_minutes)
     names = [host.name for host in hosts]
-    answer = rolling_drain(with_disks(read_plant()), work_minutes * 60.0, names)
+    answer = rolling_drain(with_disks(not_emptied(read_plant())), work_minutes * 60.0, names)
     held = held_by_hosts(machines_on_hosts().filter(host__in=hosts))
     told = {row.hosts[0]: row for row in answer.drains}
     rows = []

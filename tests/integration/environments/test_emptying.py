@@ -541,6 +541,39 @@ def test_others_come_first(plant: Plant, quiet: Host, what: str) -> None:
     assert emptying.full(NOW) is not None
 
 
+@pytest.mark.parametrize("kind", ["drain", "rolling"])
+def test_a_persons_drain_counts_on_a_host_that_is_being_emptied(
+    plant: Plant, quiet: Host, kind: str
+) -> None:
+    row = begun(plant, quiet)
+    full = Host.objects.exclude(pk=quiet.pk)[0]
+    Machine.objects.update(host=full)
+    for closed in Host.objects.exclude(pk__in=[quiet.pk, full.pk]):
+        administer_host(plant.operator, closed, "cordoned", "tried out")
+    if kind == "drain":
+        assert draining.preview(full).blockers == ()
+        draining.start(plant.operator, full, approve=True)
+    else:
+        assert not any(host.blockers for host in rolling.preview([full.name]).hosts)
+        rolling.start(plant.operator, [full.name], approve=True)
+    # In the order of the orchestrator's rounds.
+    assert emptying.emptying_round(NOW) == 0
+    ended(row, "empty.others", quiet)
+    rolling.rolling_round(NOW)
+    assert draining.drain_round(NOW) == 2
+    assert {move.payload["destination"] for move in moves()} == {quiet.name}
+
+
+def test_a_persons_drain_does_not_count_on_hosts_that_he_closed(plant: Plant, quiet: Host) -> None:
+    begun(plant, quiet)
+    full = Host.objects.exclude(pk=quiet.pk)[0]
+    Machine.objects.update(host=full)
+    for closed in Host.objects.exclude(pk=full.pk):
+        administer_host(plant.operator, closed, "cordoned", "tried out")
+    with pytest.raises(draining.Blocked):
+        draining.start(plant.operator, full, approve=True)
+
+
 def test_what_is_at_work_at_a_machine_keeps_its_host_and_is_told(plant: Plant, quiet: Host) -> None:
     machine = Machine.objects.order_by("pk")[0]
     Operation.objects.create(kind="restart", machine=machine, payload={})
