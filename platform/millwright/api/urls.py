@@ -1,10 +1,10 @@
 """Routes of the API."""
 
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from .events import EventsView
+from .schema_view import SchemaView
 from .views import (
     balancing,
     disks,
@@ -69,6 +69,6 @@ urlpatterns = [
     path("v1/events", EventsView.as_view(), name="events"),
     path("v1/prometheus/targets", plant.TargetsView.as_view(), name="targets"),
     path("v1/prometheus/metrics", metrics.MetricsView.as_view(), name="metrics"),
-    path("v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("v1/schema/", SchemaView.as_view(), name="schema"),
     path("v1/", include(router.urls)),
 ]

@@ -328,6 +328,36 @@ def _answer(made: Consolidation, ready: dt.datetime | None) -> list[dict[str, An
     return rows
 
 
+def answer(row: Consolidating, going: HostDrain | None) -> list[dict[str, Any]]:
+    """What the last round said, to be shown. Of a host that was being emptied then and is not any more it says what
+    became of it. `going`: the one that is. One query where there is such a host, none else."""
+    return [
+        shown
+        for each in row.answer
+        for shown in (_became(each, going) if each["what"] == "emptying" else (each,))
+    ]
+
+
+def _became(each: dict[str, Any], going: HostDrain | None) -> Iterable[dict[str, Any]]:
+    name = each["host"]
+    if going is not None and going.host.name == name:
+        yield each
+        return
+    rows = HostDrain.objects.exclude(state="active").filter(sleep_until__isnull=False)
+    last = rows.filter(host__name=name).select_related("host").order_by("-ended_at", "-pk").first()
+    if last is None:
+        return
+    if last.state != "done":
+        yield _row(name, "called_off", last.remark)
+    elif last.host.power in (HostPower.ASLEEP, HostPower.FALLING_ASLEEP):
+        until = last.host.power_until or last.sleep_until or timezone.now()
+        text = say(
+            "consolidate.emptied", host=name, until=f"{timezone.localtime(until):%Y-%m-%d %H:%M}"
+        )
+        yield _row(name, "sleep", text, until)
+    # One that has woken since is as any other: nothing of what the round said of it is true.
+
+
 def _orders(what: str, order: Order | None) -> Iterable[dict[str, Any]]:
     if order is None:
         return

@@ -90,6 +90,7 @@ class Wakeable:
     wake_s: float
     watts: float
     begun: bool
+    power: HostPower = HostPower.ASLEEP
 
 
 def wakeable(*, asked: bool = True) -> list[Wakeable]:
@@ -111,6 +112,7 @@ def wakeable(*, asked: bool = True) -> list[Wakeable]:
             float(wake_s(row)),
             float(row.policy["sleep"].get("watts") or 0),
             row.power == HostPower.WAKING,
+            HostPower(row.power),
         )
         for row in rows
         if row.pk not in left

@@ -9,6 +9,7 @@ from django.utils import timezone
 from millwright.balancing import consolidating, emptying
 from millwright.balancing.models import Consolidating, HostDrain
 from millwright.core.balancing import parts_of, say
+from millwright.environments import actions
 from millwright.inventory.models import Host
 from playwright.sync_api import Browser
 
@@ -92,3 +93,27 @@ def test_it_is_offered_begun_by_keyboard_seen_and_called_off(
     look("host", f"/pool/{host.name}/", "It is being emptied to sleep until")
     emptying.call_off(row.pk, say("empty.failed", machine="line-3/cell-1", why="no route"), now)
     look("ended", "/balancing/", "called off: the move of line-3/cell-1 failed: no route")
+
+
+def test_a_host_of_a_long_name_has_its_verdict_in_sight(
+    portal: tuple[str, Plant], browser: Browser
+) -> None:
+    url, plant = portal
+    name = "virtualisation-host-bottling-hall-north-rack-01"
+    Host.objects.filter(pk=plant.hosts[0].pk).update(name=name)
+    Host.objects.filter(pk=plant.hosts[1].pk).update(name="x" * 48, administration="cordoned")
+    request = actions.create_request(plant.engineer, **plant.request_fields())
+    request = actions.submit_request(plant.engineer, request)
+    for width, scheme in LOOKS:
+        page = enter(browser, url, plant.engineer, width, color_scheme=scheme)
+        page.goto(f"{url}/requests/{request.pk}/")
+        seen = page.locator(".mw-verdicts").evaluate(
+            """table => {
+                const room = table.parentElement.getBoundingClientRect().right;
+                return [...table.querySelectorAll("tbody td")].map(
+                    cell => cell.clientWidth > 100 && cell.getBoundingClientRect().right <= room + 1
+                );
+            }"""
+        )
+        assert seen == [True, True], width
+        assert no_overflow(page)

@@ -190,10 +190,10 @@ class ConsolidationInput(ReasonInput):
 
 
 class ConsolidationSerializer(serializers.ModelSerializer):
-    """`answer`: what the last round decided; `emptying`: the host that is being emptied for sleep; `emptied`: the last
+    """`answer`: what the last round decided, and of a host that was being emptied then what is true now; `emptying`: the host that is being emptied for sleep; `emptied`: the last
     ones that were, or were called off."""
 
-    answer = SleepAnswerOutput(many=True)
+    answer = serializers.SerializerMethodField()
     emptying = serializers.SerializerMethodField()
     emptied = serializers.SerializerMethodField()
 
@@ -212,6 +212,10 @@ class ConsolidationSerializer(serializers.ModelSerializer):
             "emptied",
         )
         read_only_fields = fields
+
+    @extend_schema_field(SleepAnswerOutput(many=True))
+    def get_answer(self, row: Consolidating) -> Any:
+        return SleepAnswerOutput(consolidating.answer(row, emptying.current()), many=True).data
 
     @extend_schema_field(EmptyingOutput(allow_null=True))
     def get_emptying(self, row: Consolidating) -> Any:

@@ -344,6 +344,9 @@ _NOTES = {
     ),
     "note.if_woken": _("%(why)s; on %(host)s, which sleeps, it would have room"),
     "note.can_wake": _("%(host)s is asleep and can be woken in about %(wake_s)s s"),
+    "note.emptied": _("%(host)s takes nothing new: it is being emptied so that it can sleep"),
+    "note.falls_asleep": _("%(host)s is falling asleep and can be woken in about %(wake_s)s s"),
+    "note.wakes": _("%(host)s is waking and takes machines in about %(wake_s)s s"),
     "note.to_be_stopped": _("%(machine)s is to be stopped: it waits for its host"),
     "note.to_be_absent": _("%(machine)s is to be removed: it waits for its host"),
 }
@@ -400,6 +403,7 @@ _SLEEP = {
     "consolidate.rests": _("%(machine)s is on it, which has moved only lately"),
     "consolidate.returns": _("%(machine)s would go back to %(host)s, which it left only lately"),
     "consolidate.emptying": _("%(host)s is being emptied and not needed before %(until)s"),
+    "consolidate.emptied": _("%(host)s was emptied and sleeps until %(until)s"),
 }
 
 #: Why no host is emptied for sleep now, and why one that was being emptied takes machines again.

@@ -12,7 +12,7 @@ from operator import mul
 from typing import overload
 
 from millwright.core import pinning
-from millwright.core.lifecycle import ServiceClass
+from millwright.core.lifecycle import HostPower, ServiceClass
 
 from .filters import FILTERS, filters_for, node_pages
 from .model import HostSnapshot, MachineWant, Snapshot, Wake
@@ -55,6 +55,8 @@ class HostVerdict:
     wake: Wake | None = None
     #: it is being emptied to sleep, and nothing else stands in the way: that is called off
     emptied: bool = False
+    #: what it does now, of which pages say one word: one that wakes is not asleep
+    power: HostPower = HostPower.AWAKE
 
     @property
     def accepted(self) -> bool:
@@ -75,6 +77,7 @@ class HostVerdict:
             "notes": list(self.unmet),
             "wake_s": self.wake.seconds if self.wake else None,
             "emptied": self.emptied,
+            "power": str(self.power),
         }
 
 
@@ -96,6 +99,7 @@ class Placement:
             "chosen": self.chosen.host if self.chosen else None,
             # The chosen host sleeps: it is woken, which is expected to take so long.
             "wake_s": self.chosen.wake.seconds if self.chosen and self.chosen.wake else None,
+            "power": str(self.chosen.power if self.chosen else HostPower.AWAKE),
             # It is being emptied to sleep, which is called off.
             "emptied": self.chosen is not None and self.chosen.emptied,
             "notes": list(self.chosen.unmet) if self.chosen else [],
@@ -192,8 +196,8 @@ def _refused(host: HostSnapshot, want: MachineWant) -> HostVerdict:
     reasons = tuple(reason for reason in checked if reason is not None)
     ends = {ReasonCode.HOST_ASLEEP, *((ReasonCode.HOST_DRAINING,) if host.emptied else ())}
     if not host.on_call or any(reason.code not in ends for reason in reasons):
-        return HostVerdict(host.name, reasons)
-    return HostVerdict(host.name, reasons, wake=host.wake, emptied=host.emptied)
+        return HostVerdict(host.name, reasons, power=host.power)
+    return HostVerdict(host.name, reasons, wake=host.wake, emptied=host.emptied, power=host.power)
 
 
 def _accepted(

@@ -26,7 +26,7 @@ def woken(plan: Placement) -> Iterator[Placement]:
     found = [verdict for verdict in place(awake, plan.want).verdicts if verdict.accepted]
     for verdict in sorted(found, key=lambda row: _order(row, sleeping[row.host])):
         seen = sleeping[verdict.host]
-        chosen = replace(verdict, wake=seen.wake, emptied=seen.emptied)
+        chosen = replace(verdict, wake=seen.wake, emptied=seen.emptied, power=seen.power)
         others = (row for row in plan.verdicts if row.host != verdict.host)
         whole = plan.pool or plan.asked
         yield replace(

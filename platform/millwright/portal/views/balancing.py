@@ -165,6 +165,7 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "shadow": reporting.shadow_sums(timezone.now()),
         "sleeping": sleeping,
         "sleep_shown": sleep_shown,
+        "sleep_answer": consolidating.answer(sleeping, going),
         "sleep_bounds": consolidating.BOUNDS,
         "emptying": emptying.progress(going) if going is not None else None,
         "emptied": emptying.earlier(),

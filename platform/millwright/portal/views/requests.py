@@ -26,7 +26,7 @@ from millwright.environments.reasons import said
 from millwright.environments.sizes import size_of, sizes_of
 from millwright.portal.cards import cards
 from millwright.portal.forms import RequestForm, projects_for
-from millwright.portal.templatetags.mw import binary_size
+from millwright.portal.templatetags.mw import binary_size, word
 from millwright.shopfloor.models import Device
 
 from .base import Rows, attempt, error_lines, refused
@@ -284,7 +284,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
         (_("Project"), item.project),
         (_("Requested by"), item.requester),
         (_("Template"), item.template_version),
-        (_("Size"), item.size),
+        (_("Size"), word(item.size)),
         (_("Cell"), item.cell),
         (_("Control program"), item.program_version),
         (_("Devices"), ", ".join(item.devices)),

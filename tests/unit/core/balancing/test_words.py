@@ -117,7 +117,7 @@ def test_it_is_kept_and_read_again_with_sentences_within() -> None:
     with translation.override("de"):
         assert said(Said(str(text), kept)) == (
             "kein Host nimmt line/vplc auf: sie verlangt 118 vCPUs, 56 sind auf h3 frei; "
-            "h3 nimmt nichts Neues auf: er ist ausgefallen"
+            "h3 nimmt nichts Neues auf: ausgefallen"
         )
 
 
