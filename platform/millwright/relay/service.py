@@ -10,18 +10,21 @@ import select
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .owner import user_of
-from .protocol import ANSWER_S, PASSAGES, Order, RelayError, parse
+from .protocol import ANSWER_S, MAX_COUNT, PASSAGES, Order, RelayError, parse
 from .wire import LOCAL_BYTES, Wire
 
 LOOPBACK = "127.0.0.1"
-#: Connections at the same time, whatever they are for; a move takes three at each end, two more with disks.
+#: Connections at the same time, whatever they are for; a move takes two at each end, one more for each disk.
 MAX_CONNECTIONS = 128
+#: How often a connection that was made ahead looks whether its passage is still kept.
+AHEAD_S = 5.0
 log = logging.getLogger("millwright.relay")
 
 
@@ -73,6 +76,8 @@ class Relay:
     passages: Sequence[int] = PASSAGES
     loopback: str = LOOPBACK
     _kept: dict[int, str] = field(default_factory=dict)
+    #: by its word, how many connections of a passage were made ahead and wait
+    _ahead: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _contexts: dict[bool, tuple[tuple[int, ...], ssl.SSLContext]] = field(default_factory=dict)
     _places: threading.Semaphore = field(
@@ -183,11 +188,33 @@ class Relay:
         return True
 
     def _look(self, wire: Wire, order: Order) -> None:
+        """Say whether it is kept. It may be joined by this connection then, as long as it is kept."""
+        token = order.token
         with self._lock:
-            known = any(hmac.compare_digest(token, order.token) for token in self._kept.values())
-        wire.say("ok" if known else "unknown")
-        if known and (order := parse(wire.hear(None))).verb == "join":
+            known = self._knows(token) and self._ahead[token] < MAX_COUNT
+            self._ahead[token] += known
+        try:
+            wire.say("ok" if known else "unknown")
+            spoken = known and self._speaks(wire, token)
+        finally:
+            with self._lock:
+                self._ahead[token] -= known
+                if not self._ahead[token]:
+                    del self._ahead[token]
+        if spoken and (order := parse(wire.hear(ANSWER_S))).verb == "join":
             self._join(wire, order)
+
+    def _knows(self, token: str) -> bool:
+        """Whether it is the word of a passage. For who holds the lock."""
+        return any(hmac.compare_digest(kept, token) for kept in list(self._kept.values()))
+
+    def _speaks(self, wire: Wire, token: str) -> bool:
+        """Wait until something is said by this connection, or the passage is no longer kept."""
+        while not select.select([wire.raw], [], [], AHEAD_S)[0]:
+            with self._lock:
+                if not self._knows(token):
+                    return False
+        return True
 
     def _join(self, wire: Wire, order: Order) -> None:
         (port,) = order.ports
@@ -243,11 +270,16 @@ class Relay:
         """A connection that leads to the destination's QEMU: the one made ahead, or one more."""
         line = f"join {order.token} {port}"
         if spare is not None:
-            # A relay of an earlier release has hung up after `look`.
-            with suppress(RelayError):
+            try:
                 if spare.ask(line, ANSWER_S) == "ok":
                     return spare
-            spare.close()
+                raise RelayError(f"{order.address} refuses the passage")
+            except RelayError as error:
+                spare.close()
+                # A relay of an earlier release has hung up after `look`. One that is late may have joined already: to
+                # QEMU a second connection would be the move, and the first one empty.
+                if not isinstance(error.__cause__, ConnectionError):
+                    raise
         wire = self._dial(order)
         try:
             if wire.ask(line, ANSWER_S) != "ok":

@@ -83,14 +83,13 @@ class Wire:
         except OSError as error:
             raise RelayError(str(error)) from error
 
-    def hear(self, timeout_s: float | None) -> str:
-        """A line of the peer; nothing of what follows it is taken. None: however long it takes.
+    def hear(self, timeout_s: float) -> str:
+        """A line of the peer; nothing of what follows it is taken.
 
         Raises:
             RelayError: no line in time, a longer one than any of the protocol, or the peer hung up.
         """
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        line = bytearray()
+        end, line = time.monotonic() + timeout_s, bytearray()
         try:
             while len(line) < LINE_BYTES:
                 try:
@@ -140,8 +139,8 @@ class Wire:
         if data := self._out.read():
             self.raw.sendall(data)
 
-    def _more(self, end: float | None) -> None:
-        self.raw.settimeout(None if end is None else max(0.01, end - time.monotonic()))
+    def _more(self, end: float) -> None:
+        self.raw.settimeout(max(0.01, end - time.monotonic()))
         data = self.raw.recv(RECORD_BYTES)
         if not data:
             raise ConnectionResetError("the peer hung up")

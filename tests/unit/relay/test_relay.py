@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from millwright.pki import Authority, write_host
-from millwright.relay import PORT, Passage, Relay, RelayError, open_passage, owner
-from millwright.relay.client import Door
+from millwright.relay import PORT, Passage, Relay, RelayError, open_passage, owner, service
+from millwright.relay.client import TRIES, Door
 from millwright.relay.owner import user_of
-from millwright.relay.protocol import PASSAGES, Order, parse
+from millwright.relay.protocol import MAX_COUNT, PASSAGES, Order, parse
 from millwright.relay.service import MAX_CONNECTIONS, Certificates
 from millwright.relay.wire import PIECE_BYTES, Wire
 
@@ -83,6 +83,9 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
     yield Plant(tmp_path, authority, *relays)
     for relay in relays:
         relay.stop()
+    # The next test's relays have the same addresses: nothing of these still listens at the ports of passages.
+    for relay in relays:
+        until(lambda relay=relay: relay._places._value == MAX_CONNECTIONS)
 
 
 class Qemu:
@@ -366,6 +369,51 @@ def test_an_earlier_relay_that_hangs_up_after_a_look_is_asked_again(
         assert qemu.got == b"memory"
 
 
+def test_one_that_answers_late_is_not_joined_twice(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Order] = []
+
+    def late(self: Relay, wire: Wire, order: Order) -> None:
+        asked.append(order)
+        threading.Event().wait(1.0)
+        wire.say("ok")
+
+    with closing(plant.passage()) as passage:
+        monkeypatch.setattr(service, "ANSWER_S", 0.3)
+        monkeypatch.setattr(Relay, "_join", late)
+        with closing(speak(plant, passage.ports[0])) as wire, suppress(ConnectionError):
+            wire.sendall(b"memory")
+            assert everything(wire) == b""
+    until(lambda: plant.destination._places._value == MAX_CONNECTIONS)
+    assert len(asked) == 1
+
+
+def test_what_was_made_ahead_lasts_no_longer_than_its_passage(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "AHEAD_S", 0.05)
+    with ExitStack() as stack:
+        with closing(plant.wire(plant.destination, ORCHESTRATOR)) as kept:
+            _, token, port = kept.ask("keep 1", ANSWER_S).split(" ")
+            waiting = [
+                stack.enter_context(closing(plant.wire(plant.destination, "h1")))
+                for _ in range(MAX_COUNT + 1)
+            ]
+            said = [wire.ask(f"look {token}", ANSWER_S) for wire in waiting]
+            # No more than a passage has ports: a source cannot take all places of another host.
+            assert said == ["ok"] * MAX_COUNT + ["unknown"]
+            waiting[0].close()
+            until(lambda: plant.destination._ahead[token] == MAX_COUNT - 1)
+            again = stack.enter_context(closing(plant.wire(plant.destination, "h1")))
+            assert again.ask(f"look {token}", ANSWER_S) == "ok"
+        # They say nothing and stay connected: the passage is gone, and so are they.
+        until(lambda: plant.destination._places._value == MAX_CONNECTIONS)
+        assert plant.destination._ahead == {}
+        with pytest.raises(RelayError):
+            again.ask(f"join {token} {port}", ANSWER_S)
+
+
 def test_each_disk_has_a_connection_of_its_own_on_one_port(plant: Plant) -> None:
     with closing(plant.passage(2)) as passage:
         port = passage.ports[1]
@@ -405,9 +453,13 @@ def test_ports_that_something_else_has_are_gone_round(plant: Plant) -> None:
         assert set(first.ports) | set(second.ports) == set(PASSAGES[:2])
         with pytest.raises(RelayError):
             plant.passage()
-    until(lambda: plant.destination._kept == {} and plant.source._free(PASSAGES[0]))
-    with socket.create_server((plant.source.loopback, PASSAGES[0])):
-        plant.destination.passages = PASSAGES[:1]
+    # One for each try: that of the try before may not be given back yet.
+    some = PASSAGES[:TRIES]
+    until(lambda: plant.destination._kept == {} and all(map(plant.source._free, some)))
+    with ExitStack() as others:
+        for port in some:
+            others.enter_context(socket.create_server((plant.source.loopback, port)))
+        plant.destination.passages = some
         with pytest.raises(RelayError, match="taken"):
             plant.passage()
 
