@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import statistics
 import tempfile
@@ -110,20 +111,20 @@ def _taken() -> list[str]:
     return [f"/capacity/?kind={template}/{size}&spare=1" for template, size in kinds[:1]]
 
 
-def _measure(caller: Any, url: str, rounds: int, session: Callable[[], float]) -> Cost:
+def _measure(ask: Callable[[], Any], url: str, rounds: int, session: Callable[[], float]) -> Cost:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    answer = caller.get(url)
+    answer = ask()
     assert answer.status_code in (200, 403), (url, answer.status_code)
     with CaptureQueriesContext(connection) as captured:
-        answer = caller.get(url)
+        answer = ask()
         # Before the next request empties the log.
         queries = len(captured.connection.queries_log)
     wall, cpu, database = [], [], []
     for _ in range(rounds):
         begun, thread, used = time.perf_counter(), time.process_time(), session()
-        caller.get(url)
+        ask()
         wall.append((time.perf_counter() - begun) * 1e3)
         database.append(session() - used)
         cpu.append((time.process_time() - thread) * 1e3 + database[-1])
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL server")
     parser.add_argument("--filled", action="store_true", help="the database holds a plant already")
+    parser.add_argument("--only", nargs="+", default=[""], help="addresses that hold one of these")
     asked = parser.parse_args()
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="millwright-bench-"))
@@ -169,6 +171,7 @@ def main() -> None:
         from django.test import Client
         from millwright.accounts.models import User
 
+        from tests.bench.portal import sleeping
         from tests.bench.portal.generate import generate
 
         logging.disable(logging.WARNING)
@@ -176,8 +179,14 @@ def main() -> None:
             call_command("migrate", verbosity=0)
             begun = time.perf_counter()
             written = generate(
-                asked.hosts, asked.machines, asked.people, asked.operations, asked.entries
+                asked.hosts,
+                asked.machines,
+                asked.people,
+                asked.operations,
+                asked.entries,
+                sleep=True,
             )
+            written |= sleeping.season()
             rows = ", ".join(f"{count} {name}" for name, count in written.items())
             print(f"{rows}: {time.perf_counter() - begun:.0f} s")
             User.objects.create_user("bench-administrator", plant_role="administrator")
@@ -185,6 +194,8 @@ def main() -> None:
                 # As autovacuum would have by now.
                 cursor.execute("ANALYZE")
         spare = _taken()
+        drafts = sleeping.drafts(User.objects.get(username="person-0"))
+        sleeping.check(drafts)
         people = [User.objects.get(username=name) for name in ("bench-administrator", "person-0")]
         print(
             f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; "
@@ -202,11 +213,24 @@ def main() -> None:
         for person in people:
             caller = Client(headers={"host": "127.0.0.1"})
             caller.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
-            for url in (*PAGES, *spare, *(_api(name) for name in API)):
-                if person is not people[0] and "env-00100" in url:
+            works: dict[str, Callable[[], Any]] = {}
+            for url in (
+                *PAGES,
+                *spare,
+                *sleeping.pages(),
+                *(f"/requests/{row.pk}/" for row in drafts.values()),
+                *(_api(name) for name in (*API, *sleeping.api())),
+            ):
+                if person is people[0] or "env-00100" not in url:
+                    works[url] = functools.partial(caller.get, url)
+            if person is not people[0]:
+                for size, row in drafts.items():
+                    works[f"submission of size {size}"] = sleeping.submitted(caller, row)
+            who = "administrator" if person is people[0] else "engineer"
+            for url, ask in works.items():
+                if not any(part in url for part in asked.only):
                     continue
-                cost = _measure(caller, url, asked.rounds, session)
-                who = "administrator" if person is people[0] else "engineer"
+                cost = _measure(ask, url, asked.rounds, session)
                 print(
                     f"{url:32} {who:14} {cost.cpu[0]:8.1f} {cost.cpu[1]:8.1f} {cost.database:8.1f} "
                     f"{cost.wall[0]:9.1f} {cost.wall[1]:9.1f} {cost.queries:8} "

@@ -28,7 +28,7 @@ GIB = 2**30
 BATCH = 2000
 
 
-def _write(model: Any, rows: Iterable[Any]) -> int:
+def write(model: Any, rows: Iterable[Any]) -> int:
     count = 0
     iterator = iter(rows)
     while batch := list(itertools.islice(iterator, BATCH)):
@@ -37,10 +37,25 @@ def _write(model: Any, rows: Iterable[Any]) -> int:
     return count
 
 
+def asleep_of(number: int) -> bool:
+    """Whether the host of this number sleeps, where some do: one of ten, none of which is down."""
+    return number % 10 == 7
+
+
 def generate(
-    hosts: int, machines: int, people: int, operations: int, entries: int, seed: int = 1
+    hosts: int,
+    machines: int,
+    people: int,
+    operations: int,
+    entries: int,
+    seed: int = 1,
+    *,
+    sleep: bool = False,
 ) -> dict[str, int]:
-    """Write the plant; the same seed gives the same plant. Returns the number of rows by model."""
+    """Write the plant; the same seed gives the same plant. Returns the number of rows by model.
+
+    `sleep`: hosts of `asleep_of` stay empty (see `sleeping`).
+    """
     dice = random.Random(seed)  # noqa: S311 - a plant to measure, no secret
     now = timezone.now()
 
@@ -53,9 +68,9 @@ def generate(
         for n in range(max(1, people // 50))
     ]
     Project.objects.bulk_create(projects)
-    written["people"] = _write(User, (User(username=f"person-{n}") for n in range(people)))
+    written["people"] = write(User, (User(username=f"person-{n}") for n in range(people)))
     users = list(User.objects.filter(username__startswith="person-"))
-    _write(
+    write(
         Membership,
         (
             Membership(project=projects[n % len(projects)], user=user, role="engineer")
@@ -95,7 +110,7 @@ def generate(
     version, _made = TemplateVersion.objects.get_or_create(
         template=template, version="1", defaults={"spec": spec}
     )
-    written["hosts"] = _write(
+    written["hosts"] = write(
         Host,
         (
             Host(
@@ -112,7 +127,9 @@ def generate(
             for n in range(hosts)
         ),
     )
-    pool = list(Host.objects.filter(name__startswith="host-"))
+    pool = list(Host.objects.filter(name__startswith="host-").order_by("name"))
+    if sleep:
+        pool = [host for n, host in enumerate(pool) if not asleep_of(n)]
     environments = [
         Environment(
             name=f"env-{n:05}",
@@ -123,7 +140,7 @@ def generate(
         )
         for n in range(machines)
     ]
-    written["environments"] = _write(Environment, environments)
+    written["environments"] = write(Environment, environments)
     rows = [
         Machine(
             environment=environment,
@@ -142,8 +159,8 @@ def generate(
         )
         for n, environment in enumerate(environments)
     ]
-    written["machines"] = _write(Machine, rows)
-    _write(
+    written["machines"] = write(Machine, rows)
+    write(
         AddressClaim,
         (
             AddressClaim(
@@ -154,7 +171,7 @@ def generate(
             for n, row in enumerate(rows)
         ),
     )
-    _write(
+    write(
         CpuClaim,
         (
             CpuClaim(
@@ -168,7 +185,7 @@ def generate(
             if n // len(pool) < 31
         ),
     )
-    written["requests"] = _write(
+    written["requests"] = write(
         Request,
         (
             Request(
@@ -196,8 +213,8 @@ def generate(
         )
         for n, row in zip(range(operations), itertools.cycle(rows), strict=False)
     ]
-    written["operations"] = _write(Operation, jobs)
-    _write(
+    written["operations"] = write(Operation, jobs)
+    write(
         OperationStep,
         (
             OperationStep(operation=job, position=n, name=f"s{n}", title="Start", state="succeeded")
@@ -205,7 +222,7 @@ def generate(
             for n in range(6)
         ),
     )
-    _write(
+    write(
         StateTransition,
         (
             StateTransition(
@@ -220,7 +237,7 @@ def generate(
         ),
     )
     verbs = ("environment.stop", "environment.start", "request.approve", "program.deploy")
-    written["audit entries"] = _write(
+    written["audit entries"] = write(
         AuditEntry,
         (
             AuditEntry(
@@ -235,7 +252,7 @@ def generate(
             for _n, environment in zip(range(entries), itertools.cycle(environments), strict=False)
         ),
     )
-    written["devices"] = _write(
+    written["devices"] = write(
         Device,
         (
             Device(
@@ -248,7 +265,7 @@ def generate(
             for n in range(min(machines, 2000))
         ),
     )
-    written["programs"] = _write(
+    written["programs"] = write(
         Program,
         (Program(project=project, name=f"program-{n}") for project in projects for n in range(5)),
     )
