@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 
 from millwright.audit.actions import record
 from millwright.core.lifecycle import (
@@ -59,23 +59,16 @@ def not_waking() -> list[NotWaking]:
     }
     if not hosts:
         return []
-    rows = Operation.objects.filter(
-        host__in=hosts,
-        kind__in=(OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST),
-        ended_at__isnull=False,
-    ).order_by("-created_at")
+    ended = Operation.objects.filter(
+        kind__in=(OperationKind.SLEEP_HOST, OperationKind.WAKE_HOST), ended_at__isnull=False
+    )
+    tried = Q(kind=OperationKind.WAKE_HOST, state=OperationState.FAILED)
+    # It fell asleep, woke, or a person ended a try: what was before that is over, and there is a lot of it.
+    over = ended.exclude(tried).filter(host=OuterRef("host"), created_at__gt=OuterRef("created_at"))
+    rows = ended.filter(tried, ~Exists(over), host__in=hosts).order_by("-created_at")
     failed: dict[int, list[tuple[dt.datetime, dt.datetime, str]]] = {}
-    closed: set[int] = set()
-    for host, kind, state, created, ended, error in rows.values_list(
-        "host_id", "kind", "state", "created_at", "ended_at", "error"
-    ):
-        if host in closed:
-            continue
-        if (kind, state) == (OperationKind.WAKE_HOST, OperationState.FAILED):
-            failed.setdefault(host, []).append((created, ended, error))
-        else:
-            # It fell asleep, woke, or a person ended a try: what was before that is over.
-            closed.add(host)
+    for host, created, at, error in rows.values_list("host_id", "created_at", "ended_at", "error"):
+        failed.setdefault(host, []).append((created, at, error))
     return [
         NotWaking(hosts[key], len(tries), tries[-1][0], tries[0][1], tries[0][2])
         for key, tries in failed.items()

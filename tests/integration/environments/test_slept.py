@@ -293,6 +293,17 @@ def test_queries_are_three_whatever_the_number_of_hosts(plant: Plant, host: Host
     print(f"1,000 hosts, 16,000 changes: {time.process_time() - began:.2f} s of the processor")
 
 
+def test_of_earlier_nights_only_the_last_is_read(host: Host) -> None:
+    for n in range(20):
+        ordered(host, "sleep_host", BEGIN - n * DAY, until=BEGIN - n * DAY + 10 * HOUR)
+        ordered(host, "wake_host", BEGIN - n * DAY + 10 * HOUR)
+    # Between two nights, and within the last: its order, and what came of it.
+    for since, kinds in ((5 * HOUR, ["sleep_host", "wake_host"]), (-HOUR, ["sleep_host", "wake_host"] * 2)):  # fmt: skip
+        (orders,) = slept._operations(BEGIN + since, NOW).values()
+        assert [row.kind for row in orders] == kinds
+        assert all(row.at.tzinfo is not None for row in orders)
+
+
 # --- the metric ----------------------------------------------------------------------------------
 
 
