@@ -60,7 +60,7 @@ class Subject:
     has_agent: bool = True
     pool: str = "default"
     cmdline: str = "console=ttyS0 quiet"
-    boot_limit_s: float = 120.0
+    boot_limit_s: float = 300.0
     _domains: list[UUID] = field(default_factory=list)
     _volumes: list[str] = field(default_factory=list)
     _filters: list[str] = field(default_factory=list)
