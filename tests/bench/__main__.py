@@ -44,6 +44,7 @@ BENCHES = (
     Bench("hosts asleep on four generated weeks, beside the best by hindsight", "tests.bench.consolidation", ("1",)),
     Bench("orders of 1,000 full exchanges", "tests.bench.order"),
     Bench("live migration beside plain virsh (root; a lab)", "tests.bench.migration"),
+    Bench("what two relays take for a machine's memory", "tests.bench.relay"),
     Bench("machine reassignment, instance a1_1", "tests.bench.roadef2012",
           ("-t", "60", "-p", "{peers}/roadef2012/model_a1_1.txt", "-i", "{peers}/roadef2012/assignment_a1_1.txt",
            "-o", "/dev/null", "-s", "1"), "roadef2012/model_a1_1.txt"),

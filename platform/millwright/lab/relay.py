@@ -12,7 +12,7 @@ from .plan import HostPlan
 
 MODULE = "millwright.relay"
 #: As the unit has it: glibc before 2.40 copies large pieces by an instruction that is slow on some processors of AMD
-#: where they are not aligned, which what Python allocates is not: a third of the source's time.
+#: where they are not aligned, which what Python allocates is not: nearly a fifth of what relays take (`python -m tests.bench.relay`).
 TUNABLES = "glibc.cpu.x86_rep_movsb_threshold=100000000"
 
 

@@ -206,7 +206,7 @@ class Relay:
 
     def _knows(self, token: str) -> bool:
         """Whether it is the word of a passage. For who holds the lock."""
-        return any(hmac.compare_digest(kept, token) for kept in list(self._kept.values()))
+        return any(hmac.compare_digest(kept, token) for kept in self._kept.values())
 
     def _speaks(self, wire: Wire, token: str) -> bool:
         """Wait until something is said by this connection, or the passage is no longer kept."""

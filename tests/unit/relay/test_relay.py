@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from millwright.lab.relay import TUNABLES
 from millwright.pki import Authority, write_host
 from millwright.relay import PORT, Passage, Relay, RelayError, open_passage, owner, service
 from millwright.relay.client import TRIES, Door
@@ -491,3 +492,8 @@ def test_who_says_nothing_and_leaves_leaves_nothing_behind(plant: Plant) -> None
     with pytest.raises(RelayError):
         wire.hear(ANSWER_S)
     wire.close()
+
+
+def test_the_lab_starts_relays_with_what_the_unit_gives_them() -> None:
+    unit = Path(__file__).parents[3] / "ansible/roles/agent/templates/millwright-relay.service.j2"
+    assert f"\nEnvironment=GLIBC_TUNABLES={TUNABLES}\n" in unit.read_text("utf-8")

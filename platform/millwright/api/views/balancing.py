@@ -190,8 +190,8 @@ class ConsolidationInput(ReasonInput):
 
 
 class ConsolidationSerializer(serializers.ModelSerializer):
-    """`answer`: what the last round decided, and of a host that was being emptied then what is true now; `emptying`: the host that is being emptied for sleep; `emptied`: the last
-    ones that were, or were called off."""
+    """`answer`: what the last round decided, and of a host that was being emptied then what is true now; `emptying`:
+    the host that is being emptied for sleep; `emptied`: the last ones that were, or were called off."""
 
     answer = serializers.SerializerMethodField()
     emptying = serializers.SerializerMethodField()
