@@ -105,8 +105,10 @@ def _alone(folder: Path) -> Iterator[None]:
 def copy_template(folder: Path, target: Path) -> None:
     """Put a migrated database at `target`, from the folder's template, which the first to need it makes."""
     folder.mkdir(parents=True, exist_ok=True)
-    template = folder / f"{digest(made_of())}.sqlite3"
     with _alone(folder):
+        # Here, too, one at a time: Python 3.11 counts the depth of a parse for all threads together, and the parse
+        # of one that another interrupts can end in a SystemError (python/cpython#106905).
+        template = folder / f"{digest(made_of())}.sqlite3"
         if not template.is_file():
             for old in (*folder.glob("building-*"), *folder.glob("*.sqlite3")):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
