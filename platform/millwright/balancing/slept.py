@@ -338,19 +338,20 @@ def _operations(since: dt.datetime, until: dt.datetime) -> Mapping[str, Sequence
 
 
 class _Written(Func):
-    """A moment as text, in UTC: many are read so in a fraction of the time that moments take."""
+    """A moment as text, in UTC and saying so: many are read so in a fraction of the time that moments take."""
 
     output_field = TextField()
-    template = "CAST(%(expressions)s AS text)"
+    template = "CAST(%(expressions)s AS text) || '+00:00'"
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Whatever style and zone the server writes dates in."""
-        template = "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+        template = (
+            "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00:00\"')"
+        )
         return self.as_sql(compiler, connection, template=template, **context)
 
 
-def _moment(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+_moment = dt.datetime.fromisoformat
 
 
 def _by_month(spans: Iterable[_Span], zone: dt.tzinfo) -> Iterator[tuple[dt.date, float]]:

@@ -14,6 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice, takewhile
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -74,8 +76,9 @@ def spared(
         return plan, ""
     pool, first = _Pool(plan.pool, calendar), ""
     rest = () if only else plan.verdicts
-    others = [verdict for verdict in rest if verdict.accepted and verdict != plan.chosen]
-    for verdict in (plan.chosen, *others)[:TRIES]:
+    # Those that take it come first, and a verdict is made when it is read.
+    others = (row for row in takewhile(attrgetter("accepted"), rest) if row != plan.chosen)
+    for verdict in (plan.chosen, *islice(others, TRIES - 1)):
         vm = standing(verdict)
         answer = pool.with_it(vm, k)
         if answer is not None and not answer.room:

@@ -30,6 +30,7 @@ from millwright.core.lifecycle import (
     ServiceClass,
     check_transition,
 )
+from millwright.core.placement import MOST_TOLD
 
 from .devices import odd_devices
 from .enqueue import enqueue, lock_machine
@@ -37,6 +38,7 @@ from .history import environment_transition, transition
 from .models import Environment, Machine, Operation, Request
 from .placement import preview
 from .quota import require_quota
+from .reasons import said
 from .sizes import size_of
 
 #: What one request form asks for at most.
@@ -158,7 +160,7 @@ def submit_request(actor: Any, request: Request) -> Request:
         raise ValidationError(
             {
                 "placement": _("no host can take it: %(why)s")
-                % {"why": short or plan.explain() or _("the pool has no hosts")}
+                % {"why": short or plan.explain(said) or _("the pool has no hosts")}
             }
         )
     transition(
@@ -167,7 +169,7 @@ def submit_request(actor: Any, request: Request) -> Request:
         RequestState.SUBMITTED,
         cause=str(actor),
         submitted_at=timezone.now(),
-        placement=plan.as_dict(),
+        placement=plan.as_dict(MOST_TOLD),
     )
     record(
         actor,

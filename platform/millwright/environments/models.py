@@ -337,6 +337,12 @@ class Operation(models.Model):
             models.Index(fields=("state", "created_at"), name="operation_state"),
             models.Index(fields=("environment", "-created_at"), name="operation_environment"),
             models.Index(fields=("-created_at",), name="operation_newest"),
+            # The last try to have a host sleep or wake: each has hundreds in a season.
+            models.Index(
+                fields=("host", "-created_at"),
+                condition=models.Q(kind__in=("sleep_host", "wake_host")),
+                name="operation_power",
+            ),
         )
 
     @property

@@ -38,6 +38,8 @@ def _pattern(sentence: str) -> re.Pattern[str]:
 
 
 _KNOWN = tuple((_pattern(written), read) for written, read in SENTENCES)
+#: Those without holes, of which a table of many hosts has many.
+_WHOLE = {written: read for written, read in SENTENCES if "%(" not in written}
 
 
 def number(value: float, decimals: int) -> str:
@@ -55,6 +57,8 @@ def said(text: str) -> str:
 
 def _by_pattern(text: str) -> str:
     """What was kept as English text alone, found again in the table of sentences."""
+    if (whole := _WHOLE.get(text)) is not None:
+        return str(whole)
     for pattern, words in _KNOWN:
         if match := pattern.fullmatch(text):
             facts = match.groupdict()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, Sum, TextField
+from django.db.models.functions import Cast
 
 from millwright.core.lifecycle import (
     OCCUPYING_ENVIRONMENT_STATES,
@@ -118,6 +120,18 @@ class Kinds:
         return found
 
 
+def _every_host() -> list[Host]:
+    """The pool's hosts; of what many have in common, their CPUs, one copy is read and shared: nobody changes it."""
+    hosts = list(Host.objects.defer("topology").annotate(told=Cast("topology", TextField())))
+    known: dict[str, dict[str, Any]] = {}
+    for host in hosts:
+        told = host.told
+        if told not in known:
+            known[told] = json.loads(told)
+        host.topology = known[told]
+    return hosts
+
+
 def snapshot(
     only: Collection[Host] | None = None,
     used: Mapping[str, tuple[float, float]] | None = None,
@@ -133,7 +147,7 @@ def snapshot(
     from millwright.environments.models import Machine, Move
 
     states = [str(state) for state in OCCUPYING_ENVIRONMENT_STATES]
-    hosts: Collection[Host] = Host.objects.all() if only is None else only
+    hosts = _every_host() if only is None else list(only)
     taken = CpuClaim.objects.order_by()
     placed = Machine.objects.filter(host__isnull=False, environment__state__in=states).order_by()
     arriving = Move.objects.filter(state="prepared")
@@ -147,7 +161,8 @@ def snapshot(
     served: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for host_id, cpu, machine, vcpu in taken.values_list("host_id", "cpu", "machine_id", "vcpu"):
         claims[host_id].add(cpu)
-        served[host_id].add((machine, vcpu))
+        # As a number: its own hash is worked out in Python each time.
+        served[host_id].add((machine.int, vcpu))
     promised: dict[int, dict[str, Any]] = {
         row["host"]: row
         for row in placed.values("host").annotate(
@@ -163,7 +178,6 @@ def snapshot(
         row["vcpus"] += vcpus
         row["count"] += 1
     cells = frozenset(Cell.objects.values_list("slug", flat=True))
-    hosts = list(hosts)
     told = any(pages_bytes(host) or nic_bytes_s(host) for host in hosts)
     needs = _needs(placed, arriving) if told else _Needs()
     (given, parts), kinds = _given(hosts), Kinds()

@@ -33,6 +33,7 @@ from millwright.core.lifecycle import (
     may_follow,
 )
 from millwright.core.pinning import describe
+from millwright.core.placement import MOST_TOLD
 from millwright.environments.access import access_word, has_access
 from millwright.environments.assignments import read_assignment
 from millwright.environments.history import environment_transition, machine_observed
@@ -254,7 +255,7 @@ class DjangoStore(RetainedStore, MoveStore, PowerStore, WaitingStore):
         row.generation += 1
         row.host, row.placement, row.cpu_assignment = (
             host,
-            plan.as_dict(),
+            plan.as_dict(MOST_TOLD),
             describe(plan.chosen.assignment),
         )
         row.mac = row.mac or mac_for(row.pk)

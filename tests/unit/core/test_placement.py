@@ -1,6 +1,7 @@
 """Initial placement: a reason for every refusal, the class honoured where it can be, the same plan twice."""
 
 import dataclasses
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -362,6 +363,11 @@ def test_every_host_is_judged_by_every_rule_and_gives_the_cpus_that_it_was_judge
         here = by_name[verdict.host]
         reasons = [check(here, want) for check in FILTERS]
         assert list(verdict.reasons) == [reason for reason in reasons if reason is not None]
+    first = Counter(row.reasons[0].code if row.reasons else None for row in plan.verdicts)
+    counted = place(Snapshot(tuple(hosts)), want).as_dict(0)["counts"]
+    assert {row["code"]: row["count"] for row in counted} == first  # type: ignore[attr-defined]  # as data
+    for verdict in plan.verdicts:
+        here = by_name[verdict.host]
         free = pinning.free_cores(here.topology, here.claimed_cpus)
         assert pinning.count_free_cores(here.topology, here.claimed_cpus) == len(free)
         if not verdict.accepted:

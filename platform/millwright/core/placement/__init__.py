@@ -11,11 +11,13 @@ from .model import (
     Wake,
     most_vcpus,
 )
-from .place import HostVerdict, Placement, place
-from .reasons import Reason, ReasonCode
+from .place import MOST_TOLD, HostVerdict, Placement, place
+from .reasons import IN_BRIEF, Reason, ReasonCode
 from .wake import or_woken, woken
 
 __all__ = [
+    "IN_BRIEF",
+    "MOST_TOLD",
     "OVERCOMMIT_RATIO",
     "Card",
     "HostSnapshot",

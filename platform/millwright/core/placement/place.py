@@ -6,7 +6,8 @@ CPUs it would give, and all its reasons, are worked out for those verdicts that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import mul
 from typing import overload
@@ -16,7 +17,7 @@ from millwright.core.lifecycle import HostPower, ServiceClass
 
 from .filters import FILTERS, filters_for, node_pages
 from .model import HostSnapshot, MachineWant, Snapshot, Wake
-from .reasons import Reason, ReasonCode
+from .reasons import IN_BRIEF, Reason, ReasonCode
 
 #: Weight of each part of the score. One part of the class that is not honoured (a quarter) outweighs everything
 #: else but what is not known; what hosts do outweighs what they have promised.
@@ -33,6 +34,10 @@ WEIGHTS: Mapping[str, float] = {
 MORE_WEIGHTS: Mapping[str, float] = {"assumed": 30.0, "soft_rules": 30.0}
 #: A host that wants so many times its shared CPUs is as bad as one that wants more.
 MOST_USED = 2.0
+#: Verdicts that are kept and shown one by one; of the others it is told how many there are, and why not.
+MOST_TOLD = 50
+#: Refusals that one line tells host by host.
+MOST_IN_LINE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,9 @@ class Placement:
     #: the hosts that were asked
     asked: Snapshot = field(default=Snapshot(()), repr=False, compare=False)
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self, most: int | None = None) -> dict[str, object]:
+        """For the database and the pages; `most`: only the first so many verdicts. Counts are of all hosts."""
+        shown = self.verdicts if most is None else self.verdicts[:most]
         return {
             "chosen": self.chosen.host if self.chosen else None,
             # The chosen host sleeps: it is woken, which is expected to take so long.
@@ -103,31 +110,70 @@ class Placement:
             # It is being emptied to sleep, which is called off.
             "emptied": self.chosen is not None and self.chosen.emptied,
             "notes": list(self.chosen.unmet) if self.chosen else [],
-            "hosts": [verdict.as_dict() for verdict in self.verdicts],
+            "hosts": [verdict.as_dict() for verdict in shown],
+            "asked": len(self.verdicts),
+            "counts": self._counts(),
         }
 
-    def explain(self) -> str:
-        """Every refusal in one text, host by host."""
+    def explain(self, word: Callable[[str], str] = str) -> str:
+        """Every refusal in one text, host by host; of many hosts how many there are for each reason.
+
+        `word`: has reasons in the reader's language.
+        """
+        codes = tuple(_codes(self.verdicts))
+        refused = [place for place, code in enumerate(codes) if code is not None]
+        if len(refused) > MOST_IN_LINE:
+            counts = Counter(code for code in codes if code is not None)
+            return "; ".join(f"{n} × {word(IN_BRIEF[code])}" for code, n in counts.most_common())
         return "; ".join(
-            f"{verdict.host}: {', '.join(reason.message for reason in verdict.reasons)}"
-            for verdict in self.verdicts
-            if verdict.reasons
+            f"{verdict.host}: {', '.join(word(reason.message) for reason in verdict.reasons)}"
+            for verdict in map(self.verdicts.__getitem__, refused)
         )
+
+    def _counts(self) -> list[dict[str, object]]:
+        """Hosts by the first reason against them, the most first; before all those that take it, without a code."""
+        counts = Counter(_codes(self.verdicts))
+        return [
+            {"code": code and str(code), "text": code and IN_BRIEF[code], "count": count}
+            for code, count in sorted(
+                counts.items(), key=lambda row: (row[0] is not None, -row[1], row[0] or "")
+            )
+        ]
 
 
 #: A host that takes it: score (negative, so that the best sorts first), name, the host, parts of the score.
 _Taken = tuple[float, str, HostSnapshot, dict[str, float]]
+#: One that does not: name, the first reason against it, the host.
+_Refused = tuple[str, ReasonCode, HostSnapshot]
 
 
 class Verdicts(Sequence[HostVerdict]):
     """Every host's verdict in the order of a plan, each made when it is first read."""
 
-    def __init__(self, want: MachineWant, taken: list[_Taken], refused: list[HostSnapshot]) -> None:
-        self._want, self._taken, self._refused = want, taken, refused
+    def __init__(
+        self,
+        want: MachineWant,
+        taken: list[_Taken],
+        refused: list[_Refused],
+        lead: tuple[HostVerdict, ...] = (),
+    ) -> None:
+        self._want, self._taken, self._refused, self._lead = want, taken, refused, lead
         self._made: dict[int, HostVerdict] = {}
 
     def __len__(self) -> int:
-        return len(self._taken) + len(self._refused)
+        return len(self._lead) + len(self._taken) + len(self._refused)
+
+    def led_by(self, verdict: HostVerdict) -> Verdicts:
+        """With this one first, in place of that host's own."""
+        taken = [row for row in self._taken if row[1] != verdict.host]
+        refused = [row for row in self._refused if row[0] != verdict.host]
+        return Verdicts(self._want, taken, refused, (verdict,))
+
+    def codes(self) -> Iterator[ReasonCode | None]:
+        """Of each verdict the first reason against its host, or None; no verdict is made for it."""
+        yield from (_first_code(verdict) for verdict in self._lead)
+        yield from (None for _ in self._taken)
+        yield from (code for _name, code, _host in self._refused)
 
     @overload
     def __getitem__(self, index: int) -> HostVerdict: ...
@@ -148,16 +194,30 @@ class Verdicts(Sequence[HostVerdict]):
     __hash__ = None  # type: ignore[assignment]  # as of other collections that compare by what they hold
 
     def _at(self, place: int) -> HostVerdict:
+        if place < (leading := len(self._lead)):
+            return self._lead[place]
+        place -= leading
         made = self._made.get(place)
         if made is None:
             best = len(self._taken)
             made = (
                 _accepted(self._want, *self._taken[place])
                 if place < best
-                else _refused(self._refused[place - best], self._want)
+                else _refused(self._refused[place - best][2], self._want)
             )
             self._made[place] = made
         return made
+
+
+def _codes(verdicts: Sequence[HostVerdict]) -> Iterator[ReasonCode | None]:
+    """As `Verdicts.codes`, of any verdicts."""
+    if isinstance(verdicts, Verdicts):
+        return verdicts.codes()
+    return map(_first_code, verdicts)
+
+
+def _first_code(verdict: HostVerdict) -> ReasonCode | None:
+    return verdict.reasons[0].code if verdict.reasons else None
 
 
 def place(snapshot: Snapshot, want: MachineWant) -> Placement:
@@ -168,11 +228,11 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
     # Parts come in the order of their weights.
     weights = tuple(WEIGHTS.values())
     taken: list[_Taken] = []
-    refused: list[HostSnapshot] = []
+    refused: list[_Refused] = []
     for host in snapshot.hosts:
         for check in checks:
-            if check(host, want) is not None:
-                refused.append(host)
+            if (against := check(host, want)) is not None:
+                refused.append((host.name, against.code, host))
                 break
         else:
             parts = _score(host, want, len(_unknown(host, want)) if asks else 0)
@@ -185,7 +245,7 @@ def place(snapshot: Snapshot, want: MachineWant) -> Placement:
                 total += MORE_WEIGHTS["soft_rules"] * parts["soft_rules"]
             taken.append((-total, host.name, host, parts))
     taken.sort(key=lambda row: row[:2])
-    refused.sort(key=lambda host: host.name)
+    refused.sort(key=lambda row: row[0])
     verdicts = Verdicts(want, taken, refused)
     return Placement(want, verdicts[0] if taken else None, verdicts, snapshot, snapshot)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +31,33 @@ class ReasonCode(StrEnum):
     NO_VGPU = "no_vgpu"
     NO_BANDWIDTH = "no_bandwidth"
     NO_POOL_MEMORY = "no_pool_memory"
+
+
+#: What is said of many hosts at once, behind their number.
+IN_BRIEF: Mapping[ReasonCode, str] = {
+    ReasonCode.HOST_DOWN: "down",
+    ReasonCode.HOST_SUSPECT: "without an answer at the moment",
+    ReasonCode.HOST_ASLEEP: "asleep, falling asleep or waking",
+    ReasonCode.HOST_CORDONED: "cordoned",
+    ReasonCode.HOST_DRAINING: "being drained, or emptied to sleep",
+    ReasonCode.HOST_MAINTENANCE: "in maintenance",
+    ReasonCode.NO_MEMORY: "too little memory free",
+    ReasonCode.NO_DISK: "too little disk space free",
+    ReasonCode.NO_CELL: "without a way into the cell",
+    ReasonCode.NO_REALTIME_CORE: "too few realtime cores free",
+    ReasonCode.NOT_KVM: "without KVM: timing cannot be promised",
+    ReasonCode.NO_FIFO: "without FIFO priority for a vCPU",
+    ReasonCode.NO_CPU: "too little room for vCPUs on the shared CPUs",
+    ReasonCode.NO_HUGEPAGES: "too few hugepages free",
+    ReasonCode.NO_NUMA_NODE: "no NUMA node with both the cores and the hugepages",
+    ReasonCode.NO_CPU_FEATURE: "a CPU without all that is wanted",
+    ReasonCode.OTHER_CPU: "another CPU than it was started with",
+    ReasonCode.NO_STORAGE_POOL: "without the storage pool",
+    ReasonCode.NO_GPU: "too few graphics cards free",
+    ReasonCode.NO_VGPU: "too few vGPU instances free",
+    ReasonCode.NO_BANDWIDTH: "too little network bandwidth free",
+    ReasonCode.NO_POOL_MEMORY: "the memory limit of its resource pool is reached",
+}
 
 
 @dataclass(frozen=True, slots=True)

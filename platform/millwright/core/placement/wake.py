@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from millwright.core.lifecycle import HostAdministration, HostPower
 
 from .model import HostSnapshot, Snapshot, Wake
-from .place import HostVerdict, Placement, place
+from .place import HostVerdict, Placement, Verdicts, place
 
 
 def woken(plan: Placement) -> Iterator[Placement]:
@@ -27,12 +27,11 @@ def woken(plan: Placement) -> Iterator[Placement]:
     for verdict in sorted(found, key=lambda row: _order(row, sleeping[row.host])):
         seen = sleeping[verdict.host]
         chosen = replace(verdict, wake=seen.wake, emptied=seen.emptied, power=seen.power)
-        others = (row for row in plan.verdicts if row.host != verdict.host)
         whole = plan.pool or plan.asked
         yield replace(
             plan,
             chosen=chosen,
-            verdicts=(chosen, *others),
+            verdicts=_led(plan.verdicts, chosen),
             pool=replace(
                 whole,
                 hosts=tuple(
@@ -45,6 +44,12 @@ def woken(plan: Placement) -> Iterator[Placement]:
 def or_woken(plan: Placement) -> Placement:
     """The plan, or where no host that is awake and open takes the machine the one with the host to wake."""
     return plan if plan.chosen is not None else next(woken(plan), plan)
+
+
+def _led(verdicts: Sequence[HostVerdict], first: HostVerdict) -> Sequence[HostVerdict]:
+    if isinstance(verdicts, Verdicts):
+        return verdicts.led_by(first)
+    return (first, *(row for row in verdicts if row.host != first.host))
 
 
 def _awake(host: HostSnapshot) -> HostSnapshot:

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST
 from millwright.accounts.permissions import may
 from millwright.catalog.models import TemplateVersion
 from millwright.core.lifecycle import RequestState
+from millwright.core.placement import MOST_TOLD
 from millwright.environments import actions
 from millwright.environments.alike import conflicts, decide_alike, waiting_alike
 from millwright.environments.models import Request
@@ -43,6 +44,9 @@ def catalogue(request: HttpRequest) -> HttpResponse:
     context = {"templates": cards(project), "projects": projects, "project": project}
     return render(request, "portal/catalogue.html", context)
 
+
+#: Asks for every host's verdict, which in a large pool are many rows.
+WHOLE = "hosts=all"
 
 #: So many projects can be chosen from on the catalogue's page.
 _MOST_PROJECTS = 500
@@ -208,7 +212,7 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
                 strict=bool(request.GET.get("strict_realtime")),
             )
             report = {
-                **plan.as_dict(),
+                **plan.as_dict(_told(request)),
                 "quota": quota_rows(project, size, _cleaned(form, "copies") or 1)
                 if project
                 else [],
@@ -216,7 +220,16 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
             }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
+        report |= {
+            "whole": f"{request.path}?{request.GET.urlencode()}&{WHOLE}",
+            "all": _told(request) is None,
+        }
     return render(request, "portal/parts/placement.html", {"report": report, "typing": True})
+
+
+def _told(request: HttpRequest) -> int | None:
+    """How many hosts the page tells of one by one; None: of all."""
+    return None if request.GET.get("hosts") == "all" else MOST_TOLD
 
 
 def _cleaned(form: RequestForm, name: str) -> Any:
@@ -277,7 +290,12 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
                 strict=item.strict_realtime,
             )
             size = size_of(item.template_version.spec, item.size)
-            report = {**plan.as_dict(), "quota": quota_rows(item.project, size, len(together))}
+            report = {
+                **plan.as_dict(_told(request)),
+                "quota": quota_rows(item.project, size, len(together)),
+                "whole": f"?{WHOLE}#where",
+                "all": _told(request) is None,
+            }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
     facts = [
