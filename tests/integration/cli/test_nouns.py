@@ -119,6 +119,30 @@ def test_a_plan_names_every_host(shell: Shell, plant: Plant) -> None:
     assert "quota" in text
 
 
+def test_a_plan_in_a_large_pool_counts_hosts_and_names_the_first(
+    shell: Shell, plant: Plant
+) -> None:
+    like = plant.hosts[0]
+    Host.objects.bulk_create(
+        Host(
+            name=f"mw9-h{n:02}", uri=f"test:///{n}", policy=like.policy, topology=like.topology,
+            memory_bytes=2**20, health=like.health,
+        )
+        for n in range(60)
+    )  # fmt: skip
+    asked = ("--project", "line-1", "--template", "vplc", "--size", "small", "--cell", "line1")
+    text = shell(plant.engineer, "plan", *asked).output
+    assert "  2 × would take it\n" in text and "  60 × too little memory free\n" in text
+    assert text.count("mw9-h") == 48 and "these are the first 50 of 62 hosts" in text
+    assert len(shell.json(plant.engineer, "plan", *asked)["hosts"]) == 62
+    shell(plant.engineer, "request", "create", "mixer-3", *asked)
+    shown = shell(plant.engineer, "request", "show", "mixer-3").output
+    assert "chosen: mw0-h1" in shown and "these are the first 50 of 62 hosts" in shown
+    assert "{" not in shown
+    kept = shell.json(plant.engineer, "request", "show", "mixer-3")["placement"]
+    assert kept["asked"] == 62 and len(kept["hosts"]) == 50
+
+
 def test_a_request_is_made_approved_and_its_operation_shown(shell: Shell, plant: Plant) -> None:
     made = shell.json(
         plant.engineer, "request", "create", "mixer-2", "--project", "line-1", "--template", "vplc",

@@ -9,6 +9,7 @@ import click
 from millwright.cli.client import Api
 from millwright.cli.errors import CliError
 from millwright.cli.output import format_option, show_json, show_one, show_rows
+from millwright.cli.placement import show_placement
 
 _COLUMNS = (
     "name",
@@ -66,7 +67,13 @@ def find(api: Api, name: str) -> dict[str, Any]:
 @format_option
 def show(name: str, form: str) -> None:
     """Show a request with its placement preview."""
-    show_one(find(Api.from_settings(), name), form)
+    row = find(Api.from_settings(), name)
+    if form == "json":
+        show_json(row)
+        return
+    show_one(row, form, hide=("placement",))
+    if row["placement"]:
+        show_placement(row["placement"])
 
 
 @request.command()
@@ -294,17 +301,7 @@ def plan(
     if form == "json":
         show_json(answer)
         return
-    click.echo(f"chosen: {answer.get('chosen') or 'none'}")
-    for row in answer.get("hosts", []):
-        words = "; ".join(
-            str(reason.get("text") or reason.get("message") or reason)
-            if isinstance(reason, dict)
-            else str(reason)
-            for reason in row.get("reasons", [])
-        )
-        click.echo(
-            f"  {row.get('host') or row.get('name')}: {words or 'fits'} (score {row.get('score')})"
-        )
+    show_placement(answer)
     for row in answer.get("quota", []):
         mark = "  EXCEEDED" if row["exceeded"] else ""
         click.echo(
