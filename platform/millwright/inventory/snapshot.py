@@ -50,6 +50,12 @@ _RUN = (MachineObserved.RUNNING, MachineObserved.MIGRATING)
 _ROLES = ("housekeeping_cpus", "realtime_cpus", "shared_cpus")
 #: What of a policy a topology depends on.
 _CPU_KEYS = frozenset((*_ROLES, "cpus"))
+#: What is read of every host, beside its topology: all that placements and the balancer ask of its row.
+_READ = (
+    *("name", "policy", "labels", "capabilities", "accel", "equipment"),
+    *("health", "administration", "power"),
+    *("memory_bytes", "disk_bytes", "disk_free_bytes"),
+)
 #: Topologies that are kept to be compared with.
 MOST_KINDS = 16
 
@@ -122,7 +128,7 @@ class Kinds:
 
 def _every_host() -> list[Host]:
     """The pool's hosts; of what many have in common, their CPUs, one copy is read and shared: nobody changes it."""
-    hosts = list(Host.objects.defer("topology").annotate(told=Cast("topology", TextField())))
+    hosts = list(Host.objects.only(*_READ).annotate(told=Cast("topology", TextField())))
     known: dict[str, dict[str, Any]] = {}
     for host in hosts:
         told = host.told
