@@ -28,12 +28,16 @@ from millwright.inventory.waking import wakeable
 
 from .measuring import used_on
 from .parts import Held, machine, with_room
-from .plant import not_emptied, read_plant
+from .plant import being_emptied, not_emptied, read_plant
 
 #: Bounds of what is asked: hosts that may die, and new machines a day.
 MOST_SPARE, MOST_GROWTH = 3, 1000.0
 #: Sets of hosts that are tried, those that leave somebody that are told, and machines of one that are named.
 SETS, WORST, NAMED = 2_000, 50, 20
+
+
+#: State of a host that is drained so that it can sleep: people read another word than of a drain.
+EMPTYING = "emptying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,7 @@ def heat(plant: Plant | None = None) -> list[Heat]:
     powers = {
         name: power for name, *_, power in told if name in asleep and power != HostPower.AWAKE
     }
+    powers |= dict.fromkeys(being_emptied(plant), EMPTYING)
     rows = []
     for host in plant.hosts:
         whole, free = disks.get(host.name, (0, 0))

@@ -485,19 +485,26 @@ def rules_of(present: set[UUID]) -> Iterable[Rule]:
             )
 
 
+def being_emptied(plant: Plant) -> set[str]:
+    """Hosts that are drained so that they can sleep. One query, none where no host is drained."""
+    drained = [host.name for host in plant.hosts if host.state is HostState.DRAINING]
+    if not drained:
+        return set()
+    rows = HostDrain.objects.filter(
+        host__name__in=drained, state="active", sleep_until__isnull=False
+    )
+    return set(rows.values_list("host__name", flat=True))
+
+
 def not_emptied(plant: Plant) -> Plant:
     """The plant with the host open that is being emptied to sleep.
 
     What has room nowhere else calls that off, and so does any drain for maintenance. One query, none where no host is
     drained.
     """
-    drained = [host.name for host in plant.hosts if host.state is HostState.DRAINING]
-    if not drained:
+    names = being_emptied(plant)
+    if not names:
         return plant
-    rows = HostDrain.objects.filter(
-        host__name__in=drained, state="active", sleep_until__isnull=False
-    )
-    names = set(rows.values_list("host__name", flat=True))
     return replace(
         plant,
         hosts=tuple(

@@ -206,8 +206,9 @@ def test_what_was_typed_and_refused_stands_there_again(plant: Plant, client: Cli
     page = client.post("/balancing/", form | {"headroom_percent": "35", "begin": "20:00"})
     text = page.content.decode()
     assert page.status_code == 422
-    assert "Hosts that stay awake" in text.split('id="sleeping"')[0]
+    assert "see the marked fields" in text.split('id="sleeping"')[0]
     card = text.split('id="sleeping"')[1]
+    assert 'id="sleep-keep_awake-wrong"><div>0: from 1 to ' in card
     assert '<option value="shadow" selected>' in card
     for name, value in form.items() | {("headroom_percent", "35"), ("begin", "20:00")}:
         assert name in ("verb", "mode") or f'name="{name}" value="{value}"' in card, name

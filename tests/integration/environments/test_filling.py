@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.http import http_date
 from millwright.audit.actions import record
 from millwright.balancing import filling, pictures, recommending
-from millwright.balancing.models import Picture
+from millwright.balancing.models import HostDrain, Picture
 from millwright.catalog.models import TemplateVersion
 from millwright.environments.models import DemandSample, Machine
 from millwright.environments.placement import preview
@@ -52,6 +52,19 @@ def test_a_host_that_is_not_awake_is_shown_by_its_own_word(
     # One that is lost on its way is lost.
     Host.objects.filter(name=name).update(health="down")
     assert {row.host: row.state for row in filling.heat()}[name] == "down"
+
+
+def test_a_host_that_is_emptied_for_sleep_is_not_said_to_be_drained(
+    plant: Plant, machines: list[Machine], client: Client
+) -> None:
+    host = plant.hosts[1]
+    Host.objects.filter(pk=host.pk).update(administration="draining")
+    assert {row.host: row.state for row in filling.heat()}[host.name] == "draining"
+    HostDrain.objects.create(host=host, sleep_until=timezone.now() + dt.timedelta(hours=8))
+    assert {row.host: row.state for row in filling.heat()}[host.name] == "emptying"
+    client.force_login(plant.operator)
+    page = client.get("/capacity/").content.decode()
+    assert 'data-state="emptying">is being emptied<' in page and 'data-state="draining"' not in page
 
 
 def test_a_host_that_nobody_measured_lately_is_not_shown_as_idle(

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from millwright.audit.models import AuditEntry
 from millwright.balancing import recommending
 from millwright.balancing.models import MovePlan, Recommendation
 from millwright.environments import actions
@@ -172,3 +173,36 @@ def test_moves_of_one_round_stand_as_it_decided_them_with_what_they_are_for(plan
 def test_the_menu_says_where_one_is(plant: Plant, url: str) -> None:
     page = signed_in(plant.operator).get(url).content.decode()
     assert '<a class="nav-link" href="/pool/" aria-current="page">' in page
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "marked"),
+    [
+        (
+            "consolidation",
+            {"mode": "shadow", "headroom_percent": "9999", "begin": "25:00", "end": "06:00"},
+            {"sleep-headroom_percent"},
+        ),
+        ("consolidation", {"mode": "shadow", "begin": "06:00"}, {"sleep-end"}),
+        ("consolidation", {"mode": "daring"}, {"sleep-mode"}),
+        ("mode", {"mode": "recommend", "max_moves": "0"}, {"max_moves"}),
+        ("mode", {"mode": "recommend", "spare_hosts": "99"}, {"spare"}),
+    ],
+)
+def test_what_is_wrong_stands_at_its_field_and_nothing_is_set(
+    plant: Plant, verb: str, given: dict[str, str], marked: set[str]
+) -> None:
+    client = signed_in(plant.operator)
+    answer = client.post(reverse("portal:balancing"), {**given, "verb": verb})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "Nothing was set: see the marked fields." in page
+    assert set(re.findall(r'id="([\w-]+)-wrong"', page)) == marked
+    (field,) = marked
+    (tag,) = re.findall(rf'<(?:input|select)[^>]* id="{field}"[^>]*>', page)
+    assert "is-invalid" in tag and 'aria-invalid="true"' in tag and f"{field}-wrong" in tag
+    assert "autofocus" in tag
+    other = "sleep_wrong" if verb == "mode" else "wrong"
+    assert answer.context[other] == {}
+    assert not AuditEntry.objects.filter(action__startswith="balancer.").exists()
+    # Undisturbed, nothing is marked.
+    assert "-wrong" not in client.get(reverse("portal:balancing")).content.decode()

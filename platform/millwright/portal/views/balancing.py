@@ -57,8 +57,15 @@ def _levels() -> list[tuple[int, str]]:
     ]
 
 
-def _change(request: HttpRequest) -> bool:
-    """Whether it was done; if not, a message says why."""
+#: Fields of the forms of this page that say themselves what is wrong with them.
+_MARKED = {
+    "mode": ("mode", "reason", *recommending.BOUNDS),
+    "consolidation": ("mode", "begin", "end", "reason", *consolidating.BOUNDS),
+}
+
+
+def _change(request: HttpRequest, wrong: dict[str, list[str]]) -> bool:
+    """Whether it was done; if not, a message says why, or `wrong` by field of the form."""
     user, verb = request.user, request.POST.get("verb", "")
     reason = request.POST.get("reason", "").strip()
     if verb == "mode":
@@ -68,6 +75,8 @@ def _change(request: HttpRequest) -> bool:
             lambda: recommending.set_mode(user, wanted, reason=reason, **_numbers(request.POST)),
             _("Set."),
             WORDS,
+            wrong,
+            _MARKED[verb],
         )
     elif verb == "consolidation":
         given = {name: request.POST.get(name, "") for name in ("mode", "begin", "end")}
@@ -78,6 +87,8 @@ def _change(request: HttpRequest) -> bool:
             ),
             _("Set."),
             WORDS,
+            wrong,
+            _MARKED[verb],
         )
     elif verb == "empty":
         done = attempt(request, lambda: _empty(request, reason), _("It is being emptied."), WORDS)
@@ -116,7 +127,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
     """What waits and what is under way; a person approves, rejects, and says what rounds do."""
     if not may(request.user, "pool"):
         raise PermissionDenied(_("Balancing is for those who keep the pool."))
-    if request.method == "POST" and _change(request):
+    wrong: dict[str, list[str]] = {}
+    if request.method == "POST" and _change(request, wrong):
         return redirect("portal:balancing")
     live = recommending.entries().live()
     page = Paginator(live, A_PAGE).get_page(request.GET.get("page"))
@@ -165,6 +177,8 @@ def balancing(request: HttpRequest) -> HttpResponse:
         "shadow": reporting.shadow_sums(timezone.now()),
         "sleeping": sleeping,
         "sleep_shown": sleep_shown,
+        "wrong": wrong if request.POST.get("verb") == "mode" else {},
+        "sleep_wrong": wrong if request.POST.get("verb") == "consolidation" else {},
         "sleep_answer": consolidating.answer(sleeping, going),
         "sleep_bounds": consolidating.BOUNDS,
         "emptying": emptying.progress(going) if going is not None else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import ListView
 
@@ -73,10 +74,13 @@ def attempt(
     change: Callable[[], Any],
     done: str = "",
     words: Mapping[str, Any] = MappingProxyType({}),
+    wrong: dict[str, list[str]] | None = None,
+    marked: Collection[str] = (),
 ) -> Any:
     """Run a change; success and refusal become messages. Returns the result, or None when refused.
 
-    `words`: what people read for a field's name in a refusal, as `error_lines` has it.
+    `words`: what people read for a field's name in a refusal, as `error_lines` has it. `wrong`: filled with what is
+    refused of the fields `marked`, where that is all, for a form that says it beside them.
 
     Raises:
         PermissionDenied: the person may not (a page of its own, not a message).
@@ -86,7 +90,12 @@ def attempt(
     except PermissionRefused as error:
         raise PermissionDenied(str(error)) from None
     except ValidationError as error:
-        messages.error(request, "\n".join(error_lines(error, words)))
+        found = error.message_dict if hasattr(error, "error_dict") else {}
+        if wrong is not None and found and set(found) <= set(marked):
+            wrong.update(found)
+            messages.error(request, _("Nothing was set: see the marked fields."))
+        else:
+            messages.error(request, "\n".join(error_lines(error, words)))
         return None
     except LifecycleError as error:
         messages.error(request, str(error))
