@@ -32,6 +32,7 @@ from millwright.core.lifecycle import (
 )
 from millwright.core.placement import MOST_TOLD
 
+from .briefs import BRIEFS
 from .devices import odd_devices
 from .enqueue import enqueue, lock_machine
 from .history import environment_transition, transition
@@ -160,7 +161,7 @@ def submit_request(actor: Any, request: Request) -> Request:
         raise ValidationError(
             {
                 "placement": _("no host can take it: %(why)s")
-                % {"why": short or plan.explain(said) or _("the pool has no hosts")}
+                % {"why": short or plan.explain(said, BRIEFS) or _("the pool has no hosts")}
             }
         )
     transition(

@@ -475,36 +475,4 @@ SENTENCES: tuple[tuple[str, Any], ...] = (
     ),
     # Last: two words and a verb would take a sentence that has words of its own.
     ("%(machine)s is %(state)s", _("%(machine)s is %(state)s")),
-    # Why hosts do not take a machine, behind how many they are.
-    ("down", _("down")),
-    ("without an answer at the moment", _("without an answer at the moment")),
-    ("asleep, falling asleep or waking", _("asleep, falling asleep or waking")),
-    ("cordoned", _("cordoned")),
-    ("being drained, or emptied to sleep", _("being drained, or emptied to sleep")),
-    ("in maintenance", _("in maintenance")),
-    ("too little memory free", _("too little memory free")),
-    ("too little disk space free", _("too little disk space free")),
-    ("without a way into the cell", _("without a way into the cell")),
-    ("too few realtime cores free", _("too few realtime cores free")),
-    ("without KVM: timing cannot be promised", _("without KVM: timing cannot be promised")),
-    ("without FIFO priority for a vCPU", _("without FIFO priority for a vCPU")),
-    (
-        "too little room for vCPUs on the shared CPUs",
-        _("too little room for vCPUs on the shared CPUs"),
-    ),
-    ("too few hugepages free", _("too few hugepages free")),
-    (
-        "no NUMA node with both the cores and the hugepages",
-        _("no NUMA node with both the cores and the hugepages"),
-    ),
-    ("a CPU without all that is wanted", _("a CPU without all that is wanted")),
-    ("another CPU than it was started with", _("another CPU than it was started with")),
-    ("without the storage pool", _("without the storage pool")),
-    ("too few graphics cards free", _("too few graphics cards free")),
-    ("too few vGPU instances free", _("too few vGPU instances free")),
-    ("too little network bandwidth free", _("too little network bandwidth free")),
-    (
-        "the memory limit of its resource pool is reached",
-        _("the memory limit of its resource pool is reached"),
-    ),
 )

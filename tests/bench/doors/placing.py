@@ -4,7 +4,7 @@
 threads to a core, their machines as sums, one host in twenty cordoned, one in ten with machines that nobody has
 measured. For a shared machine, one with soft rules (to twenty hosts and two of fifty racks) and a controller
 that wants a core of its own: the plan with its best host and the CPUs there, as whoever starts it reads it, and
-with every host's verdict, as a request keeps it. The middle and the largest of the rounds, by the process's clock.
+with every host's verdict, as the API's preview tells it. The middle and the largest of the rounds, by the process's clock.
 """
 
 from __future__ import annotations

@@ -11,15 +11,15 @@ from django.urls import reverse
 from django.utils import translation
 from millwright.core.placement import IN_BRIEF
 from millwright.environments import actions
+from millwright.environments.briefs import BRIEFS
 from millwright.environments.reasons import said
 from millwright.inventory.models import Host
 
 from tests.support.plant import Plant, signed_in
 
 
-@pytest.fixture
-def many(plant: Plant) -> Plant:
-    """Beside the plant's own sixty more hosts, cordoned."""
+def add_hosts(plant: Plant) -> None:
+    """Sixty more, cordoned, beside the plant's own."""
     first = plant.hosts[0]
     Host.objects.bulk_create(
         Host(
@@ -36,6 +36,11 @@ def many(plant: Plant) -> Plant:
         )
         for n in range(60)
     )
+
+
+@pytest.fixture
+def many(plant: Plant) -> Plant:
+    add_hosts(plant)
     return plant
 
 
@@ -50,10 +55,14 @@ def test_the_form_tells_of_the_first_hosts_and_of_all_when_asked(many: Plant) ->
     assert f"{len(many.hosts)} hosts would take it" in page and "60 × cordoned" in page
     assert f"{60 + len(many.hosts)} hosts were asked" in page
     assert "These are the first 50." in page and _rows(page) == 50
-    (link,) = re.findall(r'hx-get="([^"]+)"', page)
+    (link,) = re.findall(r'<button type="button"[^>]* hx-get="([^"]+)"', page)
     whole = erin.get(html.unescape(link)).content.decode()
     assert _rows(whole) == 60 + len(many.hosts) and "These are the first" not in whole
-    assert "<details open>" in whole
+    assert "<details open>" in whole and "autofocus" in whole and "autofocus" not in page
+    # Neither a token nor an earlier word goes into the address.
+    sent = {**asked, "csrfmiddlewaretoken": "x1y2", "hosts": "few"}
+    again = html.unescape(erin.get(place, sent).content.decode())
+    assert "x1y2" not in again and "hosts=few" not in again and again.count("hosts=all") == 1
     german = erin.get(place, asked, headers={"accept-language": "de"}).content.decode()
     assert "60 × gesperrt" in german
 
@@ -100,4 +109,28 @@ def test_where_no_host_takes_it_the_reasons_are_counted_in_the_reader_s_words(ma
 @pytest.mark.parametrize("language", ["de", "zh-hans"])
 def test_every_reason_is_said_of_many_hosts_in_every_language(language: str) -> None:
     with translation.override(language):
-        assert [text for text in IN_BRIEF.values() if said(text) == text] == []
+        assert [code for code, text in IN_BRIEF.items() if str(BRIEFS[code]) == text] == []
+    with translation.override("en"):
+        assert {code: str(text) for code, text in BRIEFS.items()} == IN_BRIEF
+
+
+def test_what_people_wrote_stays_though_it_is_said_of_hosts_too(many: Plant) -> None:
+    assert translation.get_language() == "en"
+    with translation.override("de"):
+        assert [said(text) for text in ("down", "in maintenance", "cordoned; down")] == [
+            "down", "in maintenance", "cordoned; down",
+        ]  # fmt: skip
+
+
+def test_a_placement_that_was_kept_with_every_host_is_shown_as_it_was(many: Plant) -> None:
+    """As requests and machines have it that were placed before."""
+    draft = actions.create_request(many.engineer, **many.request_fields("mixer"))
+    row = actions.submit_request(many.engineer, draft)
+    actions.approve_request(many.approver, row)
+    row.refresh_from_db()
+    hosts = row.placement["hosts"]
+    kept = {"chosen": None, "wake_s": None, "notes": [], "hosts": [*hosts, *hosts[-10:]]}
+    type(row).objects.filter(pk=row.pk).update(placement=kept)
+    page = signed_in(many.engineer).get(reverse("portal:request", args=[row.pk])).content.decode()
+    assert _rows(page) == 60 and "60 hosts were asked" in page and "<details open>" in page
+    assert "These are the first" not in page and "hosts=all" not in page

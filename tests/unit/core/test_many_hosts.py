@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from millwright.core.placement import (
     IN_BRIEF,
     HostSnapshot,
     HostVerdict,
+    PoolRoom,
     ReasonCode,
     Snapshot,
     Wake,
@@ -57,14 +59,33 @@ def test_what_is_kept_is_the_first_verdicts_and_counts_of_all(most: int | None, 
 def test_many_refusals_are_told_by_their_number_and_few_host_by_host() -> None:
     plan = place(pool(5), vplc())
     assert plan.explain() == (
-        "14 × cordoned; 10 × too little memory free; 1 × asleep, falling asleep or waking"
+        "14 × cordoned (closed-00: the host is cordoned: it takes nothing new); "
+        "10 × too little memory free (full-00: memory: 704 MiB wanted, 0 MiB free of 8192 MiB); "
+        "1 × asleep, falling asleep or waking (asleep: the host is asleep and can be woken in about 60 s)"
     )
-    assert plan.explain(str.upper).startswith("14 × CORDONED; 10 × TOO")
+    briefs = dict.fromkeys(ReasonCode, "gesperrt")
+    assert plan.explain(str.upper, briefs).startswith("14 × gesperrt (closed-00: THE HOST IS")
     few = place(Snapshot(pool(5).hosts[:7]), vplc())
     assert few.explain(str.upper) == (
         "closed-00: THE HOST IS CORDONED: IT TAKES NOTHING NEW; "
         "closed-01: THE HOST IS CORDONED: IT TAKES NOTHING NEW, MEMORY: 704 MIB WANTED, "
         "0 MIB FREE OF 8192 MIB"
+    )
+
+
+def test_a_pool_s_limit_is_told_of_many_hosts_with_its_numbers_behind_whatever_it_stands() -> None:
+    room = PoolRoom("press", 2 * GIB, GIB, 8 * GIB)
+    limit = (
+        "memory of resource pool 'press': 2048 MiB wanted, 1024 MiB free of its limit of 8192 MiB"
+    )
+    some = place(pool(5), vplc(pool_room=room)).explain()
+    assert f"5 × the memory limit of its resource pool is reached (open-00: {limit})" in some
+    assert some.count(limit) == 1
+    none = place(pool(0), vplc(pool_room=room)).explain()
+    assert none.startswith("14 × cordoned (") and none.endswith(f"; {limit}")
+    assert (
+        "resource pool"
+        not in place(pool(0), vplc(pool_room=replace(room, free_bytes=2 * GIB))).explain()
     )
 
 

@@ -255,7 +255,7 @@ def plan(
     name: str,
     form: str,
 ) -> None:
-    """Where a machine would be placed now: every host with its verdict. Changes nothing.
+    """Where a machine would be placed now: the host, and why the others or not. Changes nothing.
 
     With SNAPSHOT, a plant as JSON (- for standard input), no portal is asked; with --from-plant it is
     asked for its own (as `millwright pool snapshot` writes it). Machines without a host are placed, then what should move is listed with reasons and in an order that breaks no rule.

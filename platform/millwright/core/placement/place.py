@@ -15,7 +15,7 @@ from typing import overload
 from millwright.core import pinning
 from millwright.core.lifecycle import HostPower, ServiceClass
 
-from .filters import FILTERS, filters_for, node_pages
+from .filters import FILTERS, filters_for, keeps_the_pool_s_limit, node_pages
 from .model import HostSnapshot, MachineWant, Snapshot, Wake
 from .reasons import IN_BRIEF, Reason, ReasonCode
 
@@ -115,20 +115,33 @@ class Placement:
             "counts": self._counts(),
         }
 
-    def explain(self, word: Callable[[str], str] = str) -> str:
-        """Every refusal in one text, host by host; of many hosts how many there are for each reason.
+    def explain(
+        self,
+        word: Callable[[str], str] = str,
+        brief: Mapping[ReasonCode, object] = IN_BRIEF,
+    ) -> str:
+        """Every refusal in one text, host by host; of many hosts how many for each first reason, and the first of them.
 
-        `word`: has reasons in the reader's language.
+        `word` and `brief`: have reasons, and what is said of many, in the reader's language.
         """
         codes = tuple(_codes(self.verdicts))
         refused = [place for place, code in enumerate(codes) if code is not None]
-        if len(refused) > MOST_IN_LINE:
-            counts = Counter(code for code in codes if code is not None)
-            return "; ".join(f"{n} × {word(IN_BRIEF[code])}" for code, n in counts.most_common())
-        return "; ".join(
-            f"{verdict.host}: {', '.join(word(reason.message) for reason in verdict.reasons)}"
-            for verdict in map(self.verdicts.__getitem__, refused)
-        )
+        if len(refused) <= MOST_IN_LINE:
+            return "; ".join(
+                f"{verdict.host}: {', '.join(word(reason.message) for reason in verdict.reasons)}"
+                for verdict in map(self.verdicts.__getitem__, refused)
+            )
+        told = []
+        for code, count in Counter(codes).most_common():
+            if code is not None:
+                first = self.verdicts[codes.index(code)]
+                why = word(first.reasons[0].message)
+                told.append(f"{count} × {brief[code]} ({first.host}: {why})")
+        if ReasonCode.NO_POOL_MEMORY not in codes and self.asked.hosts:
+            # It is every host's, and stands behind others on each.
+            limit = keeps_the_pool_s_limit(self.asked.hosts[0], self.want)
+            told += [word(limit.message)] if limit is not None else []
+        return "; ".join(told)
 
     def _counts(self) -> list[dict[str, object]]:
         """Hosts by the first reason against them, the most first; before all those that take it, without a code."""

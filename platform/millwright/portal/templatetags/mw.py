@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
@@ -16,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from millwright.core.balancing import Said, runs_out
+from millwright.environments.briefs import BRIEFS
 from millwright.environments.reasons import number, said
 from millwright.portal.words import (
     ACTIONS,
@@ -160,6 +162,12 @@ def state(value: object) -> SafeString:
         key,
         STATE_WORDS.get(key, key),
     )
+
+
+@register.filter
+def brief(row: Mapping[str, Any]) -> str:
+    """What is said of the many hosts that a placement counts under one code; an unknown one as it was kept."""
+    return str(BRIEFS.get(row["code"], row["text"]))
 
 
 @register.filter

@@ -220,8 +220,12 @@ def preview_fragment(request: HttpRequest) -> HttpResponse:
             }
         except ValidationError as error:
             report = {"error": "\n".join(error_lines(error))}
+        asked = request.GET.copy()
+        # A page from before may still send it along.
+        for name in ("csrfmiddlewaretoken", "hosts"):
+            asked.pop(name, None)
         report |= {
-            "whole": f"{request.path}?{request.GET.urlencode()}&{WHOLE}",
+            "whole": f"{request.path}?{asked.urlencode()}&{WHOLE}",
             "all": _told(request) is None,
         }
     return render(request, "portal/parts/placement.html", {"report": report, "typing": True})
@@ -293,7 +297,7 @@ def detail(request: HttpRequest, pk: Any) -> HttpResponse:
             report = {
                 **plan.as_dict(_told(request)),
                 "quota": quota_rows(item.project, size, len(together)),
-                "whole": f"?{WHOLE}#where",
+                "whole": f"?{WHOLE}",
                 "all": _told(request) is None,
             }
         except ValidationError as error:
