@@ -32,7 +32,11 @@ def test_all_hosts_are_asked_for_on_the_form_and_on_a_request(
     page.select_option("#id_template_version", index=1)
     expect(page.locator("#preview")).to_contain_text("60 × cordoned")
     expect(page.locator(ROWS)).to_have_count(50)
-    summary = page.locator("#preview summary")
+    counts = page.locator("#preview .mw-counts details")
+    expect(counts.locator("div")).to_be_hidden()
+    counts.locator("summary").click()
+    expect(counts.locator("div")).to_contain_text("mw9-h00, mw9-h01")
+    summary = page.locator("#preview details:has(.mw-verdicts) > summary")
     summary.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -53,11 +57,12 @@ def test_all_hosts_are_asked_for_on_the_form_and_on_a_request(
     expect(page.locator(ROWS)).to_have_count(50)
     reason = page.locator("input[name=reason], textarea[name=reason]").first
     reason.fill("before the shift")
-    page.locator("#placement summary").click()
+    page.locator("#placement details:has(.mw-verdicts) > summary").click()
     page.get_by_role("link", name=f"All {count} hosts").click()
     expect(page.locator(ROWS)).to_have_count(count)
-    expect(page.locator("#placement summary")).to_be_focused()
+    expect(page.locator("#placement details:has(.mw-verdicts) > summary")).to_be_focused()
     assert reason.input_value() == "before the shift"
     assert faults(page, axe) == []
+    page.locator("#placement .mw-counts summary").click()
     no_overflow(page)
     shot(page, "request-of-many-hosts")

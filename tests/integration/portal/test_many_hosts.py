@@ -63,6 +63,8 @@ def test_the_form_tells_of_the_first_hosts_and_of_all_when_asked(many: Plant) ->
     sent = {**asked, "csrfmiddlewaretoken": "x1y2", "hosts": "few"}
     again = html.unescape(erin.get(place, sent).content.decode())
     assert "x1y2" not in again and "hosts=few" not in again and again.count("hosts=all") == 1
+    # Under each reason the hosts against which it stands.
+    assert re.search(r"60 × cordoned</summary><div[^>]*>mw9-h00, mw9-h01, ", page)
     german = erin.get(place, asked, headers={"accept-language": "de"}).content.decode()
     assert "60 × gesperrt" in german
 
@@ -75,6 +77,7 @@ def test_a_request_keeps_the_first_hosts_and_the_counts(many: Plant) -> None:
     row = actions.submit_request(many.engineer, draft)
     assert len(row.placement["hosts"]) == 50 and row.placement["asked"] == 60 + len(many.hosts)
     assert [each["count"] for each in row.placement["counts"]] == [len(many.hosts), 60]
+    assert row.placement["counts"][1]["hosts"] == [f"mw9-h{n:02}" for n in range(60)]
     # What was kept when it was decided cannot tell of more.
     actions.approve_request(many.approver, row)
     page = erin.get(place).content.decode()
@@ -96,6 +99,10 @@ def test_a_request_keeps_the_first_hosts_and_the_counts(many: Plant) -> None:
 def test_where_no_host_takes_it_the_reasons_are_counted_in_the_reader_s_words(many: Plant) -> None:
     draft = actions.create_request(many.engineer, **many.request_fields("mixer"))
     Host.objects.update(administration="cordoned")
+    refused = signed_in(many.engineer).post(
+        reverse("portal:request_decide", args=[draft.pk]), {"decision": "submit"}, follow=True
+    )
+    assert ">no host can take it: " in refused.content.decode()
     with (
         translation.override("de"),
         pytest.raises(ValidationError, match=rf"{60 + len(many.hosts)} × gesperrt"),

@@ -54,6 +54,11 @@ def test_what_is_kept_is_the_first_verdicts_and_counts_of_all(most: int | None, 
         ("no_memory", 10),
         ("host_asleep", 1),
     ]
+    # Every host stands under the first reason against it, whatever is told one by one.
+    by_code = {row["code"]: row["hosts"] for row in report["counts"]}
+    assert by_code["no_memory"] == [f"full-{n:02}" for n in range(10)]
+    assert by_code["host_cordoned"] == [f"closed-{n:02}" for n in range(14)]
+    assert by_code[None] == [f"open-{n:02}" for n in range(5)]
 
 
 def test_many_refusals_are_told_by_their_number_and_few_host_by_host() -> None:

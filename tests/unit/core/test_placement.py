@@ -364,8 +364,9 @@ def test_every_host_is_judged_by_every_rule_and_gives_the_cpus_that_it_was_judge
         reasons = [check(here, want) for check in FILTERS]
         assert list(verdict.reasons) == [reason for reason in reasons if reason is not None]
     first = Counter(row.reasons[0].code if row.reasons else None for row in plan.verdicts)
-    counted = place(Snapshot(tuple(hosts)), want).as_dict(0)["counts"]
-    assert {row["code"]: row["count"] for row in counted} == first  # type: ignore[attr-defined]  # as data
+    report: Any = place(Snapshot(tuple(hosts)), want).as_dict(0)
+    assert {row["code"]: row["count"] for row in report["counts"]} == first
+    assert all(len(row["hosts"]) == row["count"] for row in report["counts"])
     for verdict in plan.verdicts:
         here = by_name[verdict.host]
         free = pinning.free_cores(here.topology, here.claimed_cpus)

@@ -6,7 +6,7 @@ CPUs it would give, and all its reasons, are worked out for those verdicts that 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import mul
@@ -100,7 +100,7 @@ class Placement:
     asked: Snapshot = field(default=Snapshot(()), repr=False, compare=False)
 
     def as_dict(self, most: int | None = None) -> dict[str, object]:
-        """For the database and the pages; `most`: only the first so many verdicts. Counts are of all hosts."""
+        """For the database and the pages; `most`: only the first so many verdicts. Counts name all hosts."""
         shown = self.verdicts if most is None else self.verdicts[:most]
         return {
             "chosen": self.chosen.host if self.chosen else None,
@@ -124,7 +124,7 @@ class Placement:
 
         `word` and `brief`: have reasons, and what is said of many, in the reader's language.
         """
-        codes = tuple(_codes(self.verdicts))
+        codes = tuple(code for _host, code in _firsts(self.verdicts))
         refused = [place for place, code in enumerate(codes) if code is not None]
         if len(refused) <= MOST_IN_LINE:
             return "; ".join(
@@ -145,17 +145,26 @@ class Placement:
 
     def _counts(self) -> list[dict[str, object]]:
         """Hosts by the first reason against them, the most first; before all those that take it, without a code."""
-        counts = Counter(_codes(self.verdicts))
+        by_code: dict[ReasonCode | None, list[str]] = defaultdict(list)
+        for host, code in _firsts(self.verdicts):
+            by_code[code].append(host)
         return [
-            {"code": code and str(code), "text": code and IN_BRIEF[code], "count": count}
-            for code, count in sorted(
-                counts.items(), key=lambda row: (row[0] is not None, -row[1], row[0] or "")
+            {
+                "code": code and str(code),
+                "text": code and IN_BRIEF[code],
+                "count": len(hosts),
+                "hosts": hosts,
+            }
+            for code, hosts in sorted(
+                by_code.items(), key=lambda row: (row[0] is not None, -len(row[1]), row[0] or "")
             )
         ]
 
 
 #: A host that takes it: score (negative, so that the best sorts first), name, the host, parts of the score.
 _Taken = tuple[float, str, HostSnapshot, dict[str, float]]
+#: A host's name and the first reason against it, or None.
+_First = tuple[str, ReasonCode | None]
 #: One that does not: name, the first reason against it, the host.
 _Refused = tuple[str, ReasonCode, HostSnapshot]
 
@@ -182,11 +191,11 @@ class Verdicts(Sequence[HostVerdict]):
         refused = [row for row in self._refused if row[0] != verdict.host]
         return Verdicts(self._want, taken, refused, (verdict,))
 
-    def codes(self) -> Iterator[ReasonCode | None]:
-        """Of each verdict the first reason against its host, or None; no verdict is made for it."""
-        yield from (_first_code(verdict) for verdict in self._lead)
-        yield from (None for _ in self._taken)
-        yield from (code for _name, code, _host in self._refused)
+    def firsts(self) -> Iterator[_First]:
+        """Of each verdict its host and the first reason against it, or None; no verdict is made for it."""
+        yield from map(_first, self._lead)
+        yield from ((name, None) for _score, name, _host, _parts in self._taken)
+        yield from ((name, code) for name, code, _host in self._refused)
 
     @overload
     def __getitem__(self, index: int) -> HostVerdict: ...
@@ -222,15 +231,13 @@ class Verdicts(Sequence[HostVerdict]):
         return made
 
 
-def _codes(verdicts: Sequence[HostVerdict]) -> Iterator[ReasonCode | None]:
-    """As `Verdicts.codes`, of any verdicts."""
-    if isinstance(verdicts, Verdicts):
-        return verdicts.codes()
-    return map(_first_code, verdicts)
+def _firsts(verdicts: Sequence[HostVerdict]) -> Iterator[_First]:
+    """As `Verdicts.firsts`, of any verdicts."""
+    return verdicts.firsts() if isinstance(verdicts, Verdicts) else map(_first, verdicts)
 
 
-def _first_code(verdict: HostVerdict) -> ReasonCode | None:
-    return verdict.reasons[0].code if verdict.reasons else None
+def _first(verdict: HostVerdict) -> _First:
+    return verdict.host, verdict.reasons[0].code if verdict.reasons else None
 
 
 def place(snapshot: Snapshot, want: MachineWant) -> Placement:

@@ -75,12 +75,12 @@ def attempt(
     done: str = "",
     words: Mapping[str, Any] = MappingProxyType({}),
     wrong: dict[str, list[str]] | None = None,
-    marked: Collection[str] = (),
+    marked: Collection[str] | None = None,
 ) -> Any:
     """Run a change; success and refusal become messages. Returns the result, or None when refused.
 
     `words`: what people read for a field's name in a refusal, as `error_lines` has it. `wrong`: filled with what is
-    refused of the fields `marked`, where that is all, for a form that says it beside them.
+    refused of the fields `marked` (nothing: of any), where that is all, for a form that says it beside them.
 
     Raises:
         PermissionDenied: the person may not (a page of its own, not a message).
@@ -91,7 +91,7 @@ def attempt(
         raise PermissionDenied(str(error)) from None
     except ValidationError as error:
         found = error.message_dict if hasattr(error, "error_dict") else {}
-        if wrong is not None and found and set(found) <= set(marked):
+        if wrong is not None and found and (marked is None or set(found) <= set(marked)):
             wrong.update(found)
             messages.error(request, _("Nothing was set: see the marked fields."))
         else:

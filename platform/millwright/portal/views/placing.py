@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
@@ -13,10 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
-from millwright.accounts.permissions import PermissionRefused, may
+from millwright.accounts.permissions import may
 from millwright.balancing import asking, entitling
 from millwright.balancing.models import Balancer, MachineShare, ResourcePool
 from millwright.environments.models import Machine
+
+from .base import attempt
 
 MIB = 2**20
 #: Hosts that are compared on one page.
@@ -57,18 +58,17 @@ def _wanted(request: HttpRequest) -> dict[str, Any]:
 
 def _set(request: HttpRequest, machine: Machine) -> dict[str, list[str]]:
     """Set what was typed; what is wrong with it, by field of the form."""
-    try:
-        entitling.set_entitlement(
+    wrong: dict[str, list[str]] = {}
+    attempt(
+        request,
+        lambda: entitling.set_entitlement(
             request.user, machine, request.POST.get("reason", ""), **_wanted(request)
-        )
-    except PermissionRefused as error:
-        raise PermissionDenied(str(error)) from None
-    except ValidationError as error:
-        names = {"memory_minimum_bytes": "memory_minimum_mib"}
-        messages.error(request, _("Nothing was set: see the marked fields."))
-        return {names.get(field, field): texts for field, texts in error.message_dict.items()}
-    messages.success(request, _("Set."))
-    return {}
+        ),
+        _("Set."),
+        wrong=wrong,
+    )
+    names = {"memory_minimum_bytes": "memory_minimum_mib"}
+    return {names.get(field, field): texts for field, texts in wrong.items()}
 
 
 def _typed(machine: Machine) -> dict[str, str]:

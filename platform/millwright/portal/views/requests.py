@@ -48,6 +48,9 @@ def catalogue(request: HttpRequest) -> HttpResponse:
 #: Asks for every host's verdict, which in a large pool are many rows.
 WHOLE = "hosts=all"
 
+#: A refusal that names its field itself.
+_NAMED = {"placement": ""}
+
 #: So many projects can be chosen from on the catalogue's page.
 _MOST_PROJECTS = 500
 
@@ -186,6 +189,7 @@ def _written(request: HttpRequest, made: Request) -> HttpResponse:
             request,
             lambda: actions.submit_request(request.user, made),
             _("Submitted. An approver decides."),
+            _NAMED,
         )
     return redirect("portal:request", made.pk)
 
@@ -370,7 +374,7 @@ def decide(request: HttpRequest, pk: Any) -> HttpResponse:
         ),
     }
     if chosen := changes.get(request.POST.get("decision", "")):
-        attempt(request, *chosen)
+        attempt(request, *chosen, _NAMED)
     return redirect("portal:request", pk)
 
 
@@ -397,7 +401,8 @@ def decide_many(request: HttpRequest) -> HttpResponse:
     change = actions.approve_request if verb == "approve" else actions.reject_request
     rows = Request.objects.for_user(request.user).filter(pk__in=ticked).order_by("submitted_at")
     done = sum(
-        attempt(request, lambda item=item: change(request.user, item, reason)) is not None
+        attempt(request, lambda item=item: change(request.user, item, reason), words=_NAMED)
+        is not None
         for item in rows
     )
     if done:
